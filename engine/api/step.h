@@ -1,0 +1,97 @@
+// One step of the engine: a ragged batch of token rows, and what came of it.
+#ifndef ROPEWAY_ENGINE_API_STEP_H_
+#define ROPEWAY_ENGINE_API_STEP_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/api/event.h"
+#include "engine/api/request.h"
+#include "engine/api/token.h"
+
+namespace ropeway {
+
+using PageId = int32_t;
+inline constexpr int32_t kPageTokens = 16;  // tokens of one KV page
+
+// A token to choose from the logits of the last token of `row`.
+struct SampleRow {
+  int32_t row = 0;
+  int32_t sample = 0;                      // which of the request's parallel samples; keys the coin
+  int32_t step = 0;                        // how many tokens the sample generated before; keys the coin
+  const SamplingParams* params = nullptr;  // outlives the step, as do the spans
+  absl::Span<const TokenId> prompt;        // for repetition_penalty
+  absl::Span<const TokenId> generated;     // for the penalties
+  absl::Span<const TokenId> masked;        // never chosen (end tokens before min_tokens)
+};
+
+// Log-probabilities of given tokens: for each token position of `row`, of the token that follows it in the
+// prompt.
+struct ScoreRow {
+  int32_t row = 0;
+  int32_t top = 0;  // and of the `top` likeliest
+  absl::Span<const TokenId>
+      next_tokens;  // one per scored position, from the row's first token on; at most its length
+};
+
+// Contents of page `from` are copied to page `to` before anything else in the step (copy on write).
+struct PageCopy {
+  PageId from = 0, to = 0;
+};
+
+// Rows are slices of sequences: a decode row is one token, a prefill row a chunk. Three rows, a prefill chunk
+// of 3 at positions 5..7, a decode at position 41, a decode at 9:
+//   token_ids   [num_tokens]      t5 t6 t7 | t41 | t9
+//   positions   [num_tokens]       5  6  7 |  41 |  9
+//   row_starts  [num_rows + 1]     0  3  4  5
+//   page_tables [num_rows]        the pages of each sequence, in order; they cover the row's last position
+struct StepPlan {
+  std::vector<TokenId> token_ids;                     // [num_tokens]
+  std::vector<int32_t> positions;                     // [num_tokens]; consecutive inside a row
+  std::vector<int32_t> row_starts = {0};              // [num_rows + 1]
+  std::vector<absl::Span<const PageId>> page_tables;  // [num_rows]; valid until Commit
+  std::vector<PageCopy> page_copies;
+  std::vector<SampleRow> sample_rows;
+  std::vector<ScoreRow> score_rows;
+
+  int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }
+  int32_t num_rows() const { return static_cast<int32_t>(page_tables.size()); }
+  bool empty() const { return token_ids.empty(); }
+};
+
+struct SampledToken {
+  TokenId token = kNoToken;
+  std::optional<TokenLogprobs> logprobs;  // where params->num_logprobs >= 0
+};
+
+struct StepResult {
+  std::vector<SampledToken> samples;               // [plan.sample_rows]
+  std::vector<std::vector<TokenLogprobs>> scores;  // [plan.score_rows][scored positions]
+};
+
+// What an executor can take; constant after it was made.
+struct ExecutorLimits {
+  int32_t num_pages = 0;  // page ids are [0, num_pages)
+  int32_t max_tokens_per_step = 0;
+  int32_t max_rows_per_step = 0;
+  int32_t max_model_len = 0;  // positions are [0, max_model_len)
+  int32_t vocab_size = 0;
+};
+
+// Runs steps. Called by one thread at a time.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual const ExecutorLimits& limits() const = 0;
+
+  // Computes the plan. On an error nothing that the plan's pages held before may be relied upon.
+  // REQUIRES: the plan is within limits().
+  virtual absl::StatusOr<StepResult> Step(const StepPlan& plan) = 0;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_API_STEP_H_
