@@ -1,0 +1,47 @@
+// Weight matrices in the layout that a kernel table multiplies. Nothing is rounded: values are those of the
+// file.
+#ifndef ROPEWAY_ENGINE_KERNELS_PACKED_MATRIX_H_
+#define ROPEWAY_ENGINE_KERNELS_PACKED_MATRIX_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "engine/tensor/aligned_buffer.h"
+#include "engine/tensor/shape.h"
+#include "engine/tensor/tensor_view.h"
+
+namespace ropeway::kernels {
+
+// A panel is the least that one thread computes: 32 rows, or 16 rows of gate and the same 16 of up.
+inline constexpr int kPanelRows = 32;
+
+// The form of activations that a matrix is multiplied by.
+enum class ActivationKind : uint8_t {
+  kInt8,   // rounded to 8 bits, a scale per 32 columns
+  kFloat,  // as they are
+};
+
+struct PackedMatrix {
+  DType type = DType::kF32;  // of the values before packing
+  ActivationKind activation = ActivationKind::kFloat;
+  int format = 0;            // private to the kernel table
+  bool interleaved = false;  // gate and up; rows counts both
+  int64_t rows = 0;          // M
+  int64_t columns = 0;       // K
+  int64_t panel_bytes = 0;
+  AlignedBuffer data;
+
+  int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
+  const uint8_t* panel(int64_t i) const { return data.data() + i * panel_bytes; }
+};
+
+// Matrices of one type and one width to be multiplied as one: stacked (query, key, value), or, with
+// `interleave`, two of equal height whose rows alternate in groups of 16 (gate, up).
+struct PackRequest {
+  absl::Span<const TensorView> parts;
+  bool interleave = false;
+};
+
+}  // namespace ropeway::kernels
+
+#endif  // ROPEWAY_ENGINE_KERNELS_PACKED_MATRIX_H_

@@ -1,0 +1,39 @@
+// Memory for vectors: zeroed, aligned to 2 MB pages where it is large and to 64 bytes where it is not.
+//
+// Movable, not copyable; as thread-safe as the bytes in it.
+#ifndef ROPEWAY_ENGINE_TENSOR_ALIGNED_BUFFER_H_
+#define ROPEWAY_ENGINE_TENSOR_ALIGNED_BUFFER_H_
+
+#include <cstdint>
+#include <memory>
+
+namespace ropeway {
+
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(int64_t bytes);
+
+  uint8_t* data() { return data_.get(); }
+  const uint8_t* data() const { return data_.get(); }
+  template <typename T>
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
+  template <typename T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* data) const;
+  };
+  std::unique_ptr<uint8_t[], Free> data_;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_TENSOR_ALIGNED_BUFFER_H_
