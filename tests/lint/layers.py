@@ -1,0 +1,129 @@
+"""Who may include whom: the layering of the tree as data.
+
+Each folder lists the folders of this project that it may include besides itself, and the families of library headers.
+A folder is matched by its longest listed prefix. What is not listed is forbidden, so a new folder needs a line here.
+"""
+
+import dataclasses
+import re
+
+# Families of library headers, by the beginning of the include path.
+LIBRARIES = {
+    "absl": ("absl/",),
+    "cli": ("CLI/",),
+    "cuda": ("cuda", "cublas", "cooperative_groups", "mma.h", "nccl"),
+    "curl": ("curl/",),
+    "grpc": ("grpc/", "grpcpp/", "google/protobuf/", "google/rpc/"),
+    "intrinsics": ("immintrin.h", "x86intrin.h", "cpuid.h", "arm_neon.h", "arm_sve.h"),
+    "json": ("nlohmann/",),
+    "pcre2": ("pcre2.h",),
+    "prometheus": ("prometheus/",),
+    "spdlog": ("spdlog/", "fmt/"),
+    "unicode": ("utf8proc.h",),
+}
+
+# Threads, locks, clocks and files: the scheduler and the page bookkeeping are pure.
+IMPURE = (
+    "thread", "mutex", "shared_mutex", "condition_variable", "future", "chrono", "iostream", "fstream", "filesystem",
+    "unistd.h", "absl/time/clock.h", "absl/synchronization/", "engine/base/clock.h",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """What the files of one folder may include."""
+
+    project: tuple = ()
+    libraries: tuple = ("absl",)
+    forbidden: tuple = ()  # header prefixes that stay forbidden in spite of the above
+
+
+EVERYTHING = ("engine", "server", "proto")
+ALL_LIBRARIES = tuple(LIBRARIES)
+KERNEL_DEPENDENCIES = ("engine/base", "engine/tensor", "engine/position", "engine/kernels")
+
+FOLDERS = {
+    "engine/base": Folder(),
+    "engine/api": Folder(("engine/base",)),
+    "engine/tensor": Folder(("engine/base",)),
+    "engine/position": Folder(("engine/base",)),
+    "engine/kv": Folder(("engine/base", "engine/api"), forbidden=IMPURE),
+    "engine/sched": Folder(("engine/base", "engine/api", "engine/kv"), forbidden=IMPURE),
+    "engine/text": Folder(("engine/base", "engine/api"), ("absl", "json", "pcre2", "unicode")),
+    "engine/sample": Folder(("engine/base", "engine/api")),
+    "engine/kernels": Folder(KERNEL_DEPENDENCIES),
+    "engine/kernels/cpu": Folder(KERNEL_DEPENDENCIES, ("absl", "intrinsics")),
+    "engine/kernels/cuda": Folder(KERNEL_DEPENDENCIES, ("cuda",)),
+    "engine/model": Folder(("engine/base", "engine/tensor", "engine/position", "engine/kernels/ops.h"),
+                           ("absl", "json")),
+    "engine/exec": Folder(("engine/base", "engine/api", "engine/tensor", "engine/position", "engine/kernels",
+                           "engine/model", "engine/sample")),
+    "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
+    "server": Folder(EVERYTHING, ALL_LIBRARIES),
+    "server/config": Folder(("engine/base",), ("absl", "cli", "json")),
+    "server/obs": Folder(("engine/base",), ("absl", "json", "prometheus", "spdlog", "grpc")),
+    "server/admission": Folder(("engine/base", "engine/api")),
+    "server/stream": Folder(("engine/base", "engine/api")),
+    "server/loop": Folder(("engine/base", "engine/api", "engine/sched", "engine/kv", "engine/text", "server/stream",
+                           "server/obs")),
+    "server/rpc": Folder(("proto", "engine/base", "engine/api", "engine/text", "server/admission", "server/stream",
+                          "server/obs"), ("absl", "grpc", "json")),
+    "client": Folder(("proto",), ("absl", "grpc", "cli", "json", "curl")),
+}
+
+
+def starts(path, prefixes):
+    """Whether `path` lies in one of the folders, or begins with one of the header prefixes that end in a slash."""
+    return any(path == p or path.startswith(p if p.endswith("/") else p + "/") for p in prefixes)
+
+
+def folder_of(path):
+    """The longest folder of FOLDERS that holds the file, or None."""
+    parts = path.split("/")[:-1]
+    while parts:
+        if "/".join(parts) in FOLDERS:
+            return "/".join(parts)
+        parts.pop()
+    return None
+
+
+def library_of(header):
+    """The library family of a header, or None for one that belongs to no listed family."""
+    for name, prefixes in LIBRARIES.items():
+        if any(header.startswith(p) for p in prefixes):
+            return name
+    return None
+
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+PROJECT_TOPS = ("engine", "server", "client", "proto", "tests")
+
+
+def check_include(path, header, quoted):
+    """Returns why `path` may not include `header`, or None where it may."""
+    folder = folder_of(path)
+    if folder is None:
+        return None
+    rule = FOLDERS[folder]
+    if starts(header, rule.forbidden):
+        return f"{folder} is pure (no threads, clocks or files) and may not include {header}"
+    if header.split("/")[0] in PROJECT_TOPS and "/" in header:
+        if starts(header, rule.project + (folder,)):
+            return None
+        return f"{folder} may not include {header} (it may include {', '.join(rule.project) or 'only itself'})"
+    library = library_of(header)
+    if library is not None and library not in rule.libraries:
+        return f"{folder} may not include {header} (of {library}; its libraries are {', '.join(rule.libraries)})"
+    if library is None and quoted:
+        return f'"{header}" is neither a path from the top of the tree nor of a listed library'
+    return None
+
+
+def check_includes(path, lines):
+    """Yields (line number, message) for each include of the file that the layering forbids."""
+    if path.startswith(("engine/", "server/", "client/")) and folder_of(path) is None:
+        yield 1, f"the folder of {path} is not in tests/lint/layers.py: say there what it may include"
+    for number, line in enumerate(lines, 1):
+        if found := INCLUDE.match(line):
+            if message := check_include(path, found[2], found[1] == '"'):
+                yield number, message
