@@ -1,0 +1,168 @@
+#include "server/admission/admission.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway {
+namespace {
+
+constexpr char kRetryHintUrl[] = "ropeway/retry-after-ms";
+// A cap frees when some request ends, which nobody can foretell; about the length of a short answer.
+constexpr absl::Duration kCapRetryHint = absl::Seconds(1);
+
+absl::Status Exhausted(absl::Duration retry_after, absl::string_view message) {
+  absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat(message, "; try again in ", absl::FormatDuration(retry_after)));
+  SetRetryHint(status, retry_after);
+  return status;
+}
+
+}  // namespace
+
+void SetRetryHint(absl::Status& status, absl::Duration after) {
+  status.SetPayload(kRetryHintUrl, absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(after))));
+}
+
+std::optional<absl::Duration> RetryHint(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRetryHintUrl);
+  int64_t milliseconds = 0;
+  if (!payload || !absl::SimpleAtoi(std::string(*payload), &milliseconds)) return std::nullopt;
+  return absl::Milliseconds(milliseconds);
+}
+
+Admission::Permit::Permit(Permit&& other) noexcept
+    : admission_(std::exchange(other.admission_, nullptr)),
+      tenant_(std::move(other.tenant_)),
+      tokens_(other.tokens_) {}
+
+Admission::Permit& Admission::Permit::operator=(Permit&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  admission_ = std::exchange(other.admission_, nullptr);
+  tenant_ = std::move(other.tenant_);
+  tokens_ = other.tokens_;
+  return *this;
+}
+
+Admission::Permit::~Permit() { Release(); }
+
+void Admission::Permit::Release() {
+  if (Admission* admission = std::exchange(admission_, nullptr)) admission->Release(tenant_, tokens_);
+}
+
+Admission::~Admission() {
+  absl::MutexLock lock(&mutex_);
+  ROPEWAY_CHECK(live_requests_ == 0);
+}
+
+absl::StatusOr<Admission::Permit> Admission::TryAdmit(absl::string_view tenant_name, int64_t tokens,
+                                                      absl::Time now) {
+  ROPEWAY_CHECK(tokens >= 0);
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return absl::UnavailableError("the server is draining; use another replica");
+  RETURN_IF_ERROR(CheckCaps(tokens));
+
+  auto found = tenants_.find(tenant_name);
+  if (found == tenants_.end()) {
+    if (tenants_.size() >= limits_.max_tenants) ForgetFullBudgets(now);
+    if (tenants_.size() >= limits_.max_tenants) {
+      return Exhausted(kCapRetryHint, absl::StrCat("at most ", limits_.max_tenants, " tenants are served"));
+    }
+    const Tenant fresh = {.budget_tokens = static_cast<double>(limits_.tenant_burst_tokens), .refilled = now};
+    found = tenants_.emplace(tenant_name, fresh).first;
+  }
+  Tenant& tenant = found->second;
+  Refill(tenant, now);
+  if (absl::Status status = CheckTenant(tenant, tokens); !status.ok()) {
+    if (tenant.live_requests == 0 && !has_budgets()) tenants_.erase(found);
+    return status;
+  }
+  if (has_budgets()) tenant.budget_tokens -= static_cast<double>(tokens);
+  ++tenant.live_requests;
+  ++live_requests_;
+  live_tokens_ += tokens;
+  return Permit(this, std::string(tenant_name), tokens);
+}
+
+void Admission::StartDraining() {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+int32_t Admission::live_requests() const {
+  absl::MutexLock lock(&mutex_);
+  return live_requests_;
+}
+
+void Admission::Refill(Tenant& tenant, absl::Time now) const {
+  if (!has_budgets() || now <= tenant.refilled) return;
+  const double refill =
+      absl::ToDoubleSeconds(now - tenant.refilled) * static_cast<double>(limits_.tenant_tokens_per_second);
+  tenant.budget_tokens =
+      std::min(tenant.budget_tokens + refill, static_cast<double>(limits_.tenant_burst_tokens));
+  tenant.refilled = now;
+}
+
+// A tenant with a full budget and nothing living is as good as one never seen.
+void Admission::ForgetFullBudgets(absl::Time now) {
+  for (auto it = tenants_.begin(); it != tenants_.end();) {
+    Refill(it->second, now);
+    const bool full = it->second.budget_tokens >= static_cast<double>(limits_.tenant_burst_tokens);
+    if (full && it->second.live_requests == 0) {
+      tenants_.erase(it++);
+    } else {
+      ++it;
+    }
+  }
+}
+
+absl::Status Admission::CheckCaps(int64_t tokens) const {
+  if (live_requests_ >= limits_.max_requests) {
+    return Exhausted(kCapRetryHint, absl::StrCat("the server is full with ", live_requests_, " requests"));
+  }
+  if (limits_.max_tokens == 0) return absl::OkStatus();
+  if (tokens > limits_.max_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt and max_tokens of all samples must be at most ",
+                                                   limits_.max_tokens, " tokens, are ", tokens));
+  }
+  if (live_tokens_ > limits_.max_tokens - tokens) {
+    return Exhausted(kCapRetryHint,
+                     absl::StrCat("the server is full with ", live_tokens_, " tokens of living requests"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const {
+  if (limits_.max_tenant_requests > 0 && tenant.live_requests >= limits_.max_tenant_requests) {
+    return Exhausted(kCapRetryHint,
+                     absl::StrCat("the tenant has ", tenant.live_requests, " living requests already"));
+  }
+  if (!has_budgets()) return absl::OkStatus();
+  if (tokens > limits_.tenant_burst_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt and max_tokens of all samples must be at most ",
+                                                   limits_.tenant_burst_tokens,
+                                                   " tokens, a tenant's whole budget; are ", tokens));
+  }
+  const double missing = static_cast<double>(tokens) - tenant.budget_tokens;
+  if (missing <= 0) return absl::OkStatus();
+  const absl::Duration wait = absl::Seconds(missing / static_cast<double>(limits_.tenant_tokens_per_second));
+  return Exhausted(absl::Ceil(wait, absl::Milliseconds(1)), "the tenant's token budget is spent");
+}
+
+void Admission::Release(const std::string& tenant_name, int64_t tokens) {
+  absl::MutexLock lock(&mutex_);
+  --live_requests_;
+  live_tokens_ -= tokens;
+  const auto found = tenants_.find(tenant_name);
+  ROPEWAY_CHECK(found != tenants_.end() && found->second.live_requests > 0 && live_requests_ >= 0);
+  if (--found->second.live_requests == 0 && !has_budgets()) tenants_.erase(found);
+}
+
+}  // namespace ropeway
