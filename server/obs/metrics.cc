@@ -1,0 +1,182 @@
+#include "server/obs/metrics.h"
+
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include "prometheus/counter.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+
+namespace ropeway {
+namespace {
+
+// Seconds. Steps of a small model take milliseconds, queues of a full server minutes.
+const std::vector<double> kSeconds = {0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
+                                      0.05,   0.075, 0.1,   0.15,  0.2,   0.3,    0.5,  0.75,  1,    1.5,
+                                      2,      3,     5,     7.5,   10,    15,     30,   60,    120,  300};
+const std::vector<double> kTokens = {1,   2,    4,    8,    16,   32,    64,    128,   256,
+                                     512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072};
+
+// The other name of a metric, as servers of this kind have agreed on in practice.
+struct Alias {
+  absl::string_view name;
+  absl::string_view alias;
+};
+constexpr Alias kAliases[] = {
+    {"ropeway_requests_running", "vllm:num_requests_running"},
+    {"ropeway_requests_waiting", "vllm:num_requests_waiting"},
+    {"ropeway_kv_cache_usage_ratio", "vllm:kv_cache_usage_perc"},
+    {"ropeway_kv_cache_usage_ratio", "vllm:gpu_cache_usage_perc"},
+    {"ropeway_preemptions_total", "vllm:num_preemptions_total"},
+    {"ropeway_prompt_tokens_total", "vllm:prompt_tokens_total"},
+    {"ropeway_generation_tokens_total", "vllm:generation_tokens_total"},
+    {"ropeway_prefix_cache_queried_tokens_total", "vllm:prefix_cache_queries_total"},
+    {"ropeway_prefix_cache_hit_tokens_total", "vllm:prefix_cache_hits_total"},
+    {"ropeway_requests_finished_total", "vllm:request_success_total"},
+    {"ropeway_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"},
+    {"ropeway_inter_token_latency_seconds", "vllm:inter_token_latency_seconds"},
+    {"ropeway_inter_token_latency_seconds", "vllm:time_per_output_token_seconds"},
+    {"ropeway_request_duration_seconds", "vllm:e2e_request_latency_seconds"},
+    {"ropeway_request_queue_seconds", "vllm:request_queue_time_seconds"},
+    {"ropeway_request_prefill_seconds", "vllm:request_prefill_time_seconds"},
+    {"ropeway_request_decode_seconds", "vllm:request_decode_time_seconds"},
+    {"ropeway_request_prompt_tokens", "vllm:request_prompt_tokens"},
+    {"ropeway_request_generation_tokens", "vllm:request_generation_tokens"},
+    {"ropeway_step_tokens", "vllm:iteration_tokens_total"},
+};
+
+// Stable names of the codes that gRPC dashboards know.
+std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
+
+}  // namespace
+
+Metrics::Metrics(const std::string& model_name)
+    : labels_({{"model_name", model_name}}),
+      calls_(prometheus::BuildCounter()
+                 .Name("ropeway_calls_total")
+                 .Help("Calls that ended, by method and status code")
+                 .Labels(labels_)
+                 .Register(registry_)),
+      finished_(prometheus::BuildCounter()
+                    .Name("ropeway_requests_finished_total")
+                    .Help("Generation requests that ended, by reason")
+                    .Labels(labels_)
+                    .Register(registry_)),
+      build_(prometheus::BuildGauge()
+                 .Name("ropeway_build_info")
+                 .Help("1, with the version and the kernels as labels")
+                 .Labels(labels_)
+                 .Register(registry_)),
+      time_to_first_token_(AddHistogram("ropeway_time_to_first_token_seconds",
+                                        "From a request's arrival to its first token", kSeconds)),
+      inter_token_latency_(AddHistogram("ropeway_inter_token_latency_seconds",
+                                        "From one token of a sample to the next", kSeconds)),
+      request_duration_(
+          AddHistogram("ropeway_request_duration_seconds", "From a request's arrival to its end", kSeconds)),
+      request_queue_(AddHistogram("ropeway_request_queue_seconds",
+                                  "From a request's arrival to the first step that worked on it", kSeconds)),
+      request_prefill_(AddHistogram("ropeway_request_prefill_seconds",
+                                    "From a request's first step to its first token", kSeconds)),
+      request_decode_(AddHistogram("ropeway_request_decode_seconds",
+                                   "From a request's first token to its end", kSeconds)),
+      request_prompt_tokens_(
+          AddHistogram("ropeway_request_prompt_tokens", "Tokens of a request's prompt", kTokens)),
+      request_generation_tokens_(
+          AddHistogram("ropeway_request_generation_tokens", "Tokens generated for a request", kTokens)),
+      step_duration_(AddHistogram("ropeway_step_duration_seconds", "Duration of an engine step", kSeconds)),
+      step_tokens_(AddHistogram("ropeway_step_tokens", "Tokens computed by an engine step", kTokens)),
+      prompt_tokens_(AddCounter("ropeway_prompt_tokens_total", "Prompt tokens of ended requests")),
+      generation_tokens_(AddCounter("ropeway_generation_tokens_total", "Tokens generated")),
+      prefix_queried_(AddCounter("ropeway_prefix_cache_queried_tokens_total",
+                                 "Prompt tokens looked up in the prefix cache")),
+      prefix_hit_(AddCounter("ropeway_prefix_cache_hit_tokens_total",
+                             "Prompt tokens found in the prefix cache, not computed again")),
+      preemptions_(AddCounter("ropeway_preemptions_total", "Sequences that had to give up their pages")),
+      running_(AddGauge("ropeway_requests_running", "Requests in the batch")),
+      waiting_(AddGauge("ropeway_requests_waiting", "Requests that wait for a place in the batch")),
+      pages_used_(AddGauge("ropeway_kv_pages_used", "KV cache pages held by requests")),
+      pages_total_(AddGauge("ropeway_kv_pages_total", "KV cache pages")),
+      kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")) {}
+
+prometheus::Counter& Metrics::AddCounter(const std::string& name, const std::string& help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Labels(labels_).Register(registry_).Add({});
+}
+
+prometheus::Gauge& Metrics::AddGauge(const std::string& name, const std::string& help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Labels(labels_).Register(registry_).Add({});
+}
+
+prometheus::Histogram& Metrics::AddHistogram(const std::string& name, const std::string& help,
+                                             const std::vector<double>& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Labels(labels_).Register(registry_).Add({},
+                                                                                                    buckets);
+}
+
+void Metrics::SetBuild(const BuildFacts& facts) {
+  build_.Add({{"version", facts.version}, {"kernels", facts.kernels}}).Set(1);
+}
+
+void Metrics::OnCall(absl::string_view method, absl::StatusCode code) {
+  calls_.Add({{"method", std::string(method)}, {"code", CodeName(code)}}).Increment();
+}
+
+void Metrics::OnFirstToken(absl::Duration since_arrival) {
+  generation_tokens_.Increment();
+  time_to_first_token_.Observe(absl::ToDoubleSeconds(since_arrival));
+}
+
+void Metrics::OnNextToken(absl::Duration since_last) {
+  generation_tokens_.Increment();
+  inter_token_latency_.Observe(absl::ToDoubleSeconds(since_last));
+}
+
+void Metrics::OnRequestEnd(const RequestOutcome& outcome) {
+  finished_.Add({{"finished_reason", std::string(outcome.finish_reason)}}).Increment();
+  request_duration_.Observe(absl::ToDoubleSeconds(outcome.total));
+  request_queue_.Observe(absl::ToDoubleSeconds(outcome.queue));
+  request_prefill_.Observe(absl::ToDoubleSeconds(outcome.prefill));
+  request_decode_.Observe(absl::ToDoubleSeconds(outcome.decode));
+  request_prompt_tokens_.Observe(outcome.prompt_tokens);
+  request_generation_tokens_.Observe(outcome.generated_tokens);
+  prompt_tokens_.Increment(outcome.prompt_tokens);
+  prefix_queried_.Increment(outcome.prompt_tokens);
+  prefix_hit_.Increment(outcome.cached_tokens);
+}
+
+void Metrics::SetEngine(const EngineGauges& gauges) {
+  running_.Set(gauges.running);
+  waiting_.Set(gauges.waiting);
+  pages_used_.Set(gauges.used_pages);
+  pages_total_.Set(gauges.total_pages);
+  kv_usage_.Set(gauges.total_pages == 0 ? 0 : static_cast<double>(gauges.used_pages) / gauges.total_pages);
+}
+
+EngineGauges Metrics::engine() const {
+  return {.running = static_cast<int32_t>(running_.Value()),
+          .waiting = static_cast<int32_t>(waiting_.Value()),
+          .used_pages = static_cast<int32_t>(pages_used_.Value()),
+          .total_pages = static_cast<int32_t>(pages_total_.Value())};
+}
+
+void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens) {
+  step_duration_.Observe(absl::ToDoubleSeconds(duration));
+  step_tokens_.Observe(batch_tokens);
+}
+
+void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }
+
+std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  const size_t own = families.size();
+  for (const Alias& alias : kAliases) {
+    for (size_t i = 0; i < own; ++i) {
+      if (families[i].name != alias.name) continue;
+      prometheus::MetricFamily copy = families[i];
+      copy.name = std::string(alias.alias);
+      families.push_back(std::move(copy));
+    }
+  }
+  return families;
+}
+
+}  // namespace ropeway

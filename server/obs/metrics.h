@@ -1,0 +1,102 @@
+// What the server measures about itself, for Prometheus.
+//
+// Metrics are ropeway_* in base units with the label model_name; some are told a second time under the names
+// that routers and dashboards read already (vllm:num_requests_waiting, ...). Thread-safe.
+#ifndef ROPEWAY_SERVER_OBS_METRICS_H_
+#define ROPEWAY_SERVER_OBS_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "prometheus/collectable.h"
+#include "prometheus/family.h"
+#include "prometheus/registry.h"
+
+namespace ropeway {
+
+// What a generation request came to, whichever way it ended.
+struct RequestOutcome {
+  absl::string_view finish_reason;  // "stop", "length", "abort", "deadline", "error"
+  int32_t prompt_tokens = 0;
+  int32_t generated_tokens = 0;
+  int32_t cached_tokens = 0;
+  absl::Duration queue;
+  absl::Duration prefill;
+  absl::Duration decode;
+  absl::Duration total;
+};
+
+// The state of the engine after a step.
+struct EngineGauges {
+  int32_t running = 0;
+  int32_t waiting = 0;
+  int32_t used_pages = 0;
+  int32_t total_pages = 0;
+};
+
+struct BuildFacts {
+  std::string version;
+  std::string kernels;
+};
+
+class Metrics final : public prometheus::Collectable {
+ public:
+  explicit Metrics(const std::string& model_name);
+
+  void SetBuild(const BuildFacts& facts);
+
+  void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
+  void OnFirstToken(absl::Duration since_arrival);
+  void OnNextToken(absl::Duration since_last);
+  void OnRequestEnd(const RequestOutcome& outcome);
+
+  void SetEngine(const EngineGauges& gauges);
+  EngineGauges engine() const;
+  void OnStep(absl::Duration duration, int32_t batch_tokens);
+  void OnPreemptions(int32_t count);
+
+  // All families, and again those that have other names, too.
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
+  prometheus::Gauge& AddGauge(const std::string& name, const std::string& help);
+  prometheus::Histogram& AddHistogram(const std::string& name, const std::string& help,
+                                      const std::vector<double>& buckets);
+
+  const prometheus::Labels labels_;
+  prometheus::Registry registry_;
+  prometheus::Family<prometheus::Counter>& calls_;
+  prometheus::Family<prometheus::Counter>& finished_;
+  prometheus::Family<prometheus::Gauge>& build_;
+  prometheus::Histogram& time_to_first_token_;
+  prometheus::Histogram& inter_token_latency_;
+  prometheus::Histogram& request_duration_;
+  prometheus::Histogram& request_queue_;
+  prometheus::Histogram& request_prefill_;
+  prometheus::Histogram& request_decode_;
+  prometheus::Histogram& request_prompt_tokens_;
+  prometheus::Histogram& request_generation_tokens_;
+  prometheus::Histogram& step_duration_;
+  prometheus::Histogram& step_tokens_;
+  prometheus::Counter& prompt_tokens_;
+  prometheus::Counter& generation_tokens_;
+  prometheus::Counter& prefix_queried_;
+  prometheus::Counter& prefix_hit_;
+  prometheus::Counter& preemptions_;
+  prometheus::Gauge& running_;
+  prometheus::Gauge& waiting_;
+  prometheus::Gauge& pages_used_;
+  prometheus::Gauge& pages_total_;
+  prometheus::Gauge& kv_usage_;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_OBS_METRICS_H_

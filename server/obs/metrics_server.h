@@ -1,0 +1,39 @@
+// Serves /metrics over HTTP.
+#ifndef ROPEWAY_SERVER_OBS_METRICS_SERVER_H_
+#define ROPEWAY_SERVER_OBS_METRICS_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "prometheus/collectable.h"
+
+namespace prometheus {
+class Exposer;
+}  // namespace prometheus
+
+namespace ropeway {
+
+// Thread-safe; serves until it is destroyed.
+class MetricsServer {
+ public:
+  // Listens at `address`, HOST:PORT; port 0 takes a free one. UNAVAILABLE where that cannot be. `metrics` is
+  // kept.
+  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
+      const std::string& address, std::shared_ptr<prometheus::Collectable> metrics);
+  ~MetricsServer();
+
+  int port() const { return port_; }
+
+ private:
+  MetricsServer(std::unique_ptr<prometheus::Exposer> exposer,
+                std::shared_ptr<prometheus::Collectable> metrics, int port);
+
+  const std::shared_ptr<prometheus::Collectable> metrics_;
+  const std::unique_ptr<prometheus::Exposer> exposer_;
+  const int port_;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_OBS_METRICS_SERVER_H_

@@ -1,0 +1,95 @@
+#include <memory>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "prometheus/text_serializer.h"
+#include "server/obs/health.h"
+#include "server/obs/log.h"
+#include "server/obs/metrics.h"
+#include "server/obs/metrics_server.h"
+#include "spdlog/sinks/ostream_sink.h"
+#include "tests/testing/status_matchers.h"
+
+namespace ropeway {
+namespace {
+
+using ::ropeway::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string Scrape(const Metrics& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.Collect());
+}
+
+TEST(MetricsTest, GaugesFollowTheEngineUnderBothNames) {
+  Metrics metrics("m");
+  metrics.SetEngine({.running = 3, .waiting = 4, .used_pages = 25, .total_pages = 100});
+  EXPECT_THAT(Scrape(metrics), AllOf(HasSubstr("ropeway_requests_running{model_name=\"m\"} 3\n"),
+                                     HasSubstr("vllm:num_requests_running{model_name=\"m\"} 3\n"),
+                                     HasSubstr("vllm:num_requests_waiting{model_name=\"m\"} 4\n"),
+                                     HasSubstr("vllm:kv_cache_usage_perc{model_name=\"m\"} 0.25\n"),
+                                     HasSubstr("ropeway_kv_pages_total{model_name=\"m\"} 100\n"),
+                                     HasSubstr("# TYPE vllm:num_requests_waiting gauge\n")));
+  EXPECT_EQ(metrics.engine().used_pages, 25);
+}
+
+TEST(MetricsTest, LatenciesAreSecondsInBucketsThatResolveMilliseconds) {
+  Metrics metrics("m");
+  metrics.OnFirstToken(absl::Milliseconds(4));
+  metrics.OnNextToken(absl::Milliseconds(2.5));
+  const std::string text = Scrape(metrics);
+  EXPECT_THAT(
+      text, AllOf(HasSubstr("ropeway_time_to_first_token_seconds_bucket{model_name=\"m\",le=\"0.003\"} 0\n"),
+                  HasSubstr("ropeway_time_to_first_token_seconds_bucket{model_name=\"m\",le=\"0.005\"} 1\n"),
+                  HasSubstr("vllm:time_to_first_token_seconds_count{model_name=\"m\"} 1\n"),
+                  HasSubstr("vllm:inter_token_latency_seconds_sum{model_name=\"m\"} 0.0025\n"),
+                  HasSubstr("vllm:generation_tokens_total{model_name=\"m\"} 2\n")));
+}
+
+TEST(MetricsTest, CountsCallsByMethodAndCodeAndRequestsByReason) {
+  Metrics metrics("m");
+  metrics.OnCall("Generate", absl::StatusCode::kInvalidArgument);
+  metrics.OnCall("Generate", absl::StatusCode::kInvalidArgument);
+  metrics.OnRequestEnd(
+      {.finish_reason = "stop", .prompt_tokens = 7, .generated_tokens = 3, .cached_tokens = 5});
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr(
+                "ropeway_calls_total{model_name=\"m\",code=\"INVALID_ARGUMENT\",method=\"Generate\"} 2\n"),
+            HasSubstr("vllm:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 1\n"),
+            HasSubstr("ropeway_prompt_tokens_total{model_name=\"m\"} 7\n"),
+            HasSubstr("vllm:prefix_cache_hits_total{model_name=\"m\"} 5\n")));
+}
+
+TEST(MetricsServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
+  auto metrics = std::make_shared<Metrics>("m");
+  ASSERT_OK_AND_ASSIGN(const auto first, MetricsServer::Start("127.0.0.1:0", metrics));
+  ASSERT_GT(first->port(), 0);
+  const std::string address = absl::StrCat("127.0.0.1:", first->port());
+  EXPECT_THAT(MetricsServer::Start(address, metrics),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
+}
+
+TEST(LogTest, WritesOneLinePerEventWhateverTheValues) {
+  std::ostringstream out;
+  const Log log(LogLevel::kInfo, std::make_shared<spdlog::sinks::ostream_sink_mt>(out));
+  log.Debug("not shown");
+  log.Info("request end", {{"id", "r1"}, {"tenant", "a b\n\"=c"}, {"empty", ""}, {"tokens", 12}});
+  EXPECT_THAT(out.str(),
+              AllOf(HasSubstr("info request end id=r1 tenant=\"a b\\n\\\"=c\" empty=\"\" tokens=12\n"),
+                    Not(HasSubstr("not shown"))));
+}
+
+TEST(HealthTest, NeverServesAfterDraining) {
+  Health health;
+  EXPECT_EQ(health.state(), HealthState::kLoading);
+  EXPECT_TRUE(health.StartServing());
+  health.StartDraining();
+  EXPECT_FALSE(health.StartServing());
+  EXPECT_EQ(health.state(), HealthState::kDraining);
+}
+
+}  // namespace
+}  // namespace ropeway
