@@ -1,0 +1,35 @@
+// JSON of the command line: conversations in, answers out.
+#ifndef ROPEWAY_CLIENT_CLI_MESSAGE_JSON_H_
+#define ROPEWAY_CLIENT_CLI_MESSAGE_JSON_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/types.h"
+#include "nlohmann/json.hpp"
+
+namespace ropeway::client {
+
+// A JSON array of messages as OpenAI's API takes them: {"role", "content", "name", "reasoning_content",
+// "tool_calls", "tool_call_id"}; all but the role may be missing.
+absl::StatusOr<std::vector<ChatMessage>> ParseMessages(const std::string& json);
+
+// The one object that `generate --json` prints; its keys are stable:
+//   text, token_ids, finish_reason, stop_string | stop_token_id, logprobs   of the first sample
+//   prompt_token_ids, prompt_text, prompt_logprobs                          as the model saw the prompt
+//   usage {prompt_tokens, completion_tokens, total_tokens}
+//   samples [{text, token_ids, finish_reason, ...}]                         where more than one
+//   request_id, receipt {queue_ms, prefill_ms, decode_ms, cached_tokens, recomputed_tokens, preemptions,
+//   seed} error {code, message}                                                   where the call failed; the
+//   rest is partial
+nlohmann::ordered_json ToJson(const Answer& answer);
+nlohmann::ordered_json ToJson(const ModelInfo& info);
+nlohmann::ordered_json ToJson(const ServerInfo& info);
+
+// One line; bytes that are not UTF-8 become U+FFFD.
+std::string Dump(const nlohmann::ordered_json& json);
+
+}  // namespace ropeway::client
+
+#endif  // ROPEWAY_CLIENT_CLI_MESSAGE_JSON_H_

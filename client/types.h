@@ -1,0 +1,214 @@
+// The plain structs of the client library: what a program asks for and what it gets.
+//
+// The wire contract (proto/ropeway/v1/ropeway.proto) states unit, range and default of each field. An absent
+// optional is not sent, so that the server's default holds.
+#ifndef ROPEWAY_CLIENT_TYPES_H_
+#define ROPEWAY_CLIENT_TYPES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace ropeway::client {
+
+struct TextPrompt {
+  std::string text;
+  std::optional<bool> add_special;  // add the vocabulary's BOS and EOS
+  bool parse_special = false;       // read control tokens spelt in the text as tokens
+};
+
+struct TokenPrompt {
+  std::vector<int32_t> ids;
+};
+
+struct ChatMessage {
+  std::string role;  // "system", "developer", "user", "assistant" or "tool"
+  std::string text;
+  std::string name;
+  std::string reasoning_content;
+  std::string tool_calls_json;
+  std::string tool_call_id;
+};
+
+struct ChatPrompt {
+  std::vector<ChatMessage> messages;
+  std::string tools_json;
+  std::string template_arguments_json;
+  std::optional<bool> add_generation_prompt;
+};
+
+using Prompt = std::variant<TextPrompt, TokenPrompt, ChatPrompt>;
+
+struct Sampling {
+  std::optional<float> temperature;
+  int32_t top_k = 0;
+  std::optional<float> top_p;
+  float min_p = 0;
+  std::optional<float> repetition_penalty;
+  float presence_penalty = 0;
+  float frequency_penalty = 0;
+  std::vector<std::pair<int32_t, float>> logit_bias;
+  std::optional<uint64_t> seed;
+};
+
+struct Stopping {
+  std::optional<int32_t> max_tokens;
+  int32_t min_tokens = 0;
+  std::vector<std::string> strings;
+  std::vector<int32_t> token_ids;
+  bool ignore_eos = false;
+};
+
+struct Output {
+  std::optional<int32_t> num_samples;
+  std::optional<int32_t> logprobs;
+  std::optional<int32_t> prompt_logprobs;
+  bool echo = false;
+};
+
+struct Request {
+  std::string request_id;
+  std::string model;
+  Prompt prompt;
+  Sampling sampling;
+  Stopping stopping;
+  Output output;
+  std::string tenant;
+  int32_t priority = 0;
+};
+
+struct TokenLogprob {
+  int32_t token_id = 0;
+  float logprob = 0;  // natural logarithm
+  std::string token;  // bytes, perhaps a part of a code point
+};
+
+struct TokenLogprobs {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> top;  // likeliest first
+};
+
+enum class FinishReason { kNone, kStop, kLength, kCancelled, kDeadline, kError };
+
+// The word of scripts for a reason: "stop", "length", "cancelled", "deadline", "error"; "" for kNone.
+const char* FinishReasonName(FinishReason reason);
+
+struct Finish {
+  FinishReason reason = FinishReason::kNone;
+  std::optional<std::string> stop_string;
+  std::optional<int32_t> stop_token_id;
+};
+
+// What one message of the stream adds to one sample.
+struct Delta {
+  int32_t sample = 0;
+  std::string text;  // whole code points
+  std::vector<int32_t> token_ids;
+  std::vector<TokenLogprobs> logprobs;
+  std::optional<Finish> finish;  // with the last delta of the sample
+};
+
+struct Sample {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::vector<TokenLogprobs> logprobs;
+  Finish finish;
+};
+
+struct PromptEcho {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::vector<TokenLogprobs> logprobs;
+};
+
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;
+};
+
+// Where the server spent the request's time.
+struct Receipt {
+  double queue_ms = 0;
+  double prefill_ms = 0;
+  double decode_ms = 0;
+  int32_t cached_tokens = 0;
+  int32_t recomputed_tokens = 0;
+  int32_t preemptions = 0;
+  uint64_t seed = 0;
+};
+
+// All that arrived, also where the call failed on the way: then `status` says how.
+struct Answer {
+  absl::Status status;
+  std::string request_id;
+  PromptEcho prompt;            // where asked for
+  std::vector<Sample> samples;  // in order; at least one
+  Usage usage;
+  std::optional<Receipt> receipt;  // absent where the stream did not come to its end
+  int32_t attempts = 0;            // calls made, retries included
+};
+
+// How one call is made.
+struct CallOptions {
+  absl::Duration timeout = absl::InfiniteDuration();  // of the whole call, retries included
+};
+
+struct Tokens {
+  std::vector<int32_t> ids;
+  std::vector<std::string> tokens;  // the bytes of each id
+};
+
+struct ModelInfo {
+  std::string name;
+  std::string architecture;
+  std::string quantization;
+  int64_t num_parameters = 0;
+  int32_t vocab_size = 0;
+  int32_t max_model_len = 0;
+  int32_t trained_context_len = 0;
+  int32_t num_layers = 0;
+  int32_t embedding_dim = 0;
+  int32_t num_heads = 0;
+  int32_t num_kv_heads = 0;
+  std::optional<int32_t> bos_token_id;
+  std::optional<int32_t> eos_token_id;
+  std::vector<int32_t> end_token_ids;
+  std::string chat_template;
+};
+
+struct Limits {
+  int64_t max_request_bytes = 0;
+  int64_t max_prompt_bytes = 0;
+  int32_t max_prompt_tokens = 0;
+  int32_t max_chat_messages = 0;
+  int32_t max_stop_strings = 0;
+  int32_t max_stop_string_bytes = 0;
+  int32_t max_stop_token_ids = 0;
+  int32_t max_logit_bias = 0;
+  int32_t max_logprobs = 0;
+  int32_t max_samples = 0;
+};
+
+struct ServerInfo {
+  std::string version;
+  std::string state;  // "loading", "serving", "draining"; "" where the server did not say
+  double uptime_seconds = 0;
+  std::string kernels;
+  int32_t num_threads = 0;
+  int32_t running_requests = 0;
+  int32_t waiting_requests = 0;
+  int32_t total_pages = 0;
+  int32_t free_pages = 0;
+  int32_t page_tokens = 0;
+  Limits limits;
+};
+
+}  // namespace ropeway::client
+
+#endif  // ROPEWAY_CLIENT_TYPES_H_

@@ -1,0 +1,366 @@
+#include "client/cli/command_line.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "client/cli/exit_code.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/client/fake_server.h"
+
+namespace ropeway::client {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+struct Result {
+  int code = 0;
+  std::string out;
+  std::string err;
+};
+
+class CommandLineTest : public ::testing::Test {
+ protected:
+  CommandLineTest() {
+    server_.generate = [this](grpc::ServerContext&, const v1::GenerateRequest& request,
+                              FakeServer::Writer& writer) {
+      requests_.push_back(request);
+      writer.Write(Chunk("Hel", 5));
+      writer.Write(Last(Chunk("lo", 6), v1::FINISH_REASON_STOP));
+      return grpc::Status::OK;
+    };
+  }
+
+  Result Run(std::vector<std::string> arguments, const std::string& input = "", bool interactive = false) {
+    arguments.insert(arguments.end(), {"--server", server_.address(), "--max_attempts", "1"});
+    return RunWithoutServer(arguments, input, interactive);
+  }
+
+  Result RunWithoutServer(const std::vector<std::string>& arguments, const std::string& input = "",
+                          bool interactive = false) {
+    std::istringstream in(input);
+    std::ostringstream out, err;
+    Terminal terminal{.in = in, .out = out, .err = err, .interactive = interactive};
+    const int code = RunCommandLine(arguments, terminal);
+    return {code, out.str(), err.str()};
+  }
+
+  void FailWith(grpc::StatusCode code, const std::string& text = "") {
+    server_.generate = [=](grpc::ServerContext&, const v1::GenerateRequest&, FakeServer::Writer& writer) {
+      if (!text.empty()) writer.Write(Chunk(text, 1));
+      return grpc::Status(code, "because");
+    };
+  }
+
+  FakeServer server_;
+  std::vector<v1::GenerateRequest> requests_;
+};
+
+TEST_F(CommandLineTest, GenerateStreamsTheText) {
+  const Result result = Run({"generate", "--prompt", "hi"});
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.out, "Hello\n");
+  EXPECT_THAT(result.err, IsEmpty());
+}
+
+TEST_F(CommandLineTest, GenerateJsonHasTheStableKeys) {
+  const Result result = Run({"generate", "--prompt", "hi", "--json"});
+  EXPECT_EQ(result.code, kExitOk);
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["text"], "Hello");
+  EXPECT_EQ(json["token_ids"], nlohmann::json({5, 6}));
+  EXPECT_TRUE(json["prompt_token_ids"].is_array());
+  EXPECT_EQ(json["finish_reason"], "stop");
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 3);
+  EXPECT_EQ(json["usage"]["completion_tokens"], 2);
+  EXPECT_EQ(json["usage"]["total_tokens"], 5);
+  EXPECT_EQ(json["receipt"]["seed"], 7);
+  EXPECT_FALSE(json.contains("error"));
+  EXPECT_TRUE(requests_.at(0).output().echo());  // for prompt_token_ids
+}
+
+TEST_F(CommandLineTest, BytesThatAreNotUtf8DoNotBreakTheJson) {
+  server_.generate = [](grpc::ServerContext&, const v1::GenerateRequest&, FakeServer::Writer& writer) {
+    v1::GenerateChunk chunk = Chunk("x", 1);
+    chunk.add_logprobs()->mutable_chosen()->set_token("\xf0\x9f");
+    writer.Write(chunk);
+    return grpc::Status::OK;
+  };
+  const auto json =
+      nlohmann::json::parse(Run({"generate", "--prompt", "hi", "--json", "--logprobs", "0"}).out);
+  EXPECT_EQ(json["logprobs"][0]["bytes"], nlohmann::json({0xf0, 0x9f}));
+}
+
+TEST_F(CommandLineTest, EveryFlagReachesTheRequest) {
+  const Result result = Run({"generate",
+                             "--token_ids",
+                             "1,2,3",
+                             "--max_tokens",
+                             "9",
+                             "--min_tokens",
+                             "1",
+                             "--stop",
+                             "a b",
+                             "--stop",
+                             "c",
+                             "--stop_token_ids",
+                             "4,5",
+                             "--ignore_eos",
+                             "--temperature",
+                             "0",
+                             "--top_k",
+                             "3",
+                             "--top_p",
+                             "0.5",
+                             "--min_p",
+                             "0.25",
+                             "--seed",
+                             "18446744073709551615",
+                             "--logit_bias",
+                             "7:-2.5",
+                             "--logit_bias",
+                             "8:1",
+                             "--presence_penalty",
+                             "-0.5",
+                             "--frequency_penalty",
+                             "0.5",
+                             "--repetition_penalty",
+                             "1.5",
+                             "--logprobs",
+                             "2",
+                             "--tenant",
+                             "t",
+                             "--priority",
+                             "-2",
+                             "--request_id",
+                             "r",
+                             "--model",
+                             "m"});
+  ASSERT_EQ(result.code, kExitOk) << result.err;
+  const v1::GenerateRequest& request = requests_.at(0);
+  EXPECT_THAT(request.tokens().ids(), ElementsAre(1, 2, 3));
+  EXPECT_EQ(request.stopping().max_tokens(), 9);
+  EXPECT_EQ(request.stopping().min_tokens(), 1);
+  EXPECT_THAT(request.stopping().strings(), ElementsAre("a b", "c"));
+  EXPECT_THAT(request.stopping().token_ids(), ElementsAre(4, 5));
+  EXPECT_TRUE(request.stopping().ignore_eos());
+  EXPECT_TRUE(request.sampling().has_temperature());
+  EXPECT_EQ(request.sampling().temperature(), 0);
+  EXPECT_EQ(request.sampling().top_k(), 3);
+  EXPECT_EQ(request.sampling().top_p(), 0.5f);
+  EXPECT_EQ(request.sampling().min_p(), 0.25f);
+  EXPECT_EQ(request.sampling().seed(), ~uint64_t{0});
+  EXPECT_EQ(request.sampling().logit_bias().at(7), -2.5f);
+  EXPECT_EQ(request.sampling().logit_bias().at(8), 1.f);
+  EXPECT_EQ(request.sampling().presence_penalty(), -0.5f);
+  EXPECT_EQ(request.sampling().frequency_penalty(), 0.5f);
+  EXPECT_EQ(request.sampling().repetition_penalty(), 1.5f);
+  EXPECT_EQ(request.output().logprobs(), 2);
+  EXPECT_EQ(request.tenant(), "t");
+  EXPECT_EQ(request.priority(), -2);
+  EXPECT_EQ(request.request_id(), "r");
+  EXPECT_EQ(request.model(), "m");
+}
+
+TEST_F(CommandLineTest, PromptsInAllForms) {
+  const std::string path = ::testing::TempDir() + "/prompt.txt";
+  std::ofstream(path) << "from a file\n";
+  EXPECT_EQ(Run({"generate", "--prompt_file", path}).code, kExitOk);
+  EXPECT_EQ(requests_.back().text().text(), "from a file\n");
+  EXPECT_EQ(Run({"generate", "--prompt_file", "-"}, "from a pipe").code, kExitOk);
+  EXPECT_EQ(requests_.back().text().text(), "from a pipe");
+  EXPECT_EQ(Run({"generate", "--chat", "hi", "--system", "be brief"}).code, kExitOk);
+  ASSERT_EQ(requests_.back().chat().messages_size(), 2);
+  EXPECT_EQ(requests_.back().chat().messages(0).role(), "system");
+  EXPECT_EQ(requests_.back().chat().messages(1).text(), "hi");
+  EXPECT_EQ(Run({"generate", "--messages_file", "-"}, R"([{"role": "user", "content": "a"},
+      {"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]}])")
+                .code,
+            kExitOk);
+  ASSERT_EQ(requests_.back().chat().messages_size(), 2);
+  EXPECT_EQ(requests_.back().chat().messages(1).tool_calls_json(), R"([{"id":"c"}])");
+  EXPECT_EQ(Run({"generate", "--prompt", "", "--no_add_special", "--parse_special"}).code, kExitOk);
+  EXPECT_TRUE(requests_.back().has_text());
+  EXPECT_FALSE(requests_.back().text().add_special());
+  EXPECT_TRUE(requests_.back().text().parse_special());
+}
+
+TEST_F(CommandLineTest, WrongCommandLinesAreUsageErrors) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{},
+                                             {"fly"},
+                                             {"generate"},
+                                             {"generate", "--prompt", "a", "--chat", "b"},
+                                             {"generate", "--prompt", "a", "--temperature", "hot"},
+                                             {"generate", "--prompt", "a", "--logit_bias", "7"},
+                                             {"generate", "--prompt", "a", "--no_such_flag"},
+                                             {"generate", "--prompt_file", "no/such/file"},
+                                             {"generate", "--messages_file", "-"},
+                                             {"chat", "--num_samples", "2"},
+                                             {"detokenize", "1,x"}}) {
+    const Result result = RunWithoutServer(arguments, "not json");
+    EXPECT_EQ(result.code, kExitUsage) << result.out << result.err;
+    EXPECT_THAT(result.out, IsEmpty());
+    EXPECT_FALSE(result.err.empty());
+  }
+}
+
+TEST_F(CommandLineTest, HelpListsTheExitCodes) {
+  const Result result = RunWithoutServer({"--help"});
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_THAT(result.out, HasSubstr("Exit codes"));
+}
+
+TEST_F(CommandLineTest, ExitCodesTellWhatToDo) {
+  for (const auto& [code, exit_code] : {std::pair{grpc::StatusCode::INVALID_ARGUMENT, kExitUsage},
+                                        {grpc::StatusCode::NOT_FOUND, kExitUsage},
+                                        {grpc::StatusCode::UNAVAILABLE, kExitUnavailable},
+                                        {grpc::StatusCode::RESOURCE_EXHAUSTED, kExitExhausted},
+                                        {grpc::StatusCode::DEADLINE_EXCEEDED, kExitDeadline},
+                                        {grpc::StatusCode::CANCELLED, kExitInterrupted},
+                                        {grpc::StatusCode::INTERNAL, kExitError}}) {
+    FailWith(code);
+    const Result result = Run({"generate", "--prompt", "hi"});
+    EXPECT_EQ(result.code, exit_code);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, HasSubstr("ropeway: because"));
+  }
+}
+
+TEST_F(CommandLineTest, NoServerIsSaidInOneLine) {
+  const Result result =
+      RunWithoutServer({"generate", "--prompt", "hi", "--server", "127.0.0.1:1", "--max_attempts", "1"});
+  EXPECT_EQ(result.code, kExitUnavailable);
+  EXPECT_EQ(result.err,
+            "ropeway: cannot connect to 127.0.0.1:1: is ropeway_server running? (--server names another "
+            "address)\n");
+}
+
+TEST_F(CommandLineTest, AnAnswerThatBreaksOffIsShownAsFarAsItCame) {
+  FailWith(grpc::StatusCode::INTERNAL, "half");
+  Result result = Run({"generate", "--prompt", "hi"});
+  EXPECT_EQ(result.code, kExitError);
+  EXPECT_EQ(result.out, "half\n");
+  result = Run({"generate", "--prompt", "hi", "--json"});
+  EXPECT_EQ(result.code, kExitError);
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["text"], "half");
+  EXPECT_EQ(json["error"]["code"], "INTERNAL");
+  EXPECT_EQ(json["error"]["message"], "because");
+}
+
+TEST_F(CommandLineTest, ChatKeepsItsHistory) {
+  const Result result =
+      Run({"chat", "--system", "be brief", "--max_tokens", "4"}, "one\n\ntwo\r\n/reset\nthree\n/quit\nx");
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.out, "> one\nHello\n> two\nHello\n> /reset\n> three\nHello\n> /quit\n");
+  ASSERT_EQ(requests_.size(), 3);
+  const v1::ChatInput& second = requests_[1].chat();
+  ASSERT_EQ(second.messages_size(), 4);
+  EXPECT_EQ(second.messages(0).role(), "system");
+  EXPECT_EQ(second.messages(1).text(), "one");
+  EXPECT_EQ(second.messages(2).role(), "assistant");
+  EXPECT_EQ(second.messages(2).text(), "Hello");
+  EXPECT_EQ(second.messages(3).text(), "two");
+  EXPECT_EQ(requests_[2].chat().messages_size(), 2);
+  EXPECT_EQ(requests_[2].stopping().max_tokens(), 4);
+}
+
+TEST_F(CommandLineTest, AScriptedChatEndsWithTheFirstErrorAndATypedOneGoesOn) {
+  FailWith(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  Result result = Run({"chat"}, "one\ntwo\n");
+  EXPECT_EQ(result.code, kExitExhausted);
+  EXPECT_EQ(result.out, "> one\n");
+  result = Run({"chat"}, "one\ntwo\n", /*interactive=*/true);
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.err, "ropeway: because\nropeway: because\n");
+}
+
+TEST_F(CommandLineTest, CtrlCCancelsTheAnswerAndKeepsTheChat) {
+  std::function<void()> interrupt;
+  server_.generate = [&](grpc::ServerContext& context, const v1::GenerateRequest& request,
+                         FakeServer::Writer& writer) {
+    requests_.push_back(request);
+    writer.Write(Chunk("begun", 1));
+    if (requests_.size() == 1) {
+      interrupt();
+      while (!context.IsCancelled()) std::this_thread::yield();
+      return grpc::Status::CANCELLED;
+    }
+    return grpc::Status::OK;
+  };
+  std::istringstream in("one\ntwo\n");
+  std::ostringstream out, err;
+  Terminal terminal{.in = in, .out = out, .err = err, .on_interrupt = [&](std::function<void()> handler) {
+                      if (handler) interrupt = handler;
+                    }};
+  EXPECT_EQ(RunCommandLine({"chat", "--server", server_.address()}, terminal), kExitOk);
+  EXPECT_EQ(err.str(), "(cancelled)\n");
+  ASSERT_EQ(requests_.size(), 2);
+  // Whether "begun" arrived before the cancellation is a race; the conversation goes on either way.
+  EXPECT_EQ(requests_[1].chat().messages(requests_[1].chat().messages_size() - 1).text(), "two");
+}
+
+TEST_F(CommandLineTest, SeveralSamplesAreShownOneAfterTheOther) {
+  server_.generate = [](grpc::ServerContext&, const v1::GenerateRequest&, FakeServer::Writer& writer) {
+    for (const int32_t sample : {1, 0, 1}) writer.Write(Chunk(absl::StrCat("s", sample), 1, sample));
+    return grpc::Status::OK;
+  };
+  const Result result = Run({"generate", "--prompt", "hi", "--num_samples", "2"});
+  EXPECT_EQ(result.out, "--- sample 0 ---\ns0\n--- sample 1 ---\ns1s1\n");
+  const auto json =
+      nlohmann::json::parse(Run({"generate", "--prompt", "hi", "--num_samples", "2", "--json"}).out);
+  EXPECT_EQ(json["samples"][1]["text"], "s1s1");
+}
+
+TEST_F(CommandLineTest, TextCommands) {
+  server_.tokenize = [](const v1::TokenizeRequest& request, v1::TokenizeResponse& response) {
+    for (int32_t id : {1, 2}) response.add_ids(request.has_chat() ? id + 10 : id);
+    return grpc::Status::OK;
+  };
+  server_.detokenize = [](const v1::DetokenizeRequest& request, v1::DetokenizeResponse& response) {
+    response.set_text(absl::StrCat(request.ids_size(), request.show_special() ? " shown" : ""));
+    return grpc::Status::OK;
+  };
+  server_.render_chat = [](const v1::RenderChatRequest& request, v1::RenderChatResponse& response) {
+    response.set_text("<" + request.chat().messages(0).text() + ">");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"tokenize", "--prompt", "hi"}).out, "1,2\n");
+  EXPECT_EQ(Run({"tokenize", "--chat", "hi", "--json"}).out, "{\"ids\":[11,12],\"tokens\":[]}\n");
+  EXPECT_EQ(Run({"detokenize", "1,2,3", "--show_special"}).out, "3 shown\n");
+  EXPECT_EQ(Run({"render", "--chat", "hi"}).out, "<hi>");
+}
+
+TEST_F(CommandLineTest, ServerCommands) {
+  server_.get_server_info = [](const v1::GetServerInfoRequest&, v1::GetServerInfoResponse& response) {
+    response.set_state(v1::SERVER_STATE_SERVING);
+    response.mutable_limits()->set_max_samples(8);
+    return grpc::Status::OK;
+  };
+  server_.get_model_info = [](const v1::GetModelInfoRequest&, v1::GetModelInfoResponse& response) {
+    response.set_name("tiny");
+    return grpc::Status::OK;
+  };
+  server_.abort = [](const v1::AbortRequest& request, v1::AbortResponse& response) {
+    response.set_found(request.request_id() == "r");
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Run({"info"}).out, HasSubstr("tiny"));
+  const auto json = nlohmann::json::parse(Run({"info", "--json"}).out);
+  EXPECT_EQ(json["server"]["state"], "serving");
+  EXPECT_EQ(json["server"]["limits"]["max_samples"], 8);
+  EXPECT_EQ(json["model"]["name"], "tiny");
+  EXPECT_TRUE(json["model"]["bos_token_id"].is_null());
+  EXPECT_EQ(Run({"health"}).out, "serving\n");
+  server_.SetServing(false);
+  EXPECT_EQ(Run({"health"}).code, kExitUnavailable);
+  EXPECT_EQ(Run({"abort", "r"}).code, kExitOk);
+  EXPECT_EQ(Run({"abort", "other"}).code, kExitUsage);
+}
+
+}  // namespace
+}  // namespace ropeway::client
