@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configures and builds one preset. Says nothing but where it fails; the whole output is in build/PRESET/build.log.
+# Configures and builds one preset. Says nothing but where it fails; the output is in build/PRESET/build.log.
 #
 # Usage: deploy/build.sh PRESET [TARGET...]    (presets: see CMakePresets.json; default target: all)
 set -euo pipefail
@@ -22,4 +22,4 @@ failed() {
   exit 1
 }
 cmake --preset "$preset" >"$log" 2>&1 || failed "configuring preset $preset"
-cmake --build "build/$preset" --parallel "$jobs" ${@:+--target "$@"} >>"$log" 2>&1 || failed "building preset $preset"
+cmake --build "build/$preset" --parallel "$jobs" ${@:+--target "$@"} >"$log" 2>&1 || failed "building preset $preset"
