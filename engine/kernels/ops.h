@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "engine/kernels/args.h"
 #include "engine/kernels/packed_matrix.h"
 
 namespace ropeway::kernels {
@@ -50,65 +51,9 @@ struct PrepareArgs {
   Range units;   // of [0, prepare_units(kind, num_tokens, columns))
 };
 
-// Rotates heads of one token in place.
-struct RotateArgs {
-  float* heads;  // [num_heads, head_stride]
-  int num_heads;
-  int64_t head_stride;  // in floats
-  int rotary_dim;
-  const float* cosines;  // [rotary_dim / 2] of the token's position
-  const float* sines;    // [rotary_dim / 2]
-  bool interleaved;      // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
-};
-
 enum class KvType : uint8_t { kF32, kBF16 };
 
-// How the KV cache of one layer lies in memory. A page holds, for each KV head, the keys transposed, so that
-// a vector lane is a token, then the values, so that a vector lane is a column:
-//   page:  [G]{ keys [E][kPageSize], values [kPageSize][padded Ev] }, elements of `type`
-struct KvLayout {
-  KvType type = KvType::kBF16;
-  int num_kv_heads = 0;
-  int head_dim = 0;
-  int value_dim = 0;
-
-  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : 2; }
-  int64_t padded_value_dim() const { return (value_dim + 15) / 16 * 16; }
-  int64_t value_offset() const { return int64_t{kPageSize} * head_dim; }  // in elements, inside a head
-  int64_t head_elements() const { return kPageSize * (head_dim + padded_value_dim()); }
-  int64_t page_bytes() const { return num_kv_heads * head_elements() * element_bytes(); }
-};
-
-// Writes one token's keys and values, all heads, into a slot of a page. bf16 rounds to nearest even.
-struct StoreKvArgs {
-  KvLayout layout;
-  uint8_t* page;
-  int slot;             // [0, kPageSize)
-  const float* keys;    // [G, E]
-  const float* values;  // [G, Ev]
-};
-
-// Causal attention of consecutive tokens of one sequence, for the query heads of one KV head, over the
-// sequence's pages. The keys and values of these tokens are already in the cache. Positions beyond a query
-// are never read into a result.
-struct AttentionArgs {
-  KvLayout layout;
-  const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride
-  int64_t page_stride;        // in bytes
-  const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageSize)]
-  int kv_head;
-  int queries_per_token;  // query heads that share the KV head: H / G
-  int num_tokens;
-  int32_t first_position;  // of the first token
-  const float* queries;    // query head j of token t at queries + t * query_stride + j * E
-  int64_t query_stride;
-  float* out;  // head j of token t at out + t * out_stride + j * Ev
-  int64_t out_stride;
-  float scale;
-  float softcap = 0;   // cap * tanh(score / cap); 0: none
-  int32_t window = 0;  // a token sees the last `window` positions, itself included; 0: all
-  uint8_t* scratch;    // attention_scratch_bytes(), 64-byte aligned, of this thread alone
-};
+KvLayout MakeKvLayout(KvType type, int num_kv_heads, int head_dim, int value_dim);
 
 struct KernelTable {
   const char* name;  // "ref", "avx2", "avx512"
@@ -125,7 +70,7 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
   void (*rotate)(const RotateArgs& args);
   void (*store_kv)(const StoreKvArgs& args);
-  int64_t (*attention_scratch_bytes)(const KvLayout& layout, int queries_per_token);
+  int64_t (*attention_scratch_bytes)(const KvLayout& kv);
   void (*attention)(const AttentionArgs& args);
 
   // Over n floats.

@@ -28,10 +28,10 @@ struct PackedMatrix {
   bool interleaved = false;  // gate and up; rows counts both
   int64_t rows = 0;          // M
   int64_t columns = 0;       // K
+  int64_t num_panels = 0;    // of kPanelRows rows, the last one padded
   int64_t panel_bytes = 0;
   AlignedBuffer data;
 
-  int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
   const uint8_t* panel(int64_t i) const { return data.data() + i * panel_bytes; }
 };
 

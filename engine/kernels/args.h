@@ -1,0 +1,71 @@
+// Arguments of kernels: plain structs without functions, so that the translation unit of any instruction set
+// may include them (an inline function compiled there could end up in the whole program).
+#ifndef ROPEWAY_ENGINE_KERNELS_ARGS_H_
+#define ROPEWAY_ENGINE_KERNELS_ARGS_H_
+
+#include <cstdint>
+
+#include "engine/tensor/shape.h"
+
+namespace ropeway::kernels {
+
+// Rotates heads of one token in place.
+struct RotateArgs {
+  float* heads;  // [num_heads, head_stride]
+  int num_heads;
+  int64_t head_stride;  // in floats
+  int rotary_dim;
+  const float* cosines;  // [rotary_dim / 2] of the token's position
+  const float* sines;    // [rotary_dim / 2]
+  bool interleaved;      // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
+};
+
+// How the KV cache of one layer lies in memory. A page holds, for each KV head, the keys transposed, so that
+// a vector lane is a token, then the values, so that a vector lane is a column:
+//   page:  [G]{ keys [E][kPageSize], values [kPageSize][padded Ev] }, elements of bf16 or float32
+// Made by MakeKvLayout.
+struct KvLayout {
+  bool bf16 = true;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int value_dim = 0;
+  int64_t padded_value_dim = 0;  // a multiple of 16
+  int64_t value_offset = 0;      // of the values inside a head, in elements
+  int64_t head_elements = 0;     // of one KV head
+  int64_t page_bytes = 0;
+};
+
+// Writes one token's keys and values, all heads, into a slot of a page. bf16 rounds to nearest even.
+struct StoreKvArgs {
+  KvLayout kv;
+  uint8_t* page;
+  int slot;             // [0, kPageSize)
+  const float* keys;    // [G, E]
+  const float* values;  // [G, Ev]
+};
+
+// Causal attention of consecutive tokens of one sequence, for the query heads of one KV head, over the
+// sequence's pages. The keys and values of these tokens are already in the cache. What lies beyond a query's
+// position never reaches its result.
+struct AttentionArgs {
+  KvLayout kv;
+  const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride
+  int64_t page_stride;        // in bytes
+  const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageSize)]
+  int kv_head;
+  int queries_per_token;  // query heads that share the KV head: H / G
+  int num_tokens;
+  int32_t first_position;  // of the first token
+  const float* queries;    // query head j of token t at queries + t * query_stride + j * E
+  int64_t query_stride;
+  float* out;  // head j of token t at out + t * out_stride + j * Ev
+  int64_t out_stride;
+  float scale;
+  float softcap;     // cap * tanh(score / cap); 0: none
+  int32_t window;    // a token sees the last `window` positions, itself included; 0: all
+  uint8_t* scratch;  // attention_scratch_bytes(), 64-byte aligned, of this thread alone
+};
+
+}  // namespace ropeway::kernels
+
+#endif  // ROPEWAY_ENGINE_KERNELS_ARGS_H_

@@ -1,0 +1,18 @@
+// Constants of the elementary functions that both instruction sets compute by the same operations.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_LANES_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_LANES_H_
+
+namespace ropeway::kernels {
+
+// e^r for |r| <= ln(2) / 2 by Taylor's series in Horner's form, largest power first; relative error below
+// 3e-7.
+constexpr float kExpTerms[7] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1, 1};
+constexpr float kLog2E = 1.44269504f, kLn2High = 0.693145752f, kLn2Low = 1.42860677e-6f;
+constexpr float kExpMax = 88, kExpMin = -87;  // arguments are clamped to these
+
+// GELU in its tanh form: x * sigmoid(kGeluTwice * (x + kGeluCube * x^3)), since 1 + tanh(z) = 2 sigmoid(2 z).
+constexpr float kGeluTwice = 1.59576912f, kGeluCube = 0.044715f;
+
+}  // namespace ropeway::kernels
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_LANES_H_

@@ -1,0 +1,15 @@
+// Rounds activations to int8 tiles; the QuantizeFunction of all x86 instruction sets.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_QUANTIZE_AVX2_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_QUANTIZE_AVX2_H_
+
+#include <cstdint>
+
+namespace ropeway::kernels {
+
+// See QuantizeFunction and the layout of tiles in panel.h. A block of zeros gets the scale 0.
+void QuantizeAvx2(const float* x, int64_t x_stride, int tokens, int64_t blocks, int64_t first, int64_t last,
+                  uint8_t* tile);
+
+}  // namespace ropeway::kernels
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_QUANTIZE_AVX2_H_

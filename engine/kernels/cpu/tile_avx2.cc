@@ -1,0 +1,277 @@
+// AVX2 tiles, compiled twice: with AVX-VNNI (ROPEWAY_AVX_VNNI = 1) and without. Same panels as AVX-512, in
+// four quarters of 8 rows, and the same sequence of float operations: every integer sum, and so every output
+// byte, is that of tile_avx512.cc.
+//
+// Registers: 2 quarters x up to 4 tokens of integer sums, 2 weight vectors (and their magnitudes), a
+// broadcast that serves both quarters; the float accumulators [4 quarters][T] live in L1. A tile of 8 tokens
+// takes two such steps per block. Per 8 rows x 4 columns x token (32 multiply-adds):
+//   AVX-VNNI      1 vpdpbusd
+//   AVX2, 8 bits  vpsignb, vpmaddubsw, vpmaddwd, vpaddd: |w| * (a with w's sign), since u8 * s8 pairs of full
+//   range would
+//                 saturate 16 bits (255 * 127 * 2) but 128 * 127 * 2 = 32512 does not
+//   AVX2, 4 bits  vpmaddubsw, vpaddw, and one vpmaddwd per 32 columns: 8 groups * 2 * 15 * 127 = 30480 fits
+//   16 bits AVX2, 5 bits  the same per 4 groups: 4 * 2 * 31 * 127 = 31496 fits AVX2, 6 bits  the same per 2
+//   groups: 2 * 2 * 63 * 127 = 32004 fits
+#include <immintrin.h>
+
+#include "engine/kernels/args.h"
+#include "engine/kernels/cpu/lanes.h"
+#include "engine/kernels/cpu/panel.h"
+#include "engine/kernels/cpu/quantize_avx2.h"
+
+#if ROPEWAY_AVX_VNNI
+#define ROPEWAY_NAMESPACE avx_vnni
+#else
+#define ROPEWAY_NAMESPACE avx2
+#endif
+
+namespace ropeway::kernels::ROPEWAY_NAMESPACE {
+namespace {
+
+// clang-format off: the order matters
+#include "engine/kernels/cpu/lanes_avx2.h"
+#include "engine/kernels/cpu/math_inl.h"
+// clang-format on
+
+using Vector = __m256i;
+
+Vector LoadCodes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+__m256 LoadHalves(const uint8_t* p) {
+  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+}
+__m128i LoadEight(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+__m256 LoadU8(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(LoadEight(p))); }
+__m256 LoadS8(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(LoadEight(p))); }
+Vector BroadcastInt(const uint8_t* p) { return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
+__m256 BroadcastFloat(const uint8_t* p) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(p)); }
+
+// Formats: kBits of the codes, whose zero is half their range if kCentred, else 0. `q` is the quarter (8
+// rows).
+template <PanelFormat kFormat>
+struct Format {
+  static constexpr bool kNibbles = kFormat == kPanelQ4_0 || kFormat == kPanelQ4_1 || kFormat == kPanelQ4_K;
+  static constexpr bool kSuper = kFormat == kPanelQ8_K || kFormat == kPanelQ4_K;
+  static constexpr bool kMin = kFormat == kPanelQ8_1 || kFormat == kPanelQ4_1 || kSuper;
+  static constexpr bool kHalves = kFormat == kPanelQ6_K;
+  static constexpr bool kCentred = kFormat == kPanelQ8_0 || kFormat == kPanelQ4_0 || kHalves;
+  static constexpr int kBits = kNibbles ? 4 : kHalves ? 6 : kMin ? 5 : 8;
+  static constexpr PlaneBytes kPlanes = kPlaneBytes[kFormat];
+
+  static Vector Codes(const uint8_t* block, int group, int q) {
+    if constexpr (!kNibbles && !kHalves) return LoadCodes(block + group * 128 + q * 32);
+    const Vector pair = LoadCodes(block + group / 2 * 128 + q * 32);
+    const Vector low = _mm256_and_si256(group % 2 ? _mm256_srli_epi16(pair, 4) : pair, _mm256_set1_epi8(15));
+    if constexpr (kNibbles) return low;
+    const Vector quad = LoadCodes(block + 512 + group / 4 * 128 + q * 32);
+    const int shift = 2 * (group % 4);
+    const Vector high = shift < 4 ? _mm256_slli_epi16(quad, 4 - shift) : _mm256_srli_epi16(quad, shift - 4);
+    return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+  }
+
+  // `part` is 1 for columns 16..31 of a format with kHalves.
+  static __m256 Scale(const uint8_t* side, const uint8_t* super, int part, int q) {
+    if constexpr (kSuper) return _mm256_mul_ps(LoadU8(side + 8 * q), LoadHalves(super + 16 * q));
+    if constexpr (kHalves) return _mm256_mul_ps(LoadS8(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
+    return LoadHalves(side + 16 * q);
+  }
+
+  static __m256 Min(const uint8_t* side, const uint8_t* super, int q) {
+    if constexpr (!kSuper) return LoadHalves(side + 64 + 16 * q);
+    const __m256 minus = _mm256_sub_ps(_mm256_setzero_ps(), LoadHalves(super + 64 + 16 * q));
+    return _mm256_mul_ps(LoadU8(side + 32 + 8 * q), minus);
+  }
+};
+
+// init is -128 * sum(a); codes of fewer bits have their zero at 2^(kBits - 1).
+template <int kBits>
+Vector Init(const uint8_t* init) {
+  return _mm256_srai_epi32(BroadcastInt(init), 8 - kBits);
+}
+
+// sum[r][t] = (codes - zero) * activations over groups [first, first + kCount), of quarters 2 * half + r and
+// tokens kToken + t. `init` takes the zero off; signed bytes need none.
+#if ROPEWAY_AVX_VNNI
+template <class F, int T, int kToken, int kCount, int kTokens>
+[[gnu::always_inline]] inline void Multiply(const uint8_t* block, const uint8_t* x, const uint8_t* init,
+                                            int first, int half, Vector (&sum)[2][kTokens]) {
+  for (int t = 0; t < kTokens; ++t)
+    sum[0][t] = sum[1][t] = F::kCentred ? Init<F::kBits>(init + 4 * (kToken + t)) : _mm256_setzero_si256();
+#pragma GCC unroll 8
+  for (int g = first; g < first + kCount; ++g) {
+    const Vector w[2] = {F::Codes(block, g, 2 * half), F::Codes(block, g, 2 * half + 1)};
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+      const Vector a = BroadcastInt(x + (g * T + kToken + t) * 4);
+      for (int r = 0; r < 2; ++r) sum[r][t] = _mm256_dpbusd_avx_epi32(sum[r][t], w[r], a);
+    }
+  }
+}
+#else
+template <class F, int T, int kToken, int kCount, int kTokens>
+[[gnu::always_inline]] inline void Multiply(const uint8_t* block, const uint8_t* x, const uint8_t* init,
+                                            int first, int half, Vector (&sum)[2][kTokens]) {
+  // Groups whose 16-bit pair sums may be added before they are widened.
+  constexpr int kRun = F::kBits == 8 ? 1 : F::kBits == 6 ? 2 : F::kBits == 5 ? 4 : kCount;
+  Vector pairs[2][kTokens];
+#pragma GCC unroll 8
+  for (int i = 0; i < kCount; ++i) {
+    Vector w[2], u[2];
+    for (int r = 0; r < 2; ++r) {
+      u[r] = F::Codes(block, first + i, 2 * half + r);
+      w[r] = _mm256_xor_si256(u[r], _mm256_set1_epi8(static_cast<char>(0x80)));
+      if (F::kBits == 8) u[r] = _mm256_abs_epi8(w[r]);
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+      const Vector a = BroadcastInt(x + ((first + i) * T + kToken + t) * 4);
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; ++r) {
+        const Vector product = _mm256_maddubs_epi16(u[r], F::kBits == 8 ? _mm256_sign_epi8(a, w[r]) : a);
+        pairs[r][t] = i % kRun == 0 ? product : _mm256_add_epi16(pairs[r][t], product);
+        if (i % kRun != kRun - 1) continue;
+        const Vector wide = _mm256_madd_epi16(pairs[r][t], _mm256_set1_epi16(1));
+        if (i >= kRun)
+          sum[r][t] = _mm256_add_epi32(sum[r][t], wide);
+        else
+          sum[r][t] = F::kCentred && F::kBits < 8
+                          ? _mm256_add_epi32(Init<F::kBits>(init + 4 * (kToken + t)), wide)
+                          : wide;
+      }
+    }
+  }
+}
+#endif
+
+struct Block {
+  const uint8_t *codes, *side, *super;               // weights
+  const uint8_t *x, *scales, *init, *sums, *halves;  // activations
+};
+
+// One block of quarters 2 * half and 2 * half + 1 and tokens [kToken, kToken + kTokens), onto acc[4][T].
+template <class F, int T, int kToken, int kTokens>
+[[gnu::always_inline]] inline void Accumulate(const Block& b, int half, __m256 (&acc)[4][T]) {
+  Vector sum[2][kTokens];
+  __m256 value[2][kTokens];
+  if constexpr (F::kHalves) {
+    Multiply<F, T, kToken, 4>(b.codes, b.x, b.halves, 0, half, sum);
+    for (int r = 0; r < 2; ++r)
+      for (int t = 0; t < kTokens; ++t)
+        value[r][t] =
+            _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][t]), F::Scale(b.side, b.super, 0, 2 * half + r));
+    Multiply<F, T, kToken, 4>(b.codes, b.x, b.halves + 4 * T, 4, half, sum);
+  } else {
+    Multiply<F, T, kToken, 8>(b.codes, b.x, b.init, 0, half, sum);
+  }
+  for (int r = 0; r < 2; ++r) {
+    const int q = 2 * half + r;
+    const __m256 scale = F::Scale(b.side, b.super, F::kHalves, q);
+    for (int t = 0; t < kTokens; ++t) {
+      __m256& total = acc[q][kToken + t];
+      const __m256 x_scale = BroadcastFloat(b.scales + 4 * (kToken + t)), s = _mm256_cvtepi32_ps(sum[r][t]);
+      if constexpr (F::kHalves)
+        total = _mm256_fmadd_ps(_mm256_fmadd_ps(s, scale, value[r][t]), x_scale, total);
+      else
+        total = _mm256_fmadd_ps(s, _mm256_mul_ps(scale, x_scale), total);
+      if constexpr (F::kMin)
+        total = _mm256_fmadd_ps(F::Min(b.side, b.super, q), BroadcastFloat(b.sums + 4 * (kToken + t)), total);
+    }
+  }
+}
+
+template <int T>
+[[gnu::always_inline]] inline void Finish(const TileArgs& args, const __m256 (&acc)[4][T]) {
+  for (int t = 0; t < T; ++t) {
+    float* y = args.y + t * args.y_stride;
+    Lanes low = {acc[0][t], acc[1][t]}, high = {acc[2][t], acc[3][t]};
+    if (args.bias != nullptr) low = Add(low, Load(args.bias)), high = Add(high, Load(args.bias + 16));
+    if (args.epilogue == kTileSiluGate) {
+      Store(y, Mul(Silu(low), high));
+    } else if (args.epilogue == kTileGeluGate) {
+      Store(y, Mul(GeluTanh(low), high));
+    } else {
+      if (args.epilogue == kTileAdd) low = Add(Load(y), low), high = Add(Load(y + 16), high);
+      Store(y, low);
+      Store(y + 16, high);
+    }
+  }
+}
+
+[[gnu::always_inline]] inline void Prefetch(const uint8_t*& p, int64_t lines) {
+  for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
+
+template <class F, int T>
+void IntegerTile(const TileArgs& args) {
+  constexpr PlaneBytes kPlanes = F::kPlanes;
+  const int64_t blocks = args.columns / kBlock;
+  const uint8_t* prefetch = args.prefetch;
+  __m256 acc[4][T] = {};
+  for (int64_t i = 0; i < blocks; ++i) {
+    const uint8_t* x = args.activations + i * MainBytes(T);
+    const Block block{args.codes + i * kPlanes.code,
+                      args.side + i * kPlanes.side,
+                      args.super + i / 8 * kPlanes.super,
+                      x,
+                      x + 32 * T,
+                      x + 36 * T,
+                      args.activations + SumsOffset(blocks, T) + i * T * 4,
+                      args.activations + HalvesOffset(blocks, T) + i * T * 8};
+    Prefetch(prefetch, args.prefetch_lines);
+    for (int half = 0; half < 2; ++half) {
+      Accumulate<F, T, 0, (T < 4 ? T : 4)>(block, half, acc);
+      if constexpr (T > 4) Accumulate<F, T, 4, T - 4>(block, half, acc);
+    }
+  }
+  Finish<T>(args, acc);
+}
+
+// kTokens <= 3 tokens: four quarters of each fit the registers.
+template <int T, int kToken, int kTokens>
+[[gnu::always_inline]] inline void MultiplyFloats(const TileArgs& args, __m256 (&acc)[4][T]) {
+  const float* w = reinterpret_cast<const float*>(args.codes);
+  const float* x = reinterpret_cast<const float*>(args.activations) + kToken;
+  __m256 sum[4][kTokens] = {};
+  for (int64_t k = 0; k < args.columns; ++k, w += kRows, x += T) {
+    for (int t = 0; t < kTokens; ++t) {
+      const __m256 a = _mm256_broadcast_ss(x + t);
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) sum[q][t] = _mm256_fmadd_ps(_mm256_load_ps(w + 8 * q), a, sum[q][t]);
+    }
+  }
+  for (int q = 0; q < 4; ++q)
+    for (int t = 0; t < kTokens; ++t) acc[q][kToken + t] = sum[q][t];
+}
+
+template <int T>
+void FloatTile(const TileArgs& args) {
+  const uint8_t* prefetch = args.prefetch;
+  Prefetch(prefetch, args.prefetch_lines * (args.columns / kBlock));
+  __m256 acc[4][T];
+  MultiplyFloats<T, 0, (T < 3 ? T : 3)>(args, acc);
+  if constexpr (T > 3) MultiplyFloats<T, 3, (T < 6 ? T - 3 : 3)>(args, acc);
+  if constexpr (T > 6) MultiplyFloats<T, 6, T - 6>(args, acc);
+  Finish<T>(args, acc);
+}
+
+}  // namespace
+
+#define ROPEWAY_TILES(TILE) \
+  { TILE(1), TILE(2), TILE(3), TILE(4), TILE(5), TILE(6), TILE(7), TILE(8) }
+#define ROPEWAY_Q8_0(T) &IntegerTile<Format<kPanelQ8_0>, T>
+#define ROPEWAY_Q8_1(T) &IntegerTile<Format<kPanelQ8_1>, T>
+#define ROPEWAY_Q8_K(T) &IntegerTile<Format<kPanelQ8_K>, T>
+#define ROPEWAY_Q4_0(T) &IntegerTile<Format<kPanelQ4_0>, T>
+#define ROPEWAY_Q4_1(T) &IntegerTile<Format<kPanelQ4_1>, T>
+#define ROPEWAY_Q4_K(T) &IntegerTile<Format<kPanelQ4_K>, T>
+#define ROPEWAY_Q6_K(T) &IntegerTile<Format<kPanelQ6_K>, T>
+#define ROPEWAY_F32(T) &FloatTile<T>
+
+extern const TileKernels kTiles;
+const TileKernels kTiles = {
+    .quantize = &QuantizeAvx2,
+    .tile = {ROPEWAY_TILES(ROPEWAY_Q8_0), ROPEWAY_TILES(ROPEWAY_Q8_1), ROPEWAY_TILES(ROPEWAY_Q8_K),
+             ROPEWAY_TILES(ROPEWAY_Q4_0), ROPEWAY_TILES(ROPEWAY_Q4_1), ROPEWAY_TILES(ROPEWAY_Q4_K),
+             ROPEWAY_TILES(ROPEWAY_Q6_K), ROPEWAY_TILES(ROPEWAY_F32)},
+};
+
+}  // namespace ropeway::kernels::ROPEWAY_NAMESPACE

@@ -1,0 +1,23 @@
+// What an instruction set provides beside the matrix product: the row operations and attention of ops.h.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_KERNELS_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_KERNELS_H_
+
+#include <cstdint>
+
+#include "engine/kernels/args.h"
+
+namespace ropeway::kernels {
+
+struct VectorKernels {
+  void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
+  void (*rotate)(const RotateArgs& args);
+  void (*store_kv)(const StoreKvArgs& args);
+  int attention_queries;  // that go together; the scratch holds a row of values for each
+  void (*attention)(const AttentionArgs& args);
+  void (*add)(const float* x, int64_t n, float* y);
+  void (*softcap)(float cap, int64_t n, float* y);
+};
+
+}  // namespace ropeway::kernels
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_KERNELS_H_

@@ -1,0 +1,227 @@
+// The specification: every operation in plain float32, for reading and for checking the fast sets against.
+// Nothing is rounded to fewer bits but what the KV cache stores as bf16. Rows are independent of each other
+// here too.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "engine/kernels/ops.h"
+#include "engine/tensor/dequantize.h"
+#include "engine/tensor/half.h"
+
+namespace ropeway::kernels {
+namespace {
+
+// Rows as they lie in the file, in the order of panels.
+PackedMatrix Pack(const PackRequest& request) {
+  const TensorView& first = request.parts[0];
+  PackedMatrix matrix{.type = first.type, .interleaved = request.interleave, .columns = first.columns()};
+  for (const TensorView& part : request.parts) matrix.rows += part.rows();
+  const int64_t row_bytes = RowBytes(matrix.type, matrix.columns);
+  matrix.num_panels = (matrix.rows + kPanelRows - 1) / kPanelRows;
+  matrix.panel_bytes = kPanelRows * row_bytes;
+  matrix.data = AlignedBuffer(matrix.num_panels * matrix.panel_bytes);
+  uint8_t* out = matrix.data.data();
+  if (request.interleave) {
+    for (int64_t i = 0; i < first.rows(); ++i)
+      for (const TensorView& part : request.parts) {
+        std::memcpy(out, part.data + i * row_bytes, row_bytes);
+        out += row_bytes;
+      }
+    return matrix;
+  }
+  for (const TensorView& part : request.parts) {
+    std::memcpy(out, part.data, part.bytes());
+    out += part.bytes();
+  }
+  return matrix;
+}
+
+int64_t ActivationBytes(ActivationKind, int64_t num_tokens, int64_t columns) {
+  return num_tokens * columns * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t PrepareUnits(ActivationKind, int64_t num_tokens, int64_t) { return num_tokens; }
+
+void Prepare(const PrepareArgs& args) {
+  for (int64_t t = args.units.first; t < args.units.last; ++t)
+    std::copy_n(args.x + t * args.x_stride, args.columns,
+                reinterpret_cast<float*>(args.out) + t * args.columns);
+}
+
+// Sixteen partial sums, added in a fixed tree, so that compilers may use vectors of any width for the same
+// bytes.
+float Dot(const float* x, const float* y, int64_t n) {
+  float sums[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int lane = 0; lane < 16; ++lane) sums[lane] += x[i + lane] * y[i + lane];
+  for (int lane = 0; i < n; ++i, ++lane) sums[lane] += x[i] * y[i];
+  for (int apart = 8; apart > 0; apart /= 2)
+    for (int lane = 0; lane < apart; ++lane) sums[lane] += sums[lane + apart];
+  return sums[0];
+}
+
+float Silu(float x) { return x / (1 + std::exp(-x)); }
+
+float GeluTanh(float x) { return 0.5f * x * (1 + std::tanh(0.797884561f * (x + 0.044715f * x * x * x))); }
+
+// Rows of gate and up alternate; each pair gives one output.
+void MatMulGate(const MatMulArgs& args) {
+  const PackedMatrix& matrix = *args.matrix;
+  const int64_t columns = matrix.columns, row_bytes = RowBytes(matrix.type, columns), half = matrix.rows / 2;
+  const float* x = reinterpret_cast<const float*>(args.activations);
+  std::vector<float> gate(columns), up(columns);
+  const int64_t last = std::min(half, args.panels.last * kPanelRows / 2);
+  for (int64_t i = args.panels.first * kPanelRows / 2; i < last; ++i) {
+    DequantizeRow(matrix.type, matrix.data.data() + 2 * i * row_bytes, columns, gate.data());
+    DequantizeRow(matrix.type, matrix.data.data() + (2 * i + 1) * row_bytes, columns, up.data());
+    for (int64_t t = 0; t < args.num_tokens; ++t) {
+      float g = Dot(gate.data(), x + t * columns, columns), u = Dot(up.data(), x + t * columns, columns);
+      if (args.bias != nullptr) g += args.bias[i], u += args.bias[half + i];
+      args.y[t * args.y_stride + i] = (args.epilogue == Epilogue::kSiluGate ? Silu(g) : GeluTanh(g)) * u;
+    }
+  }
+}
+
+void MatMul(const MatMulArgs& args) {
+  if (args.matrix->interleaved) return MatMulGate(args);
+  const PackedMatrix& matrix = *args.matrix;
+  const int64_t columns = matrix.columns, row_bytes = RowBytes(matrix.type, columns);
+  const float* x = reinterpret_cast<const float*>(args.activations);
+  std::vector<float> row(columns);
+  const int64_t last = std::min(matrix.rows, args.panels.last * kPanelRows);
+  for (int64_t i = args.panels.first * kPanelRows; i < last; ++i) {
+    DequantizeRow(matrix.type, matrix.data.data() + i * row_bytes, columns, row.data());
+    for (int64_t t = 0; t < args.num_tokens; ++t) {
+      float value = Dot(row.data(), x + t * columns, columns);
+      if (args.bias != nullptr) value += args.bias[i];
+      float& y = args.y[t * args.y_stride + i];
+      y = args.epilogue == Epilogue::kAdd ? y + value : value;
+    }
+  }
+}
+
+void RmsNorm(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
+  const float factor = 1 / std::sqrt(Dot(x, x, n) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor * weight[i];
+}
+
+void Rotate(const RotateArgs& args) {
+  const int half = args.rotary_dim / 2, apart = args.interleaved ? 1 : half, step = args.interleaved ? 2 : 1;
+  for (int head = 0; head < args.num_heads; ++head) {
+    float* x = args.heads + head * args.head_stride;
+    for (int i = 0; i < half; ++i) {
+      float &a = x[i * step], &b = x[i * step + apart];
+      const float c = args.cosines[i], s = args.sines[i], rotated = a * c - b * s;
+      b = a * s + b * c;
+      a = rotated;
+    }
+  }
+}
+
+uint16_t ToBFloat16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+// One element of a page.
+float LoadElement(const KvLayout& kv, const uint8_t* page, int64_t index) {
+  if (kv.bf16) return BFloat16ToFloat(reinterpret_cast<const uint16_t*>(page)[index]);
+  return reinterpret_cast<const float*>(page)[index];
+}
+
+void StoreElement(const KvLayout& kv, uint8_t* page, int64_t index, float value) {
+  if (kv.bf16)
+    reinterpret_cast<uint16_t*>(page)[index] = ToBFloat16(value);
+  else
+    reinterpret_cast<float*>(page)[index] = value;
+}
+
+void StoreKv(const StoreKvArgs& args) {
+  const KvLayout& kv = args.kv;
+  for (int head = 0; head < kv.num_kv_heads; ++head) {
+    const int64_t base = head * kv.head_elements;
+    for (int d = 0; d < kv.head_dim; ++d)
+      StoreElement(kv, args.page, base + int64_t{d} * kPageSize + args.slot,
+                   args.keys[head * kv.head_dim + d]);
+    const int64_t row = base + kv.value_offset + args.slot * kv.padded_value_dim;
+    for (int d = 0; d < kv.value_dim; ++d)
+      StoreElement(kv, args.page, row + d, args.values[head * kv.value_dim + d]);
+  }
+}
+
+// softmax(scale q . k) v of one query over positions [first, last).
+void AttendOne(const AttentionArgs& args, const float* query, int32_t first, int32_t last, float* out) {
+  const KvLayout& kv = args.kv;
+  const int64_t base = args.kv_head * kv.head_elements;
+  const auto page_of = [&](int32_t position) {
+    return args.cache + args.page_table[position / kPageSize] * args.page_stride;
+  };
+  std::vector<float> weights(last - first);
+  float largest = -std::numeric_limits<float>::infinity();
+  for (int32_t p = first; p < last; ++p) {
+    float score = 0;
+    for (int d = 0; d < kv.head_dim; ++d)
+      score += query[d] * LoadElement(kv, page_of(p), base + int64_t{d} * kPageSize + p % kPageSize);
+    score *= args.scale;
+    if (args.softcap != 0) score = args.softcap * std::tanh(score / args.softcap);
+    weights[p - first] = score;
+    largest = std::max(largest, score);
+  }
+  float sum = 0;
+  for (float& weight : weights) {
+    weight = std::exp(weight - largest);
+    sum += weight;
+  }
+  std::fill(out, out + kv.value_dim, 0.f);
+  for (int32_t p = first; p < last; ++p) {
+    const int64_t row = base + kv.value_offset + p % kPageSize * kv.padded_value_dim;
+    for (int d = 0; d < kv.value_dim; ++d)
+      out[d] += weights[p - first] / sum * LoadElement(kv, page_of(p), row + d);
+  }
+}
+
+void Attention(const AttentionArgs& args) {
+  for (int t = 0; t < args.num_tokens; ++t) {
+    const int32_t last = args.first_position + t + 1;
+    const int32_t first = args.window > 0 ? std::max(0, last - args.window) : 0;
+    for (int j = 0; j < args.queries_per_token; ++j)
+      AttendOne(args, args.queries + t * args.query_stride + int64_t{j} * args.kv.head_dim, first, last,
+                args.out + t * args.out_stride + int64_t{j} * args.kv.value_dim);
+  }
+}
+
+void Add(const float* x, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void Softcap(float cap, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = cap * std::tanh(y[i] / cap);
+}
+
+constexpr KernelTable kTable = {
+    .name = "ref",
+    .pack = &Pack,
+    .activation_bytes = &ActivationBytes,
+    .prepare_units = &PrepareUnits,
+    .prepare = &Prepare,
+    .matmul = &MatMul,
+    .rms_norm = &RmsNorm,
+    .rotate = &Rotate,
+    .store_kv = &StoreKv,
+    .attention_scratch_bytes = [](const KvLayout&) { return int64_t{0}; },
+    .attention = &Attention,
+    .add = &Add,
+    .softcap = &Softcap,
+};
+
+}  // namespace
+
+const KernelTable& RefKernels() { return kTable; }
+
+}  // namespace ropeway::kernels

@@ -1,0 +1,335 @@
+#include "engine/model/gguf_file.h"
+
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/tensor/dtype.h"
+
+namespace ropeway {
+namespace {
+
+constexpr uint64_t kDefaultAlignment = 32;
+constexpr uint64_t kMaxAlignment = 1 << 16;
+
+// Value types as files number them.
+enum GgufType : uint32_t {
+  kUint8 = 0,
+  kInt8 = 1,
+  kUint16 = 2,
+  kInt16 = 3,
+  kUint32 = 4,
+  kInt32 = 5,
+  kFloat32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kUint64 = 10,
+  kInt64 = 11,
+  kFloat64 = 12,
+};
+
+std::optional<DType> DTypeOf(uint32_t type) {
+  switch (type) {
+    case 0:
+      return DType::kF32;
+    case 1:
+      return DType::kF16;
+    case 2:
+      return DType::kQ4_0;
+    case 3:
+      return DType::kQ4_1;
+    case 6:
+      return DType::kQ5_0;
+    case 7:
+      return DType::kQ5_1;
+    case 8:
+      return DType::kQ8_0;
+    case 10:
+      return DType::kQ2_K;
+    case 11:
+      return DType::kQ3_K;
+    case 12:
+      return DType::kQ4_K;
+    case 13:
+      return DType::kQ5_K;
+    case 14:
+      return DType::kQ6_K;
+    case 30:
+      return DType::kBF16;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::string SupportedTypes() {
+  std::string names;
+  for (int i = 0; i < kNumDTypes; ++i) absl::StrAppend(&names, i ? ", " : "", NameOf(static_cast<DType>(i)));
+  return names;
+}
+
+// Takes numbers and strings off the front of the bytes; every error says what was being read.
+class Reader {
+ public:
+  explicit Reader(absl::Span<const uint8_t> bytes) : bytes_(bytes) {}
+
+  uint64_t offset() const { return offset_; }
+  uint64_t left() const { return bytes_.size() - offset_; }
+
+  template <typename T>
+  absl::StatusOr<T> Number(absl::string_view what) {
+    if (left() < sizeof(T)) return Truncated(what);
+    T value;
+    std::memcpy(&value, bytes_.data() + offset_, sizeof(T));
+    offset_ += sizeof(T);
+    return value;
+  }
+
+  absl::StatusOr<std::string> String(absl::string_view what, uint64_t max_bytes) {
+    ASSIGN_OR_RETURN(const uint64_t length, Number<uint64_t>(what));
+    if (length > max_bytes)
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, ": a string may have at most ", max_bytes, " bytes, has ", length));
+    if (left() < length) return Truncated(what);
+    std::string value(reinterpret_cast<const char*>(bytes_.data()) + offset_, length);
+    offset_ += length;
+    return value;
+  }
+
+ private:
+  absl::Status Truncated(absl::string_view what) const {
+    return absl::InvalidArgumentError(absl::StrCat("the file ends at byte ", bytes_.size(), " inside ", what));
+  }
+
+  absl::Span<const uint8_t> bytes_;
+  uint64_t offset_ = 0;
+};
+
+// Metadata keeps integers as int64_t, floats as double.
+template <typename T>
+using Kept = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
+
+template <typename T>
+absl::StatusOr<Kept<T>> ReadKept(Reader& reader, absl::string_view what) {
+  ASSIGN_OR_RETURN(const T value, reader.Number<T>(what));
+  if constexpr (std::is_same_v<T, uint64_t>) {
+    if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+      return absl::InvalidArgumentError(absl::StrCat(what, " must be below 2^63, is ", value));
+  }
+  return static_cast<Kept<T>>(value);
+}
+
+absl::StatusOr<bool> ReadBool(Reader& reader, absl::string_view what) {
+  ASSIGN_OR_RETURN(const uint8_t value, reader.Number<uint8_t>(what));
+  if (value > 1) return absl::InvalidArgumentError(absl::StrCat(what, ": a bool must be 0 or 1, is ", value));
+  return value == 1;
+}
+
+// Calls `visit` with a function that reads one value of `type`.
+template <typename Visit>
+absl::Status WithElement(uint32_t type, absl::string_view what, const GgufLimits& limits, Visit visit) {
+  const auto number = [&]<typename T>(T) {
+    return visit([what](Reader& reader) { return ReadKept<T>(reader, what); }, sizeof(T));
+  };
+  switch (type) {
+    case kUint8:
+      return number(uint8_t{});
+    case kInt8:
+      return number(int8_t{});
+    case kUint16:
+      return number(uint16_t{});
+    case kInt16:
+      return number(int16_t{});
+    case kUint32:
+      return number(uint32_t{});
+    case kInt32:
+      return number(int32_t{});
+    case kFloat32:
+      return number(float{});
+    case kUint64:
+      return number(uint64_t{});
+    case kInt64:
+      return number(int64_t{});
+    case kFloat64:
+      return number(double{});
+    case kBool:
+      return visit([what](Reader& reader) { return ReadBool(reader, what); }, size_t{1});
+    case kString:
+      return visit([what, &limits](Reader& reader) { return reader.String(what, limits.max_string_bytes); },
+                   sizeof(uint64_t));
+    default:
+      return absl::InvalidArgumentError(absl::StrCat(what, " has the unknown value type ", type));
+  }
+}
+
+absl::StatusOr<MetadataValue> ReadArray(Reader& reader, absl::string_view what, const GgufLimits& limits) {
+  ASSIGN_OR_RETURN(const uint32_t type, reader.Number<uint32_t>(what));
+  ASSIGN_OR_RETURN(const uint64_t count, reader.Number<uint64_t>(what));
+  if (count > limits.max_array_elements)
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " may have at most ", limits.max_array_elements, " elements, has ", count));
+  MetadataValue value;
+  RETURN_IF_ERROR(WithElement(type, what, limits, [&](auto read, size_t least_bytes) -> absl::Status {
+    // Also bounds the reservation by the size of the file.
+    if (count > reader.left() / least_bytes)
+      return absl::InvalidArgumentError(absl::StrCat(what, ": the file is too short for ", count, " elements"));
+    std::vector<std::decay_t<decltype(*read(reader))>> elements;
+    elements.reserve(count);
+    for (uint64_t i = 0; i < count; ++i) {
+      auto element = read(reader);
+      if (!element.ok()) return element.status();
+      elements.push_back(*std::move(element));
+    }
+    value = std::move(elements);
+    return absl::OkStatus();
+  }));
+  return value;
+}
+
+absl::StatusOr<MetadataValue> ReadValue(Reader& reader, absl::string_view what, const GgufLimits& limits) {
+  ASSIGN_OR_RETURN(const uint32_t type, reader.Number<uint32_t>(what));
+  if (type == kArray) return ReadArray(reader, what, limits);
+  MetadataValue value;
+  RETURN_IF_ERROR(WithElement(type, what, limits, [&](auto read, size_t) -> absl::Status {
+    auto element = read(reader);
+    if (!element.ok()) return element.status();
+    value = *std::move(element);
+    return absl::OkStatus();
+  }));
+  return value;
+}
+
+// A tensor as the header tells it, before the place of the data is known.
+struct TensorEntry {
+  std::string name;
+  TensorView view;
+  uint64_t offset = 0;
+};
+
+absl::StatusOr<uint64_t> BytesOf(const TensorEntry& entry, absl::string_view what) {
+  const DTypeInfo& info = InfoOf(entry.view.type);
+  if (entry.view.columns() % info.block_columns != 0)
+    return absl::InvalidArgumentError(absl::StrCat(what, ": rows of type ", info.name, " must be a multiple of ",
+                                                   info.block_columns, " wide, are ", entry.view.columns()));
+  uint64_t bytes = static_cast<uint64_t>(RowBytes(entry.view.type, entry.view.columns()));
+  for (size_t i = 0; i + 1 < entry.view.shape.size(); ++i)
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(entry.view.shape[i]), &bytes) || bytes >> 62 != 0)
+      return absl::InvalidArgumentError(absl::StrCat(what, " is larger than any file"));
+  return bytes;
+}
+
+absl::StatusOr<TensorEntry> ReadTensor(Reader& reader, uint64_t index, const GgufLimits& limits) {
+  TensorEntry entry;
+  ASSIGN_OR_RETURN(entry.name, reader.String(absl::StrCat("the name of tensor ", index), limits.max_name_bytes));
+  const std::string what = absl::StrCat("tensor '", entry.name, "'");
+  ASSIGN_OR_RETURN(const uint32_t rank, reader.Number<uint32_t>(what));
+  if (rank < 1 || rank > static_cast<uint32_t>(limits.max_rank))
+    return absl::InvalidArgumentError(absl::StrCat(what, " must have 1 to ", limits.max_rank, " dimensions, has ", rank));
+  entry.view.shape.resize(rank);
+  for (uint32_t i = 0; i < rank; ++i) {
+    ASSIGN_OR_RETURN(const uint64_t extent, reader.Number<uint64_t>(what));
+    if (extent < 1 || extent > std::numeric_limits<int32_t>::max())
+      return absl::InvalidArgumentError(absl::StrCat(what, ": an extent must be in [1, 2^31), is ", extent));
+    entry.view.shape[rank - 1 - i] = static_cast<int64_t>(extent);
+  }
+  ASSIGN_OR_RETURN(const uint32_t type, reader.Number<uint32_t>(what));
+  const std::optional<DType> dtype = DTypeOf(type);
+  if (!dtype)
+    return absl::UnimplementedError(
+        absl::StrCat(what, " has the type ", type, ", which is not supported; supported are ", SupportedTypes()));
+  entry.view.type = *dtype;
+  ASSIGN_OR_RETURN(entry.offset, reader.Number<uint64_t>(what));
+  return entry;
+}
+
+absl::Status ReadHeader(Reader& reader, GgufContent& content, uint64_t& tensors, uint64_t& pairs,
+                        const GgufLimits& limits) {
+  ASSIGN_OR_RETURN(const uint32_t magic, reader.Number<uint32_t>("the magic number"));
+  if (magic != 0x46554747)  // "GGUF"
+    return absl::InvalidArgumentError("not a GGUF file: it does not begin with 'GGUF'");
+  ASSIGN_OR_RETURN(content.version, reader.Number<uint32_t>("the version"));
+  if (content.version != 2 && content.version != 3)
+    return absl::UnimplementedError(absl::StrCat("GGUF version ", content.version,
+                                                 " is not supported; supported are 2 and 3 (little-endian)"));
+  ASSIGN_OR_RETURN(tensors, reader.Number<uint64_t>("the number of tensors"));
+  ASSIGN_OR_RETURN(pairs, reader.Number<uint64_t>("the number of metadata pairs"));
+  if (tensors > limits.max_tensors)
+    return absl::InvalidArgumentError(
+        absl::StrCat("a file may have at most ", limits.max_tensors, " tensors, has ", tensors));
+  if (pairs > limits.max_pairs)
+    return absl::InvalidArgumentError(
+        absl::StrCat("a file may have at most ", limits.max_pairs, " metadata pairs, has ", pairs));
+  return absl::OkStatus();
+}
+
+absl::Status ReadMetadata(Reader& reader, uint64_t pairs, const GgufLimits& limits, Metadata& metadata) {
+  for (uint64_t i = 0; i < pairs; ++i) {
+    ASSIGN_OR_RETURN(std::string key, reader.String(absl::StrCat("metadata key ", i), limits.max_name_bytes));
+    ASSIGN_OR_RETURN(MetadataValue value, ReadValue(reader, absl::StrCat("metadata key '", key, "'"), limits));
+    const absl::Status added = metadata.Add(std::move(key), std::move(value));
+    if (!added.ok()) return absl::InvalidArgumentError(added.message());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> AlignmentOf(const Metadata& metadata) {
+  ASSIGN_OR_RETURN(const int64_t alignment,
+                   ValueOr<int64_t>(metadata.GetInt("general.alignment"), kDefaultAlignment));
+  if (alignment < 8 || alignment > static_cast<int64_t>(kMaxAlignment) || (alignment & (alignment - 1)) != 0)
+    return absl::InvalidArgumentError(absl::StrCat("metadata key 'general.alignment' must be a power of two in [8, ",
+                                                   kMaxAlignment, "], is ", alignment));
+  return static_cast<uint64_t>(alignment);
+}
+
+// Checks where a tensor lies and completes its view.
+absl::Status Place(absl::Span<const uint8_t> bytes, uint64_t data_start, uint64_t alignment, TensorEntry& entry) {
+  const std::string what = absl::StrCat("tensor '", entry.name, "'");
+  ASSIGN_OR_RETURN(const uint64_t size, BytesOf(entry, what));
+  if (entry.offset % alignment != 0)
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": its offset must be a multiple of ", alignment, ", is ", entry.offset));
+  if (data_start > bytes.size() || entry.offset > bytes.size() - data_start ||
+      size > bytes.size() - data_start - entry.offset)
+    return absl::InvalidArgumentError(absl::StrCat(what, " needs ", size, " bytes at offset ", entry.offset,
+                                                   " of the data, beyond the end of the file at byte ", bytes.size()));
+  entry.view.data = bytes.data() + data_start + entry.offset;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<GgufContent> ParseGguf(absl::Span<const uint8_t> bytes, const GgufLimits& limits) {
+  Reader reader(bytes);
+  GgufContent content;
+  uint64_t tensors = 0, pairs = 0;
+  RETURN_IF_ERROR(ReadHeader(reader, content, tensors, pairs, limits));
+  RETURN_IF_ERROR(ReadMetadata(reader, pairs, limits, content.metadata));
+  ASSIGN_OR_RETURN(const uint64_t alignment, AlignmentOf(content.metadata));
+  std::vector<TensorEntry> entries;
+  for (uint64_t i = 0; i < tensors; ++i) {
+    ASSIGN_OR_RETURN(TensorEntry entry, ReadTensor(reader, i, limits));
+    entries.push_back(std::move(entry));
+  }
+  const uint64_t data_start = (reader.offset() + alignment - 1) / alignment * alignment;
+  for (TensorEntry& entry : entries) {
+    RETURN_IF_ERROR(Place(bytes, data_start, alignment, entry));
+    if (!content.tensors.emplace(entry.name, std::move(entry.view)).second)
+      return absl::InvalidArgumentError(absl::StrCat("tensor '", entry.name, "' appears twice"));
+    content.tensor_names.push_back(std::move(entry.name));
+  }
+  return content;
+}
+
+absl::StatusOr<GgufFile> GgufFile::Open(const std::string& path, const GgufLimits& limits) {
+  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  absl::StatusOr<GgufContent> content = ParseGguf(file.bytes(), limits);
+  if (!content.ok())
+    return absl::Status(content.status().code(), absl::StrCat("'", path, "': ", content.status().message()));
+  return GgufFile{std::move(file), *std::move(content)};
+}
+
+}  // namespace ropeway
