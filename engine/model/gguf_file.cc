@@ -102,7 +102,8 @@ class Reader {
 
  private:
   absl::Status Truncated(absl::string_view what) const {
-    return absl::InvalidArgumentError(absl::StrCat("the file ends at byte ", bytes_.size(), " inside ", what));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the file ends at byte ", bytes_.size(), " inside ", what));
   }
 
   absl::Span<const uint8_t> bytes_;
@@ -176,7 +177,8 @@ absl::StatusOr<MetadataValue> ReadArray(Reader& reader, absl::string_view what, 
   RETURN_IF_ERROR(WithElement(type, what, limits, [&](auto read, size_t least_bytes) -> absl::Status {
     // Also bounds the reservation by the size of the file.
     if (count > reader.left() / least_bytes)
-      return absl::InvalidArgumentError(absl::StrCat(what, ": the file is too short for ", count, " elements"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, ": the file is too short for ", count, " elements"));
     std::vector<std::decay_t<decltype(*read(reader))>> elements;
     elements.reserve(count);
     for (uint64_t i = 0; i < count; ++i) {
@@ -213,8 +215,9 @@ struct TensorEntry {
 absl::StatusOr<uint64_t> BytesOf(const TensorEntry& entry, absl::string_view what) {
   const DTypeInfo& info = InfoOf(entry.view.type);
   if (entry.view.columns() % info.block_columns != 0)
-    return absl::InvalidArgumentError(absl::StrCat(what, ": rows of type ", info.name, " must be a multiple of ",
-                                                   info.block_columns, " wide, are ", entry.view.columns()));
+    return absl::InvalidArgumentError(absl::StrCat(what, ": rows of type ", info.name,
+                                                   " must be a multiple of ", info.block_columns,
+                                                   " wide, are ", entry.view.columns()));
   uint64_t bytes = static_cast<uint64_t>(RowBytes(entry.view.type, entry.view.columns()));
   for (size_t i = 0; i + 1 < entry.view.shape.size(); ++i)
     if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(entry.view.shape[i]), &bytes) || bytes >> 62 != 0)
@@ -224,11 +227,13 @@ absl::StatusOr<uint64_t> BytesOf(const TensorEntry& entry, absl::string_view wha
 
 absl::StatusOr<TensorEntry> ReadTensor(Reader& reader, uint64_t index, const GgufLimits& limits) {
   TensorEntry entry;
-  ASSIGN_OR_RETURN(entry.name, reader.String(absl::StrCat("the name of tensor ", index), limits.max_name_bytes));
+  ASSIGN_OR_RETURN(entry.name,
+                   reader.String(absl::StrCat("the name of tensor ", index), limits.max_name_bytes));
   const std::string what = absl::StrCat("tensor '", entry.name, "'");
   ASSIGN_OR_RETURN(const uint32_t rank, reader.Number<uint32_t>(what));
   if (rank < 1 || rank > static_cast<uint32_t>(limits.max_rank))
-    return absl::InvalidArgumentError(absl::StrCat(what, " must have 1 to ", limits.max_rank, " dimensions, has ", rank));
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " must have 1 to ", limits.max_rank, " dimensions, has ", rank));
   entry.view.shape.resize(rank);
   for (uint32_t i = 0; i < rank; ++i) {
     ASSIGN_OR_RETURN(const uint64_t extent, reader.Number<uint64_t>(what));
@@ -239,8 +244,8 @@ absl::StatusOr<TensorEntry> ReadTensor(Reader& reader, uint64_t index, const Ggu
   ASSIGN_OR_RETURN(const uint32_t type, reader.Number<uint32_t>(what));
   const std::optional<DType> dtype = DTypeOf(type);
   if (!dtype)
-    return absl::UnimplementedError(
-        absl::StrCat(what, " has the type ", type, ", which is not supported; supported are ", SupportedTypes()));
+    return absl::UnimplementedError(absl::StrCat(
+        what, " has the type ", type, ", which is not supported; supported are ", SupportedTypes()));
   entry.view.type = *dtype;
   ASSIGN_OR_RETURN(entry.offset, reader.Number<uint64_t>(what));
   return entry;
@@ -269,7 +274,8 @@ absl::Status ReadHeader(Reader& reader, GgufContent& content, uint64_t& tensors,
 absl::Status ReadMetadata(Reader& reader, uint64_t pairs, const GgufLimits& limits, Metadata& metadata) {
   for (uint64_t i = 0; i < pairs; ++i) {
     ASSIGN_OR_RETURN(std::string key, reader.String(absl::StrCat("metadata key ", i), limits.max_name_bytes));
-    ASSIGN_OR_RETURN(MetadataValue value, ReadValue(reader, absl::StrCat("metadata key '", key, "'"), limits));
+    ASSIGN_OR_RETURN(MetadataValue value,
+                     ReadValue(reader, absl::StrCat("metadata key '", key, "'"), limits));
     const absl::Status added = metadata.Add(std::move(key), std::move(value));
     if (!added.ok()) return absl::InvalidArgumentError(added.message());
   }
@@ -280,13 +286,15 @@ absl::StatusOr<uint64_t> AlignmentOf(const Metadata& metadata) {
   ASSIGN_OR_RETURN(const int64_t alignment,
                    ValueOr<int64_t>(metadata.GetInt("general.alignment"), kDefaultAlignment));
   if (alignment < 8 || alignment > static_cast<int64_t>(kMaxAlignment) || (alignment & (alignment - 1)) != 0)
-    return absl::InvalidArgumentError(absl::StrCat("metadata key 'general.alignment' must be a power of two in [8, ",
-                                                   kMaxAlignment, "], is ", alignment));
+    return absl::InvalidArgumentError(
+        absl::StrCat("metadata key 'general.alignment' must be a power of two in [8, ", kMaxAlignment,
+                     "], is ", alignment));
   return static_cast<uint64_t>(alignment);
 }
 
 // Checks where a tensor lies and completes its view.
-absl::Status Place(absl::Span<const uint8_t> bytes, uint64_t data_start, uint64_t alignment, TensorEntry& entry) {
+absl::Status Place(absl::Span<const uint8_t> bytes, uint64_t data_start, uint64_t alignment,
+                   TensorEntry& entry) {
   const std::string what = absl::StrCat("tensor '", entry.name, "'");
   ASSIGN_OR_RETURN(const uint64_t size, BytesOf(entry, what));
   if (entry.offset % alignment != 0)
@@ -295,7 +303,8 @@ absl::Status Place(absl::Span<const uint8_t> bytes, uint64_t data_start, uint64_
   if (data_start > bytes.size() || entry.offset > bytes.size() - data_start ||
       size > bytes.size() - data_start - entry.offset)
     return absl::InvalidArgumentError(absl::StrCat(what, " needs ", size, " bytes at offset ", entry.offset,
-                                                   " of the data, beyond the end of the file at byte ", bytes.size()));
+                                                   " of the data, beyond the end of the file at byte ",
+                                                   bytes.size()));
   entry.view.data = bytes.data() + data_start + entry.offset;
   return absl::OkStatus();
 }

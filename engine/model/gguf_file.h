@@ -1,4 +1,5 @@
-// Reads GGUF files, versions 2 and 3, little-endian. The file is untrusted: every count, length and offset is checked.
+// Reads GGUF files, versions 2 and 3, little-endian. The file is untrusted: every count, length and offset is
+// checked.
 //
 //   file     := "GGUF" version:u32 tensor_count:u64 pair_count:u64 pair* tensor* padding data
 //   pair     := key:string type:u32 value
@@ -25,8 +26,8 @@ namespace ropeway {
 struct GgufLimits {
   uint64_t max_tensors = 1 << 17;
   uint64_t max_pairs = 1 << 16;
-  uint64_t max_name_bytes = 1 << 10;     // of a key or a tensor's name
-  uint64_t max_string_bytes = 1 << 24;   // of a value
+  uint64_t max_name_bytes = 1 << 10;    // of a key or a tensor's name
+  uint64_t max_string_bytes = 1 << 24;  // of a value
   uint64_t max_array_elements = 1 << 24;
   int max_rank = 4;
 };
@@ -39,8 +40,8 @@ struct GgufContent {
   absl::flat_hash_map<std::string, TensorView> tensors;
 };
 
-// INVALID_ARGUMENT naming the key or the tensor that is wrong; UNIMPLEMENTED for a version or tensor type that is not
-// supported, listing those that are.
+// INVALID_ARGUMENT naming the key or the tensor that is wrong; UNIMPLEMENTED for a version or tensor type
+// that is not supported, listing those that are.
 absl::StatusOr<GgufContent> ParseGguf(absl::Span<const uint8_t> bytes, const GgufLimits& limits = {});
 
 // A mapped file with its content. Views of the content live as long as this object, also after a move.

@@ -1,7 +1,7 @@
 // A file mapped read-only into memory.
 //
-// Movable, not copyable. The bytes stay valid as long as the object; whoever truncates the file meanwhile kills the
-// process, as with every memory map.
+// Movable, not copyable. The bytes stay valid as long as the object; whoever truncates the file meanwhile
+// kills the process, as with every memory map.
 #ifndef ROPEWAY_ENGINE_MODEL_MAPPED_FILE_H_
 #define ROPEWAY_ENGINE_MODEL_MAPPED_FILE_H_
 

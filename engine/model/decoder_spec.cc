@@ -1,0 +1,87 @@
+#include "engine/model/decoder_spec.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway {
+namespace {
+
+constexpr int64_t kMaxLayers = 1024;
+constexpr int64_t kMaxWidth = 1 << 20;
+constexpr int64_t kMaxHeads = 4096;
+constexpr int64_t kMaxHeadDim = 1024;
+constexpr int64_t kMaxVocabulary = 1 << 24;
+constexpr int64_t kMaxContext = 1 << 26;
+
+absl::Status InRange(absl::string_view field, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be in [", least, ", ", most, "], is ", value));
+}
+
+absl::Status Positive(absl::string_view field, double value) {
+  if (std::isfinite(value) && value > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be positive and finite, is ", value));
+}
+
+absl::Status NotNegative(absl::string_view field, double value) {
+  if (std::isfinite(value) && value >= 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be finite and not negative, is ", value));
+}
+
+absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {
+  RETURN_IF_ERROR(InRange("rotary_dim", rope.rotary_dim, 2, head_dim));
+  if (rope.rotary_dim % 2 != 0)
+    return absl::InvalidArgumentError(absl::StrCat("rotary_dim must be even, is ", rope.rotary_dim));
+  RETURN_IF_ERROR(Positive("rope base", rope.base));
+  RETURN_IF_ERROR(Positive("rope factor", rope.factor));
+  RETURN_IF_ERROR(Positive("rope attention_factor", rope.attention_factor));
+  if (rope.scaling == RopeScalingKind::kLlama3) {
+    RETURN_IF_ERROR(Positive("rope low_freq_factor", rope.low_freq_factor));
+    if (!(rope.high_freq_factor > rope.low_freq_factor))
+      return absl::InvalidArgumentError(absl::StrCat("rope high_freq_factor must exceed low_freq_factor ",
+                                                     rope.low_freq_factor, ", is ", rope.high_freq_factor));
+  }
+  if (rope.scaling == RopeScalingKind::kLlama3 || rope.scaling == RopeScalingKind::kYarn)
+    RETURN_IF_ERROR(InRange("rope original_context", rope.original_context, 1, kMaxContext));
+  if (rope.scaling == RopeScalingKind::kYarn) {
+    RETURN_IF_ERROR(Positive("rope beta_fast", rope.beta_fast));
+    RETURN_IF_ERROR(Positive("rope beta_slow", rope.beta_slow));
+  }
+  if (!rope.frequency_factors.empty() &&
+      rope.frequency_factors.size() != static_cast<size_t>(rope.rotary_dim / 2))
+    return absl::InvalidArgumentError(absl::StrCat("rope frequency factors must be ", rope.rotary_dim / 2,
+                                                   ", are ", rope.frequency_factors.size()));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status DecoderSpec::Validate() const {
+  RETURN_IF_ERROR(InRange("vocab_size", vocab_size, 1, kMaxVocabulary));
+  RETURN_IF_ERROR(InRange("hidden_size", hidden_size, 1, kMaxWidth));
+  RETURN_IF_ERROR(InRange("num_heads", num_heads, 1, kMaxHeads));
+  RETURN_IF_ERROR(InRange("num_kv_heads", num_kv_heads, 1, num_heads));
+  if (num_heads % num_kv_heads != 0)
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_heads must be a multiple of num_kv_heads ", num_kv_heads, ", is ", num_heads));
+  RETURN_IF_ERROR(InRange("head_dim", head_dim, 1, kMaxHeadDim));
+  RETURN_IF_ERROR(InRange("value_dim", value_dim, 1, kMaxHeadDim));
+  RETURN_IF_ERROR(InRange("ffn_size", ffn_size, 1, kMaxWidth));
+  RETURN_IF_ERROR(InRange("context_length", context_length, 1, kMaxContext));
+  RETURN_IF_ERROR(InRange("num_layers", num_layers(), 1, kMaxLayers));
+  RETURN_IF_ERROR(Positive("norm_epsilon", norm_epsilon));
+  RETURN_IF_ERROR(Positive("attention_scale", attention_scale));
+  RETURN_IF_ERROR(Positive("embedding_scale", embedding_scale));
+  RETURN_IF_ERROR(NotNegative("attention_softcap", attention_softcap));
+  RETURN_IF_ERROR(NotNegative("final_softcap", final_softcap));
+  for (const RopeSpec& rope : ropes) RETURN_IF_ERROR(ValidateRope(rope, head_dim));
+  for (const LayerSpec& layer : layers) {
+    RETURN_IF_ERROR(InRange("window", layer.window, 0, kMaxContext));
+    RETURN_IF_ERROR(InRange("rope of a layer", layer.rope, -1, static_cast<int64_t>(ropes.size()) - 1));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ropeway
