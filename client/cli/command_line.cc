@@ -25,8 +25,9 @@ int RunCommandLine(const std::vector<std::string>& arguments, Terminal& terminal
   app.footer(kExitCodesHelp);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  const std::vector<Command> commands = {AddGenerate(app), AddChat(app), AddTokenize(app), AddDetokenize(app),
-                                         AddRender(app),   AddInfo(app), AddHealth(app),   AddAbort(app)};
+  const std::vector<Command> commands = {AddGenerate(app),   AddChat(app),   AddTokenize(app),
+                                         AddDetokenize(app), AddRender(app), AddInfo(app),
+                                         AddHealth(app),     AddAbort(app),  AddBench(app)};
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
     app.parse(reversed);

@@ -25,6 +25,7 @@ Command AddRender(CLI::App& app);
 Command AddInfo(CLI::App& app);
 Command AddHealth(CLI::App& app);
 Command AddAbort(CLI::App& app);
+Command AddBench(CLI::App& app);
 
 }  // namespace ropeway::client
 

@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/client/fake_server.h"
+#include "tests/client/run_command.h"
 
 namespace ropeway::client {
 namespace {
@@ -15,12 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-struct Result {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
 
 class CommandLineTest : public ::testing::Test {
  protected:
@@ -34,18 +29,10 @@ class CommandLineTest : public ::testing::Test {
     };
   }
 
-  Result Run(std::vector<std::string> arguments, const std::string& input = "", bool interactive = false) {
+  CommandResult Run(std::vector<std::string> arguments, const std::string& input = "",
+                    bool interactive = false) {
     arguments.insert(arguments.end(), {"--server", server_.address(), "--max_attempts", "1"});
-    return RunWithoutServer(arguments, input, interactive);
-  }
-
-  Result RunWithoutServer(const std::vector<std::string>& arguments, const std::string& input = "",
-                          bool interactive = false) {
-    std::istringstream in(input);
-    std::ostringstream out, err;
-    Terminal terminal{.in = in, .out = out, .err = err, .interactive = interactive};
-    const int code = RunCommandLine(arguments, terminal);
-    return {code, out.str(), err.str()};
+    return RunCommand(arguments, input, interactive);
   }
 
   void FailWith(grpc::StatusCode code, const std::string& text = "") {
@@ -60,14 +47,14 @@ class CommandLineTest : public ::testing::Test {
 };
 
 TEST_F(CommandLineTest, GenerateStreamsTheText) {
-  const Result result = Run({"generate", "--prompt", "hi"});
+  const CommandResult result = Run({"generate", "--prompt", "hi"});
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_EQ(result.out, "Hello\n");
   EXPECT_THAT(result.err, IsEmpty());
 }
 
 TEST_F(CommandLineTest, GenerateJsonHasTheStableKeys) {
-  const Result result = Run({"generate", "--prompt", "hi", "--json"});
+  const CommandResult result = Run({"generate", "--prompt", "hi", "--json"});
   EXPECT_EQ(result.code, kExitOk);
   const auto json = nlohmann::json::parse(result.out);
   EXPECT_EQ(json["text"], "Hello");
@@ -95,50 +82,50 @@ TEST_F(CommandLineTest, BytesThatAreNotUtf8DoNotBreakTheJson) {
 }
 
 TEST_F(CommandLineTest, EveryFlagReachesTheRequest) {
-  const Result result = Run({"generate",
-                             "--token_ids",
-                             "1,2,3",
-                             "--max_tokens",
-                             "9",
-                             "--min_tokens",
-                             "1",
-                             "--stop",
-                             "a b",
-                             "--stop",
-                             "c",
-                             "--stop_token_ids",
-                             "4,5",
-                             "--ignore_eos",
-                             "--temperature",
-                             "0",
-                             "--top_k",
-                             "3",
-                             "--top_p",
-                             "0.5",
-                             "--min_p",
-                             "0.25",
-                             "--seed",
-                             "18446744073709551615",
-                             "--logit_bias",
-                             "7:-2.5",
-                             "--logit_bias",
-                             "8:1",
-                             "--presence_penalty",
-                             "-0.5",
-                             "--frequency_penalty",
-                             "0.5",
-                             "--repetition_penalty",
-                             "1.5",
-                             "--logprobs",
-                             "2",
-                             "--tenant",
-                             "t",
-                             "--priority",
-                             "-2",
-                             "--request_id",
-                             "r",
-                             "--model",
-                             "m"});
+  const CommandResult result = Run({"generate",
+                                    "--token_ids",
+                                    "1,2,3",
+                                    "--max_tokens",
+                                    "9",
+                                    "--min_tokens",
+                                    "1",
+                                    "--stop",
+                                    "a b",
+                                    "--stop",
+                                    "c",
+                                    "--stop_token_ids",
+                                    "4,5",
+                                    "--ignore_eos",
+                                    "--temperature",
+                                    "0",
+                                    "--top_k",
+                                    "3",
+                                    "--top_p",
+                                    "0.5",
+                                    "--min_p",
+                                    "0.25",
+                                    "--seed",
+                                    "18446744073709551615",
+                                    "--logit_bias",
+                                    "7:-2.5",
+                                    "--logit_bias",
+                                    "8:1",
+                                    "--presence_penalty",
+                                    "-0.5",
+                                    "--frequency_penalty",
+                                    "0.5",
+                                    "--repetition_penalty",
+                                    "1.5",
+                                    "--logprobs",
+                                    "2",
+                                    "--tenant",
+                                    "t",
+                                    "--priority",
+                                    "-2",
+                                    "--request_id",
+                                    "r",
+                                    "--model",
+                                    "m"});
   ASSERT_EQ(result.code, kExitOk) << result.err;
   const v1::GenerateRequest& request = requests_.at(0);
   EXPECT_THAT(request.tokens().ids(), ElementsAre(1, 2, 3));
@@ -201,7 +188,7 @@ TEST_F(CommandLineTest, WrongCommandLinesAreUsageErrors) {
                                              {"generate", "--messages_file", "-"},
                                              {"chat", "--num_samples", "2"},
                                              {"detokenize", "1,x"}}) {
-    const Result result = RunWithoutServer(arguments, "not json");
+    const CommandResult result = RunCommand(arguments, "not json");
     EXPECT_EQ(result.code, kExitUsage) << result.out << result.err;
     EXPECT_THAT(result.out, IsEmpty());
     EXPECT_FALSE(result.err.empty());
@@ -209,7 +196,7 @@ TEST_F(CommandLineTest, WrongCommandLinesAreUsageErrors) {
 }
 
 TEST_F(CommandLineTest, HelpListsTheExitCodes) {
-  const Result result = RunWithoutServer({"--help"});
+  const CommandResult result = RunCommand({"--help"});
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_THAT(result.out, HasSubstr("Exit codes"));
 }
@@ -223,7 +210,7 @@ TEST_F(CommandLineTest, ExitCodesTellWhatToDo) {
                                         {grpc::StatusCode::CANCELLED, kExitInterrupted},
                                         {grpc::StatusCode::INTERNAL, kExitError}}) {
     FailWith(code);
-    const Result result = Run({"generate", "--prompt", "hi"});
+    const CommandResult result = Run({"generate", "--prompt", "hi"});
     EXPECT_EQ(result.code, exit_code);
     EXPECT_EQ(result.out, "");
     EXPECT_THAT(result.err, HasSubstr("ropeway: because"));
@@ -231,8 +218,8 @@ TEST_F(CommandLineTest, ExitCodesTellWhatToDo) {
 }
 
 TEST_F(CommandLineTest, NoServerIsSaidInOneLine) {
-  const Result result =
-      RunWithoutServer({"generate", "--prompt", "hi", "--server", "127.0.0.1:1", "--max_attempts", "1"});
+  const CommandResult result =
+      RunCommand({"generate", "--prompt", "hi", "--server", "127.0.0.1:1", "--max_attempts", "1"});
   EXPECT_EQ(result.code, kExitUnavailable);
   EXPECT_EQ(result.err,
             "ropeway: cannot connect to 127.0.0.1:1: is ropeway_server running? (--server names another "
@@ -241,7 +228,7 @@ TEST_F(CommandLineTest, NoServerIsSaidInOneLine) {
 
 TEST_F(CommandLineTest, AnAnswerThatBreaksOffIsShownAsFarAsItCame) {
   FailWith(grpc::StatusCode::INTERNAL, "half");
-  Result result = Run({"generate", "--prompt", "hi"});
+  CommandResult result = Run({"generate", "--prompt", "hi"});
   EXPECT_EQ(result.code, kExitError);
   EXPECT_EQ(result.out, "half\n");
   result = Run({"generate", "--prompt", "hi", "--json"});
@@ -253,7 +240,7 @@ TEST_F(CommandLineTest, AnAnswerThatBreaksOffIsShownAsFarAsItCame) {
 }
 
 TEST_F(CommandLineTest, ChatKeepsItsHistory) {
-  const Result result =
+  const CommandResult result =
       Run({"chat", "--system", "be brief", "--max_tokens", "4"}, "one\n\ntwo\r\n/reset\nthree\n/quit\nx");
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_EQ(result.out, "> one\nHello\n> two\nHello\n> /reset\n> three\nHello\n> /quit\n");
@@ -271,7 +258,7 @@ TEST_F(CommandLineTest, ChatKeepsItsHistory) {
 
 TEST_F(CommandLineTest, AScriptedChatEndsWithTheFirstErrorAndATypedOneGoesOn) {
   FailWith(grpc::StatusCode::RESOURCE_EXHAUSTED);
-  Result result = Run({"chat"}, "one\ntwo\n");
+  CommandResult result = Run({"chat"}, "one\ntwo\n");
   EXPECT_EQ(result.code, kExitExhausted);
   EXPECT_EQ(result.out, "> one\n");
   result = Run({"chat"}, "one\ntwo\n", /*interactive=*/true);
@@ -309,7 +296,7 @@ TEST_F(CommandLineTest, SeveralSamplesAreShownOneAfterTheOther) {
     for (const int32_t sample : {1, 0, 1}) writer.Write(Chunk(absl::StrCat("s", sample), 1, sample));
     return grpc::Status::OK;
   };
-  const Result result = Run({"generate", "--prompt", "hi", "--num_samples", "2"});
+  const CommandResult result = Run({"generate", "--prompt", "hi", "--num_samples", "2"});
   EXPECT_EQ(result.out, "--- sample 0 ---\ns0\n--- sample 1 ---\ns1s1\n");
   const auto json =
       nlohmann::json::parse(Run({"generate", "--prompt", "hi", "--num_samples", "2", "--json"}).out);

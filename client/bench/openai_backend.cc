@@ -1,0 +1,155 @@
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/bench/backend.h"
+#include "client/bench/sse.h"
+#include "nlohmann/json.hpp"
+
+namespace ropeway::client {
+namespace {
+
+constexpr size_t kMaxErrorBytes = 1024;  // of a body that tells what went wrong
+constexpr long kHttpOk = 200;
+
+struct CurlDeleter {
+  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+
+// One streamed answer as it arrives.
+class Completion {
+ public:
+  Completion() : parser_([this](absl::string_view data) { OnData(data); }) {}
+
+  void OnBytes(absl::string_view bytes) {
+    if (body_.size() < kMaxErrorBytes)
+      body_.append(bytes.data(), std::min(bytes.size(), kMaxErrorBytes - body_.size()));
+    record_.status.Update(parser_.Feed(bytes));
+  }
+
+  // The record, when curl came back with `result` and the server with `http_code`.
+  RequestRecord Finish(CURLcode result, long http_code, const std::string& url) && {
+    if (result == CURLE_COULDNT_CONNECT) {
+      record_.status =
+          absl::UnavailableError(absl::StrCat("cannot connect to ", url, ": does the server run?"));
+    } else if (result == CURLE_OPERATION_TIMEDOUT) {
+      record_.status = absl::DeadlineExceededError("the --timeout passed");
+    } else if (result != CURLE_OK) {
+      record_.status = absl::UnavailableError(curl_easy_strerror(result));
+    } else if (http_code != kHttpOk) {
+      record_.status = absl::InternalError(absl::StrCat("HTTP ", http_code, ": ", body_));
+    } else if (timer_.seen() == 0) {
+      record_.status.Update(absl::InternalError("the answer has no tokens"));
+    }
+    if (record_.output_len == 0) record_.output_len = timer_.seen();  // a server that does not tell usage
+    return std::move(record_);
+  }
+
+ private:
+  void OnData(absl::string_view data) {
+    if (data == "[DONE]") return;
+    const auto json =
+        nlohmann::json::parse(data.begin(), data.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object()) {
+      record_.status.Update(absl::InternalError("an event that is no JSON object"));
+      return;
+    }
+    if (const auto error = json.find("error"); error != json.end())
+      record_.status.Update(
+          absl::InternalError(error->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    if (const auto usage = json.find("usage"); usage != json.end() && usage->is_object()) {
+      TakeCount(*usage, "prompt_tokens", record_.input_len);
+      TakeCount(*usage, "completion_tokens", record_.output_len);
+    }
+    if (BringsTokens(json)) timer_.OnMessage(record_);
+  }
+
+  static void TakeCount(const nlohmann::json& usage, const char* key, int32_t& count) {
+    const auto found = usage.find(key);
+    if (found != usage.end() && found->is_number_integer()) count = found->get<int32_t>();
+  }
+
+  // A message without text may still stand for a token (of a part of a code point); the closing one, which
+  // tells why the answer ended, does not.
+  static bool BringsTokens(const nlohmann::json& json) {
+    const auto choices = json.find("choices");
+    if (choices == json.end() || !choices->is_array() || choices->empty()) return false;
+    const nlohmann::json& choice = choices->front();
+    if (!choice.is_object()) return false;
+    const auto text = choice.find("text");
+    const auto reason = choice.find("finish_reason");
+    const bool closing = reason != choice.end() && !reason->is_null();
+    return !closing ||
+           (text != choice.end() && text->is_string() && !text->get_ref<const std::string&>().empty());
+  }
+
+  RequestRecord record_;
+  MessageTimer timer_;
+  SseParser parser_;
+  std::string body_;
+};
+
+size_t OnCurlBytes(char* bytes, size_t, size_t size, void* completion) {
+  static_cast<Completion*>(completion)->OnBytes(absl::string_view(bytes, size));
+  return size;
+}
+
+class OpenAiBackend final : public Backend {
+ public:
+  OpenAiBackend(const std::string& server, const RunOptions& options)
+      : url_(absl::StrCat(absl::StrContains(server, "://") ? "" : "http://", server, "/v1/completions")),
+        options_(options) {
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+  }
+  ~OpenAiBackend() override { curl_global_cleanup(); }
+
+  RequestRecord Run(const WorkItem& item) override {
+    const std::unique_ptr<CURL, CurlDeleter> curl(curl_easy_init());
+    const std::unique_ptr<curl_slist, CurlDeleter> headers(
+        curl_slist_append(nullptr, "Content-Type: application/json"));
+    const std::string body = Body(item);
+    Completion completion;
+    curl_easy_setopt(curl.get(), CURLOPT_URL, url_.c_str());
+    curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
+    curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDS, body.c_str());
+    curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+    curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, OnCurlBytes);
+    curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &completion);
+    curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);  // threads
+    curl_easy_setopt(curl.get(), CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(options_.timeout_seconds * 1000));
+    const CURLcode result = curl_easy_perform(curl.get());
+    long http_code = 0;
+    curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &http_code);
+    return std::move(completion).Finish(result, http_code, url_);
+  }
+
+ private:
+  std::string Body(const WorkItem& item) const {
+    nlohmann::json body = {{"max_tokens", item.output_len},
+                           {"temperature", options_.temperature},
+                           {"ignore_eos", options_.ignore_eos},
+                           {"stream", true},
+                           {"stream_options", {{"include_usage", true}}}};
+    if (!options_.model.empty()) body["model"] = options_.model;
+    std::visit([&body](const auto& prompt) { body["prompt"] = prompt; }, item.prompt);
+    return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+
+  const std::string url_;
+  const RunOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeOpenAiBackend(const std::string& server, const RunOptions& options) {
+  return std::make_unique<OpenAiBackend>(server, options);
+}
+
+}  // namespace ropeway::client

@@ -1,0 +1,43 @@
+// What a load test found, in numbers and under names that others use.
+#ifndef ROPEWAY_CLIENT_BENCH_REPORT_H_
+#define ROPEWAY_CLIENT_BENCH_REPORT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "client/bench/runner.h"
+#include "nlohmann/json.hpp"
+
+namespace ropeway::client {
+
+// Of milliseconds. Percentiles interpolate linearly between ranks; the deviation is that of the whole
+// population. All are 0 where there is no value.
+struct Distribution {
+  double mean = 0, median = 0, standard_deviation = 0, p90 = 0, p95 = 0, p99 = 0;
+};
+Distribution Describe(std::vector<double> values);
+
+struct Report {
+  double duration_seconds = 0;
+  int32_t completed = 0;
+  int32_t failed = 0;
+  int32_t max_concurrent_requests = 0;
+  int64_t total_input_tokens = 0;  // of completed requests, as all below
+  int64_t total_output_tokens = 0;
+  Distribution ttft;  // time to the first token
+  Distribution tpot;  // time per output token after the first: (end - first) / (tokens - 1), of answers with
+                      // two or more
+  Distribution itl;   // between messages of a stream, over all requests
+  Distribution e2el;  // time to the last token
+  std::vector<std::string> errors;  // distinct
+};
+Report Summarize(const RunResult& result);
+
+// The keys of `vllm bench serve`: request_throughput, mean_ttft_ms, ...
+nlohmann::ordered_json ToJson(const Report& report);
+std::string ToTable(const Report& report);
+
+}  // namespace ropeway::client
+
+#endif  // ROPEWAY_CLIENT_BENCH_REPORT_H_

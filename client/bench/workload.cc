@@ -1,0 +1,102 @@
+#include "client/bench/workload.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "nlohmann/json.hpp"
+
+namespace ropeway::client {
+namespace {
+
+// The standard's engines give the same numbers everywhere; its distributions do not, so these are our own.
+class Coins {
+ public:
+  explicit Coins(uint64_t seed) : engine_(seed) {}
+
+  int32_t TokenId(int32_t vocab_size) { return static_cast<int32_t>(engine_() % vocab_size); }
+
+  // Exponentially distributed with mean 1.
+  double Gap() {
+    const double uniform = static_cast<double>(engine_() >> 11) * 0x1p-53;  // in [0, 1)
+    return -std::log1p(-uniform);
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+void SetStarts(const WorkloadOptions& options, std::vector<WorkItem>& items) {
+  if (options.request_rate <= 0) return;
+  Coins coins(options.seed ^ 0x5bd1e995);  // other coins than those of the prompts
+  double start = 0;
+  for (WorkItem& item : items) {
+    item.start_seconds = start;
+    start += coins.Gap() / options.request_rate;
+  }
+}
+
+absl::StatusOr<WorkItem> ParseItem(const std::string& line, int32_t default_output_len) {
+  WorkItem item{.prompt = line, .output_len = default_output_len};
+  if (line.front() != '{') return item;
+  const auto json = nlohmann::json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  const auto prompt = json.find("prompt");
+  if (prompt == json.end()) return absl::InvalidArgumentError("\"prompt\" is missing");
+  const auto is_id = [](const nlohmann::json& id) { return id.is_number_integer(); };
+  if (prompt->is_string()) {
+    item.prompt = prompt->get<std::string>();
+  } else if (prompt->is_array() && std::all_of(prompt->begin(), prompt->end(), is_id)) {
+    item.prompt = prompt->get<std::vector<int32_t>>();
+  } else {
+    return absl::InvalidArgumentError("\"prompt\" must be a text or an array of token ids");
+  }
+  const auto output_len = json.find("output_len");
+  if (output_len == json.end()) return item;
+  if (!output_len->is_number_integer() || *output_len < 1)
+    return absl::InvalidArgumentError("\"output_len\" must be at least 1");
+  item.output_len = output_len->get<int32_t>();
+  return item;
+}
+
+}  // namespace
+
+std::vector<WorkItem> MakeRandomWorkload(const WorkloadOptions& options) {
+  Coins coins(options.seed);
+  std::vector<int32_t> prefix(options.shared_prefix_len);
+  for (int32_t& id : prefix) id = coins.TokenId(options.vocab_size);
+  std::vector<WorkItem> items(options.num_items);
+  for (WorkItem& item : items) {
+    std::vector<int32_t> ids = prefix;
+    while (ids.size() < options.input_len) ids.push_back(coins.TokenId(options.vocab_size));
+    item.prompt = std::move(ids);
+    item.output_len = options.output_len;
+  }
+  SetStarts(options, items);
+  return items;
+}
+
+absl::StatusOr<std::vector<WorkItem>> MakeWorkloadFromLines(const std::string& lines,
+                                                            const WorkloadOptions& options) {
+  std::vector<WorkItem> distinct;
+  int32_t number = 0;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(lines, '\n'))) {
+    ++number;
+    if (line.empty()) continue;
+    absl::StatusOr<WorkItem> item = ParseItem(line, options.output_len);
+    if (!item.ok())
+      return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", item.status().message()));
+    distinct.push_back(*std::move(item));
+  }
+  if (distinct.empty()) return absl::InvalidArgumentError("there is no prompt");
+  std::vector<WorkItem> items;
+  const size_t wanted = options.num_items == 0 ? distinct.size() : options.num_items;
+  while (items.size() < wanted) items.push_back(distinct[items.size() % distinct.size()]);
+  SetStarts(options, items);
+  return items;
+}
+
+}  // namespace ropeway::client
