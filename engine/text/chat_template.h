@@ -5,7 +5,6 @@
 #ifndef ROPEWAY_ENGINE_TEXT_CHAT_TEMPLATE_H_
 #define ROPEWAY_ENGINE_TEXT_CHAT_TEMPLATE_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,17 +12,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/civil_time.h"
+#include "absl/types/span.h"
+#include "engine/text/template_limits.h"
 #include "engine/text/tokenizer.h"
 #include "nlohmann/json.hpp"
 
 namespace ropeway {
-
-struct TemplateLimits {
-  int64_t max_source_bytes = 1 << 20;
-  int64_t max_steps = 2'000'000;  // statements and expressions evaluated
-  int max_depth = 100;            // of nesting: expressions, blocks, macro calls
-  int64_t max_output_bytes = 16 << 20;
-};
 
 class ChatTemplate {
  public:
@@ -35,9 +29,11 @@ class ChatTemplate {
   ~ChatTemplate();
 
   // Renders with `variables` (an object: "messages", "tools", "add_generation_prompt", "bos_token", ...);
-  // `now` is what strftime_now() formats. Segments that come from strings inside "messages", "tools" and
-  // "documents" are untrusted, all others trusted; adjacent ones of a kind are joined. INVALID_ARGUMENT for
-  // what the template raises, with its message, and for a limit that was reached.
+  // `now` is what strftime_now() formats. Untrusted is the text that comes from "messages", "tools" and
+  // "documents" and from strings inside of any other array or object; trusted is what the template wrote and
+  // what comes from strings like "bos_token". Adjacent segments of a kind are joined. INVALID_ARGUMENT with
+  // nothing but its message for what the template raises; with the line for any other failure and for a limit
+  // that was passed.
   absl::StatusOr<std::vector<TextSegment>> Render(const nlohmann::ordered_json& variables,
                                                   absl::CivilSecond now) const;
 

@@ -1,0 +1,12 @@
+// ropeway_inspect: looks into model files, tokenizers and chat templates without a server.
+#include "CLI/CLI.hpp"
+#include "engine/inspect/render_command.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Looks into model files, tokenizers and chat templates");
+  app.require_subcommand(1);
+  int exit_code = 0;
+  ropeway::AddRenderCommand(app, &exit_code);
+  CLI11_PARSE(app, argc, argv);
+  return exit_code;
+}
