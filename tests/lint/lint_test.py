@@ -87,6 +87,9 @@ class FileTest(unittest.TestCase):
         good = "#ifndef ROPEWAY_ENGINE_KV_A_B_H_\n#define ROPEWAY_ENGINE_KV_A_B_H_\n#endif\n"
         self.assertEqual(messages("engine/kv/a_b.h", good), [])
         self.assertIn("ROPEWAY_ENGINE_KV_A_B_H_", messages("engine/kv/a_b.h", "#pragma once\n")[0])
+        textual = "// NOLINTNEXTLINE: textual header, no include guard.\n"
+        self.assertEqual(messages("engine/kernels/cpu/math_inl.h", textual), [])
+        self.assertEqual(len(messages("engine/kv/math_inl.h", textual)), 1)
 
     def test_machine_paths(self):
         for path in ("home/someone", "tmp/scratch", "root/build"):
