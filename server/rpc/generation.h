@@ -1,0 +1,95 @@
+// One generation call, from its request to its last message.
+//
+//   gRPC thread        Start()    posts to the preparing workers
+//   preparing worker   Prepare()  convert, tokenize, admit, hand to the engine
+//   engine thread      the notice of new events posts to the delivering workers
+//   delivering worker  Deliver()  events to messages, one message in flight
+//
+// Ends exactly once, with Client::End, and holds its admission permit until then. A client that has gone is
+// still waited for by the engine's last event, so that the books are right. Thread-safe.
+#ifndef ROPEWAY_SERVER_RPC_GENERATION_H_
+#define ROPEWAY_SERVER_RPC_GENERATION_H_
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "proto/ropeway/v1/ropeway.pb.h"
+#include "server/admission/admission.h"
+#include "server/rpc/answer.h"
+#include "server/rpc/convert_request.h"
+#include "server/rpc/live_requests.h"
+#include "server/rpc/service_context.h"
+
+namespace ropeway {
+
+class Generation final : public Abortable, public std::enable_shared_from_this<Generation> {
+ public:
+  // Where the answer goes: a reactor. Methods are called by one thread at a time, without locks held.
+  class Client {
+   public:
+    virtual ~Client() = default;
+    // Takes a message. True where that was all; false where it is on its way, and OnSent follows.
+    virtual bool Send(v1::GenerateChunk chunk) = 0;
+    // Ends the call, after `last_chunk` where there is one.
+    virtual void End(v1::GenerateChunk* last_chunk, const absl::Status& status) = 0;
+  };
+
+  struct Call {
+    std::string method;
+    absl::Time deadline;
+  };
+
+  // `client` lives until it is told the end.
+  Generation(const ServiceContext& context, const Backend& backend, Call call, Client* client);
+
+  void Start(v1::GenerateRequest message);
+  void OnSent(bool ok);
+  void OnCancel();  // the client has gone or its deadline has expired
+  void Abort() override;
+
+ private:
+  void Prepare(const v1::GenerateRequest& message);
+  absl::Status Submit(GenerationPlan plan);
+  void ScheduleDelivery();
+  void Deliver();
+  bool DeliverOne();
+  void End(v1::GenerateChunk* last_chunk, const absl::Status& status);
+
+  void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CancelInEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeEvents() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Measure(int32_t sample) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Constant after construction.
+  const ServiceContext& context_;
+  const Backend& backend_;
+  const Call call_;
+  const absl::Time arrival_;
+  Client* const client_;
+
+  std::atomic<bool> delivery_scheduled_ = false;  // so that the engine's thread takes no lock
+
+  absl::Mutex mutex_;
+  GenerationPlan plan_ ABSL_GUARDED_BY(mutex_);
+  Admission::Permit permit_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<EventSource> events_ ABSL_GUARDED_BY(mutex_);  // while the engine has the request
+  std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);
+  std::vector<absl::Time> last_token_ ABSL_GUARDED_BY(mutex_);  // of each sample
+  bool registered_ ABSL_GUARDED_BY(mutex_) = false;
+  bool sending_ ABSL_GUARDED_BY(mutex_) = false;      // the client has a message, or the end, in its hands
+  bool unreachable_ ABSL_GUARDED_BY(mutex_) = false;  // no message can be sent any more
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;    // the engine was told, or will never get the request
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_RPC_GENERATION_H_

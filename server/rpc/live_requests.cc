@@ -1,0 +1,46 @@
+#include "server/rpc/live_requests.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace ropeway {
+
+absl::Status LiveRequests::Add(const std::string& tenant, const std::string& name,
+                               std::weak_ptr<Abortable> request) {
+  absl::MutexLock lock(&mutex_);
+  if (requests_.emplace(Key(tenant, name), std::move(request)).second) return absl::OkStatus();
+  return absl::AlreadyExistsError(
+      absl::StrCat("request_id \"", name, "\" names a living request of the tenant"));
+}
+
+void LiveRequests::Remove(const std::string& tenant, const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  requests_.erase(Key(tenant, name));
+}
+
+// Requests are ended without the lock, since an end removes the request from here.
+bool LiveRequests::Abort(const std::string& tenant, const std::string& name) {
+  std::shared_ptr<Abortable> request;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = requests_.find(Key(tenant, name));
+    if (found != requests_.end()) request = found->second.lock();
+  }
+  if (request == nullptr) return false;
+  request->Abort();
+  return true;
+}
+
+void LiveRequests::AbortAll() {
+  std::vector<std::shared_ptr<Abortable>> living;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [key, request] : requests_) {
+      if (auto alive = request.lock()) living.push_back(std::move(alive));
+    }
+  }
+  for (const auto& request : living) request->Abort();
+}
+
+}  // namespace ropeway

@@ -1,0 +1,56 @@
+// The reactors of the generating calls: between gRPC's callbacks and a Generation.
+//
+// Each frees itself in OnDone.
+#ifndef ROPEWAY_SERVER_RPC_REACTORS_H_
+#define ROPEWAY_SERVER_RPC_REACTORS_H_
+
+#include <memory>
+
+#include "grpcpp/impl/codegen/server_callback.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "server/rpc/generation.h"
+
+namespace ropeway {
+
+// A stream of messages, one write in flight.
+class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Generation::Client {
+ public:
+  StreamReactor(const ServiceContext& context, const Backend& backend, grpc::CallbackServerContext& call);
+  void Start(v1::GenerateRequest message) { generation_->Start(std::move(message)); }
+
+  bool Send(v1::GenerateChunk chunk) override;
+  void End(v1::GenerateChunk* last_chunk, const absl::Status& status) override;
+
+  void OnWriteDone(bool ok) override { generation_->OnSent(ok); }
+  void OnCancel() override { generation_->OnCancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  grpc::CallbackServerContext& call_;
+  grpc::ByteBuffer buffer_;  // gRPC's until OnWriteDone
+  const std::shared_ptr<Generation> generation_;
+};
+
+// One answer at the end.
+class UnaryReactor final : public grpc::ServerUnaryReactor, public Generation::Client {
+ public:
+  UnaryReactor(const ServiceContext& context, const Backend& backend, grpc::CallbackServerContext& call,
+               grpc::ByteBuffer* response);
+  void Start(v1::GenerateRequest message) { generation_->Start(std::move(message)); }
+
+  bool Send(v1::GenerateChunk chunk) override;
+  void End(v1::GenerateChunk* last_chunk, const absl::Status& status) override;
+
+  void OnCancel() override { generation_->OnCancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  grpc::CallbackServerContext& call_;
+  grpc::ByteBuffer* const response_buffer_;
+  v1::GenerateResponse response_;
+  const std::shared_ptr<Generation> generation_;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_RPC_REACTORS_H_

@@ -1,0 +1,52 @@
+#include "server/rpc/rpc_server.h"
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "proto/ropeway/v1/ropeway.grpc.pb.h"
+
+namespace ropeway {
+namespace {
+
+// Health is asked for the server as a whole ("") or for the service.
+constexpr const char* kHealthNames[] = {"", v1::Ropeway::service_full_name()};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& address,
+                                                            int64_t max_request_bytes,
+                                                            grpc::Service& service) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  // Otherwise a second server at the same port would start and take half of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(max_request_bytes));
+  builder.RegisterService(&service);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen at ", address, ": address in use or not this machine's"));
+  }
+  for (const char* name : kHealthNames) server->GetHealthCheckService()->SetServingStatus(name, false);
+  return absl::WrapUnique(new RpcServer(std::move(server), port));
+}
+
+void RpcServer::SetServing() {
+  for (const char* name : kHealthNames) server_->GetHealthCheckService()->SetServingStatus(name, true);
+}
+
+void RpcServer::SetNotServing() { server_->GetHealthCheckService()->Shutdown(); }
+
+void RpcServer::Shutdown(absl::Duration grace) {
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  server_->Wait();
+}
+
+}  // namespace ropeway

@@ -1,0 +1,41 @@
+// The gRPC server around a service: listening, health, reflection, shutdown.
+//
+// Thread-safe.
+#ifndef ROPEWAY_SERVER_RPC_RPC_SERVER_H_
+#define ROPEWAY_SERVER_RPC_RPC_SERVER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/impl/service_type.h"
+#include "grpcpp/server.h"
+
+namespace ropeway {
+
+class RpcServer {
+ public:
+  // Listens at `address`, HOST:PORT; port 0 takes a free one. Health answers NOT_SERVING until SetServing().
+  // UNAVAILABLE where the address is taken or not this machine's. `service` outlives the server.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const std::string& address,
+                                                          int64_t max_request_bytes, grpc::Service& service);
+
+  int port() const { return port_; }
+  void SetServing();
+  void SetNotServing();  // for good
+
+  // Takes no more calls, gives those that live `grace` to end, then cancels them. Returns when all are gone.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  RpcServer(std::unique_ptr<grpc::Server> server, int port) : server_(std::move(server)), port_(port) {}
+
+  const std::unique_ptr<grpc::Server> server_;
+  const int port_;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_RPC_RPC_SERVER_H_

@@ -1,0 +1,30 @@
+// Messages to and from the bytes of a call.
+//
+// Calls are taken as bytes and parsed here instead of by gRPC, since gRPC answers a message that does not
+// parse (a string that is not UTF-8 is enough) with a status that names neither the field nor the fault.
+#ifndef ROPEWAY_SERVER_RPC_WIRE_H_
+#define ROPEWAY_SERVER_RPC_WIRE_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/message.h"
+#include "grpcpp/support/byte_buffer.h"
+
+namespace ropeway {
+
+// Fills `message` from `buffer`. INVALID_ARGUMENT naming the field that is not UTF-8, or the type that does
+// not parse.
+absl::Status ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message& message);
+
+template <typename M>
+absl::StatusOr<M> ParseMessage(const grpc::ByteBuffer& buffer) {
+  M message;
+  if (absl::Status status = ParseMessage(buffer, message); !status.ok()) return status;
+  return message;
+}
+
+grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_RPC_WIRE_H_

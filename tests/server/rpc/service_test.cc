@@ -1,0 +1,398 @@
+// The service over real gRPC, with an engine that says what the test tells it to say.
+#include "server/rpc/service.h"
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/grpcpp.h"
+#include "proto/ropeway/v1/ropeway.grpc.pb.h"
+#include "server/rpc/answer.h"
+#include "server/rpc/rpc_server.h"
+#include "server/rpc/status_map.h"
+#include "tests/server/rpc/manual_engine.h"
+#include "tests/server/rpc/test_model.h"
+#include "tests/testing/status_matchers.h"
+
+namespace ropeway {
+namespace {
+
+using ::ropeway::testing::ByteTokenizer;
+using ::ropeway::testing::MakeTestModel;
+using ::ropeway::testing::ManualEngine;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  ServiceTest() {
+    service_ = MakeRopewayService(context_);
+    auto server = RpcServer::Start("127.0.0.1:0", 1 << 20, *service_);
+    EXPECT_OK(server);
+    server_ = *std::move(server);
+    channel_ =
+        grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials());
+    stub_ = v1::Ropeway::NewStub(channel_);
+    Serve();
+  }
+
+  ~ServiceTest() override { server_->Shutdown(absl::ZeroDuration()); }
+
+  void Serve() {
+    context_.backend = &backend_;
+    health_.StartServing();
+    server_->SetServing();
+  }
+
+  static v1::GenerateRequest Request(const std::string& text = "hi") {
+    v1::GenerateRequest request;
+    request.mutable_text()->set_text(text);
+    return request;
+  }
+
+  static TokenEvent LastEvent(TokenId token, FinishReason reason) {
+    return {.token = token,
+            .sample_finish = reason,
+            .request_done = true,
+            .receipt = {.queue = absl::Milliseconds(1),
+                        .prefill = absl::Milliseconds(2),
+                        .decode = absl::Milliseconds(3),
+                        .cached_tokens = 1,
+                        .recomputed_tokens = 2,
+                        .preemptions = 3}};
+  }
+
+  // All messages of a stream until its end.
+  static std::vector<v1::GenerateChunk> ReadAll(grpc::ClientReader<v1::GenerateChunk>& reader) {
+    std::vector<v1::GenerateChunk> chunks;
+    for (v1::GenerateChunk chunk; reader.Read(&chunk);) chunks.push_back(chunk);
+    return chunks;
+  }
+
+  static v1::GenerateResponse Merge(const std::vector<v1::GenerateChunk>& chunks) {
+    v1::GenerateResponse response;
+    for (const v1::GenerateChunk& chunk : chunks) MergeChunk(chunk, response);
+    return response;
+  }
+
+  const RealClock clock_;
+  Health health_;
+  const Log log_{LogLevel::kError};
+  Metrics metrics_{"bytes"};
+  Admission admission_{{.max_requests = 4}};
+  LiveRequests live_requests_;
+  ManualEngine engine_;
+  const ServedModel model_ = MakeTestModel();
+  const Backend backend_ = {.model = model_, .limits = {.max_model_len = 100}, .engine = engine_};
+  WorkerPool preparing_{1, 64};
+  WorkerPool delivering_{1, SIZE_MAX};
+  ServiceContext context_ = {.clock = clock_,
+                             .health = health_,
+                             .log = log_,
+                             .metrics = metrics_,
+                             .admission = admission_,
+                             .live_requests = live_requests_,
+                             .preparing = preparing_,
+                             .delivering = delivering_,
+                             .version = "1.2.3"};
+  std::unique_ptr<grpc::Service> service_;
+  std::unique_ptr<RpcServer> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Ropeway::Stub> stub_;
+};
+
+TEST_F(ServiceTest, AStreamCarriesDeltasAndEndsWithUsageAndReceipt) {
+  grpc::ClientContext call;
+  v1::GenerateRequest request = Request();
+  request.mutable_sampling()->set_seed(99);
+  const auto reader = stub_->Generate(&call, request);
+  engine_.WaitForRequest();
+  engine_.SayText("Par");
+  v1::GenerateChunk first;
+  ASSERT_TRUE(reader->Read(&first)) << "text arrives before the end";
+  EXPECT_FALSE(first.request_id().empty());
+  EXPECT_FALSE(first.has_usage());
+  engine_.SayText("is");
+  engine_.Say(LastEvent(ByteTokenizer::kEos, FinishReason::kStop));
+  std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
+  EXPECT_TRUE(reader->Finish().ok());
+  ASSERT_FALSE(chunks.empty());
+  EXPECT_TRUE(chunks.back().request_id().empty()) << "only the first message names the request";
+  chunks.insert(chunks.begin(), first);
+  const v1::GenerateResponse all = Merge(chunks);
+  ASSERT_EQ(all.samples_size(), 1);
+  EXPECT_EQ(all.samples(0).text(), "Paris");
+  EXPECT_THAT(all.samples(0).token_ids(), ElementsAre('P', 'a', 'r', 'i', 's', ByteTokenizer::kEos));
+  EXPECT_EQ(all.samples(0).finish().reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(all.samples(0).finish().stop_token_id(), ByteTokenizer::kEos);
+  EXPECT_EQ(all.usage().prompt_tokens(), 3);
+  EXPECT_EQ(all.usage().completion_tokens(), 6);
+  EXPECT_EQ(all.receipt().queue_ms(), 1);
+  EXPECT_EQ(all.receipt().prefill_ms(), 2);
+  EXPECT_EQ(all.receipt().decode_ms(), 3);
+  EXPECT_EQ(all.receipt().cached_tokens(), 1);
+  EXPECT_EQ(all.receipt().recomputed_tokens(), 2);
+  EXPECT_EQ(all.receipt().preemptions(), 3);
+  EXPECT_EQ(all.receipt().seed(), 99);
+}
+
+TEST_F(ServiceTest, AUnaryCallAnswersOnceWithEverySample) {
+  v1::GenerateRequest request = Request();
+  request.set_request_id("mine");
+  request.mutable_output()->set_num_samples(2);
+  request.mutable_output()->set_echo(true);
+  request.mutable_output()->set_logprobs(1);
+  std::thread engine([this] {
+    engine_.WaitForRequest();
+    engine_.Say({.sample = 1,
+                 .token = 'b',
+                 .logprobs = TokenLogprobs{.chosen = -1, .top = {{'c', -0.5f}}},
+                 .sample_finish = FinishReason::kLength});
+    TokenEvent last = LastEvent('a', FinishReason::kLength);
+    last.logprobs = TokenLogprobs{.chosen = -2, .top = {{'a', -2}}};
+    engine_.Say(last);
+  });
+  grpc::ClientContext call;
+  v1::GenerateResponse response;
+  const grpc::Status status = stub_->GenerateUnary(&call, request, &response);
+  engine.join();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.request_id(), "mine");
+  EXPECT_EQ(response.prompt().text(), "<bos>hi");
+  EXPECT_THAT(response.prompt().token_ids(), ElementsAre(ByteTokenizer::kBos, 'h', 'i'));
+  ASSERT_EQ(response.samples_size(), 2);
+  EXPECT_EQ(response.samples(0).text(), "a");
+  EXPECT_EQ(response.samples(1).text(), "b");
+  EXPECT_EQ(response.samples(1).logprobs(0).chosen().token(), "b");
+  EXPECT_EQ(response.samples(1).logprobs(0).top(0).token_id(), 'c');
+  EXPECT_EQ(response.samples(1).logprobs(0).top(0).logprob(), -0.5f);
+  EXPECT_EQ(response.usage().completion_tokens(), 2);
+  EXPECT_EQ(admission_.live_requests(), 0);
+}
+
+TEST_F(ServiceTest, AStopStringAcrossTokensEndsTheRequestInTheEngine) {
+  v1::GenerateRequest request = Request();
+  request.mutable_stopping()->add_strings("END");
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, request);
+  const RequestId id = engine_.WaitForRequest().id;
+  engine_.SayText("okENDmore");
+  engine_.WaitForCancel(id);
+  engine_.Say(LastEvent(kNoToken, FinishReason::kCancelled));
+  const v1::GenerateResponse all = Merge(ReadAll(*reader));
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(all.samples(0).text(), "ok");
+  EXPECT_EQ(all.samples(0).finish().stop_string(), "END");
+  EXPECT_EQ(all.usage().completion_tokens(), 5);
+}
+
+TEST_F(ServiceTest, TextThatMightBecomeAStopStringIsHeldBackUntilDecided) {
+  v1::GenerateRequest request = Request();
+  request.mutable_stopping()->add_strings("STOP");
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, request);
+  engine_.WaitForRequest();
+  engine_.SayText("go ST");
+  engine_.Say(LastEvent('!', FinishReason::kLength));
+  const std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
+  EXPECT_EQ(Merge(chunks).samples(0).text(), "go ST!");
+}
+
+TEST_F(ServiceTest, CancellingReachesTheEngineAndFreesThePermit) {
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, Request());
+  const RequestId id = engine_.WaitForRequest().id;
+  call.TryCancel();
+  engine_.WaitForCancel(id);
+  EXPECT_EQ(admission_.live_requests(), 1) << "the engine has not let go yet";
+  engine_.Say(LastEvent(kNoToken, FinishReason::kCancelled));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  server_->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(admission_.live_requests(), 0);
+}
+
+TEST_F(ServiceTest, ADeadlineReachesTheEngineForUnaryCallsToo) {
+  std::thread engine([this] {
+    const ValidRequest request = engine_.WaitForRequest();
+    EXPECT_LT(request.deadline, absl::InfiniteFuture());
+    engine_.WaitForCancel(request.id);
+    engine_.Say(LastEvent(kNoToken, FinishReason::kDeadline));
+  });
+  grpc::ClientContext call;
+  call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(50)));
+  v1::GenerateResponse response;
+  EXPECT_EQ(stub_->GenerateUnary(&call, Request(), &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  engine.join();
+}
+
+TEST_F(ServiceTest, TheEnginesErrorEndsTheCall) {
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, Request());
+  engine_.WaitForRequest();
+  TokenEvent last = LastEvent(kNoToken, FinishReason::kError);
+  last.error = absl::InternalError("the device is lost");
+  engine_.Say(last);
+  const std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
+  ASSERT_EQ(chunks.size(), 1);
+  EXPECT_EQ(chunks[0].finish().reason(), v1::FINISH_REASON_ERROR);
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(status.error_message(), "the device is lost");
+}
+
+TEST_F(ServiceTest, AbortEndsARequestOfTheSameTenantOnly) {
+  v1::GenerateRequest request = Request();
+  request.set_request_id("r1");
+  request.set_tenant("team");
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, request);
+  const RequestId id = engine_.WaitForRequest().id;
+
+  v1::AbortRequest abort;
+  v1::AbortResponse answer;
+  abort.set_request_id("r1");
+  grpc::ClientContext other_tenant;
+  ASSERT_TRUE(stub_->Abort(&other_tenant, abort, &answer).ok());
+  EXPECT_FALSE(answer.found());
+  abort.set_tenant("team");
+  grpc::ClientContext same_tenant;
+  ASSERT_TRUE(stub_->Abort(&same_tenant, abort, &answer).ok());
+  EXPECT_TRUE(answer.found());
+  engine_.WaitForCancel(id);
+  engine_.Say(LastEvent(kNoToken, FinishReason::kCancelled));
+  const std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
+  ASSERT_FALSE(chunks.empty());
+  EXPECT_TRUE(chunks.back().has_usage());
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServiceTest, ARequestIdIsUniqueAmongTheLiving) {
+  v1::GenerateRequest request = Request();
+  request.set_request_id("twice");
+  grpc::ClientContext first_call;
+  const auto first = stub_->Generate(&first_call, request);
+  engine_.WaitForRequest();
+  grpc::ClientContext second_call;
+  const auto second = stub_->Generate(&second_call, request);
+  EXPECT_EQ(second->Finish().error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  engine_.Say(LastEvent('a', FinishReason::kLength));
+  EXPECT_TRUE((ReadAll(*first), first->Finish()).ok());
+}
+
+TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
+  std::vector<std::unique_ptr<grpc::ClientContext>> calls;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateChunk>>> readers;
+  for (size_t i = 0; i < 4; ++i) {
+    calls.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->Generate(calls.back().get(), Request()));
+    engine_.WaitForRequest(i);
+  }
+  grpc::ClientContext call;
+  const auto refused = stub_->Generate(&call, Request());
+  const grpc::Status status = refused->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("full with 4 requests"));
+  EXPECT_EQ(call.GetServerTrailingMetadata().count(kRetryMetadataKey), 1);
+  for (size_t i = 0; i < 4; ++i) engine_.Say(LastEvent('a', FinishReason::kLength), i);
+  for (const auto& reader : readers) ReadAll(*reader);
+}
+
+TEST_F(ServiceTest, BadInputIsRefusedByNameAndNeverReachesTheEngine) {
+  v1::GenerateRequest bad = Request();
+  bad.mutable_sampling()->set_temperature(-1);
+  grpc::ClientContext call;
+  const grpc::Status status = stub_->Generate(&call, bad)->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "sampling.temperature must be in [0, 100], is -1");
+
+  grpc::ClientContext utf8_call;
+  v1::GenerateResponse response;
+  const grpc::Status utf8 = stub_->GenerateUnary(&utf8_call, Request("\xff"), &response);
+  EXPECT_EQ(utf8.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(utf8.error_message(), "text.text must be valid UTF-8");
+  EXPECT_EQ(engine_.num_requests(), 0);
+}
+
+TEST_F(ServiceTest, DrainingRefusesNewRequestsAndFinishesLivingOnes) {
+  grpc::ClientContext call;
+  const auto living = stub_->Generate(&call, Request());
+  engine_.WaitForRequest();
+  health_.StartDraining();
+  admission_.StartDraining();
+  grpc::ClientContext late_call;
+  EXPECT_EQ(stub_->Generate(&late_call, Request())->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  engine_.Say(LastEvent('a', FinishReason::kLength));
+  EXPECT_EQ(Merge(ReadAll(*living)).samples(0).text(), "a");
+  EXPECT_TRUE(living->Finish().ok());
+}
+
+TEST_F(ServiceTest, TextsAreTokenizedRenderedAndDetokenized) {
+  v1::TokenizeRequest tokenize;
+  tokenize.mutable_text()->set_text("ä");
+  v1::TokenizeResponse tokens;
+  grpc::ClientContext tokenize_call;
+  ASSERT_TRUE(stub_->Tokenize(&tokenize_call, tokenize, &tokens).ok());
+  EXPECT_THAT(tokens.ids(), ElementsAre(ByteTokenizer::kBos, 0xC3, 0xA4));
+  EXPECT_THAT(tokens.tokens(), ElementsAre("<bos>", "\xC3", "\xA4"));
+
+  v1::DetokenizeRequest detokenize;
+  for (const int32_t id : tokens.ids()) detokenize.add_ids(id);
+  v1::DetokenizeResponse text;
+  grpc::ClientContext detokenize_call;
+  ASSERT_TRUE(stub_->Detokenize(&detokenize_call, detokenize, &text).ok());
+  EXPECT_EQ(text.text(), "ä");
+
+  v1::RenderChatRequest render;
+  render.mutable_chat()->add_messages()->set_role("user");
+  v1::RenderChatResponse rendered;
+  grpc::ClientContext render_call;
+  ASSERT_TRUE(stub_->RenderChat(&render_call, render, &rendered).ok());
+  EXPECT_EQ(rendered.text(), "<|im_start|>user\n<|im_end|><|im_start|>assistant\n");
+}
+
+TEST_F(ServiceTest, TellsAboutTheModelAndTheServer) {
+  v1::GetModelInfoResponse model;
+  grpc::ClientContext model_call;
+  ASSERT_TRUE(stub_->GetModelInfo(&model_call, {}, &model).ok());
+  EXPECT_EQ(model.name(), "bytes");
+  EXPECT_EQ(model.vocab_size(), ByteTokenizer::kVocabSize);
+  EXPECT_EQ(model.max_model_len(), 100);
+  EXPECT_THAT(model.end_token_ids(), ElementsAre(ByteTokenizer::kEos, ByteTokenizer::kTurnEnd));
+
+  metrics_.SetEngine({.running = 1, .waiting = 2, .used_pages = 3, .total_pages = 10});
+  v1::GetServerInfoResponse server;
+  grpc::ClientContext server_call;
+  ASSERT_TRUE(stub_->GetServerInfo(&server_call, {}, &server).ok());
+  EXPECT_EQ(server.version(), "1.2.3");
+  EXPECT_EQ(server.state(), v1::SERVER_STATE_SERVING);
+  EXPECT_EQ(server.free_pages(), 7);
+  EXPECT_EQ(server.limits().max_prompt_tokens(), 99);
+}
+
+TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
+  context_.backend = nullptr;
+  grpc::ClientContext call;
+  EXPECT_EQ(stub_->Generate(&call, Request())->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  v1::GetModelInfoResponse model;
+  grpc::ClientContext model_call;
+  EXPECT_EQ(stub_->GetModelInfo(&model_call, {}, &model).error_code(), grpc::StatusCode::UNAVAILABLE);
+  v1::GetServerInfoResponse server;
+  grpc::ClientContext server_call;
+  EXPECT_TRUE(stub_->GetServerInfo(&server_call, {}, &server).ok());
+}
+
+TEST(RpcServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
+  v1::Ropeway::Service service;
+  ASSERT_OK_AND_ASSIGN(const auto first, RpcServer::Start("127.0.0.1:0", 1 << 20, service));
+  v1::Ropeway::Service other;
+  const std::string address = absl::StrCat("127.0.0.1:", first->port());
+  EXPECT_THAT(RpcServer::Start(address, 1 << 20, other),
+              ::ropeway::testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
+}
+
+}  // namespace
+}  // namespace ropeway

@@ -1,0 +1,43 @@
+// A ServedModel of bytes with a small chat template, for tests of the front end.
+#ifndef ROPEWAY_TESTS_SERVER_RPC_TEST_MODEL_H_
+#define ROPEWAY_TESTS_SERVER_RPC_TEST_MODEL_H_
+
+#include <memory>
+
+#include "engine/base/check.h"
+#include "server/rpc/served_model.h"
+#include "tests/testing/byte_tokenizer.h"
+
+namespace ropeway::testing {
+
+inline constexpr char kTestTemplate[] =
+    "{%- if tools %}<tools>{{ tools | tojson }}{% endif -%}"
+    "{%- for message in messages -%}"
+    "{%- if message.content == 'raise' -%}{{ raise_exception('refused by the template') }}{%- endif -%}"
+    "<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% elif message.content %}"
+    "{%- for part in message.content %}[{{ part.text }}]{% endfor %}{% endif -%}"
+    "<|im_end|>"
+    "{%- endfor -%}"
+    "{%- if style %}style={{ style }}{% endif -%}"
+    "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif -%}";
+
+inline ServedModel MakeTestModel(bool with_template = true) {
+  ServedModel model;
+  model.facts = {.name = "bytes", .architecture = "fake", .trained_context_len = 4096};
+  model.tokenizer = std::make_unique<ByteTokenizer>();
+  model.end_token_ids = EndTokenIds(*model.tokenizer);
+  model.kernels = "none";
+  model.num_threads = 1;
+  if (with_template) {
+    model.chat_template_source = kTestTemplate;
+    auto parsed = ChatTemplate::Parse(kTestTemplate);
+    ROPEWAY_CHECK(parsed.ok());
+    model.chat_template = *std::move(parsed);
+  }
+  return model;
+}
+
+}  // namespace ropeway::testing
+
+#endif  // ROPEWAY_TESTS_SERVER_RPC_TEST_MODEL_H_
