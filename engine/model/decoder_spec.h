@@ -10,37 +10,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/position/rope.h"
 
 namespace ropeway {
 
 enum class FfnActivation {
   kSilu,      // SwiGLU: silu(gate) * up
   kGeluTanh,  // GeGLU with the tanh form of GELU
-};
-
-enum class RopePairing {
-  kHalves,       // pairs (i, i + rotary_dim / 2)
-  kInterleaved,  // pairs (2 i, 2 i + 1)
-};
-
-enum class RopeScalingKind { kNone, kLinear, kLlama3, kYarn };
-
-// The rotary embedding of some layers. Frequencies are base^(-2 i / rotary_dim), changed by the scaling.
-struct RopeSpec {
-  double base = 10000;
-  int rotary_dim = 0;  // even, <= head_dim; the rest of a head passes unrotated
-  RopePairing pairing = RopePairing::kHalves;
-  RopeScalingKind scaling = RopeScalingKind::kNone;
-  double factor = 1;             // linear, Llama-3, YaRN
-  double low_freq_factor = 1;    // Llama-3
-  double high_freq_factor = 4;   // Llama-3
-  int64_t original_context = 0;  // Llama-3, YaRN
-  double beta_fast = 32;         // YaRN
-  double beta_slow = 1;          // YaRN
-  double attention_factor = 1;   // YaRN: multiplies cosines and sines; resolved by the reader
-  bool truncate = true;          // YaRN: round the borders of the ramp to whole dimensions
-  std::vector<float>
-      frequency_factors;  // [rotary_dim / 2] divisors stored in the file (rope_freqs); may be empty
 };
 
 struct LayerSpec {

@@ -1,0 +1,178 @@
+#include "engine/exec/cpu_executor.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway {
+namespace {
+
+static_assert(kPageTokens == kPageSize);
+
+// Rows of logits that are computed at a time: a page of them is large (V floats each).
+constexpr int kMaxLogitRows = 64;
+
+constexpr int kMaxThreads = 1024;
+constexpr int32_t kMaxTokensPerStep = 1 << 16;
+
+absl::Status InRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, " must be in [", least, ", ", most, "], is ", value));
+}
+
+int64_t PhysicalMemoryBytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE); }
+
+absl::StatusOr<ExecutorLimits> LimitsFor(const DecoderSpec& spec, const kernels::KvLayout& kv,
+                                         const CpuExecutorOptions& options) {
+  RETURN_IF_ERROR(InRange("threads", options.threads, 0, kMaxThreads));
+  RETURN_IF_ERROR(InRange("max_tokens_per_step", options.max_tokens_per_step, 1, kMaxTokensPerStep));
+  RETURN_IF_ERROR(InRange("max_rows_per_step", options.max_rows_per_step, 1, options.max_tokens_per_step));
+  RETURN_IF_ERROR(InRange("max_model_len", options.max_model_len, 0, spec.context_length));
+  const int64_t bytes_per_page = kv.page_bytes * spec.num_layers();
+  const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : spec.context_length;
+  if (options.kv_cache_bytes < bytes_per_page)
+    return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes must hold at least one page of ",
+                                                   bytes_per_page, " bytes, is ", options.kv_cache_bytes));
+  if (options.kv_cache_bytes > PhysicalMemoryBytes())
+    return absl::ResourceExhaustedError(absl::StrCat("kv_cache_bytes must fit this machine's memory of ",
+                                                     PhysicalMemoryBytes(), " bytes, is ",
+                                                     options.kv_cache_bytes));
+  const int64_t pages = std::min<int64_t>(options.kv_cache_bytes / bytes_per_page, INT32_MAX);
+  return ExecutorLimits{
+      .num_pages = static_cast<int32_t>(pages),
+      .max_tokens_per_step = options.max_tokens_per_step,
+      .max_rows_per_step = options.max_rows_per_step,
+      .max_model_len = static_cast<int32_t>(std::min<int64_t>(max_model_len, pages * kPageTokens)),
+      .vocab_size = spec.vocab_size};
+}
+
+TokenBatch BatchOf(const StepPlan& plan) {
+  return {.token_ids = plan.token_ids,
+          .positions = plan.positions,
+          .row_starts = plan.row_starts,
+          .page_tables = plan.page_tables};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Make(OpenedModel model,
+                                                               const CpuExecutorOptions& options) {
+  const kernels::KernelTable* table = kernels::SelectKernels(options.kernels.c_str());
+  if (table == nullptr)
+    return absl::InvalidArgumentError(
+        absl::StrCat("kernels must be one of auto, ref, avx2, avx512 that this processor can run, is '",
+                     options.kernels, "'"));
+  const DecoderSpec& spec = model.spec;
+  const kernels::KvLayout kv =
+      kernels::MakeKvLayout(options.kv_type, spec.num_kv_heads, spec.head_dim, spec.value_dim);
+  ASSIGN_OR_RETURN(const ExecutorLimits limits, LimitsFor(spec, kv, options));
+  DecoderWeights::Progress progress;
+  if (options.progress) progress = [&](int layers) { options.progress(layers, model.spec.num_layers()); };
+  ASSIGN_OR_RETURN(DecoderWeights weights,
+                   DecoderWeights::Load(spec, std::move(model.tensors), *table, progress));
+  return std::unique_ptr<CpuExecutor>(
+      new CpuExecutor(Decoder(std::move(model.spec), std::move(weights), *table), options, kv, limits));
+}
+
+CpuExecutor::CpuExecutor(Decoder decoder, const CpuExecutorOptions& options, const kernels::KvLayout& kv,
+                         ExecutorLimits limits)
+    : decoder_(std::move(decoder)),
+      limits_(limits),
+      pool_(options.threads > 0 ? options.threads : NumUsableProcessors(), options.pin_threads),
+      pages_(kv.page_bytes * limits.num_pages * decoder_.spec().num_layers()),
+      cache_{.kv = kv, .data = pages_.data(), .layer_stride = kv.page_bytes * limits.num_pages},
+      workspace_(decoder_.spec(), decoder_.table(), kv, pool_.size(), limits.max_tokens_per_step,
+                 kMaxLogitRows),
+      samplers_(pool_.size()) {}
+
+void CpuExecutor::CopyPages(absl::Span<const PageCopy> copies) {
+  for (const PageCopy& copy : copies)
+    for (int layer = 0; layer < decoder_.spec().num_layers(); ++layer) {
+      uint8_t* pages = cache_.data + layer * cache_.layer_stride;
+      std::memcpy(pages + copy.to * cache_.kv.page_bytes, pages + copy.from * cache_.kv.page_bytes,
+                  cache_.kv.page_bytes);
+    }
+}
+
+void CpuExecutor::Run(const StepPlan& plan, absl::Span<const int32_t> indices,
+                      const std::function<void(int, size_t, absl::Span<const float>)>& visit) {
+  ROPEWAY_CHECK(plan.num_tokens() <= limits_.max_tokens_per_step);
+  CopyPages(plan.page_copies);
+  const size_t vocabulary = decoder_.spec().vocab_size;
+  const TokenBatch batch = BatchOf(plan);
+  pool_.Run([&](Team& team) {
+    decoder_.Forward(batch, cache_, workspace_, team);
+    for (size_t first = 0; first < indices.size(); first += kMaxLogitRows) {
+      const auto some = indices.subspan(first, kMaxLogitRows);
+      decoder_.Logits(some, workspace_, team);
+      const Range mine = PartOf(some.size(), team.index(), team.size());
+      for (int64_t i = mine.first; i < mine.last; ++i)
+        visit(team.index(), first + i, {workspace_.logits(static_cast<int>(i)), vocabulary});
+      team.Wait();
+    }
+  });
+}
+
+absl::StatusOr<StepResult> CpuExecutor::Step(const StepPlan& plan) {
+  StepResult result;
+  result.samples.resize(plan.sample_rows.size());
+  result.scores.resize(plan.score_rows.size());
+  // What is wanted of the logits of each token.
+  struct Wish {
+    int32_t index;
+    bool is_sample;
+    size_t which;     // of sample_rows or score_rows
+    size_t position;  // of a score row
+  };
+  std::vector<Wish> wishes;
+  for (size_t i = 0; i < plan.sample_rows.size(); ++i)
+    wishes.push_back({plan.row_starts[plan.sample_rows[i].row + 1] - 1, true, i, 0});
+  for (size_t i = 0; i < plan.score_rows.size(); ++i) {
+    const ScoreRow& row = plan.score_rows[i];
+    result.scores[i].resize(row.next_tokens.size());
+    for (size_t p = 0; p < row.next_tokens.size(); ++p)
+      wishes.push_back({plan.row_starts[row.row] + static_cast<int32_t>(p), false, i, p});
+  }
+  std::stable_sort(wishes.begin(), wishes.end(),
+                   [](const Wish& a, const Wish& b) { return a.index < b.index; });
+  std::vector<int32_t> indices;
+  std::vector<size_t> first_wish;  // of each index
+  for (size_t i = 0; i < wishes.size(); ++i)
+    if (indices.empty() || indices.back() != wishes[i].index) {
+      indices.push_back(wishes[i].index);
+      first_wish.push_back(i);
+    }
+  first_wish.push_back(wishes.size());
+  Run(plan, indices, [&](int member, size_t i, absl::Span<const float> logits) {
+    for (size_t w = first_wish[i]; w < first_wish[i + 1]; ++w) {
+      const Wish& wish = wishes[w];
+      if (wish.is_sample) {
+        result.samples[wish.which] = samplers_[member].Sample(logits, plan.sample_rows[wish.which]);
+      } else {
+        const ScoreRow& row = plan.score_rows[wish.which];
+        result.scores[wish.which][wish.position] =
+            ScoreToken(logits, row.next_tokens[wish.position], row.top);
+      }
+    }
+  });
+  return result;
+}
+
+void CpuExecutor::VisitLogits(const StepPlan& plan, absl::Span<const int32_t> indices,
+                              const std::function<void(int32_t, absl::Span<const float>)>& visit) {
+  std::mutex mutex;  // visitors of tools need not be thread-safe
+  Run(plan, indices, [&](int, size_t i, absl::Span<const float> logits) {
+    std::lock_guard lock(mutex);
+    visit(indices[i], logits);
+  });
+}
+
+}  // namespace ropeway

@@ -1,0 +1,101 @@
+// The forward pass of a decoder over a ragged batch, on a team of CPU threads.
+//
+// Decoder is immutable and may be shared; all that changes lies in a Workspace, which belongs to one pass at
+// a time. The contract of ARCHITECTURE.md section 6 holds: what is computed for a token depends on its
+// sequence alone.
+#ifndef ROPEWAY_ENGINE_MODEL_FORWARD_H_
+#define ROPEWAY_ENGINE_MODEL_FORWARD_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/base/thread_pool.h"
+#include "engine/kernels/ops.h"
+#include "engine/model/decoder_spec.h"
+#include "engine/model/weights.h"
+#include "engine/tensor/aligned_buffer.h"
+
+namespace ropeway {
+
+// The tokens of a step; see StepPlan in engine/api/step.h for the layout by example.
+struct TokenBatch {
+  absl::Span<const int32_t> token_ids;                      // [T]
+  absl::Span<const int32_t> positions;                      // [T]
+  absl::Span<const int32_t> row_starts;                     // [R + 1]
+  absl::Span<const absl::Span<const int32_t>> page_tables;  // [R]
+};
+
+// The KV cache of all layers: page p of layer l at data + l * layer_stride + p * kv.page_bytes.
+struct KvCache {
+  kernels::KvLayout kv;
+  uint8_t* data = nullptr;
+  int64_t layer_stride = 0;  // in bytes
+};
+
+// Memory of one pass at a time.
+class Workspace {
+ public:
+  Workspace(const DecoderSpec& spec, const kernels::KernelTable& table, const kernels::KvLayout& kv,
+            int threads, int max_tokens, int max_logit_rows);
+
+  int max_tokens() const { return max_tokens_; }
+  int max_logit_rows() const { return max_logit_rows_; }
+
+  // Floats between one row of logits and the next.
+  int64_t logit_stride() const { return logit_stride_; }
+  const float* logits(int row) const { return logits_.as<float>() + row * logit_stride_; }
+  float* mutable_logits(int row) { return logits_.as<float>() + row * logit_stride_; }
+
+ private:
+  friend class Decoder;
+
+  const int max_tokens_, max_logit_rows_;
+  const int64_t hidden_stride_, qkv_stride_, attention_stride_, ffn_stride_, logit_stride_;  // in floats
+  AlignedBuffer hidden_;     // [T, D] residual stream
+  AlignedBuffer branch_;     // [T, D] what a block adds, where it is normed first; gathered rows for logits
+  AlignedBuffer normed_;     // [threads, kTile, D] rows on their way from norm to prepare
+  AlignedBuffer qkv_;        // [T, H E + G E + G Ev]
+  AlignedBuffer attention_;  // [T, H Ev]
+  AlignedBuffer ffn_;        // [T, F]
+  AlignedBuffer logits_;     // [S, V]
+  AlignedBuffer activations_[2];                       // prepared, by ActivationKind, of the whole batch
+  std::vector<AlignedBuffer> private_activations_;     // [threads * 2], of small batches
+  std::vector<AlignedBuffer> scratch_;                 // [threads], of attention
+  std::vector<float> cosines_, sines_;                 // [ropes][T][rotary_dim / 2]
+  std::vector<int64_t> angle_offsets_;                 // [ropes], in units of T
+  std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // [L], of attention work
+};
+
+class Decoder {
+ public:
+  // `table` is one of the program's tables and lives forever.
+  Decoder(DecoderSpec spec, DecoderWeights weights, const kernels::KernelTable& table);
+
+  const DecoderSpec& spec() const { return spec_; }
+  const DecoderWeights& weights() const { return weights_; }
+  const kernels::KernelTable& table() const { return *table_; }
+
+  // Computes the hidden states of all tokens and stores their keys and values. Called by all members of a
+  // team together. REQUIRES: token ids, positions and pages are in range; at most workspace.max_tokens()
+  // tokens.
+  void Forward(const TokenBatch& batch, const KvCache& cache, Workspace& workspace, Team& team) const;
+
+  // Logits of tokens `indices` of the last Forward, into workspace.logits(0 ..). Called by all members
+  // together. REQUIRES: at most workspace.max_logit_rows() indices.
+  void Logits(absl::Span<const int32_t> indices, Workspace& workspace, Team& team) const;
+
+ private:
+  class Pass;
+
+  DecoderSpec spec_;
+  DecoderWeights weights_;
+  const kernels::KernelTable* table_;
+  std::vector<std::vector<double>> frequencies_;  // [ropes][rotary_dim / 2]
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_MODEL_FORWARD_H_
