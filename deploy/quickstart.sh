@@ -30,22 +30,19 @@ while [ $# -gt 0 ]; do
 done
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-# choose_port WANTED DEFAULT FLAG: the port to use.
-choose_port() {
-  if [ -n "$1" ]; then
-    [[ $1 =~ ^[0-9]+$ ]] && [ "$1" -ge 1 ] && [ "$1" -le 65535 ] || die "$3 must be in [1, 65535], is '$1'"
-    ! taken "$1" || die "port $1 is in use: give another with $3"
-    echo "$1"
-  elif taken "$2"; then
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-  else
-    echo "$2"
-  fi
+# check_port FLAG VALUE: that a port somebody asked for can be had.
+check_port() {
+  [ -n "$2" ] || return 0
+  [[ $2 =~ ^[0-9]{1,5}$ ]] && [ "$2" -ge 1 ] && [ "$2" -le 65535 ] || die "$1 must be in [1, 65535], is '$2'"
+  ! taken "$2" || die "port $2 is in use: give another with $1"
 }
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+check_port --port "$port"
+check_port --metrics_port "$metrics_port"
 
 deploy/install_packages.sh build
-port=$(choose_port "$port" 50051 --port)
-metrics_port=$(choose_port "$metrics_port" 9464 --metrics_port)
+[ -n "$port" ] || port=$(taken 50051 && free_port || echo 50051)
+[ -n "$metrics_port" ] || metrics_port=$(taken 9464 && free_port || echo 9464)
 if [ ! -x build/release/bin/ropeway_server ]; then
   echo "building (several minutes the first time; build/release/build.log tells more)"
 fi

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Tests of what can be said about the scripts of deploy/ without network, root or a container engine."""
+
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import tempfile
+import unittest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(TOP.glob("deploy/*.sh")) + [TOP / "tests/run.sh", TOP / ".ci/run"]
+
+
+def run(*command, **environment):
+    return subprocess.run([str(part) for part in command], cwd=TOP, env={**os.environ, **environment},
+                          capture_output=True, text=True, timeout=60, check=False)
+
+
+def read(name):
+    return (TOP / name).read_text(encoding="utf-8")
+
+
+class ScriptTest(unittest.TestCase):
+
+    def assert_fails(self, result, code, words):
+        self.assertEqual(result.returncode, code, result.stderr)
+        self.assertIn(words, result.stderr)
+
+    def test_scripts_can_be_run_and_parsed(self):
+        for script in SCRIPTS:
+            self.assertTrue(os.access(script, os.X_OK), script)
+            self.assertEqual(run("bash", "-n", script).returncode, 0, script)
+
+    def test_wrong_arguments_are_named(self):
+        self.assert_fails(run("tests/run.sh", "fastest"), 2, "'fastest' is no preset")
+        self.assert_fails(run("deploy/install_packages.sh", "games"), 1, "unknown group 'games'")
+        self.assert_fails(run("deploy/fetch_model.sh", "gpt"), 1, "unknown model 'gpt'")
+        self.assert_fails(run("deploy/quickstart.sh", "--fast"), 1, "unknown argument '--fast'")
+        self.assert_fails(run("deploy/quickstart.sh", "--port", "70000"), 1, "--port must be in [1, 65535], is '70000'")
+        self.assert_fails(run("deploy/quickstart.sh", "--metrics_port", "x"), 1, "--metrics_port must be in")
+
+    def test_help_of_the_quickstart(self):
+        result = run("deploy/quickstart.sh", "--help")
+        self.assertEqual(result.returncode, 0)
+        for flag in ("--once", "--port", "--metrics_port", "--prompt"):
+            self.assertIn(flag, result.stdout)
+
+    def test_a_port_in_use_is_named_before_anything_is_done(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = str(listener.getsockname()[1])
+            for flag in ("--port", "--metrics_port"):
+                self.assert_fails(run("deploy/quickstart.sh", flag, port), 1,
+                                  f"port {port} is in use: give another with {flag}")
+
+    def test_a_folder_that_cannot_be_written_is_named(self):
+        result = run("deploy/fetch_model.sh", ROPEWAY_MODELS="/dev/null/models")
+        self.assert_fails(result, 1, "cannot write to /dev/null/models/")
+
+    def test_a_model_that_was_checked_is_not_read_again(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = pathlib.Path(folder, "SmolLM2-135M-Instruct.Q4_1.gguf")
+            model.write_bytes(b"not read")
+            stat = model.stat()
+            stamp = pathlib.Path(folder, f".{model.name}.checked")
+            stamp.write_text(f"{stat.st_size} {int(stat.st_mtime)}\n", encoding="utf-8")
+            result = run("deploy/fetch_model.sh", ROPEWAY_MODELS=folder)
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+
+
+class ContainerTest(unittest.TestCase):
+    """The files around the container name what is there."""
+
+    def test_settings_exist(self):
+        flags = set(re.findall(r'AddOption\(app, "(\w+)"', read("server/config/command_line.cc")))
+        self.assertIn("model", flags)
+        dockerfile = read("Dockerfile")
+        used = [name.lower() for name in re.findall(r"ROPEWAY_([A-Z_]+)=", dockerfile)]
+        used += re.findall(r"ropeway --(\w+)=", dockerfile)
+        used += re.findall(r'"--(\w+)=/models', read("deploy/compose.yaml"))
+        used += re.findall(r"--(\w+)", re.search(r"bin/ropeway_server (--.*?)>", read("deploy/quickstart.sh"), re.S)[1])
+        self.assertGreaterEqual(len(used), 7)
+        for flag in used:
+            self.assertIn(flag, flags)
+
+    def test_mounted_files_exist(self):
+        mounts = re.findall(r"^\s+- (\./\S+?):", read("deploy/compose.yaml"), re.M)
+        self.assertGreaterEqual(len(mounts), 4)
+        for mount in mounts:
+            self.assertTrue((TOP / "deploy" / mount).exists(), mount)
+
+    def test_the_image_runs_without_root(self):
+        last_stage = read("Dockerfile").rsplit("\nFROM ", 1)[1]
+        self.assertRegex(last_stage, r"\nUSER [1-9]\d+")
+        self.assertIn("HEALTHCHECK", last_stage)
+        self.assertNotIn("install_packages.sh build", last_stage)
+
+    def test_prometheus_scrapes_where_the_image_listens(self):
+        port = re.search(r"ROPEWAY_METRICS_LISTEN=0\.0\.0\.0:(\d+)", read("Dockerfile"))[1]
+        self.assertIn(f'"ropeway:{port}"', read("deploy/prometheus.yml"))
+
+
+if __name__ == "__main__":
+    unittest.main()
