@@ -5,8 +5,8 @@
 //   m' = max(m, m_c);  l' = l e^(m - m') + l_c e^(m_c - m');  o' = o e^(m - m') + o_c e^(m_c - m')
 // so a query's bytes depend on its position and window alone. Up to kQueries queries go together, to share
 // the loads of keys and values; each keeps its own sequence of operations.
-//
-// NOLINTNEXTLINE: textual header, no include guard.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 
 constexpr int kChunk = 64;  // positions, four pages
 constexpr int kChunkPages = kChunk / kPageSize;
@@ -234,3 +234,5 @@ void StoreKv(const StoreKvArgs& args) {
   else
     StoreKvAs<float>(args);
 }
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_

@@ -1,8 +1,9 @@
 // Sixteen floats in two registers: the vocabulary of *_inl.h, for AVX2. Included inside the namespace of the
 // instruction set, after <immintrin.h>. lanes_avx512.h has the same functions with the same results, bit by
 // bit.
-//
-// NOLINTNEXTLINE: textual header, no include guard.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX2_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX2_H_
+
 struct Lanes {
   __m256 low, high;
 };
@@ -77,3 +78,5 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
   };
   return {half(0, value.low, other.low), half(8, value.high, other.high)};
 }
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX2_H_

@@ -1,8 +1,9 @@
 // Sixteen floats in one register: the vocabulary of *_inl.h, for AVX-512. Included inside the namespace of
 // the instruction set, after <immintrin.h>. lanes_avx2.h has the same functions with the same results, bit by
 // bit.
-//
-// NOLINTNEXTLINE: textual header, no include guard.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX512_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX512_H_
+
 struct Lanes {
   __m512 v;
 };
@@ -50,3 +51,5 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
   const uint32_t mask = ((1u << last) - 1) & ~((1u << first) - 1);
   return {_mm512_mask_blend_ps(static_cast<__mmask16>(mask), other.v, value.v)};
 }
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX512_H_

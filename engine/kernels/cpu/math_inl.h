@@ -1,8 +1,8 @@
 // Elementary functions and reductions over Lanes, included once per translation unit after lanes_*.h. Every
 // reduction runs over sixteen virtual lanes and ends in one fixed tree, so that all instruction sets give the
 // same bytes.
-//
-// NOLINTNEXTLINE: textual header, no include guard.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_MATH_INL_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_MATH_INL_H_
 
 // Lanes i and i + 8 first, then 4, 2 and 1 apart.
 inline float SumOfLanes(Lanes a) {
@@ -48,3 +48,5 @@ inline Lanes Tanh(Lanes x) {
 }
 
 inline Lanes Softcap(Lanes x, float cap) { return Mul(Tanh(Div(x, Splat(cap))), Splat(cap)); }
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_MATH_INL_H_

@@ -11,25 +11,34 @@
 namespace ropeway::kernels {
 namespace {
 
-__m256 Abs(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.f), v); }
+// A block whose largest magnitude is below this becomes zeros: its scale would leave the range in which
+// products of scales are exact enough for all instruction sets to agree.
+constexpr float kSmallest = 0x1p-80f;
+
+// Magnitudes are compared as integers: the order is that of the floats, with infinity and then NaN on top, so
+// that a value that is no number gives a scale, and so outputs, that are none.
+__m256i Magnitudes(const float* x) {
+  return _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.f), _mm256_loadu_ps(x)));
+}
 
 // Largest magnitude of 32 columns, still spread over 8 lanes.
-__m256 Magnitude(const float* x) {
-  const __m256 a = _mm256_max_ps(Abs(_mm256_loadu_ps(x)), Abs(_mm256_loadu_ps(x + 8)));
-  const __m256 b = _mm256_max_ps(Abs(_mm256_loadu_ps(x + 16)), Abs(_mm256_loadu_ps(x + 24)));
-  return _mm256_max_ps(a, b);
+__m256i LargestOf(const float* x) {
+  const __m256i a = _mm256_max_epi32(Magnitudes(x), Magnitudes(x + 8));
+  const __m256i b = _mm256_max_epi32(Magnitudes(x + 16), Magnitudes(x + 24));
+  return _mm256_max_epi32(a, b);
 }
 
 // Lane t of the result is the largest lane of m[t].
-__m256 MaximumOfEach(const __m256 (&m)[8]) {
-  __m256 four[4], two[2];
+__m256 MaximumOfEach(const __m256i (&m)[8]) {
+  __m256i four[4], two[2];
   for (int i = 0; i < 4; ++i)
-    four[i] = _mm256_max_ps(_mm256_permute2f128_ps(m[i], m[i + 4], 0x20),
-                            _mm256_permute2f128_ps(m[i], m[i + 4], 0x31));
+    four[i] = _mm256_max_epi32(_mm256_permute2x128_si256(m[i], m[i + 4], 0x20),
+                               _mm256_permute2x128_si256(m[i], m[i + 4], 0x31));
   for (int i = 0; i < 2; ++i)
-    two[i] =
-        _mm256_max_ps(_mm256_unpacklo_ps(four[i], four[i + 2]), _mm256_unpackhi_ps(four[i], four[i + 2]));
-  return _mm256_max_ps(_mm256_unpacklo_ps(two[0], two[1]), _mm256_unpackhi_ps(two[0], two[1]));
+    two[i] = _mm256_max_epi32(_mm256_unpacklo_epi32(four[i], four[i + 2]),
+                              _mm256_unpackhi_epi32(four[i], four[i + 2]));
+  return _mm256_castsi256_ps(
+      _mm256_max_epi32(_mm256_unpacklo_epi32(two[0], two[1]), _mm256_unpackhi_epi32(two[0], two[1])));
 }
 
 // 32 columns times `inverse`, rounded to nearest even, as 32 int8 in order.
@@ -77,12 +86,12 @@ struct Scales {
 };
 
 Scales ScalesOf(const Rows& x, int64_t column) {
-  __m256 m[8];
-  for (int t = 0; t < 8; ++t) m[t] = Magnitude(x.row[t] + column);
+  __m256i m[8];
+  for (int t = 0; t < 8; ++t) m[t] = LargestOf(x.row[t] + column);
   const __m256 largest = MaximumOfEach(m);
   return {_mm256_mul_ps(largest, _mm256_set1_ps(1.f / 127)),
           _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(127), largest),
-                        _mm256_cmp_ps(largest, _mm256_setzero_ps(), _CMP_GT_OQ))};
+                        _mm256_cmp_ps(largest, _mm256_set1_ps(kSmallest), _CMP_NLT_UQ))};
 }
 
 // Eight blocks of one token: the lanes are blocks.

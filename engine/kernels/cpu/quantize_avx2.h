@@ -6,7 +6,8 @@
 
 namespace ropeway::kernels {
 
-// See QuantizeFunction and the layout of tiles in panel.h. A block of zeros gets the scale 0.
+// See QuantizeFunction and the layout of tiles in panel.h. A block of zeros, or of magnitudes below 2^-80,
+// gets the codes 0; one that holds infinity or NaN gets it as its scale.
 void QuantizeAvx2(const float* x, int64_t x_stride, int tokens, int64_t blocks, int64_t first, int64_t last,
                   uint8_t* tile);
 

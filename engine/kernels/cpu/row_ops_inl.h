@@ -1,6 +1,6 @@
 // Operations on rows of floats, included once per instruction set after math_inl.h.
-//
-// NOLINTNEXTLINE: textual header, no include guard.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_ROW_OPS_INL_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_ROW_OPS_INL_H_
 
 // Calls body(column, lanes) for n columns in steps of 16; the last step may have fewer.
 template <typename Body>
@@ -70,3 +70,5 @@ void SoftcapRow(float cap, int64_t n, float* y) {
   ForColumns(
       n, [&](int64_t i, int64_t lanes) { StoreSome(y + i, lanes, Softcap(LoadSome(y + i, lanes), cap)); });
 }
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_ROW_OPS_INL_H_

@@ -28,7 +28,8 @@
 namespace ropeway::kernels::ROPEWAY_NAMESPACE {
 namespace {
 
-// clang-format off: the order matters
+// The order matters.
+// clang-format off
 #include "engine/kernels/cpu/lanes_avx2.h"
 #include "engine/kernels/cpu/math_inl.h"
 // clang-format on

@@ -25,7 +25,8 @@
 namespace ropeway::kernels::avx512 {
 namespace {
 
-// clang-format off: the order matters
+// The order matters.
+// clang-format off
 #include "engine/kernels/cpu/lanes_avx512.h"
 #include "engine/kernels/cpu/math_inl.h"
 // clang-format on

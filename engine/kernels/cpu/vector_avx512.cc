@@ -13,7 +13,8 @@ namespace {
 // Queries that share the loads of keys and values: as many as keep two pages of scores each in registers.
 constexpr int kQueries = 4;
 
-// clang-format off: the order matters
+// The order matters.
+// clang-format off
 #include "engine/kernels/cpu/lanes_avx512.h"
 #include "engine/kernels/cpu/math_inl.h"
 #include "engine/kernels/cpu/row_ops_inl.h"
