@@ -275,6 +275,22 @@ TEST(MatMul, NotANumberStaysVisible) {
         }
 }
 
+TEST(MatMul, NotANumberPassesGates) {
+  constexpr int64_t kHeight = 16, kColumns = 64;
+  for (const KernelTable* table : AllTables())
+    for (DType type : {DType::kQ8_0, DType::kF32})
+      for (Epilogue epilogue : {Epilogue::kSiluGate, Epilogue::kGeluGate}) {
+        const std::vector<uint8_t> bytes = RandomWeights(type, kHeight, kColumns, 18);
+        const TensorView views[2] = {ViewOf(type, bytes, kHeight, kColumns),
+                                     ViewOf(type, bytes, kHeight, kColumns)};
+        std::vector<float> x = RandomActivations(1, kColumns, 19);
+        x[5] = std::numeric_limits<float>::quiet_NaN();
+        const std::vector<float> y = Multiply(*table, table->pack({.parts = views, .interleave = true}),
+                                              x.data(), 1, {.epilogue = epilogue});
+        for (float value : y) EXPECT_TRUE(std::isnan(value)) << table->name;
+      }
+}
+
 TEST(MatMul, ZeroAndTinyActivations) {
   constexpr int64_t kRows = 32, kColumns = 256;
   for (const KernelTable* table : FastTables())

@@ -4,9 +4,9 @@
 
 namespace ropeway::kernels {
 
-// e^r for |r| <= ln(2) / 2 by Taylor's series in Horner's form, largest power first; relative error below
-// 3e-7.
-constexpr float kExpTerms[7] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1, 1};
+// (e^r - 1) / r for |r| <= ln(2) / 2 by Taylor's series in Horner's form, largest power first; relative error
+// below 3e-7.
+constexpr float kExpTerms[6] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1};
 constexpr float kLog2E = 1.44269504f, kLn2High = 0.693145752f, kLn2Low = 1.42860677e-6f;
 constexpr float kExpMax = 88, kExpMin = -87;  // arguments are clamped to these
 

@@ -50,8 +50,18 @@ inline Lanes Add(Lanes a, Lanes b) { return {_mm256_add_ps(a.low, b.low), _mm256
 inline Lanes Sub(Lanes a, Lanes b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline Lanes Mul(Lanes a, Lanes b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
 inline Lanes Div(Lanes a, Lanes b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+// Max and Min give b where either is NaN.
 inline Lanes Max(Lanes a, Lanes b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
 inline Lanes Min(Lanes a, Lanes b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
+inline __m256 SignBits() { return _mm256_set1_ps(-0.f); }
+inline Lanes Abs(Lanes a) {
+  return {_mm256_andnot_ps(SignBits(), a.low), _mm256_andnot_ps(SignBits(), a.high)};
+}
+// A magnitude with the sign of `sign`.
+inline Lanes CopySign(Lanes magnitude, Lanes sign) {
+  return {_mm256_or_ps(magnitude.low, _mm256_and_ps(SignBits(), sign.low)),
+          _mm256_or_ps(magnitude.high, _mm256_and_ps(SignBits(), sign.high))};
+}
 inline Lanes Fma(Lanes a, Lanes b, Lanes c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }

@@ -21,14 +21,26 @@ inline float MaxOfLanes(Lanes a) {
   return largest;
 }
 
-// e^x, for x clamped to [kExpMin, kExpMax].
-inline Lanes Exp(Lanes x) {
-  x = Max(Min(x, Splat(kExpMax)), Splat(kExpMin));
+// x = n ln 2 + r with integral n and |r| <= ln(2) / 2.
+struct Reduced {
+  Lanes n, r;
+};
+inline Reduced ReduceByLn2(Lanes x) {
   const Lanes n = RoundToInt(Mul(x, Splat(kLog2E)));
-  const Lanes r = NegFma(n, Splat(kLn2Low), NegFma(n, Splat(kLn2High), x));
+  return {n, NegFma(n, Splat(kLn2Low), NegFma(n, Splat(kLn2High), x))};
+}
+
+// (e^r - 1) / r for a reduced r.
+inline Lanes ExpTail(Lanes r) {
   Lanes p = Splat(kExpTerms[0]);
-  for (int i = 1; i < 7; ++i) p = Fma(p, r, Splat(kExpTerms[i]));
-  return ScaleByPower(p, n);
+  for (int i = 1; i < 6; ++i) p = Fma(p, r, Splat(kExpTerms[i]));
+  return p;
+}
+
+// e^x, for x clamped to [kExpMin, kExpMax]; NaN stays NaN (Max and Min return their second argument then).
+inline Lanes Exp(Lanes x) {
+  const Reduced x2 = ReduceByLn2(Max(Splat(kExpMin), Min(Splat(kExpMax), x)));
+  return ScaleByPower(Fma(ExpTail(x2.r), x2.r, Splat(1)), x2.n);
 }
 
 // x / (1 + e^-x) with the sigmoid's argument apart: x * sigmoid(z).
@@ -41,10 +53,14 @@ inline Lanes GeluTanh(Lanes x) {
   return TimesSigmoid(x, Mul(inner, Splat(kGeluTwice)));
 }
 
-// tanh(x) = 2 sigmoid(2 x) - 1.
+// tanh(x) = e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation: precise near zero too. It is 1
+// from 10 on.
 inline Lanes Tanh(Lanes x) {
-  const Lanes sigmoid = Div(Splat(1), Add(Splat(1), Exp(Mul(x, Splat(-2)))));
-  return Fma(sigmoid, Splat(2), Splat(-1));
+  const Lanes magnitude = Abs(x);
+  const Reduced z = ReduceByLn2(Min(Splat(20), Add(magnitude, magnitude)));
+  const Lanes power = ScaleByPower(Splat(1), z.n);
+  const Lanes e = Fma(Mul(ExpTail(z.r), z.r), power, Sub(power, Splat(1)));
+  return CopySign(Div(e, Add(e, Splat(2))), x);
 }
 
 inline Lanes Softcap(Lanes x, float cap) { return Mul(Tanh(Div(x, Splat(cap))), Splat(cap)); }
