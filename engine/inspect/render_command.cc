@@ -10,7 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "engine/base/metadata.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/gguf_file.h"
 #include "engine/text/template_variables.h"
 #include "nlohmann/json.hpp"
 
@@ -19,8 +21,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+using Defaults = std::vector<std::pair<std::string, std::string>>;
+
 struct RenderOptions {
+  std::string model;
   std::string template_file;
+};
+
+struct TemplateSource {
+  std::string text;
+  Defaults defaults;
 };
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -59,11 +69,41 @@ absl::StatusOr<std::string> Render(const ChatTemplate& chat_template, std::strin
   return JoinSegments(segments);
 }
 
+// Adds the spelling of the token whose id is under `key` as the variable `name`, where the vocabulary has
+// one.
+absl::Status AddToken(const Metadata& metadata, std::string_view key, const std::string& name,
+                      Defaults& defaults) {
+  ASSIGN_OR_RETURN(const int64_t id, ValueOr(metadata.GetInt(key), int64_t{-1}));
+  if (id < 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<std::string>* tokens, metadata.GetStrings("tokenizer.ggml.tokens"));
+  if (static_cast<size_t>(id) >= tokens->size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(key), ": ", id, " is not below the vocabulary's ", tokens->size()));
+  }
+  defaults.emplace_back(name, (*tokens)[static_cast<size_t>(id)]);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TemplateSource> ReadModel(const std::string& path) {
+  ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  const Metadata& metadata = file.content.metadata;
+  TemplateSource source;
+  ASSIGN_OR_RETURN(source.text, metadata.GetString("tokenizer.chat_template"));
+  RETURN_IF_ERROR(AddToken(metadata, "tokenizer.ggml.bos_token_id", "bos_token", source.defaults));
+  RETURN_IF_ERROR(AddToken(metadata, "tokenizer.ggml.eos_token_id", "eos_token", source.defaults));
+  return source;
+}
+
 absl::Status Run(const RenderOptions& options) {
-  ASSIGN_OR_RETURN(const std::string source, ReadFile(options.template_file));
-  ASSIGN_OR_RETURN(const ChatTemplate chat_template, ChatTemplate::Parse(source));
+  TemplateSource source;
+  if (options.template_file.empty()) {
+    ASSIGN_OR_RETURN(source, ReadModel(options.model));
+  } else {
+    ASSIGN_OR_RETURN(source.text, ReadFile(options.template_file));
+  }
+  ASSIGN_OR_RETURN(const ChatTemplate chat_template, ChatTemplate::Parse(source.text));
   for (std::string line; std::getline(std::cin, line);) {
-    std::cout << RenderLine(chat_template, line, {}) << '\n' << std::flush;
+    std::cout << RenderLine(chat_template, line, source.defaults) << '\n' << std::flush;
   }
   return absl::OkStatus();
 }
@@ -81,7 +121,10 @@ void AddRenderCommand(CLI::App& app, int* exit_code) {
   const auto options = std::make_shared<RenderOptions>();
   CLI::App* command =
       app.add_subcommand("render", "Fill a chat template, one JSON object of variables a line");
-  command->add_option("--template", options->template_file, "A file with a Jinja template")->required();
+  CLI::Option_group* source = command->add_option_group("source");
+  source->add_option("MODEL", options->model, "A GGUF file with a chat template");
+  source->add_option("--template", options->template_file, "A file with a Jinja template");
+  source->require_option(1);
   command->callback([options, exit_code] {
     const absl::Status status = Run(*options);
     if (status.ok()) return;

@@ -21,6 +21,7 @@ Native FindStringMethod(std::string_view name);
 Native FindListMethod(std::string_view name);
 Native FindTupleMethod(std::string_view name);
 Native FindDictMethod(std::string_view name);
+Native FindLoopMethod(std::string_view name);
 
 // Searches a table.
 template <size_t N>

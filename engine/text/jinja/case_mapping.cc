@@ -6,6 +6,7 @@
 #include <array>
 #include <iterator>
 
+#include "absl/strings/ascii.h"
 #include "engine/text/jinja/unicode.h"
 
 namespace ropeway::jinja {
@@ -128,7 +129,7 @@ constexpr SpecialCase kSpecialCases[] = {
 // clang-format on
 
 // Of looking up properties, compared with copying.
-constexpr int64_t kCostOfByte = 8;
+constexpr int64_t kCostOfByte = 16;
 
 constexpr char32_t kCapitalSigma = 0x3A3;
 constexpr char32_t kSmallSigma = 0x3C3;
@@ -189,9 +190,22 @@ void AppendLower(std::string_view text, size_t offset, char32_t c, std::string& 
   AppendUtf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))), out);
 }
 
+// upper() and lower() of ASCII, which need no properties and are most of what templates map.
+Str MapAsciiCase(const Str& text, bool upper, Budget& budget) {
+  StrBuilder builder(budget);
+  text.ForEachRun([&](std::string_view piece, bool trusted) {
+    std::string mapped(piece);
+    for (char& c : mapped) c = upper ? absl::ascii_toupper(c) : absl::ascii_tolower(c);
+    builder.Append(mapped, trusted);
+  });
+  return builder.Build().WithMarkup(text.markup());
+}
+
 }  // namespace
 
 Str MapCase(const Str& text, CaseMapping mapping, Budget& budget) {
+  const bool whole = mapping == CaseMapping::kUpper || mapping == CaseMapping::kLower;
+  if (whole && text.known_ascii()) return MapAsciiCase(text, mapping == CaseMapping::kUpper, budget);
   StrBuilder builder(budget);
   budget.Work(kCostOfByte * static_cast<int64_t>(text.size()));
   const std::string_view view = text.view();

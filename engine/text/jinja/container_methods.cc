@@ -1,9 +1,10 @@
-// Methods of lists, tuples and dictionaries.
+// Methods of lists, tuples, dictionaries and `loop`.
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/jinja/arguments.h"
 #include "engine/text/jinja/builtins.h"
 #include "engine/text/jinja/interpreter.h"
+#include "engine/text/jinja/loop.h"
 #include "engine/text/jinja/print.h"
 
 namespace ropeway::jinja {
@@ -38,6 +39,7 @@ Result Index(Interpreter& interpreter, const Value& self, const Arguments& argum
 }
 
 Result Get(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  if (!arguments.keyword.empty()) return TypeError("dict.get() takes no keyword arguments");
   ASSIGN_OR_RETURN(const auto bound, BoundArguments::Bind(arguments, {"key", "default"}, 1));
   if (!Hashable(*bound[0])) {
     return TypeError(absl::StrCat("unhashable type: '", std::string(TypeName(*bound[0])), "'"));
@@ -60,6 +62,19 @@ Result View(Interpreter& interpreter, const Value& self, const Arguments& argume
   return MakeSequence(kind, std::move(items), budget);
 }
 
+Result Cycle(Interpreter&, const Value& self, const Arguments& arguments) {
+  const auto& values = arguments.positional;
+  if (values.empty()) return TypeError("no items for cycling given");
+  return values[static_cast<size_t>(
+      FloorModulo(self.AsLoop()->index0(), static_cast<Integer>(values.size())))];
+}
+
+Result Changed(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  const Value values = MakeTuple(arguments.positional, interpreter.budget());
+  return Value(self.AsLoop()->Changed(values, interpreter.budget()));
+}
+
+constexpr NamedNative kLoopMethods[] = {{"cycle", Cycle}, {"changed", Changed}};
 constexpr NamedNative kListMethods[] = {{"copy", Copy}, {"count", Count}, {"index", Index}};
 constexpr NamedNative kTupleMethods[] = {{"count", Count}, {"index", Index}};
 constexpr NamedNative kDictMethods[] = {
@@ -75,5 +90,6 @@ constexpr NamedNative kDictMethods[] = {
 Native FindListMethod(std::string_view name) { return FindNative(kListMethods, name); }
 Native FindTupleMethod(std::string_view name) { return FindNative(kTupleMethods, name); }
 Native FindDictMethod(std::string_view name) { return FindNative(kDictMethods, name); }
+Native FindLoopMethod(std::string_view name) { return FindNative(kLoopMethods, name); }
 
 }  // namespace ropeway::jinja

@@ -38,6 +38,11 @@ Result Generate(Interpreter& interpreter, const Value& iterable, const PerItem& 
   return MakeGenerator(std::move(out), std::move(end), budget);
 }
 
+// A generator that fails when it is read.
+Result Failing(Interpreter& interpreter, std::string_view message) {
+  return MakeGenerator({}, TypeError(message), interpreter.budget());
+}
+
 // What sorting and grouping go by: the item or its attribute, texts in lower case unless case counts.
 Value IgnoreCase(const Value& value, bool case_sensitive, Budget& budget) {
   const Str* text = value.AsStr();
@@ -53,14 +58,17 @@ Result KeyOf(const Value& item, const Value* attribute, bool case_sensitive, Bud
   return IgnoreCase(key, case_sensitive, budget);
 }
 
-// Like KeyOf with several attributes, separated by commas.
+// What sort() goes by: the list of KeyOf for each of the attributes, which commas separate. That a list it is
+// shows where attributes are missing: lists of undefined values are equal, while undefined values have no
+// order.
 Result SortKeyOf(const Value& item, const Value* attribute, bool case_sensitive, Budget& budget) {
   const Str* names = attribute == nullptr ? nullptr : attribute->AsStr();
-  if (names == nullptr || names->view().find(',') == std::string_view::npos) {
-    return KeyOf(item, attribute, case_sensitive, budget);
-  }
   std::vector<Value> keys;
-  for (size_t begin = 0; begin <= names->size();) {
+  if (names == nullptr) {
+    ASSIGN_OR_RETURN(Value key, KeyOf(item, attribute, case_sensitive, budget));
+    keys.push_back(std::move(key));
+  }
+  for (size_t begin = 0; names != nullptr && begin <= names->size();) {
     const size_t end = std::min(names->view().find(',', begin), names->size());
     const Value name(names->Slice(begin, end));
     ASSIGN_OR_RETURN(Value key, KeyOf(item, &name, case_sensitive, budget));
@@ -291,7 +299,9 @@ Result Map(Interpreter& interpreter, const Value& self, const Arguments& argumen
   if (arguments.positional.empty()) return MapAttribute(interpreter, self, arguments);
   const Str name = ToText(arguments.positional[0], budget);
   const Native filter = FindFilter(name.view());
-  if (filter == nullptr) return TypeError(absl::StrCat("No filter named '", std::string(name.view()), "'."));
+  if (filter == nullptr) {
+    return Failing(interpreter, absl::StrCat("No filter named '", std::string(name.view()), "'."));
+  }
   const Arguments rest = Tail(arguments, 1);
   return Generate(interpreter, self, [&](const Value& item, std::vector<Value>& out) -> absl::Status {
     ASSIGN_OR_RETURN(Value value, filter(interpreter, item, rest));
@@ -307,12 +317,16 @@ Result Select(Interpreter& interpreter, const Value& self, const Arguments& argu
   Budget& budget = interpreter.budget();
   if (!Truthy(self)) return MakeGenerator({}, absl::OkStatus(), budget);
   constexpr size_t kTestPosition = by_attribute ? 1 : 0;
-  if (by_attribute && arguments.positional.empty()) return TypeError("Missing parameter for attribute name");
+  if (by_attribute && arguments.positional.empty()) {
+    return Failing(interpreter, "Missing parameter for attribute name");
+  }
   Native test = nullptr;
   if (arguments.positional.size() > kTestPosition) {
     const Str name = ToText(arguments.positional[kTestPosition], budget);
     test = FindTest(name.view());
-    if (test == nullptr) return TypeError(absl::StrCat("No test named '", std::string(name.view()), "'."));
+    if (test == nullptr) {
+      return Failing(interpreter, absl::StrCat("No test named '", std::string(name.view()), "'."));
+    }
   }
   const Arguments rest = Tail(arguments, kTestPosition + 1);
   return Generate(interpreter, self, [&](const Value& item, std::vector<Value>& out) -> absl::Status {

@@ -1,6 +1,8 @@
 // Functions that every template has.
 #include <time.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/jinja/arguments.h"
@@ -71,6 +73,24 @@ Result MakeNamespace(Interpreter& interpreter, const Value&, const Arguments& ar
   return Value(space);
 }
 
+// joiner(sep): empty text when called first, the separator afterwards. Its state is a namespace.
+Result CallJoiner(Interpreter&, const Value& self, const Arguments& arguments) {
+  RETURN_IF_ERROR(BoundArguments::Bind(arguments, {}).status());
+  return std::exchange(*self.AsNamespace()->Find("next"), *self.AsNamespace()->Find("separator"));
+}
+
+Result MakeJoiner(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto bound, BoundArguments::Bind(arguments, {"sep"}));
+  Namespace* state = interpreter.NewNamespace();
+  state->attributes.emplace_back("next", Str());
+  state->attributes.emplace_back("separator", bound[0] == nullptr ? Value(Str::Literal(", ")) : *bound[0]);
+  auto callable = std::make_shared<Callable>();
+  callable->name = "joiner";
+  callable->native = CallJoiner;
+  callable->self = Value(state);
+  return Value(std::shared_ptr<const Callable>(std::move(callable)));
+}
+
 tm ToTm(absl::CivilSecond now) {
   tm time = {};
   time.tm_sec = now.second();
@@ -125,6 +145,7 @@ constexpr NamedNative kFunctions[] = {
     {"namespace", MakeNamespace},
     {"range", Range},
     {"dict", MakeDict},
+    {"joiner", MakeJoiner},
 };
 
 }  // namespace

@@ -7,6 +7,9 @@
 namespace ropeway::jinja {
 namespace {
 
+// Of going past a variable in the search for another, compared with copying a byte.
+constexpr int64_t kCostOfName = 4;
+
 std::vector<Value> MakeGlobals(const Program& program, std::vector<std::optional<Value>> variables) {
   std::vector<Value> globals(program.symbols.size());
   for (size_t i = 0; i < globals.size(); ++i) {
@@ -99,6 +102,7 @@ void Interpreter::CaptureScopes(Scope* scope) {
 
 Value Interpreter::Lookup(Symbol symbol) const {
   for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent_) {
+    budget_.Work(kCostOfName * static_cast<int64_t>(scope->variables_.size()));
     if (const Value* value = scope->Find(symbol)) return *value;
   }
   return globals_[static_cast<size_t>(symbol)];
@@ -108,6 +112,7 @@ absl::Status Interpreter::Assign(const Target& target, const Value& value) {
   if (!target.attribute.empty()) {
     Namespace* space = Lookup(target.symbol).AsNamespace();
     if (space == nullptr) return TypeError("cannot assign attribute on non-namespace object");
+    budget_.Work(kCostOfName * static_cast<int64_t>(space->attributes.size()));
     if (Value* there = space->Find(target.attribute)) {
       *there = value;
     } else {
@@ -117,6 +122,7 @@ absl::Status Interpreter::Assign(const Target& target, const Value& value) {
     return absl::OkStatus();
   }
   if (target.parts.empty()) {
+    budget_.Work(kCostOfName * static_cast<int64_t>(scope_->variables_.size()));
     scope_->Set(target.symbol, value);
     return absl::OkStatus();
   }

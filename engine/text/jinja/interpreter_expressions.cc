@@ -204,6 +204,9 @@ absl::Status Interpreter::BindMacro(const MacroNode& macro, const Arguments& arg
   const size_t num_parameters = macro.parameters.size();
   const size_t first_default = num_parameters - macro.defaults.size();
   RETURN_IF_ERROR(BindSurplus(macro, arguments));
+  // The loops below are quadratic; templates pass a handful of arguments.
+  const auto pairs = static_cast<int64_t>(num_parameters * (num_parameters + arguments.keyword.size()));
+  if (!budget_.Work(pairs)) return budget_.status();
   // All given arguments come first: a default may read a parameter.
   std::vector<bool> given(num_parameters, false);
   for (size_t i = 0; i < num_parameters; ++i) {

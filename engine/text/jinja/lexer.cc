@@ -271,6 +271,11 @@ absl::Status Lexer::LexNumber() {
   }
   std::string text(source_.substr(position_, end - position_));
   text.erase(std::remove(text.begin(), text.end(), '_'), text.end());
+  const bool octal_of_old =
+      !is_float && text[0] == '0' && IsDigit(text.back()) && text.size() > 1 && IsDigit(text[1]);
+  if (octal_of_old && text.find_first_not_of('0') != kNone) {
+    return SyntaxError(line_, absl::StrCat("a number begins with 0: ", text));
+  }
   Add(is_float ? TokenKind::kFloat : TokenKind::kInteger, std::move(text));
   Advance(end);
   return absl::OkStatus();

@@ -47,11 +47,12 @@ Native FindMethod(const Value& object, std::string_view name) {
   if (object.AsDict()) return FindDictMethod(name);
   if (object.AsList()) return FindListMethod(name);
   if (object.AsTuple()) return FindTupleMethod(name);
+  if (object.AsLoop()) return FindLoopMethod(name);
   return nullptr;
 }
 
 // A method or attribute; nullopt when there is none.
-absl::StatusOr<std::optional<Value>> FindAttribute(const Value& object, const Str& name) {
+absl::StatusOr<std::optional<Value>> FindAttribute(const Value& object, const Str& name, Budget& budget) {
   const std::string_view text = name.view();
   if (const Native method = FindMethod(object, text)) {
     auto callable = std::make_shared<Callable>();
@@ -67,6 +68,7 @@ absl::StatusOr<std::optional<Value>> FindAttribute(const Value& object, const St
                                       std::string(TypeName(object)), "' object is unsafe."));
   }
   if (Namespace* space = object.AsNamespace()) {
+    budget.Work(static_cast<int64_t>(4 * space->attributes.size()));
     if (const Value* value = space->Find(text)) return *value;
   }
   if (Loop* loop = object.AsLoop()) return loop->Attribute(text);
@@ -181,7 +183,7 @@ Value SliceSequence(const Sequence& sequence, const Indices& indices, Budget& bu
 
 absl::StatusOr<Value> GetAttribute(const Value& object, const Str& name, Budget& budget) {
   if (const Undefined* undefined = object.AsUndefined()) return UndefinedError(*undefined);
-  ASSIGN_OR_RETURN(std::optional<Value> attribute, FindAttribute(object, name));
+  ASSIGN_OR_RETURN(std::optional<Value> attribute, FindAttribute(object, name, budget));
   if (attribute.has_value()) return *std::move(attribute);
   if (const Dict* dict = object.AsDict()) {
     if (const Value* found = dict->Find(name.view())) return *found;
@@ -193,7 +195,7 @@ absl::StatusOr<Value> GetItem(const Value& object, const Value& index, Budget& b
   if (const Undefined* undefined = object.AsUndefined()) return UndefinedError(*undefined);
   if (std::optional<Value> item = FindItem(object, index, budget)) return *std::move(item);
   if (const Str* name = index.AsStr()) {
-    ASSIGN_OR_RETURN(std::optional<Value> attribute, FindAttribute(object, *name));
+    ASSIGN_OR_RETURN(std::optional<Value> attribute, FindAttribute(object, *name, budget));
     if (attribute.has_value()) return *std::move(attribute);
   }
   return MissingItem(object, index, budget);

@@ -38,10 +38,11 @@ class Loop {
   // loop.changed(...): whether `value` differs from that of the last call.
   bool Changed(const Value& value, Budget& budget);
 
-  // For loop(...) in a recursive loop.
+  // For loop(...) in a recursive loop, and loop.cycle(...).
   const ForNode* node() const { return node_; }
   Scope* scope() const { return scope_; }
   int depth() const { return depth_; }
+  const Integer& index0() const { return index0_; }
   bool finished() const { return next_item_ == nullptr; }
 
  private:

@@ -78,9 +78,13 @@ absl::StatusOr<Statement> Parser::ParseTag() {
   if (tag == "with") return ParseWith();
   if (tag == "generation") return ParseGeneration();
   if (tag == "print") {
-    ASSIGN_OR_RETURN(ExpressionPtr value, ParseTuple(/*with_conditional=*/true));
+    ConcatNode values;
+    do {
+      ASSIGN_OR_RETURN(ExpressionPtr value, ParseExpression());
+      values.parts.push_back(std::move(value));
+    } while (SkipSymbol(","));
     RETURN_IF_ERROR(ExpectBlockEnd());
-    return Statement{token.line, OutputNode{std::move(value)}};
+    return Statement{token.line, OutputNode{Make(token.line, std::move(values))}};
   }
   if (tag == "break" || tag == "continue") {
     if (!in_loop) return SyntaxError(token.line, absl::StrCat("'", tag, "' outside of a loop"));
@@ -101,6 +105,8 @@ absl::StatusOr<Target> Parser::ParseSingleTarget(bool with_namespace) {
   }
   const Token& token = current();
   ASSIGN_OR_RETURN(const std::string name, ExpectName());
+  if (name == "loop" && !with_namespace)
+    return SyntaxError(token.line, "can't assign to the special variable loop");
   if (name == "true" || name == "false" || name == "none" || name == "True" || name == "False" ||
       name == "None") {
     return SyntaxError(token.line, absl::StrCat("can't assign to '", name, "'"));

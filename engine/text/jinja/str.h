@@ -9,6 +9,7 @@
 #ifndef ROPEWAY_ENGINE_TEXT_JINJA_STR_H_
 #define ROPEWAY_ENGINE_TEXT_JINJA_STR_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>

@@ -24,6 +24,13 @@ Str Fit(const Str& self, const Str& argument, Budget& budget) {
   return self.markup() ? Escape(argument, budget) : argument;
 }
 
+// Most methods of str take no keywords.
+template <Native method>
+Result Positional(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  if (!arguments.keyword.empty()) return TypeError("the method takes no keyword arguments");
+  return method(interpreter, self, arguments);
+}
+
 template <CaseMapping mapping>
 Result Case(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   RETURN_IF_ERROR(BoundArguments::Bind(arguments, {}).status());
@@ -284,46 +291,46 @@ constexpr char kLower[] = "lower";
 constexpr char kUpper[] = "upper";
 
 constexpr NamedNative kMethods[] = {
-    {"strip", Strip<Side::kBoth>},
-    {"lstrip", Strip<Side::kLeft>},
-    {"rstrip", Strip<Side::kRight>},
+    {"strip", Positional<Strip<Side::kBoth>>},
+    {"lstrip", Positional<Strip<Side::kLeft>>},
+    {"rstrip", Positional<Strip<Side::kRight>>},
     {"split", Split<false>},
     {"rsplit", Split<true>},
     {"splitlines", SplitLinesMethod},
-    {"partition", Partition<false>},
-    {"rpartition", Partition<true>},
-    {"startswith", Affixed<false>},
-    {"endswith", Affixed<true>},
-    {"removeprefix", RemoveAffix<false>},
-    {"removesuffix", RemoveAffix<true>},
-    {"replace", ReplaceMethod},
-    {"join", JoinMethod},
+    {"partition", Positional<Partition<false>>},
+    {"rpartition", Positional<Partition<true>>},
+    {"startswith", Positional<Affixed<false>>},
+    {"endswith", Positional<Affixed<true>>},
+    {"removeprefix", Positional<RemoveAffix<false>>},
+    {"removesuffix", Positional<RemoveAffix<true>>},
+    {"replace", Positional<ReplaceMethod>},
+    {"join", Positional<JoinMethod>},
     {"format", FormatMethod},
-    {"find", FindMethod<false>},
-    {"rfind", FindMethod<true>},
-    {"index", IndexMethod<false>},
-    {"rindex", IndexMethod<true>},
-    {"count", CountMethod},
-    {"upper", Case<CaseMapping::kUpper>},
-    {"lower", Case<CaseMapping::kLower>},
-    {"title", Case<CaseMapping::kTitle>},
-    {"capitalize", Case<CaseMapping::kCapitalize>},
-    {"swapcase", Case<CaseMapping::kSwap>},
-    {"ljust", Justify<Side::kLeft>},
-    {"rjust", Justify<Side::kRight>},
-    {"center", Justify<Side::kBoth>},
-    {"zfill", ZeroFill},
+    {"find", Positional<FindMethod<false>>},
+    {"rfind", Positional<FindMethod<true>>},
+    {"index", Positional<IndexMethod<false>>},
+    {"rindex", Positional<IndexMethod<true>>},
+    {"count", Positional<CountMethod>},
+    {"upper", Positional<Case<CaseMapping::kUpper>>},
+    {"lower", Positional<Case<CaseMapping::kLower>>},
+    {"title", Positional<Case<CaseMapping::kTitle>>},
+    {"capitalize", Positional<Case<CaseMapping::kCapitalize>>},
+    {"swapcase", Positional<Case<CaseMapping::kSwap>>},
+    {"ljust", Positional<Justify<Side::kLeft>>},
+    {"rjust", Positional<Justify<Side::kRight>>},
+    {"center", Positional<Justify<Side::kBoth>>},
+    {"zfill", Positional<ZeroFill>},
     {"expandtabs", ExpandTabs},
-    {"isalpha", AllOf<IsAlphabetic>},
-    {"isalnum", AllOf<IsAlphanumeric>},
-    {"isdigit", AllOf<IsDigit>},
-    {"isdecimal", AllOf<IsDecimalDigit>},
-    {"isnumeric", AllOf<IsNumeric>},
-    {"isspace", AllOf<IsSpace>},
-    {"isascii", AllOf<IsAscii, true>},
-    {"isprintable", AllOf<IsPrintable, true>},
-    {"islower", TestOf<kLower>},
-    {"isupper", TestOf<kUpper>},
+    {"isalpha", Positional<AllOf<IsAlphabetic>>},
+    {"isalnum", Positional<AllOf<IsAlphanumeric>>},
+    {"isdigit", Positional<AllOf<IsDigit>>},
+    {"isdecimal", Positional<AllOf<IsDecimalDigit>>},
+    {"isnumeric", Positional<AllOf<IsNumeric>>},
+    {"isspace", Positional<AllOf<IsSpace>>},
+    {"isascii", Positional<AllOf<IsAscii, true>>},
+    {"isprintable", Positional<AllOf<IsPrintable, true>>},
+    {"islower", Positional<TestOf<kLower>>},
+    {"isupper", Positional<TestOf<kUpper>>},
 };
 
 }  // namespace

@@ -33,7 +33,8 @@ bool IsFalse(const Value& v) { return v.AsBool() && !*v.AsBool(); }
 bool IsInteger(const Value& v) { return v.AsInteger() != nullptr; }
 bool IsFloat(const Value& v) { return v.AsFloat() != nullptr; }
 bool IsNumber(const Value& v) { return v.AsFloat() || v.AsIndex().has_value(); }
-bool IsCallable(const Value& v) { return v.AsCallable() || v.AsLoop(); }
+// An undefined value counts, although calling it fails.
+bool IsCallable(const Value& v) { return v.AsCallable() || v.AsLoop() || v.IsUndefined(); }
 bool IsIterable(const Value& v) {
   return v.AsStr() || v.AsSequence() || v.AsDict() || v.AsGenerator() || v.IsUndefined() || v.AsLoop();
 }

@@ -93,7 +93,7 @@ std::vector<Str> SplitAtSpace(const Str& text, int64_t max_splits, bool from_rig
   for (int64_t splits = 0; !rest.empty(); ++splits) {
     const std::string_view view = rest.view();
     if (splits == max_splits) {
-      AddPart(StripSpace(rest, from_right ? Side::kLeft : Side::kRight), parts, budget);
+      AddPart(rest, parts, budget);
       break;
     }
     size_t cut = from_right ? view.size() : 0;
