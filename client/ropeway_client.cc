@@ -55,6 +55,12 @@ void TakeHeader(const v1::GenerateChunk& chunk, Answer& answer) {
   if (chunk.has_receipt()) answer.receipt = FromWire(chunk.receipt());
 }
 
+absl::StatusOr<Tokens> TokensOf(absl::StatusOr<v1::TokenizeResponse> response) {
+  if (!response.ok()) return response.status();
+  return Tokens{.ids = {response->ids().begin(), response->ids().end()},
+                .tokens = {response->tokens().begin(), response->tokens().end()}};
+}
+
 }  // namespace
 
 class Client::Impl {
@@ -213,12 +219,6 @@ Answer Client::Generate(const Request& request, const CallOptions& options, cons
     return impl_->Stream(context, wire, on_delta, answer);
   });
   return answer;
-}
-
-absl::StatusOr<Tokens> TokensOf(absl::StatusOr<v1::TokenizeResponse> response) {
-  if (!response.ok()) return response.status();
-  return Tokens{.ids = {response->ids().begin(), response->ids().end()},
-                .tokens = {response->tokens().begin(), response->tokens().end()}};
 }
 
 absl::StatusOr<Tokens> Client::Tokenize(const TextPrompt& prompt, const CallOptions& options) {

@@ -101,5 +101,27 @@ class ContainerTest(unittest.TestCase):
         self.assertIn(f'"ropeway:{port}"', read("deploy/prometheus.yml"))
 
 
+class ReadmeTest(unittest.TestCase):
+    """The tables of README.md tell what is there, no more and no less."""
+
+    def test_flags_of_the_server(self):
+        flags = re.findall(r'AddOption\(app, "(\w+)"', read("server/config/command_line.cc"))
+        self.assertEqual(re.findall(r"^\| `--(\w+)`", read("README.md"), re.M), flags)
+
+    def test_fields_of_a_request(self):
+        proto = re.sub(r"//.*", "", read("proto/ropeway/v1/ropeway.proto"))
+        fields = re.findall(r" (\w+) = \d+;", re.search(r"message GenerateRequest \{(.*?)\n\}", proto, re.S)[1])
+        for group in ("sampling", "stopping", "output"):
+            message = re.search(r"message " + group.capitalize() + r" \{(.*?)\n\}", proto, re.S)[1]
+            place = fields.index(group)
+            fields[place:place + 1] = [f"{group}.{field}" for field in re.findall(r" (\w+) = \d+;", message)]
+        rows = re.findall(r"^\| ((?:`[\w.]+`(?: / )?)+) \| ", read("README.md"), re.M)
+        self.assertEqual(re.findall(r"[\w.]+", " ".join(rows)), fields)
+
+    def test_paths_exist(self):
+        for path in re.findall(r"\b(?:deploy|tests|client|proto)/[\w./]+\w", read("README.md")):
+            self.assertTrue((TOP / path).exists(), path)
+
+
 if __name__ == "__main__":
     unittest.main()
