@@ -49,7 +49,7 @@ fi
 deploy/build.sh release ropeway_server ropeway
 deploy/fetch_model.sh smollm2
 
-log=build/release/quickstart_server.log
+log=build/release/quickstart_$port.log
 answer=$(mktemp)
 server=
 stop() {
