@@ -16,7 +16,7 @@
 #include "engine/text/tokenizer.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
 #include "server/rpc/convert_request.h"
-#include "server/rpc/stop_matcher.h"
+#include "engine/text/stop_matcher.h"
 
 namespace ropeway {
 

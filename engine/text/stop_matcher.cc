@@ -1,4 +1,4 @@
-#include "server/rpc/stop_matcher.h"
+#include "engine/text/stop_matcher.h"
 
 #include <algorithm>
 #include <utility>

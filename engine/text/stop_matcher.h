@@ -2,8 +2,8 @@
 //
 // Not thread-safe. The result does not depend on how the text is cut: the match that ends first wins, the
 // longest among those that end together.
-#ifndef ROPEWAY_SERVER_RPC_STOP_MATCHER_H_
-#define ROPEWAY_SERVER_RPC_STOP_MATCHER_H_
+#ifndef ROPEWAY_ENGINE_TEXT_STOP_MATCHER_H_
+#define ROPEWAY_ENGINE_TEXT_STOP_MATCHER_H_
 
 #include <cstddef>
 #include <string>
@@ -43,4 +43,4 @@ class StopMatcher {
 
 }  // namespace ropeway
 
-#endif  // ROPEWAY_SERVER_RPC_STOP_MATCHER_H_
+#endif  // ROPEWAY_ENGINE_TEXT_STOP_MATCHER_H_
