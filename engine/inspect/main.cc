@@ -1,5 +1,6 @@
 // ropeway_inspect: looks into model files, tokenizers and chat templates without a server.
 #include "CLI/CLI.hpp"
+#include "engine/inspect/logits_command.h"
 #include "engine/inspect/render_command.h"
 
 int main(int argc, char** argv) {
@@ -7,6 +8,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = 0;
   ropeway::AddRenderCommand(app, &exit_code);
+  ropeway::AddLogitsCommand(app, &exit_code);
+  ropeway::AddGenerateCommand(app, &exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;
 }

@@ -1,0 +1,217 @@
+#include "engine/inspect/logits_command.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <iostream>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "nlohmann/json.hpp"
+
+namespace ropeway {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int64_t kDefaultLast = 1;
+constexpr int64_t kDefaultMaxTokens = 16;
+
+absl::StatusOr<Json> ParseLine(std::string_view line) {
+  Json json = Json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return absl::InvalidArgumentError("not valid JSON");
+  if (!json.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  return json;
+}
+
+// The integer under `name`, in [0, 2^31).
+absl::StatusOr<int64_t> CountOr(const Json& json, const char* name, int64_t or_default) {
+  const auto found = json.find(name);
+  if (found == json.end()) return or_default;
+  if (!found->is_number_integer()) return absl::InvalidArgumentError(absl::StrCat(name, ": not an integer"));
+  // Unsigned values above the range of int64_t would come out negative.
+  const int64_t value = found->is_number_unsigned() && found->get<uint64_t>() > INT32_MAX
+                            ? int64_t{INT32_MAX} + 1
+                            : found->get<int64_t>();
+  if (value < 0 || value > INT32_MAX)
+    return absl::InvalidArgumentError(absl::StrCat(name, ": must be in [0, 2^31), is ", found->dump()));
+  return value;
+}
+
+absl::StatusOr<bool> FlagOr(const Json& json, const char* name, bool or_default) {
+  const auto found = json.find(name);
+  if (found == json.end()) return or_default;
+  if (!found->is_boolean()) return absl::InvalidArgumentError(absl::StrCat(name, ": not true or false"));
+  return found->get<bool>();
+}
+
+absl::StatusOr<std::vector<TokenId>> ReadIds(const Json& json, int32_t vocab_size) {
+  const auto found = json.find("ids");
+  if (found == json.end() || !found->is_array() || found->empty())
+    return absl::InvalidArgumentError("ids: not an array of at least one token id");
+  std::vector<TokenId> ids;
+  for (const Json& id : *found) {
+    const bool known = id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(vocab_size);
+    if (!known)
+      return absl::InvalidArgumentError(
+          absl::StrCat("ids[", ids.size(), "]: must be an integer in [0, ", vocab_size, "), is ",
+                       id.dump(-1, ' ', false, Json::error_handler_t::replace)));
+    ids.push_back(id.get<TokenId>());
+  }
+  return ids;
+}
+
+// The shortest decimals that read back as the same float.
+void AppendFloats(absl::Span<const float> values, std::string& out) {
+  out += '[';
+  char digits[32];
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) out += ',';
+    if (!std::isfinite(values[i])) {
+      out += "null";
+      continue;
+    }
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, values[i]).ptr);
+  }
+  out += ']';
+}
+
+float LogProbability(absl::Span<const float> logits, TokenId id) {
+  const double largest = *absl::c_max_element(logits);
+  double sum = 0;
+  for (float logit : logits) sum += std::exp(logit - largest);
+  return static_cast<float>(logits[id] - largest - std::log(sum));
+}
+
+absl::StatusOr<std::string> Logits(SequenceRunner& runner, std::string_view line) {
+  ASSIGN_OR_RETURN(const Json json, ParseLine(line));
+  ASSIGN_OR_RETURN(const std::vector<TokenId> ids, ReadIds(json, runner.spec().vocab_size));
+  ASSIGN_OR_RETURN(const int64_t last, CountOr(json, "last", kDefaultLast));
+  const int64_t length = ids.size(), first_row = std::max<int64_t>(length - last, 0);
+  RETURN_IF_ERROR(runner.Start(length));
+  std::string rows;
+  std::vector<float> logprobs;
+  runner.Append(ids, 0, [&](int32_t position, absl::Span<const float> logits) {
+    if (position >= first_row) {
+      if (!rows.empty()) rows += ',';
+      AppendFloats(logits, rows);
+    }
+    if (position + 1 < length) logprobs.push_back(LogProbability(logits, ids[position + 1]));
+  });
+  std::string answer = absl::StrCat("{\"logits\":[", rows, "],\"logprobs\":");
+  AppendFloats(logprobs, answer);
+  return answer + "}";
+}
+
+// Ids that end a generation, as the model file names them.
+std::vector<TokenId> EndIds(const Metadata& metadata) {
+  std::vector<TokenId> ids;
+  for (const char* key :
+       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    const absl::StatusOr<int64_t> id = metadata.GetInt(key);
+    if (id.ok() && *id >= 0 && *id <= INT32_MAX) ids.push_back(static_cast<TokenId>(*id));
+  }
+  return ids;
+}
+
+struct Choice {
+  TokenId id;
+  float margin;
+};
+
+Choice Likeliest(absl::Span<const float> logits) {
+  const auto best = absl::c_max_element(logits);
+  float second = -std::numeric_limits<float>::infinity();
+  for (auto logit = logits.begin(); logit != logits.end(); ++logit)
+    if (logit != best) second = std::max(second, *logit);
+  return {static_cast<TokenId>(best - logits.begin()), *best - second};
+}
+
+absl::StatusOr<std::string> Generate(SequenceRunner& runner, std::string_view line) {
+  ASSIGN_OR_RETURN(const Json json, ParseLine(line));
+  ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, ReadIds(json, runner.spec().vocab_size));
+  ASSIGN_OR_RETURN(const int64_t max_tokens, CountOr(json, "max_tokens", kDefaultMaxTokens));
+  ASSIGN_OR_RETURN(const bool ignore_eos, FlagOr(json, "ignore_eos", false));
+  RETURN_IF_ERROR(runner.Start(static_cast<int64_t>(prompt.size()) + max_tokens));
+  const std::vector<TokenId> end_ids = ignore_eos ? std::vector<TokenId>() : EndIds(runner.metadata());
+  std::vector<TokenId> ids;
+  std::vector<float> margins;
+  const auto take = [&](int32_t, absl::Span<const float> logits) {
+    const Choice choice = Likeliest(logits);
+    ids.push_back(choice.id);
+    margins.push_back(choice.margin);
+  };
+  if (max_tokens > 0) runner.Append(prompt, static_cast<int32_t>(prompt.size()) - 1, take);
+  while (static_cast<int64_t>(ids.size()) < max_tokens && !absl::c_linear_search(end_ids, ids.back())) {
+    const TokenId last = ids.back();
+    runner.Append({&last, 1}, 0, take);
+  }
+  std::string answer = absl::StrCat("{\"ids\":", Json(ids).dump(), ",\"margins\":");
+  AppendFloats(margins, answer);
+  return answer + "}";
+}
+
+std::string AnswerOf(const absl::StatusOr<std::string>& answer) {
+  if (answer.ok()) return *answer;
+  const Json error = {{"error", std::string(answer.status().message())}};
+  return error.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+using LineFunction = std::string (*)(SequenceRunner&, std::string_view);
+
+absl::Status AnswerLines(const SequenceRunnerOptions& options, LineFunction answer) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<SequenceRunner> runner, SequenceRunner::Open(options));
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << answer(*runner, line) << '\n' << std::flush;
+  return absl::OkStatus();
+}
+
+void AddCommand(CLI::App& app, const std::string& name, const std::string& about, LineFunction answer,
+                int* exit_code) {
+  const auto options = std::make_shared<SequenceRunnerOptions>();
+  const auto kv_type = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand(name, about);
+  command->add_option("MODEL", options->model, "A GGUF file or a Hugging Face folder")->required();
+  command->add_option("--kernels", options->kernels, "auto, ref, avx2 or avx512")->capture_default_str();
+  command->add_option("--threads", options->threads, "0: as many as processors may be used")
+      ->capture_default_str();
+  command->add_option("--kv_type", *kv_type, "Of the KV cache; f32 with ref and bf16 else, where missing")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command->callback([options, kv_type, name, answer, exit_code] {
+    if (!kv_type->empty())
+      options->kv_type = *kv_type == "f32" ? kernels::KvType::kF32 : kernels::KvType::kBF16;
+    const absl::Status status = AnswerLines(*options, answer);
+    if (status.ok()) return;
+    std::cerr << name << ": " << status.message() << '\n';
+    *exit_code = 1;
+  });
+}
+
+}  // namespace
+
+std::string LogitsLine(SequenceRunner& runner, std::string_view line) {
+  return AnswerOf(Logits(runner, line));
+}
+
+std::string GenerateLine(SequenceRunner& runner, std::string_view line) {
+  return AnswerOf(Generate(runner, line));
+}
+
+void AddLogitsCommand(CLI::App& app, int* exit_code) {
+  AddCommand(app, "logits", "Logits and log-probabilities of token ids, one JSON object a line", LogitsLine,
+             exit_code);
+}
+
+void AddGenerateCommand(CLI::App& app, int* exit_code) {
+  AddCommand(app, "generate", "The likeliest continuation of token ids, one JSON object a line", GenerateLine,
+             exit_code);
+}
+
+}  // namespace ropeway
