@@ -36,11 +36,14 @@ struct ValidRequest {
   RequestId id = 0;             // unique among live requests
   std::vector<TokenId> prompt;  // not empty; each in [0, vocab_size)
   SamplingParams sampling;
-  int32_t max_tokens = 0;               // >= 1; prompt + max_tokens <= max_model_len
-  int32_t min_tokens = 0;               // no end token before this many
-  std::vector<TokenId> stop_token_ids;  // end of generation and the user's own; empty under ignore_eos
-  int32_t num_samples = 1;              // parallel samples that share the prompt's pages
-  int32_t prompt_logprobs = -1;         // -1: none; k: of each prompt token, and of the k likeliest
+  int32_t max_tokens = 0;                 // >= 1; prompt + max_tokens <= max_model_len
+  int32_t min_tokens = 0;                 // no end token before this many
+  std::vector<TokenId> stop_token_ids;    // the model's end tokens (not under ignore_eos) and the user's own
+  std::vector<std::string> stop_strings;  // texts that end a sample; not empty, valid UTF-8
+  bool include_stop_string = false;       // deliver the one that matched, too
+  int32_t num_samples = 1;                // parallel samples that share the prompt's pages
+  int32_t prompt_logprobs = -1;           // -1: none; k: of each prompt token, and of the k likeliest
+  absl::Time arrival = absl::UnixEpoch();
   absl::Time deadline = absl::InfiniteFuture();
   std::string tenant;    // fair queueing key; may be empty
   int32_t priority = 0;  // larger is served first within a tenant

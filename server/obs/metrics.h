@@ -17,49 +17,31 @@
 #include "prometheus/collectable.h"
 #include "prometheus/family.h"
 #include "prometheus/registry.h"
+#include "server/obs/engine_observer.h"
 
 namespace ropeway {
-
-// What a generation request came to, whichever way it ended.
-struct RequestOutcome {
-  absl::string_view finish_reason;  // "stop", "length", "abort", "deadline", "error"
-  int32_t prompt_tokens = 0;
-  int32_t generated_tokens = 0;
-  int32_t cached_tokens = 0;
-  absl::Duration queue;
-  absl::Duration prefill;
-  absl::Duration decode;
-  absl::Duration total;
-};
-
-// The state of the engine after a step.
-struct EngineGauges {
-  int32_t running = 0;
-  int32_t waiting = 0;
-  int32_t used_pages = 0;
-  int32_t total_pages = 0;
-};
 
 struct BuildFacts {
   std::string version;
   std::string kernels;
 };
 
-class Metrics final : public prometheus::Collectable {
+class Metrics final : public prometheus::Collectable, public EngineObserver {
  public:
   explicit Metrics(const std::string& model_name);
 
   void SetBuild(const BuildFacts& facts);
 
   void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
-  void OnFirstToken(absl::Duration since_arrival);
-  void OnNextToken(absl::Duration since_last);
-  void OnRequestEnd(const RequestOutcome& outcome);
+  void OnFirstToken(absl::Duration since_arrival) override;
+  void OnNextToken(absl::Duration since_last) override;
+  void OnRequestEnd(const RequestOutcome& outcome) override;
 
-  void SetEngine(const EngineGauges& gauges);
+  void SetEngine(const EngineGauges& gauges) override;
   EngineGauges engine() const;
-  void OnStep(absl::Duration duration, int32_t batch_tokens);
-  void OnPreemptions(int32_t count);
+  void OnStep(absl::Duration duration, int32_t batch_tokens) override;
+  void OnStepFailed(const absl::Status&) override {}  // its requests are counted as they end
+  void OnPreemptions(int32_t count) override;
 
   // All families, and again those that have other names, too.
   std::vector<prometheus::MetricFamily> Collect() const override;

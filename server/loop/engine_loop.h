@@ -1,0 +1,64 @@
+// The engine's thread: takes commands from the mailbox, plans a step, runs it, and publishes what came of it.
+//
+//   mailbox → Scheduler::Plan → Executor::Step → Scheduler::Commit → text, stop strings → TokenStream
+//
+// Whatever happens to a request that the mailbox accepted, its stream ends with exactly one chunk that
+// carries `end`. A failed step ends the requests of that step only. While there is nothing to compute the
+// thread sleeps.
+#ifndef ROPEWAY_SERVER_LOOP_ENGINE_LOOP_H_
+#define ROPEWAY_SERVER_LOOP_ENGINE_LOOP_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/time/time.h"
+#include "engine/api/step.h"
+#include "engine/base/clock.h"
+#include "engine/sched/scheduler.h"
+#include "engine/text/tokenizer.h"
+#include "server/obs/engine_observer.h"
+#include "server/stream/mailbox.h"
+
+namespace ropeway {
+
+struct LoopOptions {
+  SchedulerOptions scheduler;
+  absl::Duration slow_reader_patience =
+      absl::Seconds(30);  // a reader that makes a request pause longer loses it
+};
+
+// Thread-safe.
+class EngineLoop {
+ public:
+  // What the loop works with; all outlive it.
+  struct Parts {
+    Executor& executor;  // used by the engine's thread alone
+    const Tokenizer& tokenizer;
+    const Clock& clock;
+    Mailbox& mailbox;
+    EngineObserver& observer;
+  };
+
+  // Starts the engine's thread.
+  EngineLoop(const LoopOptions& options, const Parts& parts);
+  // As Stop().
+  ~EngineLoop();
+
+  // Ends every request with UNAVAILABLE and the thread with them. Mailbox::Drain() and WaitUntilDrained()
+  // before it let requests finish.
+  void Stop();
+
+  // Whether, after Mailbox::Drain(), every request ended within `patience`.
+  bool WaitUntilDrained(absl::Duration patience);
+
+  // The state after the last step. After the last request ended, used_pages is 0.
+  EngineGauges stats() const;
+
+ private:
+  class Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_LOOP_ENGINE_LOOP_H_

@@ -1,0 +1,50 @@
+// What the engine loop tells whoever measures it.
+//
+// Called by the engine's thread alone, between steps: implementations return at once and never block.
+#ifndef ROPEWAY_SERVER_OBS_ENGINE_OBSERVER_H_
+#define ROPEWAY_SERVER_OBS_ENGINE_OBSERVER_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace ropeway {
+
+// What a generation request came to, whichever way it ended.
+struct RequestOutcome {
+  absl::string_view finish_reason;  // "stop", "length", "abort", "deadline", "error"
+  int32_t prompt_tokens = 0;
+  int32_t generated_tokens = 0;
+  int32_t cached_tokens = 0;
+  absl::Duration queue;
+  absl::Duration prefill;
+  absl::Duration decode;
+  absl::Duration total;
+};
+
+// The state of the engine after a step.
+struct EngineGauges {
+  int32_t running = 0;  // requests in the batch
+  int32_t waiting = 0;  // requests that wait for a place in it, those that were preempted included
+  int32_t used_pages = 0;
+  int32_t total_pages = 0;
+};
+
+class EngineObserver {
+ public:
+  virtual ~EngineObserver() = default;
+
+  virtual void SetEngine(const EngineGauges& gauges) = 0;
+  virtual void OnStep(absl::Duration duration, int32_t batch_tokens) = 0;
+  virtual void OnStepFailed(const absl::Status& error) = 0;  // the requests of that step have ended
+  virtual void OnPreemptions(int32_t count) = 0;
+  virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a sample
+  virtual void OnNextToken(absl::Duration since_last) = 0;      // of the sample
+  virtual void OnRequestEnd(const RequestOutcome& outcome) = 0;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_OBS_ENGINE_OBSERVER_H_

@@ -1,0 +1,73 @@
+// The way of commands from any thread to the engine's thread.
+//
+// Thread-safe. Bounded: at most `capacity` requests wait in here to be taken, and each living request is
+// cancelled at most once.
+#ifndef ROPEWAY_SERVER_STREAM_MAILBOX_H_
+#define ROPEWAY_SERVER_STREAM_MAILBOX_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "engine/api/request.h"
+#include "server/stream/token_stream.h"
+
+namespace ropeway {
+
+class Mailbox {
+ public:
+  // A request and where its results go.
+  struct Submission {
+    ValidRequest request;
+    std::shared_ptr<TokenStream> stream;
+  };
+
+  // What the engine's thread has to do, in this order.
+  struct Commands {
+    std::vector<Submission> submissions;
+    std::vector<RequestId> cancellations;
+    bool draining = false;  // nothing more will be submitted
+    bool stopping = false;  // end now
+  };
+
+  explicit Mailbox(int32_t capacity) : capacity_(capacity) {}
+
+  // ---- Any thread ----
+
+  // From here on `submission.stream` will end, whatever happens, unless an error is returned:
+  // RESOURCE_EXHAUSTED when full, UNAVAILABLE while draining or stopped.
+  absl::Status TrySubmit(Submission submission) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The stream of the request ends within one step, with CANCELLED. Of no effect where it has ended already.
+  void Cancel(RequestId id) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // From now on nothing is accepted; what was accepted goes on.
+  void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // As Drain(), and what lives is ended.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Lets a waiting Take() return.
+  void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // ---- The engine's thread ----
+
+  // All commands since the last time. Waits until there is something new, or Wake() was called, or `patience`
+  // is over; zero does not wait.
+  Commands Take(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  const int32_t capacity_;
+
+  absl::Mutex mutex_;
+  Commands pending_ ABSL_GUARDED_BY(mutex_);
+  bool news_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_STREAM_MAILBOX_H_
