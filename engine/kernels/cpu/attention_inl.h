@@ -3,23 +3,43 @@
 // A query's positions are walked in chunks of kChunk from position 0. A chunk's maximum, sum and weighted
 // values are computed by themselves and merged into the query's state in order:
 //   m' = max(m, m_c);  l' = l e^(m - m') + l_c e^(m_c - m');  o' = o e^(m - m') + o_c e^(m_c - m')
-// so a query's bytes depend on its position and window alone. Up to kQueries queries go together, to share
-// the loads of keys and values; each keeps its own sequence of operations.
+// so a query's bytes depend on its position and window alone. Queries go together, to share the loads of keys
+// and values; each keeps its own sequence of operations:
+//   group  up to kAttentionGroup queries: a chunk's bf16 keys and values are expanded to float once for all
+//          of them, where they are more than one block
+//   block  up to kQueries queries, whose scores of up to four pages stay in registers
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 
 constexpr int kChunk = 64;  // positions, four pages
 constexpr int kChunkPages = kChunk / kPageSize;
 
-// The queries that go together, and what is known of them so far.
-struct QueryBlock {
-  int count;
-  const float* query[kQueries];
-  float* out[kQueries];
-  int32_t first[kQueries], last[kQueries];  // visible positions [first, last)
-  float max[kQueries], sum[kQueries];
-  float* values[kQueries];  // [padded Ev], in the scratch
-  alignas(64) float weights[kQueries][kChunk];
+// Pages of scores, or vectors of values, that `queries` queries keep in registers.
+constexpr int WidthFor(int queries) {
+  const int width = kAccumulators / queries;
+  return width >= 4 ? 4 : width >= 2 ? 2 : 1;
+}
+
+// A query and what is known of it so far.
+struct Query {
+  const float* query;
+  float* out;
+  float* values;        // [padded Ev] weighted values, in the scratch
+  int32_t first, last;  // visible positions [first, last)
+  float max, sum;
+};
+
+// A chunk's keys and values of one KV head, page by page; Element is uint16_t for bf16, or float.
+template <typename Element>
+struct Chunk {
+  int32_t start;  // position
+  const Element* keys[kChunkPages];
+  const Element* values[kChunkPages];
+};
+
+// The weights of a block's queries in a chunk: scores first.
+struct Weights {
+  alignas(64) float of[kQueries][kChunk];
 };
 
 template <typename Element>
@@ -30,177 +50,237 @@ inline Lanes LoadElements(const Element* p) {
     return Load(p);
 }
 
-// weights[q][..] = q . k for kPages pages from `page` of the chunk on.
-template <typename Element, int kPages>
-inline void Scores(const Element* const* keys, int page, int head_dim, QueryBlock& block) {
-  Lanes score[kPages][kQueries];
+// weights.of[q][..] = q . k for kPages pages from `page` of the chunk on.
+template <typename Element, int Q, int kPages>
+inline void Scores(const Element* const* keys, int page, int head_dim, const Query* queries,
+                   Weights& weights) {
+  Lanes score[kPages][Q];
+#pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p)
-    for (int q = 0; q < kQueries; ++q) score[p][q] = Zero();
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) score[p][q] = Zero();
   for (int d = 0; d < head_dim; ++d) {
     Lanes k[kPages];
-#pragma GCC unroll 2
-    for (int p = 0; p < kPages; ++p) k[p] = LoadElements(keys[page + p] + d * kPageSize);
 #pragma GCC unroll 4
-    for (int q = 0; q < kQueries; ++q) {
-      const Lanes x = Splat(block.query[q][d]);
-#pragma GCC unroll 2
+    for (int p = 0; p < kPages; ++p) k[p] = LoadElements(keys[page + p] + d * kPageSize);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      const Lanes x = Splat(queries[q].query[d]);
+#pragma GCC unroll 4
       for (int p = 0; p < kPages; ++p) score[p][q] = Fma(k[p], x, score[p][q]);
     }
   }
+#pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p)
-    for (int q = 0; q < kQueries; ++q) Store(block.weights[q] + (page + p) * kPageSize, score[p][q]);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) Store(weights.of[q] + (page + p) * kPageSize, score[p][q]);
 }
 
-// From scores to e^(score - maximum), zero where the query does not see. Returns the chunk's maximum; the sum
-// of weights in `sum`.
-inline float Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, int32_t first, int32_t last,
-                   float* weights, float& sum) {
+// The same for pages [page, pages), kPages and then fewer at a time.
+template <typename Element, int Q, int kPages>
+inline void ScoresOfPages(const Element* const* keys, int page, int pages, int head_dim, const Query* queries,
+                          Weights& weights) {
+  for (; page + kPages <= pages; page += kPages)
+    Scores<Element, Q, kPages>(keys, page, head_dim, queries, weights);
+  if constexpr (kPages > 1)
+    ScoresOfPages<Element, Q, kPages / 2>(keys, page, pages, head_dim, queries, weights);
+}
+
+// `x` in the lanes of a page that begins at `start` whose positions lie in [first, last), `other` elsewhere.
+inline Lanes Visible(int32_t start, int32_t first, int32_t last, Lanes x, Lanes other) {
+  if (first <= start && start + kPageSize <= last) return x;
+  const auto clamp = [](int32_t i) { return i < 0 ? 0 : i > kPageSize ? kPageSize : i; };
+  return Within(clamp(first - start), clamp(last - start), x, other);
+}
+
+// By what a query's old state and a chunk are multiplied when they are merged.
+struct Merge {
+  float old_factor, new_factor;
+};
+
+// From scores to e^(score - maximum), zero where the query does not see; merges maximum and sum into the
+// query.
+inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Query& query, float* weights) {
   const Lanes lowest = Splat(-__builtin_inff());
-  const auto clamp = [](int32_t x) { return x < 0 ? 0 : x > kPageSize ? kPageSize : x; };
   Lanes score[kChunkPages], largest = lowest;
   for (int p = 0; p < pages; ++p) {
-    const int32_t start = chunk_start + p * kPageSize;
     Lanes s = Mul(Load(weights + p * kPageSize), Splat(args.scale));
     if (args.softcap != 0) s = Softcap(s, args.softcap);
-    score[p] = Within(clamp(first - start), clamp(last - start), s, lowest);
+    score[p] = Visible(chunk_start + p * kPageSize, query.first, query.last, s, lowest);
     largest = Max(largest, score[p]);
   }
   const float max = MaxOfLanes(largest);
   Lanes total = Zero();
   for (int p = 0; p < pages; ++p) {
-    const int32_t start = chunk_start + p * kPageSize;
     const Lanes weight =
-        Within(clamp(first - start), clamp(last - start), Exp(Sub(score[p], Splat(max))), Zero());
+        Visible(chunk_start + p * kPageSize, query.first, query.last, Exp(Sub(score[p], Splat(max))), Zero());
     Store(weights + p * kPageSize, weight);
     total = Add(total, weight);
   }
-  sum = SumOfLanes(total);
-  return max;
-}
-
-struct Merge {
-  float old_factor, new_factor;
-};
-
-// Takes a chunk's maximum and sum into the state of query q.
-inline Merge MergeState(float max, float sum, int q, QueryBlock& block) {
-  const float merged = block.max[q] < max ? max : block.max[q];
+  const float merged = query.max < max ? max : query.max;
   alignas(64) float factors[16];
-  Store(factors, Exp(Within(0, 1, Splat(block.max[q] - merged), Splat(max - merged))));
-  block.max[q] = merged;
-  block.sum[q] = __builtin_fmaf(block.sum[q], factors[0], sum * factors[1]);
+  Store(factors, Exp(Within(0, 1, Splat(query.max - merged), Splat(max - merged))));
+  query.max = merged;
+  query.sum = __builtin_fmaf(query.sum, factors[0], SumOfLanes(total) * factors[1]);
   return {factors[0], factors[1]};
 }
 
-// values[q] = values[q] * old_factor + (weights of the chunk . v) * new_factor, for kColumns * 16 columns.
-template <typename Element, int kColumns>
-inline void WeighValues(const Element* const* values, int64_t row, int64_t column, int first, int last,
-                        const Merge* merges, const bool* active, QueryBlock& block) {
-  Lanes o[kColumns][kQueries];
-  for (int c = 0; c < kColumns; ++c)
-    for (int q = 0; q < kQueries; ++q) o[c][q] = Zero();
-  for (int i = first; i < last; ++i) {
-    const Element* v = values[i / kPageSize] + i % kPageSize * row + column;
-    Lanes x[kColumns];
-#pragma GCC unroll 2
-    for (int c = 0; c < kColumns; ++c) x[c] = LoadElements(v + 16 * c);
+// values = values * old_factor + (weights of [first, last) of the chunk . v) * new_factor, for kColumns * 16
+// columns.
+template <typename Element, int Q, int kColumns>
+inline void WeighValues(const Chunk<Element>& chunk, int64_t row, int64_t column, int first, int last,
+                        const Merge* merges, const Weights& weights, Query* queries) {
+  Lanes o[kColumns][Q];
 #pragma GCC unroll 4
-    for (int q = 0; q < kQueries; ++q) {
-      const Lanes weight = Splat(block.weights[q][i]);
-#pragma GCC unroll 2
+  for (int c = 0; c < kColumns; ++c)
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) o[c][q] = Zero();
+  for (int i = first; i < last; ++i) {
+    const Element* v = chunk.values[i / kPageSize] + i % kPageSize * row + column;
+    Lanes x[kColumns];
+#pragma GCC unroll 4
+    for (int c = 0; c < kColumns; ++c) x[c] = LoadElements(v + 16 * c);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      const Lanes weight = Splat(weights.of[q][i]);
+#pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) o[c][q] = Fma(x[c], weight, o[c][q]);
     }
   }
-  for (int c = 0; c < kColumns; ++c)
-    for (int q = 0; q < kQueries; ++q) {
-      if (!active[q]) continue;
-      float* state = block.values[q] + column + 16 * c;
-      Store(state, Fma(Load(state), Splat(merges[q].old_factor), Mul(o[c][q], Splat(merges[q].new_factor))));
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+    for (int c = 0; c < kColumns; ++c) {
+      float* state = queries[q].values + column + 16 * c;
+      const Lanes old = Mul(Load(state), Splat(merges[q].old_factor));
+      Store(state, Fma(o[c][q], Splat(merges[q].new_factor), old));
     }
 }
 
-// One chunk for all queries of the block.
-template <typename Element>
-void AttendChunk(const AttentionArgs& args, int32_t chunk_start, int32_t end, QueryBlock& block) {
-  const Element* keys[kChunkPages];
-  const Element* values[kChunkPages];
-  const int pages = (end - chunk_start + kPageSize - 1) / kPageSize < kChunkPages
-                        ? (end - chunk_start + kPageSize - 1) / kPageSize
-                        : kChunkPages;
-  for (int p = 0; p < pages; ++p) {
-    const int32_t page = args.page_table[chunk_start / kPageSize + p];
-    const Element* head = reinterpret_cast<const Element*>(args.cache + page * args.page_stride) +
-                          args.kv_head * args.kv.head_elements;
-    keys[p] = head;
-    values[p] = head + args.kv.value_offset;
-  }
-  int page = 0;
-  for (; page + 2 <= pages; page += 2) Scores<Element, 2>(keys, page, args.kv.head_dim, block);
-  if (page < pages) Scores<Element, 1>(keys, page, args.kv.head_dim, block);
+// The same for columns [column, row), kColumns vectors and then fewer at a time.
+template <typename Element, int Q, int kColumns>
+inline void WeighColumns(const Chunk<Element>& chunk, int64_t row, int64_t column, int first, int last,
+                         const Merge* merges, const Weights& weights, Query* queries) {
+  for (; column + 16 * kColumns <= row; column += 16 * kColumns)
+    WeighValues<Element, Q, kColumns>(chunk, row, column, first, last, merges, weights, queries);
+  if constexpr (kColumns > 1)
+    WeighColumns<Element, Q, kColumns / 2>(chunk, row, column, first, last, merges, weights, queries);
+}
 
-  Merge merges[kQueries];
-  bool active[kQueries];
-  int first = kChunk, last = 0;  // positions of the chunk that any query sees
-  for (int q = 0; q < kQueries; ++q) {
-    active[q] = q < block.count && block.first[q] < chunk_start + kChunk && block.last[q] > chunk_start;
-    if (!active[q]) {
-      for (float& weight : block.weights[q]) weight = 0;
-      continue;
-    }
-    float sum = 0;
-    const float max = Weigh(args, chunk_start, pages, block.first[q], block.last[q], block.weights[q], sum);
-    merges[q] = MergeState(max, sum, q, block);
-    const int begin = block.first[q] - chunk_start, finish = block.last[q] - chunk_start;
+// One chunk for a block of Q queries. A query that sees nothing of it keeps its state: old_factor is 1, and
+// the rest is zero.
+template <typename Element, int Q>
+void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* queries) {
+  int first = kChunk, last = 0;  // of the chunk's positions, those that any query sees
+  for (int q = 0; q < Q; ++q) {
+    const int begin = queries[q].first - chunk.start, end = queries[q].last - chunk.start;
+    if (begin >= kChunk || end <= 0) continue;
     first = begin < first ? begin : first;
-    last = finish > last ? finish : last;
+    last = end > last ? end : last;
   }
+  if (first >= last) return;
   first = first < 0 ? 0 : first;
   last = last > kChunk ? kChunk : last;
-  int64_t column = 0;
-  for (; column + 32 <= args.kv.padded_value_dim; column += 32)
-    WeighValues<Element, 2>(values, args.kv.padded_value_dim, column, first, last, merges, active, block);
-  if (column < args.kv.padded_value_dim)
-    WeighValues<Element, 1>(values, args.kv.padded_value_dim, column, first, last, merges, active, block);
+  const int pages = (last + kPageSize - 1) / kPageSize;
+  constexpr int kWidth = WidthFor(Q);
+  Weights weights;
+  ScoresOfPages<Element, Q, kWidth>(chunk.keys, first / kPageSize, pages, args.kv.head_dim, queries, weights);
+  Merge merges[Q];
+  for (int q = 0; q < Q; ++q) {
+    if (queries[q].first < chunk.start + kChunk && queries[q].last > chunk.start) {
+      merges[q] = Weigh(args, chunk.start, pages, queries[q], weights.of[q]);
+      continue;
+    }
+    merges[q] = {1, 0};
+    for (float& weight : weights.of[q]) weight = 0;
+  }
+  WeighColumns<Element, Q, kWidth>(chunk, args.kv.padded_value_dim, 0, first, last, merges, weights, queries);
+}
+
+// AttendBlock for `count` queries.
+template <typename Element, int Q = kQueries>
+void AttendSome(const AttentionArgs& args, const Chunk<Element>& chunk, int count, Query* queries) {
+  if constexpr (Q > 1) {
+    if (count < Q) return AttendSome<Element, Q - 1>(args, chunk, count, queries);
+  }
+  AttendBlock<Element, Q>(args, chunk, queries);
 }
 
 template <typename Element>
-void AttendBlock(const AttentionArgs& args, int first_row, int count) {
-  QueryBlock block;
-  block.count = count;
-  int32_t begin = INT32_MAX, end = 0;
-  for (int q = 0; q < kQueries; ++q) {
-    const int row = first_row + (q < count ? q : 0);  // idle places repeat the first query
-    const int token = row / args.queries_per_token, head = row % args.queries_per_token;
-    block.query[q] = args.queries + token * args.query_stride + int64_t{head} * args.kv.head_dim;
-    block.out[q] = args.out + token * args.out_stride + int64_t{head} * args.kv.value_dim;
-    block.last[q] = args.first_position + token + 1;
-    block.first[q] = args.window > 0 && block.last[q] > args.window ? block.last[q] - args.window : 0;
-    block.max[q] = -__builtin_inff();
-    block.sum[q] = 0;
-    block.values[q] = reinterpret_cast<float*>(args.scratch) + q * args.kv.padded_value_dim;
-    for (int64_t i = 0; i < args.kv.padded_value_dim; ++i) block.values[q][i] = 0;
-    begin = block.first[q] < begin ? block.first[q] : begin;
-    end = block.last[q] > end ? block.last[q] : end;
+void AttendGroup(const AttentionArgs& args, const Chunk<Element>& chunk, int count, Query* queries) {
+  for (int q = 0; q < count; q += kQueries)
+    AttendSome(args, chunk, count - q < kQueries ? count - q : kQueries, queries + q);
+}
+
+// Where pages [0, pages) of the chunk lie in the cache.
+template <typename Element>
+Chunk<Element> ChunkAt(const AttentionArgs& args, int32_t start, int pages) {
+  Chunk<Element> chunk;
+  chunk.start = start;
+  for (int p = 0; p < pages; ++p) {
+    const int64_t page = args.page_table[start / kPageSize + p];
+    chunk.keys[p] = reinterpret_cast<const Element*>(args.cache + page * args.page_stride) +
+                    args.kv_head * args.kv.head_elements;
+    chunk.values[p] = chunk.keys[p] + args.kv.value_offset;
   }
-  for (int32_t start = begin / kChunk * kChunk; start < end; start += kChunk)
-    AttendChunk<Element>(args, start, end, block);
+  return chunk;
+}
+
+// The same chunk in floats, written to `expanded`.
+Chunk<float> Expand(const Chunk<uint16_t>& from, const KvLayout& kv, int pages, float* expanded) {
+  Chunk<float> chunk;
+  chunk.start = from.start;
+  for (int p = 0; p < pages; ++p, expanded += kv.head_elements) {
+    for (int64_t i = 0; i < kv.head_elements; i += kPageSize) Store(expanded + i, LoadBf16(from.keys[p] + i));
+    chunk.keys[p] = expanded;
+    chunk.values[p] = expanded + kv.value_offset;
+  }
+  return chunk;
+}
+
+void InitQuery(const AttentionArgs& args, int row, float* values, Query& query) {
+  const int token = row / args.queries_per_token, head = row % args.queries_per_token;
+  query.query = args.queries + token * args.query_stride + int64_t{head} * args.kv.head_dim;
+  query.out = args.out + token * args.out_stride + int64_t{head} * args.kv.value_dim;
+  query.values = values;
+  query.last = args.first_position + token + 1;
+  query.first = args.window > 0 && query.last > args.window ? query.last - args.window : 0;
+  query.max = -__builtin_inff();
+  query.sum = 0;
+  for (int64_t i = 0; i < args.kv.padded_value_dim; i += 16) Store(values + i, Zero());
+}
+
+// Queries [first_row, first_row + count) of the tokens' heads in order: they see ever later positions.
+void AttendRows(const AttentionArgs& args, int first_row, int count) {
+  Query queries[kAttentionGroup];
+  float* scratch = reinterpret_cast<float*>(args.scratch);
+  float* expanded = scratch + kAttentionGroup * args.kv.padded_value_dim;
+  for (int q = 0; q < count; ++q)
+    InitQuery(args, first_row + q, scratch + q * args.kv.padded_value_dim, queries[q]);
+  const int32_t end = queries[count - 1].last;
+  for (int32_t start = queries[0].first / kChunk * kChunk; start < end; start += kChunk) {
+    const int32_t left = (end - start + kPageSize - 1) / kPageSize;
+    const int pages = left < kChunkPages ? left : kChunkPages;
+    if (!args.kv.bf16)
+      AttendGroup(args, ChunkAt<float>(args, start, pages), count, queries);
+    else if (count <= kQueries)
+      AttendGroup(args, ChunkAt<uint16_t>(args, start, pages), count, queries);
+    else
+      AttendGroup(args, Expand(ChunkAt<uint16_t>(args, start, pages), args.kv, pages, expanded), count,
+                  queries);
+  }
   for (int q = 0; q < count; ++q) {
-    const Lanes factor = Splat(1.f / block.sum[q]);
+    const Lanes factor = Splat(1.f / queries[q].sum);
     ForColumns(args.kv.value_dim, [&](int64_t i, int64_t lanes) {
-      StoreSome(block.out[q] + i, lanes, Mul(Load(block.values[q] + i), factor));
+      StoreSome(queries[q].out + i, lanes, Mul(Load(queries[q].values + i), factor));
     });
   }
 }
 
 void Attention(const AttentionArgs& args) {
   const int rows = args.num_tokens * args.queries_per_token;
-  for (int row = 0; row < rows; row += kQueries) {
-    const int count = rows - row < kQueries ? rows - row : kQueries;
-    if (args.kv.bf16)
-      AttendBlock<uint16_t>(args, row, count);
-    else
-      AttendBlock<float>(args, row, count);
-  }
+  for (int row = 0; row < rows; row += kAttentionGroup)
+    AttendRows(args, row, rows - row < kAttentionGroup ? rows - row : kAttentionGroup);
 }
 
 template <typename Element>

@@ -89,4 +89,19 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
   return {half(0, value.low, other.low), half(8, value.high, other.high)};
 }
 
+// Lanes 4 and then 2 and 1 apart.
+inline float SumOfEight(__m256 a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float MaxOfEight(__m256 a) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+// Lanes 8 apart are added first, then 4, 2 and 1 apart.
+inline float SumOfLanes(Lanes a) { return SumOfEight(_mm256_add_ps(a.low, a.high)); }
+inline float MaxOfLanes(Lanes a) { return MaxOfEight(_mm256_max_ps(a.low, a.high)); }
+
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX2_H_

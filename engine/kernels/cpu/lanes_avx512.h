@@ -58,4 +58,23 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
   return {_mm512_mask_blend_ps(static_cast<__mmask16>(mask), other.v, value.v)};
 }
 
+// Lanes 4 and then 2 and 1 apart.
+inline float SumOfEight(__m256 a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float MaxOfEight(__m256 a) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+// Lanes 8 apart are added first, then 4, 2 and 1 apart.
+inline float SumOfLanes(Lanes a) {
+  return SumOfEight(_mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
+}
+inline float MaxOfLanes(Lanes a) {
+  return MaxOfEight(_mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)));
+}
+
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_LANES_AVX512_H_

@@ -4,23 +4,6 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_MATH_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_MATH_INL_H_
 
-// Lanes i and i + 8 first, then 4, 2 and 1 apart.
-inline float SumOfLanes(Lanes a) {
-  alignas(64) float x[16];
-  Store(x, a);
-  for (int apart = 8; apart > 0; apart /= 2)
-    for (int i = 0; i < apart; ++i) x[i] = x[i] + x[i + apart];
-  return x[0];
-}
-
-inline float MaxOfLanes(Lanes a) {
-  alignas(64) float x[16];
-  Store(x, a);
-  float largest = x[0];
-  for (int i = 1; i < 16; ++i) largest = largest < x[i] ? x[i] : largest;
-  return largest;
-}
-
 // x = n ln 2 + r with integral n and |r| <= ln(2) / 2.
 struct Reduced {
   Lanes n, r;

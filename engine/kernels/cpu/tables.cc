@@ -23,6 +23,10 @@ extern const VectorKernels kVectors;
 
 namespace {
 
+int64_t AttentionScratchBytes(const KvLayout& kv) {
+  return (kAttentionGroup * kv.padded_value_dim + 4 * kv.head_elements) * static_cast<int64_t>(sizeof(float));
+}
+
 template <const TileKernels& kTiles, const VectorKernels& kVectors>
 KernelTable MakeTable(const char* name) {
   return {
@@ -35,10 +39,7 @@ KernelTable MakeTable(const char* name) {
       .rms_norm = kVectors.rms_norm,
       .rotate = kVectors.rotate,
       .store_kv = kVectors.store_kv,
-      .attention_scratch_bytes =
-          [](const KvLayout& kv) {
-            return kVectors.attention_queries * kv.padded_value_dim * static_cast<int64_t>(sizeof(float));
-          },
+      .attention_scratch_bytes = &AttentionScratchBytes,
       .attention = kVectors.attention,
       .add = kVectors.add,
       .softcap = kVectors.softcap,

@@ -10,8 +10,10 @@
 namespace ropeway::kernels::avx2 {
 namespace {
 
-// Queries that share the loads of keys and values: as many as keep two pages of scores each in registers.
-constexpr int kQueries = 2;
+// Of attention: queries that share the loads of keys and values, and sums of sixteen lanes (two registers
+// each) that registers hold beside what they are computed from.
+constexpr int kQueries = 4;
+constexpr int kAccumulators = 4;
 
 // The order matters.
 // clang-format off
@@ -28,7 +30,6 @@ const VectorKernels kVectors = {
     .rms_norm = &RmsNorm,
     .rotate = &Rotate,
     .store_kv = &StoreKv,
-    .attention_queries = kQueries,
     .attention = &Attention,
     .add = &AddRow,
     .softcap = &SoftcapRow,

@@ -8,11 +8,14 @@
 
 namespace ropeway::kernels {
 
+// Queries that attention takes together. Its scratch holds their weighted values [kAttentionGroup][padded Ev]
+// and four pages of one KV head in floats.
+constexpr int kAttentionGroup = 64;
+
 struct VectorKernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
   void (*rotate)(const RotateArgs& args);
   void (*store_kv)(const StoreKvArgs& args);
-  int attention_queries;  // that go together; the scratch holds a row of values for each
   void (*attention)(const AttentionArgs& args);
   void (*add)(const float* x, int64_t n, float* y);
   void (*softcap)(float cap, int64_t n, float* y);
