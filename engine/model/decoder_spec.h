@@ -22,6 +22,8 @@ enum class FfnActivation {
 struct LayerSpec {
   int32_t window = 0;  // a token sees the last `window` positions, itself included; 0: all
   int rope = -1;       // index into DecoderSpec::ropes; -1: not rotated
+
+  bool operator==(const LayerSpec&) const = default;
 };
 
 struct DecoderSpec {
@@ -45,6 +47,9 @@ struct DecoderSpec {
   float final_softcap = 0;      // the same for logits
   float embedding_scale = 1;    // multiplies embeddings
   bool tied_output = false;     // the output layer is the embedding
+  bool qkv_bias = false;        // biases of the query, key and value projections
+  bool attention_output_bias = false;
+  bool ffn_bias = false;  // biases of gate, up and down
   FfnActivation activation = FfnActivation::kSilu;
 
   std::vector<RopeSpec> ropes;
@@ -55,6 +60,8 @@ struct DecoderSpec {
 
   // INVALID_ARGUMENT naming the field, its bound and its value.
   absl::Status Validate() const;
+
+  bool operator==(const DecoderSpec&) const = default;
 };
 
 }  // namespace ropeway

@@ -14,17 +14,18 @@ namespace {
 struct Family {
   const char* name;
   RopePairing pairing;
+  bool qkv_bias = false;
   bool qk_norm = false;
   bool gemma = false;  // GeGLU, sandwich norms, scaled embeddings, local layers with a rope of their own
 };
 
 // llama files hold query and key rows permuted for interleaved pairs. Mistral's files call themselves llama.
 constexpr Family kFamilies[] = {
-    {"llama", RopePairing::kInterleaved},
-    {"mistral", RopePairing::kInterleaved},
-    {"qwen2", RopePairing::kHalves},
-    {"qwen3", RopePairing::kHalves, /*qk_norm=*/true},
-    {"gemma3", RopePairing::kHalves, /*qk_norm=*/true, /*gemma=*/true},
+    {.name = "llama", .pairing = RopePairing::kInterleaved},
+    {.name = "mistral", .pairing = RopePairing::kInterleaved},
+    {.name = "qwen2", .pairing = RopePairing::kHalves, .qkv_bias = true},
+    {.name = "qwen3", .pairing = RopePairing::kHalves, .qk_norm = true},
+    {.name = "gemma3", .pairing = RopePairing::kHalves, .qk_norm = true, .gemma = true},
 };
 
 // In Gemma 3 every sixth layer sees all positions, the others a window, rotated on this base.
@@ -186,6 +187,10 @@ absl::StatusOr<DecoderSpec> SpecFromGguf(const GgufContent& content) {
   RETURN_IF_ERROR(ReadSizes(keys, content, spec));
   RETURN_IF_ERROR(ReadRopesAndLayers(keys, content, *family, spec));
   spec.qk_norm = family->qk_norm;
+  // No key tells of biases that a family may or may not have.
+  spec.qkv_bias = family->qkv_bias || content.tensors.contains("blk.0.attn_q.bias");
+  spec.attention_output_bias = content.tensors.contains("blk.0.attn_output.bias");
+  spec.ffn_bias = content.tensors.contains("blk.0.ffn_down.bias");
   spec.attention_scale = 1 / std::sqrt(static_cast<float>(spec.head_dim));
   if (family->gemma) {
     spec.sandwich_norms = true;

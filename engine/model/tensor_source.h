@@ -24,21 +24,21 @@ enum class WeightRole {
   kQuery,                // [H * E, D]
   kKey,                  // [G * E, D]
   kValue,                // [G * Ev, D]
-  kQueryBias,            // [H * E], optional, as all biases are
-  kKeyBias,              // [G * E]
-  kValueBias,            // [G * Ev]
+  kQueryBias,            // [H * E], with qkv_bias
+  kKeyBias,              // [G * E], the same
+  kValueBias,            // [G * Ev], the same
   kQueryNorm,            // [E], with qk_norm
   kKeyNorm,              // [E], with qk_norm
   kAttentionOutput,      // [D, H * Ev]
-  kAttentionOutputBias,  // [D]
+  kAttentionOutputBias,  // [D], with attention_output_bias
   kAttentionPostNorm,    // [D], with sandwich_norms
   kFfnNorm,              // [D]
   kGate,                 // [F, D]
   kUp,                   // [F, D]
   kDown,                 // [D, F]
-  kGateBias,             // [F]
-  kUpBias,               // [F]
-  kDownBias,             // [D]
+  kGateBias,             // [F], with ffn_bias
+  kUpBias,               // [F], the same
+  kDownBias,             // [D], the same
   kFfnPostNorm,          // [D], with sandwich_norms
 };
 
@@ -48,7 +48,7 @@ class TensorSource {
   virtual ~TensorSource() = default;
 
   // The tensor of `role` (of `layer`, where roles belong to one). NOT_FOUND, naming the tensor as the file
-  // would, when it is absent. Its shape has been checked against the spec.
+  // would, when the model has none. Its shape has been checked against the spec.
   virtual absl::StatusOr<TensorView> Find(WeightRole role, int layer) const = 0;
 
   // How the file calls the tensor, for messages.

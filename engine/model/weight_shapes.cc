@@ -42,6 +42,31 @@ const RoleInfo& InfoOf(WeightRole role) {
   ROPEWAY_CHECK(false);
 }
 
+bool HasRole(WeightRole role, const DecoderSpec& spec) {
+  switch (role) {
+    case WeightRole::kOutput:
+      return !spec.tied_output;
+    case WeightRole::kQueryBias:
+    case WeightRole::kKeyBias:
+    case WeightRole::kValueBias:
+      return spec.qkv_bias;
+    case WeightRole::kAttentionOutputBias:
+      return spec.attention_output_bias;
+    case WeightRole::kGateBias:
+    case WeightRole::kUpBias:
+    case WeightRole::kDownBias:
+      return spec.ffn_bias;
+    case WeightRole::kQueryNorm:
+    case WeightRole::kKeyNorm:
+      return spec.qk_norm;
+    case WeightRole::kAttentionPostNorm:
+    case WeightRole::kFfnPostNorm:
+      return spec.sandwich_norms;
+    default:
+      return true;
+  }
+}
+
 std::vector<int64_t> ShapeOf(WeightRole role, const DecoderSpec& spec) {
   const int64_t d = spec.hidden_size, f = spec.ffn_size, h = int64_t{spec.num_heads} * spec.head_dim;
   const int64_t k = int64_t{spec.num_kv_heads} * spec.head_dim,

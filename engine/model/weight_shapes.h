@@ -22,6 +22,9 @@ struct RoleInfo {
 const std::vector<RoleInfo>& AllRoles();
 const RoleInfo& InfoOf(WeightRole role);
 
+// Whether a model has the role; if not, a file must not hold such a tensor.
+bool HasRole(WeightRole role, const DecoderSpec& spec);
+
 // The shape, outermost first.
 std::vector<int64_t> ShapeOf(WeightRole role, const DecoderSpec& spec);
 

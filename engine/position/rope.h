@@ -32,6 +32,8 @@ struct RopeSpec {
   bool truncate = true;          // YaRN: round the borders of the ramp to whole dimensions
   std::vector<float>
       frequency_factors;  // [rotary_dim / 2] divisors stored in the file (rope_freqs); may be empty
+
+  bool operator==(const RopeSpec&) const = default;
 };
 
 // Radians per position of each pair, [rotary_dim / 2]: base^(-2 i / rotary_dim) under the scaling. Formulas:

@@ -1,0 +1,21 @@
+// config.json of a Hugging Face folder as a DecoderSpec, in both spellings: that of transformers 5
+// ("rope_parameters") and the older one ("rope_theta", "rope_scaling").
+//
+// Pure; thread-safe.
+#ifndef ROPEWAY_ENGINE_MODEL_HF_CONFIG_H_
+#define ROPEWAY_ENGINE_MODEL_HF_CONFIG_H_
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/model/decoder_spec.h"
+
+namespace ropeway {
+
+// The spec that the text describes. A field is read, or known to change nothing (training, generation), or
+// refused by name: UNIMPLEMENTED, as is a known field with a value that is not supported. INVALID_ARGUMENT
+// for text that is no config.
+absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_MODEL_HF_CONFIG_H_

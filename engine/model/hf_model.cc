@@ -1,0 +1,169 @@
+#include "engine/model/hf_model.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/model/hf_config.h"
+#include "engine/model/mapped_file.h"
+#include "engine/model/named_tensors.h"
+#include "engine/model/safetensors_file.h"
+#include "engine/model/strict_json.h"
+#include "engine/model/weight_shapes.h"
+
+namespace ropeway {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kConfigFile[] = "config.json";
+constexpr char kSingleFile[] = "model.safetensors";
+constexpr char kIndexFile[] = "model.safetensors.index.json";
+constexpr size_t kMaxConfigBytes = 1 << 20;
+constexpr size_t kMaxIndexBytes = 1 << 25;
+constexpr size_t kMaxShards = 4096;
+
+std::string TensorName(WeightRole role, int layer, const DecoderSpec& spec) {
+  const RoleInfo& info = InfoOf(role);
+  if (!info.of_layer) return info.hf_name;
+  // With norms on both sides, "post_attention_layernorm" is that after the attention and not that before the
+  // feed-forward layer.
+  const bool renamed = role == WeightRole::kFfnNorm && spec.sandwich_norms;
+  return absl::StrCat("model.layers.", layer, ".",
+                      renamed ? "pre_feedforward_layernorm.weight" : info.hf_name);
+}
+
+// Old folders store the frequencies that the rotary base implies.
+bool Ignorable(absl::string_view name) { return absl::EndsWith(name, ".rotary_emb.inv_freq"); }
+
+// The tensors of a folder and the files that they lie in.
+struct Weights {
+  NamedTensors::Map tensors;
+  std::vector<MappedFile> files;
+};
+
+absl::Status WithPath(const std::string& path, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat("'", path, "': ", status.message()));
+}
+
+absl::string_view TextOf(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+// A small file as a whole. Errors begin with the path.
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
+  ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  if (file.bytes().size() > max_bytes)
+    return WithPath(path, absl::InvalidArgumentError(absl::StrCat("may have at most ", max_bytes,
+                                                                  " bytes, has ", file.bytes().size())));
+  return std::string(TextOf(file));
+}
+
+absl::StatusOr<NamedTensors::Map> AddFile(const std::string& path, Weights& weights) {
+  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  absl::StatusOr<NamedTensors::Map> tensors = ParseSafetensors(file.bytes());
+  if (!tensors.ok()) return WithPath(path, tensors.status());
+  weights.files.push_back(std::move(file));
+  return tensors;
+}
+
+// The names of the tensors in every shard.
+using Shards = std::map<std::string, std::set<std::string>>;
+
+// A shard is a file of the folder itself.
+bool IsShardName(const std::string& name) {
+  return absl::EndsWith(name, ".safetensors") && name[0] != '.' &&
+         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
+}
+
+absl::StatusOr<Shards> ParseIndex(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Json index, ParseStrictJson(text));
+  const auto map = index.is_object() ? index.find("weight_map") : index.end();
+  if (map == index.end() || !map->is_object() || map->empty())
+    return absl::InvalidArgumentError("field 'weight_map' must be an object with tensors");
+  Shards shards;
+  for (const auto& item : map->items()) {
+    if (!item.value().is_string() || !IsShardName(item.value().get_ref<const std::string&>()))
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor '", item.key(), "' must lie in a .safetensors file of the same folder"));
+    shards[item.value().get<std::string>()].insert(item.key());
+  }
+  if (shards.size() > kMaxShards)
+    return absl::InvalidArgumentError(
+        absl::StrCat("a folder may have at most ", kMaxShards, " shards, has ", shards.size()));
+  return shards;
+}
+
+absl::Status AddShard(const std::string& path, const std::set<std::string>& names, Weights& weights) {
+  ASSIGN_OR_RETURN(NamedTensors::Map tensors, AddFile(path, weights));
+  for (const std::string& name : names)
+    if (!tensors.contains(name))
+      return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
+                                "tensor '", name, "' is missing, which the index places there")));
+  for (auto& [name, view] : tensors) {
+    if (!names.contains(name))
+      return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
+                                "tensor '", name, "' is not placed in this file by ", kIndexFile)));
+    weights.tensors.emplace(name, std::move(view));
+  }
+  return absl::OkStatus();
+}
+
+// As transformers does, the single file is preferred where there are both.
+absl::StatusOr<Weights> ReadWeights(const std::string& folder) {
+  Weights weights;
+  const std::string single = absl::StrCat(folder, "/", kSingleFile),
+                    index = absl::StrCat(folder, "/", kIndexFile);
+  if (access(single.c_str(), F_OK) == 0) {
+    ASSIGN_OR_RETURN(weights.tensors, AddFile(single, weights));
+    return weights;
+  }
+  if (access(index.c_str(), F_OK) != 0)
+    return absl::NotFoundError(absl::StrCat("'", folder, "' has neither ", kSingleFile, " nor ", kIndexFile));
+  ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(index, kMaxIndexBytes));
+  const absl::StatusOr<Shards> shards = ParseIndex(text);
+  if (!shards.ok()) return WithPath(index, shards.status());
+  for (const auto& [name, tensors] : *shards)
+    RETURN_IF_ERROR(AddShard(absl::StrCat(folder, "/", name), tensors, weights));
+  return weights;
+}
+
+// A tied output layer may be stored once more; then it must be the same.
+absl::Status DropTiedOutput(const DecoderSpec& spec, NamedTensors::Map& tensors) {
+  const auto output = tensors.find(TensorName(WeightRole::kOutput, 0, spec));
+  const auto embedding = tensors.find(TensorName(WeightRole::kTokenEmbedding, 0, spec));
+  if (!spec.tied_output || output == tensors.end() || embedding == tensors.end()) return absl::OkStatus();
+  const TensorView &a = output->second, &b = embedding->second;
+  if (a.type != b.type || a.shape != b.shape ||
+      std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes())) != 0)
+    return absl::InvalidArgumentError(absl::StrCat("tensor '", output->first, "' differs from '",
+                                                   embedding->first, "', although the config ties them"));
+  tensors.erase(output);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
+  const std::string config_path = absl::StrCat(folder, "/", kConfigFile);
+  ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
+  absl::StatusOr<DecoderSpec> spec = SpecFromHfConfig(text);
+  if (!spec.ok()) return WithPath(config_path, spec.status());
+  ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));
+  if (const absl::Status status = DropTiedOutput(*spec, weights.tensors); !status.ok())
+    return WithPath(folder, status);
+  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors =
+      NamedTensors::Make(*spec, std::move(weights.tensors), std::move(weights.files),
+                         {.name_of = TensorName, .ignorable = Ignorable});
+  if (!tensors.ok()) return WithPath(folder, tensors.status());
+  return OpenedModel{*std::move(spec), Metadata(), *std::move(tensors)};
+}
+
+}  // namespace ropeway

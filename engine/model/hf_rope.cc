@@ -1,0 +1,140 @@
+#include "engine/model/hf_rope.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway {
+namespace {
+
+using Json = nlohmann::json;
+
+// What YaRN multiplies cosines and sines by: 0.1 * mscale * ln(factor) + 1.
+double YarnMagnitude(double factor, double mscale) {
+  return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+}
+
+absl::Status ReadOriginalContext(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
+  ASSIGN_OR_RETURN(rope.original_context, fields.IntOr("original_max_position_embeddings",
+                                                       static_cast<int32_t>(defaults.context_length)));
+  return absl::OkStatus();
+}
+
+absl::Status ReadLlama3(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
+  rope.scaling = RopeScalingKind::kLlama3;
+  ASSIGN_OR_RETURN(rope.factor, fields.Double("factor"));
+  ASSIGN_OR_RETURN(rope.low_freq_factor, fields.Double("low_freq_factor"));
+  ASSIGN_OR_RETURN(rope.high_freq_factor, fields.Double("high_freq_factor"));
+  return ReadOriginalContext(fields, defaults, rope);
+}
+
+absl::Status ReadYarn(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
+  rope.scaling = RopeScalingKind::kYarn;
+  ASSIGN_OR_RETURN(rope.factor, fields.Double("factor"));
+  RETURN_IF_ERROR(ReadOriginalContext(fields, defaults, rope));
+  ASSIGN_OR_RETURN(rope.beta_fast, fields.DoubleOr("beta_fast", 32));
+  ASSIGN_OR_RETURN(rope.beta_slow, fields.DoubleOr("beta_slow", 1));
+  ASSIGN_OR_RETURN(rope.truncate, fields.BoolOr("truncate", true));
+  ASSIGN_OR_RETURN(const double mscale, fields.DoubleOr("mscale", 0));
+  ASSIGN_OR_RETURN(const double mscale_all_dim, fields.DoubleOr("mscale_all_dim", 0));
+  // The quotient only where both are given and not zero.
+  const double implied = mscale != 0 && mscale_all_dim != 0
+                             ? YarnMagnitude(rope.factor, mscale) / YarnMagnitude(rope.factor, mscale_all_dim)
+                             : YarnMagnitude(rope.factor, 1);
+  ASSIGN_OR_RETURN(rope.attention_factor, fields.DoubleOr("attention_factor", implied));
+  return absl::OkStatus();
+}
+
+// "rope_type", or "type" as it was called before.
+absl::StatusOr<std::string> TypeOf(JsonFields& fields) {
+  ASSIGN_OR_RETURN(const std::string older, fields.StringOr("type", "default"));
+  ASSIGN_OR_RETURN(std::string type, fields.StringOr("rope_type", older.c_str()));
+  if (fields.Find("type") != nullptr && older != type)
+    return absl::InvalidArgumentError(
+        absl::StrCat(fields.NameOf("type"), " is '", older, "', but 'rope_type' is '", type, "'"));
+  return type;
+}
+
+// The rope that an object of settings describes.
+absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, double base,
+                                  const HfRopeDefaults& defaults) {
+  static const Json& empty = *new Json(Json::object());
+  if (object == nullptr) object = &empty;
+  if (!object->is_object()) return absl::InvalidArgumentError(absl::StrCat(where, " must be an object"));
+  JsonFields fields(*object, where);
+  RopeSpec rope{.rotary_dim = defaults.head_dim};
+  ASSIGN_OR_RETURN(rope.base, fields.DoubleOr("rope_theta", base));
+  ASSIGN_OR_RETURN(const double rotated, fields.DoubleOr("partial_rotary_factor", 1));
+  if (rotated != 1)
+    return absl::UnimplementedError(
+        absl::StrCat(fields.NameOf("partial_rotary_factor"), " is ", rotated, "; only 1 is supported"));
+  ASSIGN_OR_RETURN(const std::string type, TypeOf(fields));
+  if (type == "linear") {
+    rope.scaling = RopeScalingKind::kLinear;
+    ASSIGN_OR_RETURN(rope.factor, fields.Double("factor"));
+  } else if (type == "llama3") {
+    RETURN_IF_ERROR(ReadLlama3(fields, defaults, rope));
+  } else if (type == "yarn") {
+    RETURN_IF_ERROR(ReadYarn(fields, defaults, rope));
+  } else if (type != "default") {
+    return absl::UnimplementedError(absl::StrCat(fields.NameOf("rope_type"), " is '", type,
+                                                 "', which is not supported; supported are default, linear, "
+                                                 "llama3, yarn"));
+  }
+  RETURN_IF_ERROR(fields.Finish());
+  return rope;
+}
+
+// transformers 5: one object, or one per kind of layer.
+absl::StatusOr<std::vector<RopeSpec>> ReadParameters(const Json& parameters, const std::string& where,
+                                                     const HfRopeDefaults& defaults) {
+  if (!defaults.local_base) {
+    ASSIGN_OR_RETURN(RopeSpec rope, ReadRope(&parameters, where, defaults.base, defaults));
+    return std::vector<RopeSpec>{std::move(rope)};
+  }
+  if (!parameters.is_object()) return absl::InvalidArgumentError(absl::StrCat(where, " must be an object"));
+  JsonFields fields(parameters, where);
+  ASSIGN_OR_RETURN(RopeSpec full, ReadRope(fields.Find("full_attention"), fields.NameOf("full_attention"),
+                                           defaults.base, defaults));
+  ASSIGN_OR_RETURN(RopeSpec sliding,
+                   ReadRope(fields.Find("sliding_attention"), fields.NameOf("sliding_attention"),
+                            *defaults.local_base, defaults));
+  RETURN_IF_ERROR(fields.Finish());
+  return std::vector<RopeSpec>{std::move(full), std::move(sliding)};
+}
+
+// Before: bases beside the scaling, which is that of the full layers.
+absl::StatusOr<std::vector<RopeSpec>> ReadOlder(JsonFields& config, const HfRopeDefaults& defaults) {
+  ASSIGN_OR_RETURN(const double base, config.DoubleOr("rope_theta", defaults.base));
+  ASSIGN_OR_RETURN(RopeSpec rope,
+                   ReadRope(config.Find("rope_scaling"), config.NameOf("rope_scaling"), base, defaults));
+  std::vector<RopeSpec> ropes = {std::move(rope)};
+  if (defaults.local_base) {
+    RopeSpec sliding{.rotary_dim = defaults.head_dim};
+    ASSIGN_OR_RETURN(sliding.base, config.DoubleOr("rope_local_base_freq", *defaults.local_base));
+    ropes.push_back(std::move(sliding));
+  }
+  return ropes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<RopeSpec>> ReadHfRopes(JsonFields& config, const HfRopeDefaults& defaults) {
+  const Json* parameters = config.Find("rope_parameters");
+  const bool older = config.Find("rope_scaling") != nullptr || config.Find("rope_theta") != nullptr ||
+                     (defaults.local_base && config.Find("rope_local_base_freq") != nullptr);
+  if (parameters == nullptr) return ReadOlder(config, defaults);
+  const std::string where = config.NameOf("rope_parameters");
+  ASSIGN_OR_RETURN(std::vector<RopeSpec> ropes, ReadParameters(*parameters, where, defaults));
+  if (older) {
+    ASSIGN_OR_RETURN(const std::vector<RopeSpec> again, ReadOlder(config, defaults));
+    if (again != ropes)
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, " contradicts 'rope_theta', 'rope_scaling' or 'rope_local_base_freq'"));
+  }
+  return ropes;
+}
+
+}  // namespace ropeway

@@ -1,0 +1,193 @@
+#include "engine/model/hf_model.h"
+
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
+
+namespace ropeway {
+namespace {
+
+using ::ropeway::testing::IsOk;
+using ::ropeway::testing::MakeTinyTensors;
+using ::ropeway::testing::ReadTinyGolden;
+using ::ropeway::testing::SafetensorsBytes;
+using ::ropeway::testing::StatusIs;
+using ::ropeway::testing::TempFolder;
+using ::ropeway::testing::TinyTensor;
+using ::ropeway::testing::WriteTinyModel;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using Json = nlohmann::ordered_json;
+
+constexpr char kIndexFile[] = "model.safetensors.index.json";
+
+// Whether the tensor of a role has the values that the case's stream gives.
+void ExpectTensor(const OpenedModel& model, const std::vector<TinyTensor>& expected, WeightRole role,
+                  int layer) {
+  ASSERT_OK_AND_ASSIGN(const TensorView view, model.tensors->Find(role, layer));
+  const std::string name = model.tensors->NameOf(role, layer);
+  for (const TinyTensor& tensor : expected) {
+    if (tensor.name != name) continue;
+    EXPECT_EQ(view.type, DType::kF32);
+    EXPECT_EQ(view.shape, tensor.shape);
+    EXPECT_EQ(std::memcmp(view.data, tensor.values.data(), tensor.values.size() * sizeof(float)), 0) << name;
+    return;
+  }
+  ADD_FAILURE() << name;
+}
+
+TEST(HfModelTest, OpensEveryCaseWholeAndInShards) {
+  for (const std::string& name : ropeway::testing::SupportedTinyCases()) {
+    ASSERT_OK_AND_ASSIGN(const Json golden, ReadTinyGolden(name));
+    const std::vector<TinyTensor> expected = MakeTinyTensors(golden);
+    for (const int shards : {1, 3}) {
+      const TempFolder folder;
+      ASSERT_OK(WriteTinyModel(name, folder.path(), {.num_shards = shards}));
+      ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.path()));
+      EXPECT_EQ(model.spec.num_layers(), 4);
+      ExpectTensor(model, expected, WeightRole::kTokenEmbedding, 0);
+      ExpectTensor(model, expected, WeightRole::kQuery, 0);
+      ExpectTensor(model, expected, WeightRole::kFfnNorm, 2);
+      ExpectTensor(model, expected, WeightRole::kDown, 3);
+    }
+  }
+}
+
+TEST(HfModelTest, NamesTheNormsOfGemma) {
+  const TempFolder folder;
+  ASSERT_OK(WriteTinyModel("gemma3_text", folder.path()));
+  ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenHfModel(folder.path()));
+  EXPECT_EQ(model.tensors->NameOf(WeightRole::kAttentionPostNorm, 1),
+            "model.layers.1.post_attention_layernorm.weight");
+  EXPECT_EQ(model.tensors->NameOf(WeightRole::kFfnNorm, 1),
+            "model.layers.1.pre_feedforward_layernorm.weight");
+  EXPECT_THAT(model.tensors->Find(WeightRole::kOutput, 0),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'lm_head.weight'")));
+  EXPECT_THAT(model.tensors->Find(WeightRole::kQueryBias, 0),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("q_proj.bias")));
+}
+
+// Opens `case_name` with its tensors changed.
+absl::Status OpenChanged(const std::string& case_name,
+                         const std::function<void(std::vector<TinyTensor>&)>& change) {
+  const TempFolder folder;
+  EXPECT_OK(WriteTinyModel(case_name, folder.path()));
+  std::vector<TinyTensor> tensors = MakeTinyTensors(*ReadTinyGolden(case_name));
+  change(tensors);
+  folder.Write("model.safetensors", SafetensorsBytes(tensors));
+  return OpenHfModel(folder.path()).status();
+}
+
+TEST(HfModelTest, RefusesTensorsThatDoNotFitTheConfig) {
+  EXPECT_THAT(
+      OpenChanged("llama_base", [](auto& tensors) { tensors.pop_back(); }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'model.norm.weight' is missing")));
+  EXPECT_THAT(OpenChanged("llama_base",
+                          [](auto& tensors) {
+                            tensors.back().shape = {1, 96};
+                          }),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("tensor 'model.norm.weight' must have the shape [96], has [1, 96]")));
+  for (const char* name : {"model.layers.1.self_attn.q_proj.bias", "model.layers.4.input_layernorm.weight",
+                           "model.layers.0.self_attn.q_norm.weight", "score.weight"})
+    EXPECT_THAT(
+        OpenChanged("llama_base",
+                    [&](auto& tensors) {
+                      tensors.push_back({name, {96}, std::vector<float>(96)});
+                    }),
+        StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr(name), HasSubstr("has no place"))));
+  EXPECT_OK(OpenChanged("llama_base", [](auto& tensors) {
+    tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", {8}, std::vector<float>(8)});
+  }));
+}
+
+TEST(HfModelTest, TakesATiedOutputStoredTwiceOnlyWhenEqual) {
+  const auto add_output = [](std::vector<TinyTensor>& tensors, float difference) {
+    TinyTensor output = tensors[0];
+    ASSERT_EQ(output.name, "model.embed_tokens.weight");
+    output.name = "lm_head.weight";
+    output.values.back() += difference;
+    tensors.push_back(std::move(output));
+  };
+  EXPECT_OK(OpenChanged("qwen2", [&](auto& tensors) { add_output(tensors, 0); }));
+  EXPECT_THAT(OpenChanged("qwen2", [&](auto& tensors) { add_output(tensors, 1); }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'lm_head.weight' differs from")));
+}
+
+TEST(HfModelTest, NamesTheFileThatIsMissingOrBad) {
+  EXPECT_THAT(OpenModel("tests/no such folder"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such folder")));
+  const TempFolder folder;
+  EXPECT_THAT(OpenModel(folder.path()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("config.json")));
+  folder.Write("config.json", "{}");
+  EXPECT_THAT(OpenModel(folder.path()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("config.json"), HasSubstr("'model_type' is missing"))));
+  folder.Write("config.json", std::string((1 << 20) + 1, ' '));
+  EXPECT_THAT(OpenModel(folder.path()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("may have at most 1048576 bytes")));
+  ASSERT_OK(WriteTinyModel("llama_base", folder.path()));
+  folder.Write("model.safetensors", "short");
+  EXPECT_THAT(OpenModel(folder.path()), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                 HasSubstr("model.safetensors': not a safetensors file")));
+  std::filesystem::remove(folder.File("model.safetensors"));
+  EXPECT_THAT(OpenModel(folder.path()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("has neither")));
+}
+
+// Opens a model in two shards whose index was changed.
+absl::Status OpenWithIndex(const std::function<void(Json& index)>& change) {
+  const TempFolder folder;
+  EXPECT_OK(WriteTinyModel("llama_base", folder.path(), {.num_shards = 2}));
+  std::string text;
+  {
+    std::ifstream file(folder.File(kIndexFile));
+    text.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  Json index = Json::parse(text);
+  change(index);
+  folder.Write(kIndexFile, index.dump());
+  return OpenHfModel(folder.path()).status();
+}
+
+TEST(HfModelTest, RefusesABadIndex) {
+  EXPECT_OK(OpenWithIndex([](Json&) {}));
+  for (const char* name : {"../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", "",
+                           ".safetensors", "model.bin", "a\\b.safetensors"})
+    EXPECT_THAT(
+        OpenWithIndex([&](Json& index) { index["weight_map"]["lm_head.weight"] = name; }),
+        StatusIs(absl::StatusCode::kInvalidArgument,
+                 HasSubstr("tensor 'lm_head.weight' must lie in a .safetensors file of the same folder")))
+        << name;
+  EXPECT_THAT(OpenWithIndex([](Json& index) {
+                index["weight_map"]["lm_head.weight"] = std::string("a\0.safetensors", 14);
+              }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must lie in")));
+  EXPECT_THAT(OpenWithIndex([](Json& index) { index["weight_map"]["lm_head.weight"] = 1; }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must lie in")));
+  EXPECT_THAT(OpenWithIndex([](Json& index) {
+                for (auto& file : index["weight_map"]) file = "other.safetensors";
+              }),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("other.safetensors")));
+  EXPECT_THAT(
+      OpenWithIndex(
+          [](Json& index) { index["weight_map"]["lm_head.weight"] = "model-00002-of-00002.safetensors"; }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'lm_head.weight' is not placed in this file")));
+  EXPECT_THAT(
+      OpenWithIndex([](Json& index) { index["weight_map"].erase("lm_head.weight"); }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'lm_head.weight' is not placed in this file")));
+  EXPECT_THAT(
+      OpenWithIndex([](Json& index) { index["weight_map"]["new"] = "model-00001-of-00002.safetensors"; }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'new' is missing")));
+  EXPECT_THAT(OpenWithIndex([](Json& index) { index.erase("weight_map"); }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'weight_map' must be an object")));
+}
+
+}  // namespace
+}  // namespace ropeway
