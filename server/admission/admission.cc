@@ -101,6 +101,12 @@ int32_t Admission::live_requests() const {
   return live_requests_;
 }
 
+bool Admission::WaitUntilIdle(absl::Duration timeout) const {
+  absl::MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return live_requests_ == 0; };
+  return mutex_.AwaitWithTimeout(absl::Condition(&idle), timeout);
+}
+
 void Admission::Refill(Tenant& tenant, absl::Time now) const {
   if (!has_budgets() || now <= tenant.refilled) return;
   const double refill =

@@ -69,6 +69,9 @@ class Admission {
 
   int32_t live_requests() const;
 
+  // Whether no permit was held at some moment within `timeout`.
+  bool WaitUntilIdle(absl::Duration timeout) const;
+
  private:
   struct Tenant {
     int32_t live_requests = 0;

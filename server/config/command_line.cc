@@ -42,7 +42,6 @@ void AddPerformance(CLI::App& app, Config& config) {
   AddOption(app, "max_tokens_per_step", config.max_tokens_per_step,
             "Tokens per step; more: faster prompts, longer pauses of running streams");
   AddOption(app, "max_running", config.max_running, "Requests in the batch");
-  AddOption(app, "prefix_cache", config.prefix_cache, "Share pages of equal prompt beginnings");
 }
 
 void AddAdmission(CLI::App& app, Config& config) {
@@ -54,8 +53,8 @@ void AddAdmission(CLI::App& app, Config& config) {
             "A tenant's budget of prompt and answer tokens; 0: no budget");
   AddOption(app, "tenant_burst_tokens", config.tenant_burst_tokens,
             "What a tenant may spend at once, where there is a budget");
-  AddOption(app, "stream_buffer", config.stream_buffer,
-            "Unread events of one request; beyond, it is cancelled");
+  AddOption(app, "stream_buffer_bytes", config.stream_buffer_bytes,
+            "Unread bytes of an answer; beyond, its request is ended");
 }
 
 void AddRequestLimits(CLI::App& app, Config& config) {

@@ -58,7 +58,7 @@ absl::Status CheckAdmission(const Config& config) {
   RETURN_IF_ERROR(CheckRange("max_live_tokens", config.max_live_tokens, 0, INT64_MAX));
   RETURN_IF_ERROR(CheckRange("tenant_tokens_per_second", config.tenant_tokens_per_second, 0, 1'000'000'000));
   RETURN_IF_ERROR(CheckRange("tenant_burst_tokens", config.tenant_burst_tokens, 1, INT64_MAX));
-  return CheckRange("stream_buffer", config.stream_buffer, 1, 1 << 20);
+  return CheckRange("stream_buffer_bytes", config.stream_buffer_bytes, 1024, kMaxMessageBytes);
 }
 
 absl::Status CheckRequestLimits(const Config& config) {

@@ -39,7 +39,6 @@ struct Config {
   int32_t max_model_len = 0;          // tokens of prompt and answer; 0: as trained
   int32_t max_tokens_per_step = 256;  // more: faster prompts, longer pauses of running streams
   int32_t max_running = 64;           // requests in the batch
-  bool prefix_cache = true;           // share the computed pages of equal prompt beginnings
 
   // Admission: what does not fit is refused at once with RESOURCE_EXHAUSTED.
   int32_t max_queue = 256;                // requests that may wait beside those that run
@@ -47,7 +46,7 @@ struct Config {
   int64_t max_live_tokens = 0;            // prompt and answer tokens of all living requests; 0: no cap
   int64_t tenant_tokens_per_second = 0;   // a tenant's budget of prompt and answer tokens; 0: no budget
   int64_t tenant_burst_tokens = 100'000;  // what a tenant may spend at once, where there is a budget
-  int32_t stream_buffer = 1024;  // events of a request that its client has not read; then it is cancelled
+  int64_t stream_buffer_bytes = 1 << 20;  // of an answer that its client has not read; beyond, it is ended
 
   // Limits of one request.
   int64_t max_request_bytes = 8 << 20;

@@ -167,8 +167,9 @@ absl::StatusOr<std::vector<TokenId>> EncodeText(const v1::TextInput& input, cons
 
 absl::StatusOr<std::vector<TextSegment>> RenderChat(const v1::ChatInput& input, const ServedModel& model,
                                                     const RequestLimits& limits, absl::CivilSecond now) {
-  if (!model.chat_template) {
-    return absl::InvalidArgumentError("chat must not be set: the model has no chat template; give text");
+  if (!model.chat_template.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("chat must not be set: ", model.chat_template.status().message()));
   }
   if (input.messages().empty()) return absl::InvalidArgumentError("chat.messages must not be empty");
   if (input.messages_size() > limits.max_chat_messages) {

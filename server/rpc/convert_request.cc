@@ -109,15 +109,15 @@ absl::Status CheckPromptLength(size_t tokens, const RequestLimits& limits) {
 }
 
 absl::Status ConvertStopStrings(const v1::Stopping& stopping, const RequestLimits& limits,
-                                GenerationPlan& plan) {
+                                ValidRequest& request) {
   RETURN_IF_ERROR(CheckCount("stopping.strings", stopping.strings_size(), limits.max_stop_strings));
   for (const std::string& text : stopping.strings()) {
     if (text.empty() || text.size() > static_cast<size_t>(limits.max_stop_string_bytes)) {
-      return absl::InvalidArgumentError(absl::StrCat("stopping.strings[", plan.stop_strings.size(),
+      return absl::InvalidArgumentError(absl::StrCat("stopping.strings[", request.stop_strings.size(),
                                                      "] must have [1, ", limits.max_stop_string_bytes,
                                                      "] bytes, has ", text.size()));
     }
-    plan.stop_strings.push_back(text);
+    request.stop_strings.push_back(text);
   }
   return absl::OkStatus();
 }
@@ -135,7 +135,8 @@ absl::Status ConvertStopping(const v1::Stopping& stopping, const ConvertContext&
   }
   request.min_tokens = stopping.min_tokens();
   RETURN_IF_ERROR(CheckInteger("stopping.min_tokens", request.min_tokens, 0, request.max_tokens));
-  RETURN_IF_ERROR(ConvertStopStrings(stopping, context.limits, plan));
+  RETURN_IF_ERROR(ConvertStopStrings(stopping, context.limits, request));
+  request.include_stop_string = stopping.include_stop_string();
 
   RETURN_IF_ERROR(
       CheckCount("stopping.token_ids", stopping.token_ids_size(), context.limits.max_stop_token_ids));

@@ -18,9 +18,8 @@ namespace ropeway {
 
 // A wish that passed every check: what the engine needs, and what only the front end needs.
 struct GenerationPlan {
-  ValidRequest request;  // id and deadline are the caller's to set
+  ValidRequest request;  // id, arrival and deadline are the caller's to set
   std::string name;      // the client's request_id; may be empty
-  std::vector<std::string> stop_strings;
   bool echo = false;
 
   // Tokens that the request can cost: its prompt once and all the answers.

@@ -56,25 +56,29 @@ void Generation::Prepare(const v1::GenerateRequest& message) {
                                                .fresh_seed = random});
   if (!plan.ok()) return End(nullptr, plan.status());
   plan->request.id = id;
+  plan->request.arrival = arrival_;
   plan->request.deadline = call_.deadline;
   if (plan->name.empty()) plan->name = absl::StrCat("r", absl::Hex(random, absl::kZeroPad16));
   if (absl::Status status = Submit(*std::move(plan)); !status.ok()) return End(nullptr, status);
-  Deliver();  // what was said before the source was known here
+  Deliver();  // begins to wait for the stream
 }
 
 absl::Status Generation::Submit(GenerationPlan plan) {
+  ValidRequest& request = plan.request;
   absl::MutexLock lock(&mutex_);
-  plan_ = std::move(plan);
+  id_ = request.id;
+  tenant_ = request.tenant;
+  told_ = {.name = plan.name, .seed = request.sampling.seed, .echo = plan.echo};
+  if (plan.echo || request.prompt_logprobs >= 0) told_.prompt = request.prompt;
   const absl::Time now = context_.clock.Now();
   if (cancelled_ || now >= call_.deadline) return Gone(call_.deadline, now);
-  const ValidRequest& request = plan_.request;
-  RETURN_IF_ERROR(context_.live_requests.Add(request.tenant, plan_.name, weak_from_this()));
+  RETURN_IF_ERROR(context_.live_requests.Add(tenant_, told_.name, weak_from_this()));
   registered_ = true;
-  ASSIGN_OR_RETURN(permit_, context_.admission.TryAdmit(request.tenant, plan_.max_cost_tokens(), now));
-  answer_.emplace(plan_, *backend_.model.tokenizer);
-  last_token_.assign(request.num_samples, absl::InfinitePast());
-  ASSIGN_OR_RETURN(
-      events_, backend_.engine.Submit(request, [self = shared_from_this()] { self->ScheduleDelivery(); }));
+  ASSIGN_OR_RETURN(permit_, context_.admission.TryAdmit(tenant_, plan.max_cost_tokens(), now));
+  auto stream = std::make_shared<TokenStream>(backend_.stream);
+  stream->SetReady([self = shared_from_this()] { self->ScheduleDelivery(); });
+  RETURN_IF_ERROR(backend_.mailbox.TrySubmit({.request = std::move(request), .stream = stream}));
+  stream_ = std::move(stream);
   return absl::OkStatus();
 }
 
@@ -105,7 +109,7 @@ void Generation::Leave() {
 
 void Generation::CancelInEngine() {
   const bool told = std::exchange(cancelled_, true);
-  if (events_ != nullptr && !told) backend_.engine.Cancel(plan_.request.id);
+  if (stream_ != nullptr && !told) backend_.mailbox.Cancel(id_);
 }
 
 void Generation::ScheduleDelivery() {
@@ -124,59 +128,41 @@ void Generation::Deliver() {
 
 // True where there may be more to deliver.
 bool Generation::DeliverOne() {
-  std::optional<v1::GenerateChunk> chunk;
-  absl::Status status;
-  bool last = false;
+  v1::GenerateChunk message;
+  std::optional<absl::Status> end;
   {
     absl::MutexLock lock(&mutex_);
-    if (ended_ || sending_ || events_ == nullptr) return false;
-    TakeEvents();
-    do {
-      chunk = answer_->NextChunk();
-    } while (unreachable_ && chunk);
-    last = answer_->done() && (!chunk || chunk->has_usage());
-    if (!last && !chunk) return false;
-    status = answer_->status();
+    if (ended_ || sending_ || stream_ == nullptr) return false;
+    std::optional<StreamChunk> chunk = stream_->Pop();
+    if (!chunk) return false;  // the stream will tell
+    if (chunk->finish) reason_ = chunk->finish->reason;
+    if (chunk->end) {
+      request_end_ = chunk->end;
+      end = chunk->end->status;
+    } else if (unreachable_) {
+      return true;
+    }
+    message = ConvertChunk(*std::move(chunk), told_, *backend_.model.tokenizer, std::exchange(first_, false));
     sending_ = true;
   }
-  if (last) {
-    End(chunk ? &*chunk : nullptr, status);
+  if (end) {
+    End(&message, *end);
     return false;
   }
-  if (!client_->Send(*std::move(chunk))) return false;
+  if (!client_->Send(std::move(message))) return false;
   absl::MutexLock lock(&mutex_);
   sending_ = false;
   return true;
-}
-
-void Generation::TakeEvents() {
-  while (!answer_->done()) {
-    const std::optional<TokenEvent> event = events_->Pop();
-    if (!event) break;
-    if (event->token != kNoToken) Measure(event->sample);
-    answer_->Push(*event);
-  }
-  if (answer_->all_samples_ended() && !answer_->done()) CancelInEngine();
-}
-
-void Generation::Measure(int32_t sample) {
-  const absl::Time now = context_.clock.Now();
-  const absl::Time last = std::exchange(last_token_[sample], now);
-  if (last == absl::InfinitePast()) {
-    context_.metrics.OnFirstToken(now - arrival_);
-  } else {
-    context_.metrics.OnNextToken(now - last);
-  }
 }
 
 void Generation::End(v1::GenerateChunk* last_chunk, const absl::Status& status) {
   {
     absl::MutexLock lock(&mutex_);
     if (std::exchange(ended_, true)) return;
-    if (registered_) context_.live_requests.Remove(plan_.request.tenant, plan_.name);
+    if (registered_) context_.live_requests.Remove(tenant_, told_.name);
     Report(status);
     permit_ = {};
-    events_ = nullptr;
+    stream_ = nullptr;
   }
   client_->End(last_chunk, status);
 }
@@ -184,39 +170,29 @@ void Generation::End(v1::GenerateChunk* last_chunk, const absl::Status& status) 
 void Generation::Report(const absl::Status& status) {
   context_.metrics.OnCall(call_.method, status.code());
   const std::string code = absl::StatusCodeToString(status.code());
-  if (!answer_ || !answer_->done()) {
+  if (!request_end_) {
     context_.log.Info("request refused", {{"method", call_.method},
-                                          {"id", plan_.name},
-                                          {"tenant", plan_.request.tenant},
+                                          {"id", told_.name},
+                                          {"tenant", tenant_},
                                           {"code", code},
                                           {"message", std::string(status.message())}});
     return;
   }
-  const Receipt& receipt = answer_->receipt();
-  const absl::string_view reason = ReasonName(answer_->reason());
-  const auto prompt_tokens = static_cast<int32_t>(plan_.request.prompt.size());
-  const absl::Duration total = context_.clock.Now() - arrival_;
-  context_.metrics.OnRequestEnd({.finish_reason = reason,
-                                 .prompt_tokens = prompt_tokens,
-                                 .generated_tokens = answer_->completion_tokens(),
-                                 .cached_tokens = receipt.cached_tokens,
-                                 .queue = receipt.queue,
-                                 .prefill = receipt.prefill,
-                                 .decode = receipt.decode,
-                                 .total = total});
-  context_.log.Info("request end", {{"method", call_.method},
-                                    {"id", plan_.name},
-                                    {"tenant", plan_.request.tenant},
-                                    {"reason", reason},
-                                    {"code", code},
-                                    {"prompt_tokens", prompt_tokens},
-                                    {"completion_tokens", answer_->completion_tokens()},
-                                    {"cached_tokens", receipt.cached_tokens},
-                                    {"preemptions", receipt.preemptions},
-                                    {"queue_ms", absl::ToDoubleMilliseconds(receipt.queue)},
-                                    {"prefill_ms", absl::ToDoubleMilliseconds(receipt.prefill)},
-                                    {"decode_ms", absl::ToDoubleMilliseconds(receipt.decode)},
-                                    {"total_ms", absl::ToDoubleMilliseconds(total)}});
+  const Receipt& receipt = request_end_->receipt;
+  context_.log.Info("request end",
+                    {{"method", call_.method},
+                     {"id", told_.name},
+                     {"tenant", tenant_},
+                     {"reason", ReasonName(reason_)},
+                     {"code", code},
+                     {"prompt_tokens", request_end_->prompt_tokens},
+                     {"completion_tokens", request_end_->completion_tokens},
+                     {"cached_tokens", receipt.cached_tokens},
+                     {"preemptions", receipt.preemptions},
+                     {"queue_ms", absl::ToDoubleMilliseconds(receipt.queue)},
+                     {"prefill_ms", absl::ToDoubleMilliseconds(receipt.prefill)},
+                     {"decode_ms", absl::ToDoubleMilliseconds(receipt.decode)},
+                     {"total_ms", absl::ToDoubleMilliseconds(context_.clock.Now() - arrival_)}});
 }
 
 }  // namespace ropeway

@@ -1,12 +1,12 @@
 // One generation call, from its request to its last message.
 //
 //   gRPC thread        Start()    posts to the preparing workers
-//   preparing worker   Prepare()  convert, tokenize, admit, hand to the engine
-//   engine thread      the notice of new events posts to the delivering workers
-//   delivering worker  Deliver()  events to messages, one message in flight
+//   preparing worker   Prepare()  convert, tokenize, admit, mail to the engine
+//   engine thread      the stream is ready: posts to the delivering workers
+//   delivering worker  Deliver()  chunks to messages, one message in flight
 //
 // Ends exactly once, with Client::End, and holds its admission permit until then. A client that has gone is
-// still waited for by the engine's last event, so that the books are right. Thread-safe.
+// still waited for until the engine's last chunk, so that the books are right. Thread-safe.
 #ifndef ROPEWAY_SERVER_RPC_GENERATION_H_
 #define ROPEWAY_SERVER_RPC_GENERATION_H_
 
@@ -22,10 +22,11 @@
 #include "absl/time/time.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
 #include "server/admission/admission.h"
-#include "server/rpc/answer.h"
+#include "server/rpc/convert_chunk.h"
 #include "server/rpc/convert_request.h"
 #include "server/rpc/live_requests.h"
 #include "server/rpc/service_context.h"
+#include "server/stream/token_stream.h"
 
 namespace ropeway {
 
@@ -64,8 +65,6 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
 
   void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelInEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void TakeEvents() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Measure(int32_t sample) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction.
@@ -78,11 +77,14 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   std::atomic<bool> delivery_scheduled_ = false;  // so that the engine's thread takes no lock
 
   absl::Mutex mutex_;
-  GenerationPlan plan_ ABSL_GUARDED_BY(mutex_);
+  RequestId id_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string tenant_ ABSL_GUARDED_BY(mutex_);
+  ChunkContext told_ ABSL_GUARDED_BY(mutex_);
   Admission::Permit permit_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<EventSource> events_ ABSL_GUARDED_BY(mutex_);  // while the engine has the request
-  std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);
-  std::vector<absl::Time> last_token_ ABSL_GUARDED_BY(mutex_);  // of each sample
+  std::shared_ptr<TokenStream> stream_ ABSL_GUARDED_BY(mutex_);  // while the engine has the request
+  std::optional<RequestEnd> request_end_ ABSL_GUARDED_BY(mutex_);
+  FinishReason reason_ ABSL_GUARDED_BY(mutex_) = FinishReason::kError;  // of the sample that ended last
+  bool first_ ABSL_GUARDED_BY(mutex_) = true;                           // no message was made yet
   bool registered_ ABSL_GUARDED_BY(mutex_) = false;
   bool sending_ ABSL_GUARDED_BY(mutex_) = false;      // the client has a message, or the end, in its hands
   bool unreachable_ ABSL_GUARDED_BY(mutex_) = false;  // no message can be sent any more

@@ -6,10 +6,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "engine/api/token.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
@@ -34,7 +35,8 @@ struct ServedModel {
   std::unique_ptr<const Tokenizer> tokenizer;  // never null
   std::vector<TokenId> end_token_ids;          // ascending
   std::string chat_template_source;            // empty where there is none
-  std::optional<ChatTemplate> chat_template;
+  absl::StatusOr<ChatTemplate> chat_template =
+      absl::NotFoundError("the model has no chat template; give text");
   std::string kernels;  // the set that computes
   int32_t num_threads = 0;
 };

@@ -15,11 +15,12 @@
 #include "server/obs/health.h"
 #include "server/obs/log.h"
 #include "server/obs/metrics.h"
-#include "server/rpc/engine_port.h"
 #include "server/rpc/live_requests.h"
 #include "server/rpc/request_limits.h"
 #include "server/rpc/served_model.h"
 #include "server/rpc/worker_pool.h"
+#include "server/stream/mailbox.h"
+#include "server/stream/token_stream.h"
 
 namespace ropeway {
 
@@ -27,7 +28,8 @@ namespace ropeway {
 struct Backend {
   const ServedModel& model;
   RequestLimits limits;
-  EnginePort& engine;
+  StreamLimits stream;
+  Mailbox& mailbox;
 };
 
 // There while the model loads, too.

@@ -43,20 +43,17 @@ TEST(CommandLineTest, DefaultsNeedOnlyAModel) {
   EXPECT_EQ(config.model, "m.gguf");
   EXPECT_EQ(config.listen, "127.0.0.1:50051");
   EXPECT_EQ(config.drain_timeout, absl::Seconds(30));
-  EXPECT_TRUE(config.prefix_cache);
 }
 
 TEST(CommandLineTest, ReadsFlags) {
-  ASSERT_OK_AND_ASSIGN(
-      const Config config,
-      ParseConfig({"--model=m", "--listen", "0.0.0.0:0", "--metrics_listen", "", "--threads", "3",
-                   "--drain_timeout", "1m30s", "--kernels", "ref", "--prefix_cache", "false"}));
+  ASSERT_OK_AND_ASSIGN(const Config config,
+                       ParseConfig({"--model=m", "--listen", "0.0.0.0:0", "--metrics_listen", "", "--threads",
+                                    "3", "--drain_timeout", "1m30s", "--kernels", "ref"}));
   EXPECT_EQ(config.listen, "0.0.0.0:0");
   EXPECT_EQ(config.metrics_listen, "");
   EXPECT_EQ(config.threads, 3);
   EXPECT_EQ(config.drain_timeout, absl::Seconds(90));
   EXPECT_EQ(config.kernels, "ref");
-  EXPECT_FALSE(config.prefix_cache);
 }
 
 TEST(CommandLineTest, ADrainTimeoutWithoutUnitIsSeconds) {

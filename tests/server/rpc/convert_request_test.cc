@@ -82,7 +82,7 @@ TEST_F(ConvertRequestTest, DefaultsAreThoseOfTheContract) {
   EXPECT_EQ(plan.request.sampling.repetition_penalty, 1);
   EXPECT_EQ(plan.request.sampling.num_logprobs, -1);
   EXPECT_EQ(plan.request.sampling.seed, 42);
-  EXPECT_THAT(plan.stop_strings, IsEmpty());
+  EXPECT_THAT(plan.request.stop_strings, IsEmpty());
   EXPECT_FALSE(plan.echo);
   EXPECT_EQ(plan.max_cost_tokens(), kContext);
 }
@@ -135,7 +135,7 @@ TEST_F(ConvertRequestTest, CarriesEveryField) {
   EXPECT_EQ(plan.request.max_tokens, 7);
   EXPECT_EQ(plan.request.min_tokens, 7);
   EXPECT_THAT(plan.request.stop_token_ids, ElementsAre(10, 65)) << "the model's own end tokens are ignored";
-  EXPECT_THAT(plan.stop_strings, ElementsAre("END"));
+  EXPECT_THAT(plan.request.stop_strings, ElementsAre("END"));
   EXPECT_EQ(plan.request.num_samples, 4);
   EXPECT_TRUE(plan.echo);
   EXPECT_EQ(plan.max_cost_tokens(), 3 + 4 * 7);

@@ -1,105 +1,61 @@
-// An engine port in the hands of a test: it keeps what is submitted and says only what it is told to say.
+// The engine's side of a mailbox in the hands of a test: it keeps what is submitted and says only what it is
+// told to say.
+//
+// Not thread-safe; one thread plays the engine.
 #ifndef ROPEWAY_TESTS_SERVER_RPC_MANUAL_ENGINE_H_
 #define ROPEWAY_TESTS_SERVER_RPC_MANUAL_ENGINE_H_
 
-#include <deque>
-#include <functional>
-#include <memory>
-#include <optional>
+#include <cstddef>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "server/rpc/engine_port.h"
+#include "absl/time/time.h"
+#include "server/stream/mailbox.h"
+#include "server/stream/token_stream.h"
 
 namespace ropeway::testing {
 
-class ManualEngine final : public EnginePort {
+class ManualEngine {
  public:
-  absl::StatusOr<std::shared_ptr<EventSource>> Submit(const ValidRequest& request,
-                                                      std::function<void()> on_event) override {
-    absl::MutexLock lock(&mutex_);
-    if (!refusal_.ok()) return refusal_;
-    requests_.push_back(request);
-    sources_.push_back(std::make_shared<Source>());
-    notices_.push_back(std::move(on_event));
-    return sources_.back();
-  }
-
-  void Cancel(RequestId id) override {
-    absl::MutexLock lock(&mutex_);
-    cancelled_.insert(id);
-  }
-
-  void Refuse(absl::Status status) {
-    absl::MutexLock lock(&mutex_);
-    refusal_ = std::move(status);
-  }
+  explicit ManualEngine(Mailbox& mailbox) : mailbox_(mailbox) {}
 
   // Waits until request number `index`, in order of submission, is there.
-  ValidRequest WaitForRequest(size_t index = 0) {
-    absl::MutexLock lock(&mutex_);
-    const auto there = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return requests_.size() > index; };
-    mutex_.Await(absl::Condition(&there));
-    return requests_[index];
+  const ValidRequest& WaitForRequest(size_t index = 0) {
+    while (submissions_.size() <= index) Take(absl::InfiniteDuration());
+    return submissions_[index].request;
   }
 
   void WaitForCancel(RequestId id) {
-    absl::MutexLock lock(&mutex_);
-    const auto there = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return cancelled_.contains(id); };
-    mutex_.Await(absl::Condition(&there));
+    while (!cancelled_.contains(id)) Take(absl::InfiniteDuration());
   }
 
   size_t num_requests() {
-    absl::MutexLock lock(&mutex_);
-    return requests_.size();
+    Take(absl::ZeroDuration());
+    return submissions_.size();
   }
 
-  void Say(TokenEvent event, size_t index = 0) {
-    std::function<void()> notice;
-    {
-      absl::MutexLock lock(&mutex_);
-      event.request_id = requests_[index].id;
-      sources_[index]->Push(event);
-      // A generation keeps itself alive through its notice until the engine forgets it with the last event.
-      notice = event.request_done ? std::exchange(notices_[index], nullptr) : notices_[index];
-    }
-    notice();
-  }
+  void Say(StreamChunk chunk, size_t index = 0) { submissions_[index].stream->Push(std::move(chunk)); }
 
   // Says `text`, a token for each byte.
-  void SayText(const std::string& text, size_t index = 0, int32_t sample = 0) {
-    for (const char c : text) Say({.sample = sample, .token = static_cast<unsigned char>(c)}, index);
+  void SayText(const std::string& text, size_t index = 0) {
+    for (const char c : text) {
+      Say({.text = std::string(1, c), .token_ids = {static_cast<unsigned char>(c)}}, index);
+    }
   }
 
  private:
-  class Source final : public EventSource {
-   public:
-    void Push(TokenEvent event) {
-      absl::MutexLock lock(&mutex_);
-      events_.push_back(std::move(event));
-    }
-    std::optional<TokenEvent> Pop() override {
-      absl::MutexLock lock(&mutex_);
-      if (events_.empty()) return std::nullopt;
-      TokenEvent event = std::move(events_.front());
-      events_.pop_front();
-      return event;
-    }
+  void Take(absl::Duration patience) {
+    Mailbox::Commands commands = mailbox_.Take(patience);
+    for (Mailbox::Submission& submission : commands.submissions)
+      submissions_.push_back(std::move(submission));
+    cancelled_.insert(commands.cancellations.begin(), commands.cancellations.end());
+  }
 
-   private:
-    absl::Mutex mutex_;
-    std::deque<TokenEvent> events_ ABSL_GUARDED_BY(mutex_);
-  };
-
-  absl::Mutex mutex_;
-  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);
-  std::vector<ValidRequest> requests_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::shared_ptr<Source>> sources_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::function<void()>> notices_ ABSL_GUARDED_BY(mutex_);
-  std::set<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
+  Mailbox& mailbox_;
+  std::vector<Mailbox::Submission> submissions_;
+  std::set<RequestId> cancelled_;
 };
 
 }  // namespace ropeway::testing

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/grpcpp.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
-#include "server/rpc/answer.h"
+#include "server/rpc/convert_chunk.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/status_map.h"
 #include "tests/server/rpc/manual_engine.h"
@@ -53,16 +53,25 @@ class ServiceTest : public ::testing::Test {
     return request;
   }
 
-  static TokenEvent LastEvent(TokenId token, FinishReason reason) {
-    return {.token = token,
-            .sample_finish = reason,
-            .request_done = true,
-            .receipt = {.queue = absl::Milliseconds(1),
-                        .prefill = absl::Milliseconds(2),
-                        .decode = absl::Milliseconds(3),
-                        .cached_tokens = 1,
-                        .recomputed_tokens = 2,
-                        .preemptions = 3}};
+  // The last chunk of a request of one sample.
+  static StreamChunk Last(const std::string& text, SampleEnd finish, absl::Status status = absl::OkStatus()) {
+    return {.text = text,
+            .finish = std::move(finish),
+            .end = RequestEnd{.status = std::move(status),
+                              .prompt_tokens = 3,
+                              .completion_tokens = 6,
+                              .receipt = {.queue = absl::Milliseconds(1),
+                                          .prefill = absl::Milliseconds(2),
+                                          .decode = absl::Milliseconds(3),
+                                          .cached_tokens = 1,
+                                          .recomputed_tokens = 2,
+                                          .preemptions = 3}}};
+  }
+  static StreamChunk LastOfLength(const std::string& text = "a") {
+    return Last(text, {.reason = FinishReason::kLength});
+  }
+  static StreamChunk LastOfCancelled() {
+    return Last("", {.reason = FinishReason::kCancelled}, absl::CancelledError("the request was cancelled"));
   }
 
   // All messages of a stream until its end.
@@ -84,9 +93,11 @@ class ServiceTest : public ::testing::Test {
   Metrics metrics_{"bytes"};
   Admission admission_{{.max_requests = 4}};
   LiveRequests live_requests_;
-  ManualEngine engine_;
+  Mailbox mailbox_{64};
+  ManualEngine engine_{mailbox_};
   const ServedModel model_ = MakeTestModel();
-  const Backend backend_ = {.model = model_, .limits = {.max_model_len = 100}, .engine = engine_};
+  const Backend backend_ = {
+      .model = model_, .limits = {.max_model_len = 100}, .stream = {}, .mailbox = mailbox_};
   WorkerPool preparing_{1, 64};
   WorkerPool delivering_{1, SIZE_MAX};
   ServiceContext context_ = {.clock = clock_,
@@ -116,7 +127,9 @@ TEST_F(ServiceTest, AStreamCarriesDeltasAndEndsWithUsageAndReceipt) {
   EXPECT_FALSE(first.request_id().empty());
   EXPECT_FALSE(first.has_usage());
   engine_.SayText("is");
-  engine_.Say(LastEvent(ByteTokenizer::kEos, FinishReason::kStop));
+  StreamChunk last = Last("", {.reason = FinishReason::kStop, .stop_token = ByteTokenizer::kEos});
+  last.token_ids = {ByteTokenizer::kEos};
+  engine_.Say(last);
   std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
   EXPECT_TRUE(reader->Finish().ok());
   ASSERT_FALSE(chunks.empty());
@@ -145,14 +158,16 @@ TEST_F(ServiceTest, AUnaryCallAnswersOnceWithEverySample) {
   request.mutable_output()->set_num_samples(2);
   request.mutable_output()->set_echo(true);
   request.mutable_output()->set_logprobs(1);
+  request.mutable_output()->set_prompt_logprobs(0);
   std::thread engine([this] {
     engine_.WaitForRequest();
     engine_.Say({.sample = 1,
-                 .token = 'b',
-                 .logprobs = TokenLogprobs{.chosen = -1, .top = {{'c', -0.5f}}},
-                 .sample_finish = FinishReason::kLength});
-    TokenEvent last = LastEvent('a', FinishReason::kLength);
-    last.logprobs = TokenLogprobs{.chosen = -2, .top = {{'a', -2}}};
+                 .text = "b",
+                 .token_ids = {'b'},
+                 .logprobs = {{.chosen = -1, .top = {{'c', -0.5f}}}},
+                 .finish = SampleEnd{.reason = FinishReason::kStop, .stop_string = "END"}});
+    StreamChunk last = LastOfLength("a");
+    last.prompt_logprobs = {{.chosen = -3}, {.chosen = -4}};
     engine_.Say(last);
   });
   grpc::ClientContext call;
@@ -169,36 +184,12 @@ TEST_F(ServiceTest, AUnaryCallAnswersOnceWithEverySample) {
   EXPECT_EQ(response.samples(1).logprobs(0).chosen().token(), "b");
   EXPECT_EQ(response.samples(1).logprobs(0).top(0).token_id(), 'c');
   EXPECT_EQ(response.samples(1).logprobs(0).top(0).logprob(), -0.5f);
-  EXPECT_EQ(response.usage().completion_tokens(), 2);
+  EXPECT_EQ(response.samples(1).finish().stop_string(), "END");
+  ASSERT_EQ(response.prompt().logprobs_size(), 2);
+  EXPECT_EQ(response.prompt().logprobs(1).chosen().token_id(), 'i');
+  EXPECT_EQ(response.prompt().logprobs(1).chosen().logprob(), -4);
+  EXPECT_EQ(response.usage().completion_tokens(), 6);
   EXPECT_EQ(admission_.live_requests(), 0);
-}
-
-TEST_F(ServiceTest, AStopStringAcrossTokensEndsTheRequestInTheEngine) {
-  v1::GenerateRequest request = Request();
-  request.mutable_stopping()->add_strings("END");
-  grpc::ClientContext call;
-  const auto reader = stub_->Generate(&call, request);
-  const RequestId id = engine_.WaitForRequest().id;
-  engine_.SayText("okENDmore");
-  engine_.WaitForCancel(id);
-  engine_.Say(LastEvent(kNoToken, FinishReason::kCancelled));
-  const v1::GenerateResponse all = Merge(ReadAll(*reader));
-  EXPECT_TRUE(reader->Finish().ok());
-  EXPECT_EQ(all.samples(0).text(), "ok");
-  EXPECT_EQ(all.samples(0).finish().stop_string(), "END");
-  EXPECT_EQ(all.usage().completion_tokens(), 5);
-}
-
-TEST_F(ServiceTest, TextThatMightBecomeAStopStringIsHeldBackUntilDecided) {
-  v1::GenerateRequest request = Request();
-  request.mutable_stopping()->add_strings("STOP");
-  grpc::ClientContext call;
-  const auto reader = stub_->Generate(&call, request);
-  engine_.WaitForRequest();
-  engine_.SayText("go ST");
-  engine_.Say(LastEvent('!', FinishReason::kLength));
-  const std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
-  EXPECT_EQ(Merge(chunks).samples(0).text(), "go ST!");
 }
 
 TEST_F(ServiceTest, CancellingReachesTheEngineAndFreesThePermit) {
@@ -208,7 +199,7 @@ TEST_F(ServiceTest, CancellingReachesTheEngineAndFreesThePermit) {
   call.TryCancel();
   engine_.WaitForCancel(id);
   EXPECT_EQ(admission_.live_requests(), 1) << "the engine has not let go yet";
-  engine_.Say(LastEvent(kNoToken, FinishReason::kCancelled));
+  engine_.Say(LastOfCancelled());
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   server_->Shutdown(absl::InfiniteDuration());
   EXPECT_EQ(admission_.live_requests(), 0);
@@ -216,10 +207,10 @@ TEST_F(ServiceTest, CancellingReachesTheEngineAndFreesThePermit) {
 
 TEST_F(ServiceTest, ADeadlineReachesTheEngineForUnaryCallsToo) {
   std::thread engine([this] {
-    const ValidRequest request = engine_.WaitForRequest();
+    const ValidRequest& request = engine_.WaitForRequest();
     EXPECT_LT(request.deadline, absl::InfiniteFuture());
     engine_.WaitForCancel(request.id);
-    engine_.Say(LastEvent(kNoToken, FinishReason::kDeadline));
+    engine_.Say(Last("", {.reason = FinishReason::kDeadline}, absl::DeadlineExceededError("expired")));
   });
   grpc::ClientContext call;
   call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(50)));
@@ -233,9 +224,7 @@ TEST_F(ServiceTest, TheEnginesErrorEndsTheCall) {
   grpc::ClientContext call;
   const auto reader = stub_->Generate(&call, Request());
   engine_.WaitForRequest();
-  TokenEvent last = LastEvent(kNoToken, FinishReason::kError);
-  last.error = absl::InternalError("the device is lost");
-  engine_.Say(last);
+  engine_.Say(Last("", {.reason = FinishReason::kError}, absl::InternalError("the device is lost")));
   const std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
   ASSERT_EQ(chunks.size(), 1);
   EXPECT_EQ(chunks[0].finish().reason(), v1::FINISH_REASON_ERROR);
@@ -263,7 +252,7 @@ TEST_F(ServiceTest, AbortEndsARequestOfTheSameTenantOnly) {
   ASSERT_TRUE(stub_->Abort(&same_tenant, abort, &answer).ok());
   EXPECT_TRUE(answer.found());
   engine_.WaitForCancel(id);
-  engine_.Say(LastEvent(kNoToken, FinishReason::kCancelled));
+  engine_.Say(LastOfCancelled());
   const std::vector<v1::GenerateChunk> chunks = ReadAll(*reader);
   ASSERT_FALSE(chunks.empty());
   EXPECT_TRUE(chunks.back().has_usage());
@@ -279,7 +268,7 @@ TEST_F(ServiceTest, ARequestIdIsUniqueAmongTheLiving) {
   grpc::ClientContext second_call;
   const auto second = stub_->Generate(&second_call, request);
   EXPECT_EQ(second->Finish().error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  engine_.Say(LastEvent('a', FinishReason::kLength));
+  engine_.Say(LastOfLength());
   EXPECT_TRUE((ReadAll(*first), first->Finish()).ok());
 }
 
@@ -297,7 +286,7 @@ TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("full with 4 requests"));
   EXPECT_EQ(call.GetServerTrailingMetadata().count(kRetryMetadataKey), 1);
-  for (size_t i = 0; i < 4; ++i) engine_.Say(LastEvent('a', FinishReason::kLength), i);
+  for (size_t i = 0; i < 4; ++i) engine_.Say(LastOfLength(), i);
   for (const auto& reader : readers) ReadAll(*reader);
 }
 
@@ -325,7 +314,7 @@ TEST_F(ServiceTest, DrainingRefusesNewRequestsAndFinishesLivingOnes) {
   admission_.StartDraining();
   grpc::ClientContext late_call;
   EXPECT_EQ(stub_->Generate(&late_call, Request())->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
-  engine_.Say(LastEvent('a', FinishReason::kLength));
+  engine_.Say(LastOfLength());
   EXPECT_EQ(Merge(ReadAll(*living)).samples(0).text(), "a");
   EXPECT_TRUE(living->Finish().ok());
 }

@@ -31,9 +31,8 @@ inline ServedModel MakeTestModel(bool with_template = true) {
   model.num_threads = 1;
   if (with_template) {
     model.chat_template_source = kTestTemplate;
-    auto parsed = ChatTemplate::Parse(kTestTemplate);
-    ROPEWAY_CHECK(parsed.ok());
-    model.chat_template = *std::move(parsed);
+    model.chat_template = ChatTemplate::Parse(kTestTemplate);
+    ROPEWAY_CHECK(model.chat_template.ok());
   }
   return model;
 }

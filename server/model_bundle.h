@@ -1,0 +1,31 @@
+// A model ready to be served: its text side and the executor that computes it.
+#ifndef ROPEWAY_SERVER_MODEL_BUNDLE_H_
+#define ROPEWAY_SERVER_MODEL_BUNDLE_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/api/step.h"
+#include "server/config/config.h"
+#include "server/rpc/served_model.h"
+
+namespace ropeway {
+
+struct ModelBundle {
+  ServedModel served;
+  std::unique_ptr<Executor> executor;  // never null
+};
+
+// Tests load models of their own making.
+using ModelLoader = std::function<absl::StatusOr<ModelBundle>(const Config&)>;
+
+// Reads the file that `config` names. Errors name the path and what is wrong with it.
+absl::StatusOr<ModelBundle> LoadModel(const Config& config);
+
+// The name of the model on the wire: as configured, or that of its file without extension.
+std::string ModelName(const Config& config);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_MODEL_BUNDLE_H_

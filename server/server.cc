@@ -1,0 +1,183 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/base/clock.h"
+#include "engine/base/status_macros.h"
+#include "server/admission/admission.h"
+#include "server/loop/engine_loop.h"
+#include "server/obs/health.h"
+#include "server/obs/metrics.h"
+#include "server/obs/metrics_server.h"
+#include "server/rpc/rpc_server.h"
+#include "server/rpc/service.h"
+
+namespace ropeway {
+namespace {
+
+constexpr int kPreparingThreads = 2;
+constexpr size_t kMaxPreparing = 1024;  // requests that wait to be converted and tokenized
+constexpr int kDeliveringThreads = 2;
+// How long calls may take to say their last word once their requests have ended.
+constexpr absl::Duration kLastWords = absl::Seconds(1);
+
+uint64_t RandomKey() {
+  std::random_device random;
+  return (uint64_t{random()} << 32) | random();
+}
+
+AdmissionLimits AdmissionLimitsOf(const Config& config) {
+  return {.max_requests = config.max_running + config.max_queue,
+          .max_tokens = config.max_live_tokens,
+          .max_tenant_requests = config.max_tenant_requests,
+          .tenant_tokens_per_second = config.tenant_tokens_per_second,
+          .tenant_burst_tokens = config.tenant_burst_tokens};
+}
+
+RequestLimits RequestLimitsOf(const Config& config, const ExecutorLimits& executor) {
+  return {.max_request_bytes = config.max_request_bytes,
+          .max_prompt_bytes = config.max_prompt_bytes,
+          .max_model_len = static_cast<int32_t>(
+              std::min<int64_t>(executor.max_model_len, int64_t{executor.num_pages} * kPageTokens)),
+          .max_chat_messages = config.max_chat_messages,
+          .max_stop_strings = config.max_stop_strings,
+          .max_stop_string_bytes = config.max_stop_string_bytes,
+          .max_stop_token_ids = config.max_stop_token_ids,
+          .max_logit_bias = config.max_logit_bias,
+          .max_logprobs = config.max_logprobs,
+          .max_samples = config.max_samples};
+}
+
+LoopOptions LoopOptionsOf(const Config& config) {
+  return {.scheduler = {.max_running = config.max_running, .max_waiting = config.max_queue}};
+}
+
+// Long before a stream is given up, its request pauses, so that a slow reader costs no computation.
+StreamLimits StreamLimitsOf(const Config& config) {
+  return {.pause_bytes = config.stream_buffer_bytes / 16,
+          .resume_bytes = config.stream_buffer_bytes / 64,
+          .max_bytes = config.stream_buffer_bytes};
+}
+
+}  // namespace
+
+// In the order of construction: each may use those above it, and outlives those below it.
+struct Server::Parts {
+  Parts(const Config& config, const Log& log)
+      : config(config),
+        log(log),
+        metrics(std::make_shared<Metrics>(ModelName(config))),
+        admission(AdmissionLimitsOf(config)),
+        mailbox(config.max_running + config.max_queue) {}
+
+  const Config config;
+  const Log& log;
+  const RealClock clock;
+  Health health;
+  const std::shared_ptr<Metrics> metrics;
+  Admission admission;
+  LiveRequests live_requests;
+  Mailbox mailbox;
+  ModelBundle model;
+  WorkerPool preparing{kPreparingThreads, kMaxPreparing};
+  WorkerPool delivering{kDeliveringThreads, SIZE_MAX};
+  std::unique_ptr<EngineLoop> engine;
+  std::unique_ptr<Backend> backend;
+  ServiceContext context = {.clock = clock,
+                            .health = health,
+                            .log = log,
+                            .metrics = *metrics,
+                            .admission = admission,
+                            .live_requests = live_requests,
+                            .preparing = preparing,
+                            .delivering = delivering,
+                            .version = ROPEWAY_VERSION,
+                            .started = clock.Now(),
+                            .random_key = RandomKey()};
+  const std::unique_ptr<grpc::Service> service = MakeRopewayService(context);
+  std::unique_ptr<RpcServer> rpc;
+  std::unique_ptr<MetricsServer> metrics_server;
+  absl::Mutex drain_mutex;
+  bool drained ABSL_GUARDED_BY(drain_mutex) = false;
+
+  absl::Status Listen();
+  absl::Status Load(const ModelLoader& load);
+};
+
+absl::Status Server::Parts::Listen() {
+  ASSIGN_OR_RETURN(rpc, RpcServer::Start(config.listen, config.max_request_bytes, *service));
+  log.Info("listening on", {{"address", config.listen}, {"port", rpc->port()}});
+  if (config.metrics_listen.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics));
+  log.Info("metrics on", {{"address", config.metrics_listen}, {"port", metrics_server->port()}});
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::Load(const ModelLoader& load) {
+  ASSIGN_OR_RETURN(model, load(config));
+  const ServedModel& served = model.served;
+  const ExecutorLimits& limits = model.executor->limits();
+  engine =
+      std::make_unique<EngineLoop>(LoopOptionsOf(config), EngineLoop::Parts{.executor = *model.executor,
+                                                                            .tokenizer = *served.tokenizer,
+                                                                            .clock = clock,
+                                                                            .mailbox = mailbox,
+                                                                            .observer = *metrics});
+  backend = absl::WrapUnique(new Backend{.model = served,
+                                         .limits = RequestLimitsOf(config, limits),
+                                         .stream = StreamLimitsOf(config),
+                                         .mailbox = mailbox});
+  metrics->SetBuild({.version = context.version, .kernels = served.kernels});
+  metrics->SetEngine({.total_pages = limits.num_pages});
+  context.backend.store(backend.get(), std::memory_order_release);
+  if (health.StartServing()) rpc->SetServing();
+  log.Info("serving", {{"model", served.facts.name},
+                       {"kernels", served.kernels},
+                       {"threads", served.num_threads},
+                       {"pages", limits.num_pages},
+                       {"max_model_len", backend->limits.max_model_len},
+                       {"after_ms", absl::ToInt64Milliseconds(clock.Now() - context.started)}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, const Log& log,
+                                                      const ModelLoader& load) {
+  auto parts = std::make_unique<Parts>(config, log);
+  RETURN_IF_ERROR(parts->Listen());
+  auto server = absl::WrapUnique(new Server(std::move(parts)));
+  RETURN_IF_ERROR(server->parts_->Load(load));
+  return server;
+}
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Server::~Server() { Drain(absl::ZeroDuration()); }
+
+int Server::port() const { return parts_->rpc->port(); }
+
+int Server::metrics_port() const {
+  return parts_->metrics_server == nullptr ? 0 : parts_->metrics_server->port();
+}
+
+void Server::Drain(absl::Duration timeout) {
+  absl::MutexLock lock(&parts_->drain_mutex);
+  if (std::exchange(parts_->drained, true)) return;
+  parts_->health.StartDraining();
+  parts_->rpc->SetNotServing();
+  parts_->admission.StartDraining();
+  if (!parts_->admission.WaitUntilIdle(timeout)) {
+    parts_->log.Warning("aborting", {{"requests", parts_->admission.live_requests()}});
+    parts_->live_requests.AbortAll();
+    parts_->admission.WaitUntilIdle(kLastWords);
+  }
+  parts_->rpc->Shutdown(kLastWords);
+  parts_->mailbox.Stop();
+}
+
+}  // namespace ropeway

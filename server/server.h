@@ -1,0 +1,42 @@
+// A whole server, put together from a Config: listening, model, engine, metrics, and the order in which they
+// come and go.
+//
+//   Start   bind the ports (health: NOT_SERVING) → load the model → run the engine → health: SERVING
+//   Drain   health: NOT_SERVING, admit nothing → wait for living requests, at most drain_timeout → abort the
+//   rest
+//
+// Thread-safe.
+#ifndef ROPEWAY_SERVER_SERVER_H_
+#define ROPEWAY_SERVER_SERVER_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "server/config/config.h"
+#include "server/model_bundle.h"
+#include "server/obs/log.h"
+
+namespace ropeway {
+
+class Server {
+ public:
+  // Serves when it returns. `config` is valid; `log` outlives the server.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, const Log& log,
+                                                       const ModelLoader& load = LoadModel);
+  ~Server();  // drains without waiting
+
+  int port() const;
+  int metrics_port() const;  // 0 where no metrics are served
+
+  // Returns when no request lives and no call is open. The first call counts.
+  void Drain(absl::Duration timeout);
+
+ private:
+  struct Parts;
+  explicit Server(std::unique_ptr<Parts> parts);
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_SERVER_H_
