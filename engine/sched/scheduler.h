@@ -64,7 +64,8 @@ class Scheduler {
   // Ends a request with `reason` and, for kError, `error`. Of no effect where the id does not live.
   void Cancel(RequestId id, absl::Time now, FinishReason reason = FinishReason::kCancelled,
               absl::Status error = absl::OkStatus());
-  // Ends one sample with kStop, since its text matched a stop string.
+  // Ends one sample with kStop, since its text matched a stop string. Of no effect where it has no text or
+  // ended.
   void Finish(RequestId id, int32_t sample, absl::Time now);
   // A paused request is not computed, but keeps its pages while there are others.
   void SetPaused(RequestId id, bool paused);
@@ -112,7 +113,8 @@ class Scheduler {
   void Preempt(Sequence& sequence);
 
   // The parts of Commit().
-  void RecordScores(LiveRequest& request, const Sequence& sequence, std::vector<TokenLogprobs> scores);
+  void EndFailed(const std::vector<Sequence*>& rows, const absl::Status& error, absl::Time now);
+  void RecordScores(const Sequence& sequence, std::vector<TokenLogprobs> scores);
   void RecordProgress(Sequence& sequence);
   void Fork(LiveRequest& request);
   void Accept(Sequence& sequence, SampledToken sampled, absl::Time now);

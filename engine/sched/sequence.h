@@ -62,6 +62,12 @@ struct LiveRequest {
   int32_t prompt_size() const { return static_cast<int32_t>(wish.prompt.size()); }
   // Places in the batch that a sequence of this request takes: until the fork, sample 0 holds those of all.
   int32_t places() const { return forked ? 1 : wish.num_samples; }
+  // Whether computing up to position `end` tells log-probabilities of the prompt that are wanted and not
+  // known.
+  bool needs_scores(int32_t end) const {
+    return wish.prompt_logprobs >= 0 && !forked &&
+           std::min(end, prompt_size() - 1) > static_cast<int32_t>(prompt_logprobs.size());
+  }
 
   const ValidRequest wish;
   uint64_t order;                // smaller is older: of arrival while it waits, of admission from then on

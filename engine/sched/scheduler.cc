@@ -1,0 +1,141 @@
+#include "engine/sched/scheduler.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway {
+
+// Every running sequence must be able to decode in every step and still leave half of it to prompts.
+Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorLimits& limits)
+    : options_(options),
+      limits_(limits),
+      max_running_(std::min(
+          {options.max_running, limits.max_rows_per_step, std::max(1, limits.max_tokens_per_step / 2)})),
+      pool_(limits.num_pages) {
+  ROPEWAY_CHECK(max_running_ > 0 && options_.max_waiting > 0 && options_.max_prefilling > 0);
+}
+
+Scheduler::~Scheduler() = default;
+
+LiveRequest* Scheduler::Find(RequestId id) {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+absl::Status Scheduler::Validate(const ValidRequest& request) const {
+  if (request.prompt.empty()) return absl::InvalidArgumentError("prompt is empty");
+  if (request.max_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("max_tokens must be at least 1, is ", request.max_tokens));
+  }
+  if (request.num_samples < 1 || request.num_samples > max_running_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_samples must be in [1, ", max_running_, "], is ", request.num_samples));
+  }
+  const int64_t capacity = std::min<int64_t>(limits_.max_model_len, int64_t{limits_.num_pages} * kPageTokens);
+  const int64_t tokens = int64_t{request.max_tokens} + static_cast<int64_t>(request.prompt.size());
+  if (tokens > capacity) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt and max_tokens must be at most ", capacity,
+                                                   " tokens together, are ", request.prompt.size(), " and ",
+                                                   request.max_tokens));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Add(ValidRequest request) {
+  ROPEWAY_CHECK(planned_.empty());
+  RETURN_IF_ERROR(Validate(request));
+  if (requests_.contains(request.id)) {
+    return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " lives already"));
+  }
+  if (waiting_.size() >= options_.max_waiting) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full (", options_.max_waiting, " requests)"));
+  }
+  auto live = std::make_unique<LiveRequest>(std::move(request), next_order_++, pool_);
+  const ValidRequest& wish = live->wish;
+  if (wish.deadline < absl::InfiniteFuture()) deadlines_.insert({wish.deadline, wish.id});
+  waiting_.Join(wish.tenant);
+  waiting_.Push(*live);
+  requests_[wish.id] = std::move(live);
+  return absl::OkStatus();
+}
+
+void Scheduler::Cancel(RequestId id, absl::Time now, FinishReason reason, absl::Status error) {
+  ROPEWAY_CHECK(planned_.empty());
+  if (LiveRequest* request = Find(id)) EndRequest(*request, reason, error, now);
+}
+
+void Scheduler::Finish(RequestId id, int32_t sample, absl::Time now) {
+  ROPEWAY_CHECK(planned_.empty());
+  LiveRequest* request = Find(id);
+  if (request == nullptr) return;
+  Sequence& sequence = request->samples[sample];
+  if (sequence.generated.empty() || sequence.state == Sequence::State::kEnded) return;
+  EndSample(sequence, FinishReason::kStop, now, {.request_id = id, .sample = sample});
+}
+
+void Scheduler::SetPaused(RequestId id, bool paused) {
+  ROPEWAY_CHECK(planned_.empty());
+  if (LiveRequest* request = Find(id)) request->paused = paused;
+}
+
+void Scheduler::EndRequest(LiveRequest& request, FinishReason reason, const absl::Status& error,
+                           absl::Time now) {
+  const RequestId id = request.wish.id;
+  const int32_t num_samples = request.wish.num_samples;
+  for (int32_t s = 0; s < num_samples; ++s) {
+    Sequence& sequence = request.samples[s];
+    if (sequence.state == Sequence::State::kEnded) continue;
+    const bool last = request.unfinished == 1;
+    EndSample(sequence, reason, now, {.request_id = id, .sample = s, .error = error});
+    if (last) return;  // the request is gone
+  }
+}
+
+void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time now, TokenEvent event) {
+  LiveRequest& request = sequence.request;
+  if (sequence.state == Sequence::State::kWaiting) waiting_.Remove(request);
+  if (sequence.state == Sequence::State::kRunning) running_.erase(&sequence);
+  if (sequence.state == Sequence::State::kPreempted) preempted_.erase(&sequence);
+  sequence.state = Sequence::State::kEnded;
+  sequence.pages.Clear();
+  event.sample_finish = reason;
+  if (--request.unfinished > 0) {
+    events_.push_back(std::move(event));
+    return;
+  }
+  const absl::Time admitted = request.admitted.value_or(now);
+  const absl::Time first_token = request.first_token.value_or(now);
+  event.request_done = true;
+  event.receipt = request.receipt;
+  event.receipt.queue = admitted - request.wish.arrival;
+  event.receipt.prefill = first_token - admitted;
+  event.receipt.decode = now - first_token;
+  events_.push_back(std::move(event));
+  waiting_.Leave(request.wish.tenant);
+  deadlines_.erase({request.wish.deadline, request.wish.id});
+  requests_.erase(RequestId{request.wish.id});
+}
+
+absl::Time Scheduler::next_deadline() const {
+  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+}
+
+int32_t Scheduler::num_running() const {
+  int32_t count = 0;
+  const LiveRequest* last = nullptr;
+  for (const Sequence* sequence : running_) {
+    if (&sequence->request != last) ++count;
+    last = &sequence->request;
+  }
+  return count;
+}
+
+int32_t Scheduler::num_waiting() const { return static_cast<int32_t>(requests_.size()) - num_running(); }
+
+}  // namespace ropeway

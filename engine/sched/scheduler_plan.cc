@@ -1,0 +1,234 @@
+// Plan(): who computes what in the next step, and who has to make room for it.
+#include <algorithm>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/sched/scheduler.h"
+#include "engine/sched/step_budget.h"
+
+namespace ropeway {
+namespace {
+
+// Whether the next `remaining` tokens of the sequence can be written without another page.
+bool HasPages(const Sequence& sequence) {
+  return sequence.pages.size() >= PagesFor(sequence.num_tokens()) &&
+         !sequence.pages.IsShared(sequence.computed / kPageTokens);
+}
+
+bool IsDecoding(const Sequence& sequence) { return sequence.remaining() == 1 && !sequence.request.paused; }
+
+bool IsPrefilling(const Sequence& sequence) {
+  return !sequence.request.paused && sequence.step_tokens == 0 && HasPages(sequence);
+}
+
+// A sample of the request whose pages begin with the first `num_tokens` tokens of the prompt.
+Sequence* FindDonor(LiveRequest& request, int32_t num_tokens) {
+  for (Sequence& sample : request.samples) {
+    if (sample.state == Sequence::State::kRunning && sample.computed >= num_tokens) return &sample;
+  }
+  return nullptr;
+}
+
+// Tokens of the prompt that samples of a request share: whole pages, and never the last token that is known,
+// since its logits are needed.
+int32_t ShareableTokens(const Sequence& sequence) {
+  if (!sequence.request.forked) return 0;
+  const int32_t most = std::min(sequence.request.prompt_size(), sequence.num_tokens() - 1);
+  return most / kPageTokens * kPageTokens;
+}
+
+}  // namespace
+
+StepPlan Scheduler::Plan(absl::Time now) {
+  ROPEWAY_CHECK(planned_.empty());
+  Expire(now);
+  StepPlan plan;
+  PlanDecodes(plan);
+  Admit(limits_.max_tokens_per_step - plan.num_tokens(), now);
+  PlanPrefills(plan);
+  return plan;
+}
+
+void Scheduler::Expire(absl::Time now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    EndRequest(*Find(deadlines_.begin()->second), FinishReason::kDeadline, absl::OkStatus(), now);
+  }
+}
+
+// From the oldest to the youngest, so that whoever is preempted has no row in the plan yet.
+void Scheduler::PlanDecodes(StepPlan& plan) {
+  const std::vector<Sequence*> candidates(running_.begin(), running_.end());
+  for (Sequence* sequence : candidates) {
+    if (sequence->state != Sequence::State::kRunning || !IsDecoding(*sequence)) continue;
+    if (MakeWritable(*sequence, plan)) AppendRow(*sequence, 1, plan);
+  }
+}
+
+void Scheduler::Admit(int32_t token_budget, absl::Time now) {
+  while (!HasPrefillsFor(token_budget)) {
+    Sequence* next = NextToAdmit();
+    if (next == nullptr || !MakeRoom(*next)) return;
+    Start(*next, now);
+  }
+}
+
+void Scheduler::PlanPrefills(StepPlan& plan) {
+  std::vector<Sequence*> sequences;
+  std::vector<int32_t> remaining;
+  for (Sequence* sequence : running_) {
+    if (!IsPrefilling(*sequence)) continue;
+    sequences.push_back(sequence);
+    remaining.push_back(sequence->remaining());
+  }
+  const std::vector<int32_t> chunks =
+      SharePrefillBudget(remaining, limits_.max_tokens_per_step - plan.num_tokens());
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    if (chunks[i] > 0) AppendRow(*sequences[i], chunks[i], plan);
+  }
+}
+
+void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan) {
+  const LiveRequest& request = sequence.request;
+  const ValidRequest& wish = request.wish;
+  const int32_t row = plan.num_rows();
+  const int32_t begin = sequence.computed;
+  const int32_t end = begin + num_tokens;
+  for (int32_t position = begin; position < end; ++position) {
+    plan.token_ids.push_back(sequence.token(position));
+    plan.positions.push_back(position);
+  }
+  plan.row_starts.push_back(plan.num_tokens());
+  plan.page_tables.push_back(sequence.pages.pages());
+  sequence.step_tokens = num_tokens;
+  planned_.push_back(&sequence);
+  if (request.needs_scores(end)) {
+    const int32_t scored_end = std::min(end + 1, request.prompt_size());
+    plan.score_rows.push_back(
+        {.row = row,
+         .top = wish.prompt_logprobs,
+         .next_tokens = absl::MakeConstSpan(wish.prompt).subspan(begin + 1, scored_end - begin - 1)});
+  }
+  if (!sequence.completes()) return;
+  const int32_t step = static_cast<int32_t>(sequence.generated.size());
+  SampleRow sample_row = {.row = row,
+                          .sample = sequence.sample,
+                          .step = step,
+                          .params = &wish.sampling,
+                          .prompt = wish.prompt,
+                          .generated = sequence.generated};
+  if (step < wish.min_tokens) sample_row.masked = wish.stop_token_ids;
+  const int32_t num_samples = request.places();  // all of them draw from the prompt's last logits
+  for (int32_t i = 0; i < num_samples; ++i, ++sample_row.sample) plan.sample_rows.push_back(sample_row);
+}
+
+Sequence* Scheduler::NextToAdmit() const {
+  for (Sequence* sequence : preempted_) {
+    if (!sequence->request.paused) return sequence;
+  }
+  LiveRequest* request = waiting_.Front();
+  return request == nullptr ? nullptr : &request->samples.front();
+}
+
+// Whether the prompts in the batch use up the budget, so that one more would only slow the others down.
+bool Scheduler::HasPrefillsFor(int32_t token_budget) const {
+  int32_t count = 0;
+  int64_t tokens = 0;
+  for (const Sequence* sequence : running_) {
+    if (!IsPrefilling(*sequence)) continue;
+    ++count;
+    tokens += sequence->remaining();
+  }
+  return tokens >= token_budget && (count >= options_.max_prefilling || token_budget == 0);
+}
+
+bool Scheduler::MakeRoom(const Sequence& sequence) {
+  while (!Fits(sequence)) {
+    if (!PreemptPaused()) return false;
+  }
+  return true;
+}
+
+// Beside the pages of the newcomer, one for each sequence that is computed stays free: else the next steps
+// would preempt it again.
+bool Scheduler::Fits(const Sequence& sequence) const {
+  int32_t places = sequence.request.places();
+  int32_t headroom = 0;
+  for (const Sequence* other : running_) {
+    places += other->request.places();
+    if (!other->request.paused) ++headroom;
+  }
+  const int32_t shareable = ShareableTokens(sequence);
+  const int32_t shared = FindDonor(sequence.request, shareable) == nullptr ? 0 : shareable;
+  const int32_t pages = PagesFor(sequence.num_tokens()) - shared / kPageTokens;
+  return places <= max_running_ && pages + headroom <= pool_.num_free();
+}
+
+void Scheduler::Start(Sequence& sequence, absl::Time now) {
+  LiveRequest& request = sequence.request;
+  if (sequence.state == Sequence::State::kWaiting) {
+    waiting_.Remove(request);
+    waiting_.Charge(request.wish.tenant, request.prompt_size());
+    request.admitted = now;
+    request.order = next_order_++;
+  } else {
+    preempted_.erase(&sequence);
+  }
+  const int32_t shared = ShareableTokens(sequence);
+  if (Sequence* donor = FindDonor(request, shared); donor != nullptr && shared > 0) {
+    sequence.pages.ShareFrom(donor->pages, shared / kPageTokens);
+    donor->cached = std::max(donor->cached, shared);
+    sequence.cached = sequence.computed = shared;
+  }
+  sequence.pages.GrowTo(PagesFor(sequence.num_tokens()));
+  sequence.state = Sequence::State::kRunning;
+  running_.insert(&sequence);
+}
+
+// Gets a page for the next token of a decode, or a copy of its own of a page that it shares since the fork.
+bool Scheduler::MakeWritable(Sequence& sequence, StepPlan& plan) {
+  const int32_t index = sequence.computed / kPageTokens;
+  while (!HasPages(sequence)) {
+    if (pool_.num_free() == 0) {
+      if (!PreemptPaused() && !PreemptYoungerThan(sequence)) return false;
+    } else if (index == sequence.pages.size()) {
+      sequence.pages.GrowTo(index + 1);
+    } else {
+      plan.page_copies.push_back(sequence.pages.Detach(index));
+    }
+  }
+  return true;
+}
+
+bool Scheduler::PreemptPaused() {
+  for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
+    if (!(*it)->request.paused) continue;
+    Preempt(**it);
+    return true;
+  }
+  return false;
+}
+
+// Of the youngest request the sample that loses the least.
+bool Scheduler::PreemptYoungerThan(const Sequence& sequence) {
+  Sequence* victim = nullptr;
+  for (auto it = running_.rbegin(); it != running_.rend() && *it != &sequence; ++it) {
+    if (victim != nullptr && (*it)->request.order != victim->request.order) break;
+    if (victim == nullptr || (*it)->computed < victim->computed) victim = *it;
+  }
+  if (victim == nullptr) return false;
+  Preempt(*victim);
+  return true;
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  ROPEWAY_CHECK(sequence.step_tokens == 0);
+  running_.erase(&sequence);
+  preempted_.insert(&sequence);
+  sequence.state = Sequence::State::kPreempted;
+  sequence.pages.Clear();
+  sequence.cached = sequence.computed = 0;
+  ++sequence.request.receipt.preemptions;
+  ++num_preemptions_;
+}
+
+}  // namespace ropeway

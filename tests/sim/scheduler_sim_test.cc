@@ -1,0 +1,47 @@
+// A million steps of random traffic: arrivals, cancellations, deadlines, pauses, parallel samples, more
+// requests than pages, failing steps. After each step the scheduler's invariants are checked; every request
+// must get the tokens that it gets alone, and exactly one end.
+//
+// ROPEWAY_SIM_SEED=n repeats a run; ROPEWAY_SIM_STEPS=n sets its length.
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/sim/traffic.h"
+
+namespace ropeway::testing {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+constexpr int64_t kDefaultSteps = 50'000;
+#else
+constexpr int64_t kDefaultSteps = 1'000'000;
+#endif
+constexpr int64_t kStepsPerServer = 1000;
+
+int64_t FromEnvironment(const char* name, int64_t or_default) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? or_default : std::stoll(value);
+}
+
+TEST(SchedulerSimTest, EveryRequestGetsWhatItGetsAloneAndOneEnd) {
+  const uint64_t seed = FromEnvironment("ROPEWAY_SIM_SEED", 20'240'607);
+  const int64_t steps = FromEnvironment("ROPEWAY_SIM_STEPS", kDefaultSteps);
+  int64_t requests = 0;
+  int64_t preemptions = 0;
+  for (int64_t server = 0; server * kStepsPerServer < steps && !HasFailure(); ++server) {
+    SCOPED_TRACE("ROPEWAY_SIM_SEED=" + std::to_string(seed) + ", server " + std::to_string(server));
+    Traffic traffic(SplitMix(seed + server));
+    for (int64_t i = 0; i < kStepsPerServer && !HasFailure(); ++i) traffic.Step();
+    if (!HasFailure()) traffic.Drain();
+    requests += traffic.num_requests();
+    preemptions += traffic.num_preemptions();
+  }
+  std::cout << "seed " << seed << ": " << steps << " steps, " << requests << " requests, " << preemptions
+            << " preemptions\n";
+  EXPECT_GT(preemptions, steps / 1000);
+}
+
+}  // namespace
+}  // namespace ropeway::testing

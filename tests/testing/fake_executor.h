@@ -1,0 +1,59 @@
+// An executor without a model, for whatever drives steps.
+//
+// It remembers which token was written to which slot of which page, and a token that it samples is a hash of
+// the history that the row's pages hold, of the seed, the sample and the step. So a page that two sequences
+// mixed up, was copied too late or not computed again changes tokens, as it would with a model. Plans that
+// break the contract of StepPlan fail a CHECK.
+#ifndef ROPEWAY_TESTS_TESTING_FAKE_EXECUTOR_H_
+#define ROPEWAY_TESTS_TESTING_FAKE_EXECUTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/api/step.h"
+
+namespace ropeway::testing {
+
+class FakeExecutor final : public Executor {
+ public:
+  explicit FakeExecutor(const ExecutorLimits& limits);
+
+  const ExecutorLimits& limits() const override { return limits_; }
+  absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+
+  // The next step fails and spoils the contents of all pages of its rows.
+  void FailNextStep(absl::Status error) { next_error_ = std::move(error); }
+  // From now on `choose` decides instead of the hash.
+  void SetChooser(std::function<TokenId(const SampleRow&)> choose) { choose_ = std::move(choose); }
+  // Called with each plan, before it runs.
+  void SetOnStep(std::function<void(const StepPlan&)> on_step) { on_step_ = std::move(on_step); }
+
+ private:
+  struct Slot {
+    TokenId token = kNoToken;
+    int32_t position = -1;
+  };
+
+  void CheckPlan(const StepPlan& plan) const;
+  void CheckWrites(const StepPlan& plan) const;
+  Slot& SlotOf(const StepPlan& plan, int32_t row, int32_t position);
+  void Write(const StepPlan& plan);
+  void Spoil(const StepPlan& plan);
+  uint64_t HashHistory(const StepPlan& plan, int32_t row, int32_t num_tokens);
+  SampledToken Sample(const StepPlan& plan, const SampleRow& sample_row);
+  std::vector<TokenLogprobs> Score(const StepPlan& plan, const ScoreRow& score_row);
+
+  const ExecutorLimits limits_;
+  std::vector<Slot> slots_;  // [num_pages, kPageTokens]
+  absl::Status next_error_;
+  std::function<TokenId(const SampleRow&)> choose_;
+  std::function<void(const StepPlan&)> on_step_;
+};
+
+}  // namespace ropeway::testing
+
+#endif  // ROPEWAY_TESTS_TESTING_FAKE_EXECUTOR_H_
