@@ -1,5 +1,5 @@
-// Repacks weight matrices into panels (see panel.h). Nothing is rounded: a type without a kernel of its own
-// becomes one that holds its values exactly, or floats.
+// Repacks weight matrices into panels (see panel.h). Nothing is rounded: codes, scales and minima are those
+// of the file.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_PACK_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_PACK_H_
 
@@ -7,9 +7,6 @@
 #include "engine/kernels/packed_matrix.h"
 
 namespace ropeway::kernels {
-
-// The format that holds weights of `type`.
-PanelFormat PanelFormatOf(DType type);
 
 // Where the planes of a panel begin, and its size.
 struct PanelLayout {

@@ -3,24 +3,24 @@
 // Functions here have internal linkage: each instruction set compiles its own copy, and the linker cannot mix
 // them up.
 //
-// A panel holds 32 rows over all K columns; its planes are contiguous and 64-byte aligned:
-//   codes  [K/32][code_bytes]   8 groups of 4 columns; per group 32 rows x 4 columns, row-major
-//            byte formats    [8 groups][32 rows][4] bytes
-//            nibble formats  [4 group pairs][32 rows][4] bytes, even group in the low nibble, odd group in
-//            the high one six bits        as nibbles, then [2 group quads][32 rows][4] bytes with the two
-//            high bits of 4 groups each
-//   side   [K/32][side_bytes]   what belongs to 32 columns: see PanelFormat
-//   super  [K/256][super_bytes] what belongs to 256 columns
-// A float panel is [K][32 rows] float.
+// An integer panel holds 32 rows over all K columns; its planes are contiguous and 64-byte aligned:
+//   codes  [K/32]{ low plane, high plane }   unsigned codes in 8 groups of 4 columns. A plane of `bits` bits
+//   per
+//          code is [bits][32 rows][4 columns] bytes, the codes of 8 / bits consecutive groups in each byte,
+//          the first group in the lowest bits. A code's low_bits come from the low plane, high_bits above
+//          them.
+//   side   [K/32][side bytes]    what belongs to 32 columns: see PanelScales
+//   super  [K/256][super bytes]  what belongs to 256 columns
+// A float panel is [K][32 rows] of float32, fp16 or bf16.
 //
 // Activations are int8 with one float scale per 32 columns of a token, in tiles of up to 8 tokens. A tile of
 // T tokens (T = 8 but for the last) over K columns:
-//   main   [K/32]{ codes [8 groups of 4 columns][T][4] int8, scale [T] float, init [T] int32 }; init is -128
-//   * sum(codes) sums   [K/32][T] float      scale * sum(codes): what a weight block's minimum is multiplied
-//   by halves [K/32][2][T] int32   init of columns 0..15 and of 16..31, for formats with a scale per 16
+//   main   [K/32]{ codes [8 groups of 4 columns][T][4] int8, scale [T] float, init [T] int32 }
+//   sums   [K/32][T] float        scale * sum(codes): what a weight block's minimum is multiplied by
+//   halves [K/32][2][T] int32     init of columns 0..15 and of 16..31, for formats with a scale per 16
 //   columns
-// so that a kernel for T tokens reads its broadcasts at constant offsets from one pointer. Float tiles are
-// [K][T] float.
+// where init is -128 * sum(codes), so that a kernel for T tokens reads its broadcasts at constant offsets
+// from one pointer. Float tiles are [K][T] float.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_PANEL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_PANEL_H_
 
@@ -28,34 +28,60 @@
 
 namespace ropeway::kernels {
 
-// How the values of a panel are stored.
+// How the values of a panel are stored: one format for each DType.
 enum PanelFormat : int {
-  kPanelQ8_0,  // bytes, zero at 128; side: d[32] fp16
-  kPanelQ8_1,  // bytes from 0; side: d[32], m[32] fp16
-  kPanelQ8_K,  // bytes from 0; side: scale[32], min[32] uint8; super: d[32], dmin[32] fp16
-  kPanelQ4_0,  // nibbles, zero at 8; side: d[32] fp16
-  kPanelQ4_1,  // nibbles from 0; side: d[32], m[32] fp16
-  kPanelQ4_K,  // nibbles from 0; side: scale[32], min[32] uint8; super: d[32], dmin[32] fp16
-  kPanelQ6_K,  // six bits, zero at 32; side: scale[32] int8 of columns 0..15, scale[32] of 16..31; super:
-               // d[32] fp16
-  kPanelF32,   // floats
+  kPanelQ4_0,
+  kPanelQ4_1,
+  kPanelQ5_0,
+  kPanelQ5_1,
+  kPanelQ8_0,
+  kPanelQ2_K,
+  kPanelQ3_K,
+  kPanelQ4_K,
+  kPanelQ5_K,
+  kPanelQ6_K,
+  kPanelF32,
+  kPanelF16,
+  kPanelBF16,
 };
-constexpr int kNumIntegerFormats = 7;
-constexpr int kNumPanelFormats = 8;
+constexpr int kNumIntegerFormats = 10;
+constexpr int kNumPanelFormats = 13;
+
+// What a code is multiplied by, and the minimum that is added.
+enum PanelScales : int {
+  kScale,           // side: d[32] fp16
+  kScaleMin,        // side: d[32], m[32] fp16
+  kSuperScaleMin,   // side: scale[32], min[32] uint8; super: d[32], dmin[32] fp16
+  kHalvesScale,     // side: scale[32] int8 of columns 0..15, scale[32] of 16..31; super: d[32] fp16
+  kHalvesScaleMin,  // side: (scale | min << 4)[32] of columns 0..15, [32] of 16..31; super: d[32], dmin[32]
+                    // fp16
+};
+
+struct IntegerFormat {
+  int low_bits, high_bits;  // of a code
+  bool centred;             // its zero is half its range instead of 0
+  PanelScales scales;
+  int code_bytes, side_bytes, super_bytes;  // per 32, 32 and 256 columns
+};
+
+constexpr IntegerFormat kIntegerFormats[kNumIntegerFormats] = {
+    {4, 0, true, kScale, 512, 64, 0},              // Q4_0
+    {4, 0, false, kScaleMin, 512, 128, 0},         // Q4_1
+    {4, 1, true, kScale, 640, 64, 0},              // Q5_0
+    {4, 1, false, kScaleMin, 640, 128, 0},         // Q5_1
+    {8, 0, true, kScale, 1024, 64, 0},             // Q8_0
+    {2, 0, false, kHalvesScaleMin, 256, 64, 128},  // Q2_K
+    {2, 1, true, kHalvesScale, 384, 64, 64},       // Q3_K
+    {4, 0, false, kSuperScaleMin, 512, 64, 128},   // Q4_K
+    {4, 1, false, kSuperScaleMin, 640, 64, 128},   // Q5_K
+    {4, 2, true, kHalvesScale, 768, 64, 64},       // Q6_K
+};
 
 constexpr int kBlock = 32;        // columns that share one activation scale
 constexpr int kSuperBlock = 256;  // columns that share the super plane
 constexpr int kTileTokens = 8;
-constexpr int kRows = 32;  // of a panel
-
-struct PlaneBytes {
-  int code, side, super;  // per 32, 32 and 256 columns
-};
-
-constexpr PlaneBytes kPlaneBytes[kNumIntegerFormats] = {
-    {1024, 64, 0}, {1024, 128, 0}, {1024, 64, 128}, {512, 64, 0},
-    {512, 128, 0}, {512, 64, 128}, {768, 64, 64},
-};
+constexpr int kRows = 32;             // of a panel
+constexpr int kBitPlane = kRows * 4;  // bytes of a plane of one bit per code, per 32 columns
 
 static constexpr int64_t MainBytes(int tokens) { return 40 * tokens; }  // per 32 columns
 static constexpr int64_t SumsOffset(int64_t blocks, int tokens) { return blocks * MainBytes(tokens); }

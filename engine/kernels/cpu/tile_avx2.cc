@@ -7,9 +7,9 @@
 // takes two such steps per block. Per 8 rows x 4 columns x token (32 multiply-adds):
 //   AVX-VNNI      1 vpdpbusd
 //   AVX2, 8 bits  vpsignb, vpmaddubsw, vpmaddwd, vpaddd: |w| * (a with w's sign), since u8 * s8 pairs of full
-//   range would
-//                 saturate 16 bits (255 * 127 * 2) but 128 * 127 * 2 = 32512 does not
-//   AVX2, 4 bits  vpmaddubsw, vpaddw, and one vpmaddwd per 32 columns: 8 groups * 2 * 15 * 127 = 30480 fits
+//   range
+//                 would saturate 16 bits (255 * 127 * 2) but 128 * 127 * 2 = 32512 does not
+//   AVX2, up to 4 vpmaddubsw, vpaddw, and one vpmaddwd per 32 columns: 8 groups * 2 * 15 * 127 = 30480 fits
 //   16 bits AVX2, 5 bits  the same per 4 groups: 4 * 2 * 31 * 127 = 31496 fits AVX2, 6 bits  the same per 2
 //   groups: 2 * 2 * 63 * 127 = 32004 fits
 #include <immintrin.h>
@@ -46,38 +46,66 @@ __m256 LoadS8(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32
 Vector BroadcastInt(const uint8_t* p) { return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
 __m256 BroadcastFloat(const uint8_t* p) { return _mm256_broadcast_ss(reinterpret_cast<const float*>(p)); }
 
-// Formats: kBits of the codes, whose zero is half their range if kCentred, else 0. `q` is the quarter (8
-// rows).
+__m256 LoadLowNibbles(const uint8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_and_si128(LoadEight(p), _mm_set1_epi8(15))));
+}
+__m256 LoadHighNibbles(const uint8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(LoadEight(p)), 4));
+}
+
+// Moves bits up by `by`, or down where it is negative, across byte borders.
+[[gnu::always_inline]] inline Vector ShiftUp(Vector v, int by) {
+  if (by > 0) return _mm256_slli_epi16(v, by);
+  if (by < 0) return _mm256_srli_epi16(v, -by);
+  return v;
+}
+
+// Codes() gives 8 rows x 4 columns as unsigned bytes of kBits bits; `q` is the quarter (8 rows).
 template <PanelFormat kFormat>
 struct Format {
-  static constexpr bool kNibbles = kFormat == kPanelQ4_0 || kFormat == kPanelQ4_1 || kFormat == kPanelQ4_K;
-  static constexpr bool kSuper = kFormat == kPanelQ8_K || kFormat == kPanelQ4_K;
-  static constexpr bool kMin = kFormat == kPanelQ8_1 || kFormat == kPanelQ4_1 || kSuper;
-  static constexpr bool kHalves = kFormat == kPanelQ6_K;
-  static constexpr bool kCentred = kFormat == kPanelQ8_0 || kFormat == kPanelQ4_0 || kHalves;
-  static constexpr int kBits = kNibbles ? 4 : kHalves ? 6 : kMin ? 5 : 8;
-  static constexpr PlaneBytes kPlanes = kPlaneBytes[kFormat];
+  static constexpr IntegerFormat kInfo = kIntegerFormats[kFormat];
+  static constexpr bool kHalves = kInfo.scales == kHalvesScale || kInfo.scales == kHalvesScaleMin;
+  static constexpr bool kMin = kInfo.scales == kScaleMin || kInfo.scales == kSuperScaleMin;
+  static constexpr bool kCentred = kInfo.centred;
+  static constexpr int kBits = kInfo.low_bits + kInfo.high_bits;
 
-  static Vector Codes(const uint8_t* block, int group, int q) {
-    if constexpr (!kNibbles && !kHalves) return LoadCodes(block + group * 128 + q * 32);
-    const Vector pair = LoadCodes(block + group / 2 * 128 + q * 32);
-    const Vector low = _mm256_and_si256(group % 2 ? _mm256_srli_epi16(pair, 4) : pair, _mm256_set1_epi8(15));
-    if constexpr (kNibbles) return low;
-    const Vector quad = LoadCodes(block + 512 + group / 4 * 128 + q * 32);
-    const int shift = 2 * (group % 4);
-    const Vector high = shift < 4 ? _mm256_slli_epi16(quad, 4 - shift) : _mm256_srli_epi16(quad, shift - 4);
-    return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+  // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte.
+  template <int kWidth, int kTo>
+  [[gnu::always_inline]] static Vector Field(const uint8_t* plane, int group, int q) {
+    constexpr int kGroups = 8 / kWidth;  // in a byte
+    const Vector bytes = LoadCodes(plane + group / kGroups * 128 + q * 32);
+    return _mm256_and_si256(ShiftUp(bytes, kTo - group % kGroups * kWidth),
+                            _mm256_set1_epi8(static_cast<char>(((1 << kWidth) - 1) << kTo)));
+  }
+
+  [[gnu::always_inline]] static Vector Codes(const uint8_t* block, int group, int q) {
+    if constexpr (kBits == 8) {
+      return LoadCodes(block + group * 128 + q * 32);
+    } else {
+      const Vector low = Field<kInfo.low_bits, 0>(block, group, q);
+      if constexpr (kInfo.high_bits == 0) {
+        return low;
+      } else {
+        const uint8_t* high = block + kInfo.low_bits * kBitPlane;
+        return _mm256_or_si256(low, Field<kInfo.high_bits, kInfo.low_bits>(high, group, q));
+      }
+    }
   }
 
   // `part` is 1 for columns 16..31 of a format with kHalves.
   static __m256 Scale(const uint8_t* side, const uint8_t* super, int part, int q) {
-    if constexpr (kSuper) return _mm256_mul_ps(LoadU8(side + 8 * q), LoadHalves(super + 16 * q));
-    if constexpr (kHalves) return _mm256_mul_ps(LoadS8(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
+    if constexpr (kInfo.scales == kSuperScaleMin)
+      return _mm256_mul_ps(LoadU8(side + 8 * q), LoadHalves(super + 16 * q));
+    if constexpr (kInfo.scales == kHalvesScale)
+      return _mm256_mul_ps(LoadS8(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
+    if constexpr (kInfo.scales == kHalvesScaleMin)
+      return _mm256_mul_ps(LoadLowNibbles(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
     return LoadHalves(side + 16 * q);
   }
 
+  // Of a format with a minimum per 32 columns.
   static __m256 Min(const uint8_t* side, const uint8_t* super, int q) {
-    if constexpr (!kSuper) return LoadHalves(side + 64 + 16 * q);
+    if constexpr (kInfo.scales == kScaleMin) return LoadHalves(side + 64 + 16 * q);
     const __m256 minus = _mm256_sub_ps(_mm256_setzero_ps(), LoadHalves(super + 64 + 16 * q));
     return _mm256_mul_ps(LoadU8(side + 32 + 8 * q), minus);
   }
@@ -148,6 +176,19 @@ struct Block {
   const uint8_t *x, *scales, *init, *sums, *halves;  // activations
 };
 
+// The minima of 16 columns: total += (min0 init0 + min1 init1) * (dmin / 128 * scale). The sum in the first
+// bracket is exact: integers below 2^23.
+template <int T>
+[[gnu::always_inline]] inline __m256 SubtractMins(const Block& b, int q, int token, __m256 x_scale,
+                                                  __m256 total) {
+  const __m256 min0 = LoadHighNibbles(b.side + 8 * q), min1 = LoadHighNibbles(b.side + 32 + 8 * q);
+  const __m256 factor = _mm256_mul_ps(LoadHalves(b.super + 64 + 16 * q), _mm256_set1_ps(1.f / 128));
+  const __m256 init0 = _mm256_cvtepi32_ps(BroadcastInt(b.halves + 4 * token));
+  const __m256 init1 = _mm256_cvtepi32_ps(BroadcastInt(b.halves + 4 * T + 4 * token));
+  const __m256 sum = _mm256_fmadd_ps(min1, init1, _mm256_mul_ps(min0, init0));
+  return _mm256_fmadd_ps(sum, _mm256_mul_ps(factor, x_scale), total);
+}
+
 // One block of quarters 2 * half and 2 * half + 1 and tokens [kToken, kToken + kTokens), onto acc[4][T].
 template <class F, int T, int kToken, int kTokens>
 [[gnu::always_inline]] inline void Accumulate(const Block& b, int half, __m256 (&acc)[4][T]) {
@@ -175,6 +216,8 @@ template <class F, int T, int kToken, int kTokens>
         total = _mm256_fmadd_ps(s, _mm256_mul_ps(scale, x_scale), total);
       if constexpr (F::kMin)
         total = _mm256_fmadd_ps(F::Min(b.side, b.super, q), BroadcastFloat(b.sums + 4 * (kToken + t)), total);
+      if constexpr (F::kInfo.scales == kHalvesScaleMin)
+        total = SubtractMins<T>(b, q, kToken + t, x_scale, total);
     }
   }
 }
@@ -203,15 +246,14 @@ template <int T>
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  constexpr PlaneBytes kPlanes = F::kPlanes;
   const int64_t blocks = args.columns / kBlock;
   const uint8_t* prefetch = args.prefetch;
   __m256 acc[4][T] = {};
   for (int64_t i = 0; i < blocks; ++i) {
     const uint8_t* x = args.activations + i * MainBytes(T);
-    const Block block{args.codes + i * kPlanes.code,
-                      args.side + i * kPlanes.side,
-                      args.super + i / 8 * kPlanes.super,
+    const Block block{args.codes + i * F::kInfo.code_bytes,
+                      args.side + i * F::kInfo.side_bytes,
+                      args.super + i / 8 * F::kInfo.super_bytes,
                       x,
                       x + 32 * T,
                       x + 36 * T,
@@ -226,53 +268,72 @@ void IntegerTile(const TileArgs& args) {
   Finish<T>(args, acc);
 }
 
-// kTokens <= 3 tokens: four quarters of each fit the registers.
-template <int T, int kToken, int kTokens>
+// Eight weights of a float panel, `index` elements from its beginning.
+template <PanelFormat kFormat>
+[[gnu::always_inline]] inline __m256 LoadWeights(const uint8_t* panel, int64_t index) {
+  if constexpr (kFormat == kPanelF32) return _mm256_load_ps(reinterpret_cast<const float*>(panel) + index);
+  if constexpr (kFormat == kPanelF16) return LoadHalves(panel + 2 * index);
+  return LoadBf16Half(reinterpret_cast<const uint16_t*>(panel) + index);
+}
+
+// Quarters [kQuarter, kQuarter + kQuarters) and tokens [kToken, kToken + kTokens): at most eight sums in
+// registers.
+template <PanelFormat kFormat, int T, int kToken, int kTokens, int kQuarter, int kQuarters>
 [[gnu::always_inline]] inline void MultiplyFloats(const TileArgs& args, __m256 (&acc)[4][T]) {
-  const float* w = reinterpret_cast<const float*>(args.codes);
   const float* x = reinterpret_cast<const float*>(args.activations) + kToken;
-  __m256 sum[4][kTokens] = {};
-  for (int64_t k = 0; k < args.columns; ++k, w += kRows, x += T) {
+  const uint8_t* prefetch = args.prefetch;
+  __m256 sum[kQuarters][kTokens] = {};
+  for (int64_t k = 0; k < args.columns; ++k, x += T) {
+    if (kToken == 0 && kQuarter == 0 && k % kBlock == 0) Prefetch(prefetch, args.prefetch_lines);
+    __m256 w[kQuarters];
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuarters; ++q)
+      w[q] = LoadWeights<kFormat>(args.codes, k * kRows + (kQuarter + q) * 8);
+#pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
       const __m256 a = _mm256_broadcast_ss(x + t);
 #pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) sum[q][t] = _mm256_fmadd_ps(_mm256_load_ps(w + 8 * q), a, sum[q][t]);
+      for (int q = 0; q < kQuarters; ++q) sum[q][t] = _mm256_fmadd_ps(w[q], a, sum[q][t]);
     }
   }
-  for (int q = 0; q < 4; ++q)
-    for (int t = 0; t < kTokens; ++t) acc[q][kToken + t] = sum[q][t];
+  for (int q = 0; q < kQuarters; ++q)
+    for (int t = 0; t < kTokens; ++t) acc[kQuarter + q][kToken + t] = sum[q][t];
 }
 
-template <int T>
+template <PanelFormat kFormat, int T>
 void FloatTile(const TileArgs& args) {
-  const uint8_t* prefetch = args.prefetch;
-  Prefetch(prefetch, args.prefetch_lines * (args.columns / kBlock));
   __m256 acc[4][T];
-  MultiplyFloats<T, 0, (T < 3 ? T : 3)>(args, acc);
-  if constexpr (T > 3) MultiplyFloats<T, 3, (T < 6 ? T - 3 : 3)>(args, acc);
-  if constexpr (T > 6) MultiplyFloats<T, 6, T - 6>(args, acc);
+  if constexpr (T <= 2) {
+    MultiplyFloats<kFormat, T, 0, T, 0, 4>(args, acc);
+  } else {
+    constexpr int kFirst = T < 4 ? T : 4;
+    MultiplyFloats<kFormat, T, 0, kFirst, 0, 2>(args, acc);
+    MultiplyFloats<kFormat, T, 0, kFirst, 2, 2>(args, acc);
+    if constexpr (T > 4) {
+      MultiplyFloats<kFormat, T, 4, T - 4, 0, 2>(args, acc);
+      MultiplyFloats<kFormat, T, 4, T - 4, 2, 2>(args, acc);
+    }
+  }
   Finish<T>(args, acc);
 }
 
 }  // namespace
 
-#define ROPEWAY_TILES(TILE) \
-  { TILE(1), TILE(2), TILE(3), TILE(4), TILE(5), TILE(6), TILE(7), TILE(8) }
-#define ROPEWAY_Q8_0(T) &IntegerTile<Format<kPanelQ8_0>, T>
-#define ROPEWAY_Q8_1(T) &IntegerTile<Format<kPanelQ8_1>, T>
-#define ROPEWAY_Q8_K(T) &IntegerTile<Format<kPanelQ8_K>, T>
-#define ROPEWAY_Q4_0(T) &IntegerTile<Format<kPanelQ4_0>, T>
-#define ROPEWAY_Q4_1(T) &IntegerTile<Format<kPanelQ4_1>, T>
-#define ROPEWAY_Q4_K(T) &IntegerTile<Format<kPanelQ4_K>, T>
-#define ROPEWAY_Q6_K(T) &IntegerTile<Format<kPanelQ6_K>, T>
-#define ROPEWAY_F32(T) &FloatTile<T>
+#define ROPEWAY_TILES(TILE, FORMAT)                                                           \
+  {                                                                                           \
+    &TILE<FORMAT, 1>, &TILE<FORMAT, 2>, &TILE<FORMAT, 3>, &TILE<FORMAT, 4>, &TILE<FORMAT, 5>, \
+        &TILE<FORMAT, 6>, &TILE<FORMAT, 7>, &TILE<FORMAT, 8>                                  \
+  }
+#define ROPEWAY_INTEGERS(FORMAT) ROPEWAY_TILES(IntegerTile, Format<FORMAT>)
 
 extern const TileKernels kTiles;
 const TileKernels kTiles = {
     .quantize = &QuantizeAvx2,
-    .tile = {ROPEWAY_TILES(ROPEWAY_Q8_0), ROPEWAY_TILES(ROPEWAY_Q8_1), ROPEWAY_TILES(ROPEWAY_Q8_K),
-             ROPEWAY_TILES(ROPEWAY_Q4_0), ROPEWAY_TILES(ROPEWAY_Q4_1), ROPEWAY_TILES(ROPEWAY_Q4_K),
-             ROPEWAY_TILES(ROPEWAY_Q6_K), ROPEWAY_TILES(ROPEWAY_F32)},
+    .tile = {ROPEWAY_INTEGERS(kPanelQ4_0), ROPEWAY_INTEGERS(kPanelQ4_1), ROPEWAY_INTEGERS(kPanelQ5_0),
+             ROPEWAY_INTEGERS(kPanelQ5_1), ROPEWAY_INTEGERS(kPanelQ8_0), ROPEWAY_INTEGERS(kPanelQ2_K),
+             ROPEWAY_INTEGERS(kPanelQ3_K), ROPEWAY_INTEGERS(kPanelQ4_K), ROPEWAY_INTEGERS(kPanelQ5_K),
+             ROPEWAY_INTEGERS(kPanelQ6_K), ROPEWAY_TILES(FloatTile, kPanelF32),
+             ROPEWAY_TILES(FloatTile, kPanelF16), ROPEWAY_TILES(FloatTile, kPanelBF16)},
 };
 
 }  // namespace ropeway::kernels::ROPEWAY_NAMESPACE

@@ -5,12 +5,12 @@
 // bytes depend neither on the number of tokens, nor on the tile that computes it, nor on the thread.
 //
 // Per 32 columns of a tile with T = 8, two 16-row halves (Q8_0):
-//   128 vpdpbusd          8 groups x 2 halves x 8 tokens; 16 independent chains, latency 4 x 2 per cycle = 8
-//   needed
+//   128 vpdpbusd          8 groups x 2 halves x 8 tokens; 16 independent chains, 8 needed (latency 4, 2 per
+//   cycle)
 //    16 vcvtdq2ps, 16 vmulps, 16 vfmadd
 //   100 loads             8 groups x (2 weight vectors + 8 broadcasts), 2 scales, 8 + 8 scale and init
-//   broadcasts, and
-//                         what is spilled of the 16 float accumulators
+//   broadcasts,
+//                         and what is spilled of the 16 float accumulators
 // T = 8 and 32 rows need fewer loads than any other tile whose sums fit, and batches of 8, 16 and 32 divide.
 // Zen 5: vpdpbusd, vmulps and vfmadd share two pipes, vcvtdq2ps goes to the other two: 160 / 2 = 80 cycles,
 // 80 % of the vpdpbusd peak. Other formats: mins add 16 vfmadd, half-block scales 16 vfmadd and 16 vcvtdq2ps,
@@ -44,48 +44,72 @@ __m512 LoadS8(const uint8_t* p) {
 __m512i BroadcastInt(const uint8_t* p) { return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
 __m512 BroadcastFloat(const uint8_t* p) { return _mm512_set1_ps(*reinterpret_cast<const float*>(p)); }
 
-// Formats. Codes() gives 16 rows x 4 columns as unsigned bytes. kCentred: the codes' zero is 128, which the
-// activations' init takes off; codes of fewer bits are shifted up, and kOutput takes the factor off at the
-// end, exactly. kHalves: one scale per 16 columns.
+// The low and the high nibbles of 16 bytes.
+__m512 LoadLowNibbles(const uint8_t* p) {
+  const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(bytes, _mm_set1_epi8(15))));
+}
+__m512 LoadHighNibbles(const uint8_t* p) {
+  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
+}
 
+// Moves bits up by `by`, or down where it is negative, across byte borders.
+[[gnu::always_inline]] inline __m512i ShiftUp(__m512i v, int by) {
+  if (by > 0) return _mm512_slli_epi16(v, static_cast<unsigned>(by));
+  if (by < 0) return _mm512_srli_epi16(v, static_cast<unsigned>(-by));
+  return v;
+}
+
+// Codes() gives 16 rows x 4 columns as unsigned bytes. The codes of centred formats are shifted up to have
+// their zero at 128, which the activations' init takes off; kOutput takes the factor off at the end, exactly.
 template <PanelFormat kFormat>
 struct Format {
-  static constexpr bool kSixBits = kFormat == kPanelQ6_K;
-  static constexpr bool kNibbles = kFormat == kPanelQ4_0 || kFormat == kPanelQ4_1 || kFormat == kPanelQ4_K;
-  static constexpr bool kSuper = kFormat == kPanelQ8_K || kFormat == kPanelQ4_K;
-  static constexpr bool kCentred = kFormat == kPanelQ8_0 || kFormat == kPanelQ4_0;
-  static constexpr bool kMin = kFormat == kPanelQ8_1 || kFormat == kPanelQ4_1 || kSuper;
-  static constexpr bool kHalves = kSixBits;
-  static constexpr float kOutput = kFormat == kPanelQ4_0 ? 1.f / 16 : kSixBits ? 1.f / 4 : 1;
-  static constexpr PlaneBytes kPlanes = kPlaneBytes[kFormat];
+  static constexpr IntegerFormat kInfo = kIntegerFormats[kFormat];
+  static constexpr bool kHalves = kInfo.scales == kHalvesScale || kInfo.scales == kHalvesScaleMin;
+  static constexpr int kUp = kInfo.centred ? 8 - kInfo.low_bits - kInfo.high_bits : 0;
+  static constexpr float kOutput = 1.f / (1 << kUp);
 
-  static __m512i Codes(const uint8_t* block, int group, int half) {
-    if constexpr (!kNibbles && !kSixBits) return LoadCodes(block + (group * 2 + half) * 64);
-    const __m512i pair = LoadCodes(block + (group / 2 * 2 + half) * 64);
-    if constexpr (kFormat == kPanelQ4_0)  // sixteen times the nibble
-      return _mm512_and_si512(group % 2 ? pair : _mm512_slli_epi16(pair, 4),
-                              _mm512_set1_epi8(static_cast<char>(0xF0)));
-    if constexpr (kNibbles)
-      return _mm512_and_si512(group % 2 ? _mm512_srli_epi16(pair, 4) : pair, _mm512_set1_epi8(15));
-    // Four times the six bits: bits 2..5 from the nibble, 6..7 from the quad.
-    const __m512i quad = LoadCodes(block + 512 + (group / 4 * 2 + half) * 64);
-    const __m512i low = group % 2 ? _mm512_srli_epi16(pair, 2) : _mm512_slli_epi16(pair, 2);
-    const int shift = 6 - 2 * (group % 4);
-    const __m512i high = shift == 0 ? quad : _mm512_slli_epi16(quad, static_cast<unsigned>(shift));
-    return _mm512_ternarylogic_epi32(_mm512_and_si512(low, _mm512_set1_epi8(0x3C)), high,
-                                     _mm512_set1_epi8(static_cast<char>(0xC0)), 0xF8);
+  // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte; the rest is to be masked
+  // off.
+  template <int kWidth, int kTo>
+  [[gnu::always_inline]] static __m512i Field(const uint8_t* plane, int group, int half) {
+    constexpr int kGroups = 8 / kWidth;  // in a byte
+    return ShiftUp(LoadCodes(plane + (group / kGroups * 2 + half) * 64), kTo - group % kGroups * kWidth);
   }
 
-  // Products of 11 bits and 6 or 8 bits: exact. `part` is 1 for columns 16..31 of a format with kHalves.
+  [[gnu::always_inline]] static __m512i Codes(const uint8_t* block, int group, int half) {
+    if constexpr (kInfo.low_bits == 8) {
+      return LoadCodes(block + (group * 2 + half) * 64);
+    } else {
+      constexpr int kLow = ((1 << kInfo.low_bits) - 1) << kUp;
+      const __m512i low = _mm512_and_si512(Field<kInfo.low_bits, kUp>(block, group, half),
+                                           _mm512_set1_epi8(static_cast<char>(kLow)));
+      if constexpr (kInfo.high_bits == 0) {
+        return low;
+      } else {
+        constexpr int kTo = kUp + kInfo.low_bits, kHigh = ((1 << kInfo.high_bits) - 1) << kTo;
+        const __m512i high = Field<kInfo.high_bits, kTo>(block + kInfo.low_bits * kBitPlane, group, half);
+        // low | (high & mask)
+        return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(static_cast<char>(kHigh)), 0xF8);
+      }
+    }
+  }
+
+  // Products of 11 bits and at most 8 bits: exact. `part` is 1 for columns 16..31 of a format with kHalves.
   static __m512 Scale(const uint8_t* side, const uint8_t* super, int part, int half) {
-    if constexpr (kSuper) return _mm512_mul_ps(LoadU8(side + 16 * half), LoadHalves(super + 32 * half));
-    if constexpr (kHalves)
+    if constexpr (kInfo.scales == kSuperScaleMin)
+      return _mm512_mul_ps(LoadU8(side + 16 * half), LoadHalves(super + 32 * half));
+    if constexpr (kInfo.scales == kHalvesScale)
       return _mm512_mul_ps(LoadS8(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
+    if constexpr (kInfo.scales == kHalvesScaleMin)
+      return _mm512_mul_ps(LoadLowNibbles(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
     return LoadHalves(side + 32 * half);
   }
 
+  // Of a format with a minimum per 32 columns.
   static __m512 Min(const uint8_t* side, const uint8_t* super, int half) {
-    if constexpr (!kSuper) return LoadHalves(side + 64 + 32 * half);
+    if constexpr (kInfo.scales == kScaleMin) return LoadHalves(side + 64 + 32 * half);
     const __m512 minus = _mm512_sub_ps(_mm512_setzero_ps(), LoadHalves(super + 64 + 32 * half));
     return _mm512_mul_ps(LoadU8(side + 32 + 16 * half), minus);
   }
@@ -119,6 +143,25 @@ template <bool kCentred, int T>
   for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
 
+// The minima of 16 columns: acc += (min0 init0 + min1 init1) * (dmin / 128 * scale). The sum in the first
+// bracket is exact: integers below 2^23.
+template <int T>
+[[gnu::always_inline]] inline void SubtractMins(const uint8_t* side, const uint8_t* super,
+                                                const uint8_t* scales, const uint8_t* halves,
+                                                __m512 (&acc)[2][T]) {
+  for (int h = 0; h < 2; ++h) {
+    const __m512 min0 = LoadHighNibbles(side + 16 * h), min1 = LoadHighNibbles(side + 32 + 16 * h);
+    const __m512 factor = _mm512_mul_ps(LoadHalves(super + 64 + 32 * h), _mm512_set1_ps(1.f / 128));
+    for (int t = 0; t < T; ++t) {
+      const __m512 init0 = _mm512_cvtepi32_ps(BroadcastInt(halves + 4 * t));
+      const __m512 init1 = _mm512_cvtepi32_ps(BroadcastInt(halves + 4 * T + 4 * t));
+      const __m512 sum = _mm512_fmadd_ps(min1, init1, _mm512_mul_ps(min0, init0));
+      const __m512 scale = _mm512_mul_ps(factor, BroadcastFloat(scales + 4 * t));
+      acc[h][t] = _mm512_fmadd_ps(sum, scale, acc[h][t]);
+    }
+  }
+}
+
 // One block of a format with a scale per 16 columns.
 template <class F, int T>
 [[gnu::always_inline]] inline void AccumulateHalves(const uint8_t* block, const uint8_t* side,
@@ -127,13 +170,13 @@ template <class F, int T>
   const uint8_t* scales = x + 32 * T;
   __m512i sum[2][T];
   __m512 value[2][T];
-  Start<true>(halves, sum);
+  Start<F::kInfo.centred>(halves, sum);
   Multiply<F, T, 0, 4>(block, x, sum);
   for (int h = 0; h < 2; ++h) {
     const __m512 scale = F::Scale(side, super, 0, h);
     for (int t = 0; t < T; ++t) value[h][t] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[h][t]), scale);
   }
-  Start<true>(halves + 4 * T, sum);
+  Start<F::kInfo.centred>(halves + 4 * T, sum);
   Multiply<F, T, 4, 4>(block, x, sum);
   for (int h = 0; h < 2; ++h) {
     const __m512 scale = F::Scale(side, super, 1, h);
@@ -142,6 +185,7 @@ template <class F, int T>
       acc[h][t] = _mm512_fmadd_ps(value[h][t], BroadcastFloat(scales + 4 * t), acc[h][t]);
     }
   }
+  if constexpr (F::kInfo.scales == kHalvesScaleMin) SubtractMins<T>(side, super, scales, halves, acc);
 }
 
 // One block of a format with a scale per 32 columns.
@@ -150,7 +194,7 @@ template <class F, int T>
                                               const uint8_t* x, const uint8_t* sums, __m512 (&acc)[2][T]) {
   const uint8_t* scales = x + 32 * T;
   __m512i sum[2][T];
-  Start<F::kCentred>(x + 36 * T, sum);
+  Start<F::kInfo.centred>(x + 36 * T, sum);
   Multiply<F, T, 0, 8>(block, x, sum);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
@@ -160,7 +204,7 @@ template <class F, int T>
       const __m512 both = _mm512_mul_ps(scale, BroadcastFloat(scales + 4 * t));
       acc[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h][t]), both, acc[h][t]);
     }
-    if constexpr (F::kMin) {
+    if constexpr (F::kInfo.scales != kScale) {
       const __m512 min = F::Min(side, super, h);
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) acc[h][t] = _mm512_fmadd_ps(min, BroadcastFloat(sums + 4 * t), acc[h][t]);
@@ -190,7 +234,6 @@ template <int T>
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  constexpr PlaneBytes kPlanes = F::kPlanes;
   const int64_t blocks = args.columns / kBlock;
   const uint8_t* prefetch = args.prefetch;
   const uint8_t* x = args.activations;
@@ -198,9 +241,9 @@ void IntegerTile(const TileArgs& args) {
   const uint8_t* halves = x + HalvesOffset(blocks, T);
   __m512 acc[2][T] = {};
   for (int64_t b = 0; b < blocks; ++b, x += MainBytes(T)) {
-    const uint8_t* block = args.codes + b * kPlanes.code;
-    const uint8_t* side = args.side + b * kPlanes.side;
-    const uint8_t* super = args.super + b / 8 * kPlanes.super;
+    const uint8_t* block = args.codes + b * F::kInfo.code_bytes;
+    const uint8_t* side = args.side + b * F::kInfo.side_bytes;
+    const uint8_t* super = args.super + b / 8 * F::kInfo.super_bytes;
     Prefetch(prefetch, args.prefetch_lines);
     if constexpr (F::kHalves)
       AccumulateHalves<F, T>(block, side, super, x, halves + b * 8 * T, acc);
@@ -210,15 +253,23 @@ void IntegerTile(const TileArgs& args) {
   Finish<T>(args, acc, F::kOutput);
 }
 
-template <int T>
+// Sixteen weights of a float panel, `index` elements from its beginning.
+template <PanelFormat kFormat>
+[[gnu::always_inline]] inline __m512 LoadWeights(const uint8_t* panel, int64_t index) {
+  if constexpr (kFormat == kPanelF32) return _mm512_load_ps(reinterpret_cast<const float*>(panel) + index);
+  if constexpr (kFormat == kPanelF16) return LoadHalves(panel + 2 * index);
+  return LoadBf16(reinterpret_cast<const uint16_t*>(panel) + index).v;
+}
+
+template <PanelFormat kFormat, int T>
 void FloatTile(const TileArgs& args) {
-  const float* w = reinterpret_cast<const float*>(args.codes);
   const float* x = reinterpret_cast<const float*>(args.activations);
   const uint8_t* prefetch = args.prefetch;
   __m512 acc[2][T] = {};
-  for (int64_t k = 0; k < args.columns; ++k, w += kRows, x += T) {
+  for (int64_t k = 0; k < args.columns; ++k, x += T) {
     if (k % kBlock == 0) Prefetch(prefetch, args.prefetch_lines);
-    const __m512 w0 = _mm512_load_ps(w), w1 = _mm512_load_ps(w + 16);
+    const __m512 w0 = LoadWeights<kFormat>(args.codes, k * kRows);
+    const __m512 w1 = LoadWeights<kFormat>(args.codes, k * kRows + 16);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const __m512 a = _mm512_set1_ps(x[t]);
@@ -231,23 +282,21 @@ void FloatTile(const TileArgs& args) {
 
 }  // namespace
 
-#define ROPEWAY_TILES(TILE) \
-  { TILE(1), TILE(2), TILE(3), TILE(4), TILE(5), TILE(6), TILE(7), TILE(8) }
-#define ROPEWAY_Q8_0(T) &IntegerTile<Format<kPanelQ8_0>, T>
-#define ROPEWAY_Q8_1(T) &IntegerTile<Format<kPanelQ8_1>, T>
-#define ROPEWAY_Q8_K(T) &IntegerTile<Format<kPanelQ8_K>, T>
-#define ROPEWAY_Q4_0(T) &IntegerTile<Format<kPanelQ4_0>, T>
-#define ROPEWAY_Q4_1(T) &IntegerTile<Format<kPanelQ4_1>, T>
-#define ROPEWAY_Q4_K(T) &IntegerTile<Format<kPanelQ4_K>, T>
-#define ROPEWAY_Q6_K(T) &IntegerTile<Format<kPanelQ6_K>, T>
-#define ROPEWAY_F32(T) &FloatTile<T>
+#define ROPEWAY_TILES(TILE, FORMAT)                                                           \
+  {                                                                                           \
+    &TILE<FORMAT, 1>, &TILE<FORMAT, 2>, &TILE<FORMAT, 3>, &TILE<FORMAT, 4>, &TILE<FORMAT, 5>, \
+        &TILE<FORMAT, 6>, &TILE<FORMAT, 7>, &TILE<FORMAT, 8>                                  \
+  }
+#define ROPEWAY_INTEGERS(FORMAT) ROPEWAY_TILES(IntegerTile, Format<FORMAT>)
 
 extern const TileKernels kTiles;
 const TileKernels kTiles = {
     .quantize = &QuantizeAvx2,
-    .tile = {ROPEWAY_TILES(ROPEWAY_Q8_0), ROPEWAY_TILES(ROPEWAY_Q8_1), ROPEWAY_TILES(ROPEWAY_Q8_K),
-             ROPEWAY_TILES(ROPEWAY_Q4_0), ROPEWAY_TILES(ROPEWAY_Q4_1), ROPEWAY_TILES(ROPEWAY_Q4_K),
-             ROPEWAY_TILES(ROPEWAY_Q6_K), ROPEWAY_TILES(ROPEWAY_F32)},
+    .tile = {ROPEWAY_INTEGERS(kPanelQ4_0), ROPEWAY_INTEGERS(kPanelQ4_1), ROPEWAY_INTEGERS(kPanelQ5_0),
+             ROPEWAY_INTEGERS(kPanelQ5_1), ROPEWAY_INTEGERS(kPanelQ8_0), ROPEWAY_INTEGERS(kPanelQ2_K),
+             ROPEWAY_INTEGERS(kPanelQ3_K), ROPEWAY_INTEGERS(kPanelQ4_K), ROPEWAY_INTEGERS(kPanelQ5_K),
+             ROPEWAY_INTEGERS(kPanelQ6_K), ROPEWAY_TILES(FloatTile, kPanelF32),
+             ROPEWAY_TILES(FloatTile, kPanelF16), ROPEWAY_TILES(FloatTile, kPanelBF16)},
 };
 
 }  // namespace ropeway::kernels::avx512
