@@ -14,6 +14,13 @@
 constexpr int kChunk = 64;  // positions, four pages
 constexpr int kChunkPages = kChunk / kPageSize;
 
+// Weights stop shrinking at e^-60 = 9e-27: far below what a float sum notices, and far enough above the
+// smallest floats that no product becomes a denormal number, which processors compute a hundred times slower.
+constexpr float kSmallestExponent = -60;
+
+// e^x for a difference x <= 0 of scores.
+inline Lanes WeightOf(Lanes x) { return Exp(Max(Splat(kSmallestExponent), x)); }
+
 // Pages of scores, or vectors of values, that `queries` queries keep in registers.
 constexpr int WidthFor(int queries) {
   const int width = kAccumulators / queries;
@@ -35,6 +42,8 @@ struct Chunk {
   int32_t start;  // position
   const Element* keys[kChunkPages];
   const Element* values[kChunkPages];
+  int64_t
+      ahead[kChunkPages];  // bytes from a page to the one that will be read in its place in the next chunk
 };
 
 // The weights of a block's queries in a chunk: scores first.
@@ -50,9 +59,16 @@ inline Lanes LoadElements(const Element* p) {
     return Load(p);
 }
 
+// Fetches what lies `ahead` bytes beyond `p`. Few queries wait for memory; many have their chunk expanded and
+// find it in the cache, as floats.
+template <typename Element>
+inline void FetchAhead(const Element* p, int64_t ahead) {
+  if constexpr (sizeof(Element) == 2) _mm_prefetch(reinterpret_cast<const char*>(p) + ahead, _MM_HINT_T0);
+}
+
 // weights.of[q][..] = q . k for kPages pages from `page` of the chunk on.
 template <typename Element, int Q, int kPages>
-inline void Scores(const Element* const* keys, int page, int head_dim, const Query* queries,
+inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const Query* queries,
                    Weights& weights) {
   Lanes score[kPages][Q];
 #pragma GCC unroll 4
@@ -62,7 +78,11 @@ inline void Scores(const Element* const* keys, int page, int head_dim, const Que
   for (int d = 0; d < head_dim; ++d) {
     Lanes k[kPages];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPages; ++p) k[p] = LoadElements(keys[page + p] + d * kPageSize);
+    for (int p = 0; p < kPages; ++p) {
+      const Element* key = chunk.keys[page + p] + d * kPageSize;
+      FetchAhead(key, chunk.ahead[page + p]);
+      k[p] = LoadElements(key);
+    }
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) {
       const Lanes x = Splat(queries[q].query[d]);
@@ -78,12 +98,12 @@ inline void Scores(const Element* const* keys, int page, int head_dim, const Que
 
 // The same for pages [page, pages), kPages and then fewer at a time.
 template <typename Element, int Q, int kPages>
-inline void ScoresOfPages(const Element* const* keys, int page, int pages, int head_dim, const Query* queries,
-                          Weights& weights) {
+inline void ScoresOfPages(const Chunk<Element>& chunk, int page, int pages, int head_dim,
+                          const Query* queries, Weights& weights) {
   for (; page + kPages <= pages; page += kPages)
-    Scores<Element, Q, kPages>(keys, page, head_dim, queries, weights);
+    Scores<Element, Q, kPages>(chunk, page, head_dim, queries, weights);
   if constexpr (kPages > 1)
-    ScoresOfPages<Element, Q, kPages / 2>(keys, page, pages, head_dim, queries, weights);
+    ScoresOfPages<Element, Q, kPages / 2>(chunk, page, pages, head_dim, queries, weights);
 }
 
 // `x` in the lanes of a page that begins at `start` whose positions lie in [first, last), `other` elsewhere.
@@ -112,14 +132,14 @@ inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Qu
   const float max = MaxOfLanes(largest);
   Lanes total = Zero();
   for (int p = 0; p < pages; ++p) {
-    const Lanes weight =
-        Visible(chunk_start + p * kPageSize, query.first, query.last, Exp(Sub(score[p], Splat(max))), Zero());
+    const Lanes weight = Visible(chunk_start + p * kPageSize, query.first, query.last,
+                                 WeightOf(Sub(score[p], Splat(max))), Zero());
     Store(weights + p * kPageSize, weight);
     total = Add(total, weight);
   }
   const float merged = query.max < max ? max : query.max;
   alignas(64) float factors[16];
-  Store(factors, Exp(Within(0, 1, Splat(query.max - merged), Splat(max - merged))));
+  Store(factors, WeightOf(Within(0, 1, Splat(query.max - merged), Splat(max - merged))));
   query.max = merged;
   query.sum = __builtin_fmaf(query.sum, factors[0], SumOfLanes(total) * factors[1]);
   return {factors[0], factors[1]};
@@ -139,7 +159,10 @@ inline void WeighValues(const Chunk<Element>& chunk, int64_t row, int64_t column
     const Element* v = chunk.values[i / kPageSize] + i % kPageSize * row + column;
     Lanes x[kColumns];
 #pragma GCC unroll 4
-    for (int c = 0; c < kColumns; ++c) x[c] = LoadElements(v + 16 * c);
+    for (int c = 0; c < kColumns; ++c) {
+      FetchAhead(v + 16 * c, chunk.ahead[i / kPageSize]);
+      x[c] = LoadElements(v + 16 * c);
+    }
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) {
       const Lanes weight = Splat(weights.of[q][i]);
@@ -184,7 +207,7 @@ void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* 
   const int pages = (last + kPageSize - 1) / kPageSize;
   constexpr int kWidth = WidthFor(Q);
   Weights weights;
-  ScoresOfPages<Element, Q, kWidth>(chunk.keys, first / kPageSize, pages, args.kv.head_dim, queries, weights);
+  ScoresOfPages<Element, Q, kWidth>(chunk, first / kPageSize, pages, args.kv.head_dim, queries, weights);
   Merge merges[Q];
   for (int q = 0; q < Q; ++q) {
     if (queries[q].first < chunk.start + kChunk && queries[q].last > chunk.start) {
@@ -212,16 +235,18 @@ void AttendGroup(const AttentionArgs& args, const Chunk<Element>& chunk, int cou
     AttendSome(args, chunk, count - q < kQueries ? count - q : kQueries, queries + q);
 }
 
-// Where pages [0, pages) of the chunk lie in the cache.
+// Where pages [0, pages) of the chunk lie in the cache, of the sequence's `all_pages`.
 template <typename Element>
-Chunk<Element> ChunkAt(const AttentionArgs& args, int32_t start, int pages) {
+Chunk<Element> ChunkAt(const AttentionArgs& args, int32_t start, int pages, int all_pages) {
   Chunk<Element> chunk;
   chunk.start = start;
   for (int p = 0; p < pages; ++p) {
-    const int64_t page = args.page_table[start / kPageSize + p];
+    const int index = start / kPageSize + p, next = index + kChunkPages;
+    const int64_t page = args.page_table[index];
     chunk.keys[p] = reinterpret_cast<const Element*>(args.cache + page * args.page_stride) +
                     args.kv_head * args.kv.head_elements;
     chunk.values[p] = chunk.keys[p] + args.kv.value_offset;
+    chunk.ahead[p] = next < all_pages ? (args.page_table[next] - page) * args.page_stride : 0;
   }
   return chunk;
 }
@@ -258,16 +283,17 @@ void AttendRows(const AttentionArgs& args, int first_row, int count) {
   for (int q = 0; q < count; ++q)
     InitQuery(args, first_row + q, scratch + q * args.kv.padded_value_dim, queries[q]);
   const int32_t end = queries[count - 1].last;
+  const int all_pages = (end + kPageSize - 1) / kPageSize;
   for (int32_t start = queries[0].first / kChunk * kChunk; start < end; start += kChunk) {
-    const int32_t left = (end - start + kPageSize - 1) / kPageSize;
+    const int left = all_pages - start / kPageSize;
     const int pages = left < kChunkPages ? left : kChunkPages;
     if (!args.kv.bf16)
-      AttendGroup(args, ChunkAt<float>(args, start, pages), count, queries);
+      AttendGroup(args, ChunkAt<float>(args, start, pages, all_pages), count, queries);
     else if (count <= kQueries)
-      AttendGroup(args, ChunkAt<uint16_t>(args, start, pages), count, queries);
+      AttendGroup(args, ChunkAt<uint16_t>(args, start, pages, all_pages), count, queries);
     else
-      AttendGroup(args, Expand(ChunkAt<uint16_t>(args, start, pages), args.kv, pages, expanded), count,
-                  queries);
+      AttendGroup(args, Expand(ChunkAt<uint16_t>(args, start, pages, all_pages), args.kv, pages, expanded),
+                  count, queries);
   }
   for (int q = 0; q < count; ++q) {
     const Lanes factor = Splat(1.f / queries[q].sum);
