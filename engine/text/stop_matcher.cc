@@ -7,7 +7,8 @@
 
 namespace ropeway {
 
-StopMatcher::StopMatcher(const std::vector<std::string>& stop_strings) {
+StopMatcher::StopMatcher(const std::vector<std::string>& stop_strings, bool include_match)
+    : include_match_(include_match) {
   patterns_.reserve(stop_strings.size());  // matched_ points into it
   for (const std::string& text : stop_strings) {
     ROPEWAY_CHECK(!text.empty());
@@ -43,7 +44,7 @@ std::string StopMatcher::Push(absl::string_view text) {
     }
     if (met != nullptr) {
       matched_ = &met->text;
-      certain.resize(certain.size() - met->text.size());
+      if (!include_match_) certain.resize(certain.size() - met->text.size());
       return certain;
     }
   }

@@ -15,8 +15,11 @@ namespace ropeway {
 
 class StopMatcher {
  public:
-  // REQUIRES: none of `stop_strings` is empty.
-  explicit StopMatcher(const std::vector<std::string>& stop_strings);
+  // REQUIRES: none of `stop_strings` is empty. With `include_match`, the text ends after the match, not
+  // before it.
+  explicit StopMatcher(const std::vector<std::string>& stop_strings, bool include_match = false);
+  StopMatcher(const StopMatcher&) = delete;
+  StopMatcher& operator=(const StopMatcher&) = delete;
 
   // The text that is now known to lie before any match. Nothing after a match.
   std::string Push(absl::string_view text);
@@ -36,6 +39,7 @@ class StopMatcher {
     void Advance(char c);
   };
 
+  const bool include_match_;
   std::vector<Pattern> patterns_;
   std::string held_;  // the end of the input that may begin a match
   const std::string* matched_ = nullptr;

@@ -45,6 +45,14 @@ TEST(StopMatcherTest, TheMatchThatEndsFirstWinsAndTheLongestOfThose) {
   EXPECT_EQ(*longest.matched(), "bcd");
 }
 
+TEST(StopMatcherTest, TheMatchItselfMayBeWanted) {
+  StopMatcher matcher({"</answer>"}, /*include_match=*/true);
+  EXPECT_EQ(matcher.Push("42</ans"), "42");
+  EXPECT_EQ(matcher.Push("wer> more"), "</answer>");
+  EXPECT_EQ(*matcher.matched(), "</answer>");
+  EXPECT_EQ(matcher.Flush(), "");
+}
+
 TEST(StopMatcherTest, WithoutStopStringsNothingIsHeld) {
   StopMatcher matcher({});
   EXPECT_EQ(matcher.Push("text"), "text");

@@ -1,0 +1,98 @@
+// From tokens to text on streams: what the engine's thread does with the scheduler's events.
+//
+// Per sample: token → Detokenizer → StopMatcher → chunk; per request: chunks → TokenStream. Used by the
+// engine's thread alone.
+#ifndef ROPEWAY_SERVER_LOOP_PUBLISHER_H_
+#define ROPEWAY_SERVER_LOOP_PUBLISHER_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "engine/api/event.h"
+#include "engine/api/request.h"
+#include "engine/sched/scheduler.h"
+#include "engine/text/detokenizer.h"
+#include "engine/text/stop_matcher.h"
+#include "engine/text/tokenizer.h"
+#include "server/obs/engine_observer.h"
+#include "server/stream/token_stream.h"
+
+namespace ropeway {
+
+class Publisher {
+ public:
+  // All outlive the publisher. A reader that lets its request pause for `slow_reader_patience` loses it.
+  Publisher(const Tokenizer& tokenizer, Scheduler& scheduler, EngineObserver& observer,
+            absl::Duration slow_reader_patience)
+      : tokenizer_(tokenizer),
+        scheduler_(scheduler),
+        observer_(observer),
+        slow_reader_patience_(slow_reader_patience) {}
+
+  // Hands a request to the scheduler. Where that does not take it, its stream ends at once.
+  void Submit(ValidRequest request, std::shared_ptr<TokenStream> stream);
+
+  // Takes the scheduler's events, until there are no more, and prepares the chunks. Samples that met a stop
+  // string are finished.
+  void Digest(absl::Time now);
+  // Gives the chunks to their streams, and pauses requests with slow readers. True where a request was lost
+  // by its reader, so that there are events again.
+  bool Deliver(absl::Time now);
+
+  // Lets requests go on whose readers caught up, and ends those that were paused for too long.
+  void TendSlowReaders(absl::Time now);
+  absl::Time next_loss() const;  // when the next slow reader will lose its request
+
+  std::vector<RequestId> live() const;
+
+ private:
+  struct Sample {
+    Sample(const Tokenizer& tokenizer, const ValidRequest& request)
+        : detokenizer(tokenizer, /*at_start=*/false),
+          matcher(request.stop_strings, request.include_stop_string) {}
+
+    Detokenizer detokenizer;
+    StopMatcher matcher;
+    std::optional<absl::Time> last_token;
+    std::optional<StreamChunk> chunk;  // to be delivered
+  };
+
+  struct Live {
+    Live(const Tokenizer& tokenizer, const ValidRequest& request, std::shared_ptr<TokenStream> the_stream);
+
+    const std::shared_ptr<TokenStream> stream;
+    const absl::Time arrival;
+    const int32_t prompt_tokens;
+    int32_t completion_tokens = 0;
+    std::deque<Sample> samples;
+    std::optional<RequestEnd> end;  // to be delivered with the last chunk
+    bool changed = false;           // listed in changed_
+  };
+
+  void DigestOne(TokenEvent event, absl::Time now);
+  void TakeToken(TokenEvent& event, Live& live, Sample& sample, absl::Time now);
+  FinishReason EndSample(const TokenEvent& event, Sample& sample);
+  void EndRequest(const TokenEvent& event, FinishReason reason, Live& live, absl::Time now);
+  TokenStream::Pressure PushChunks(Live& live);
+  void Lose(RequestId id, absl::Time now);
+
+  const Tokenizer& tokenizer_;
+  Scheduler& scheduler_;
+  EngineObserver& observer_;
+  const absl::Duration slow_reader_patience_;
+
+  absl::flat_hash_map<RequestId, std::unique_ptr<Live>> live_;
+  std::vector<RequestId> changed_;          // with chunks to be delivered, in the order of their events
+  std::map<RequestId, absl::Time> paused_;  // since when
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_LOOP_PUBLISHER_H_

@@ -1,0 +1,372 @@
+#include "server/loop/engine_loop.h"
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "tests/testing/byte_tokenizer.h"
+#include "tests/testing/fake_executor.h"
+#include "tests/testing/status_matchers.h"
+
+namespace ropeway {
+namespace {
+
+using ::ropeway::testing::ByteTokenizer;
+using ::ropeway::testing::FakeExecutor;
+using ::ropeway::testing::IsOk;
+using ::ropeway::testing::StatusIs;
+using ::testing::HasSubstr;
+
+constexpr ExecutorLimits kLimits = {.num_pages = 64,
+                                    .max_tokens_per_step = 64,
+                                    .max_rows_per_step = 16,
+                                    .max_model_len = 512,
+                                    .vocab_size = ByteTokenizer::kVocabSize};
+
+struct CountingObserver final : EngineObserver {
+  void SetEngine(const EngineGauges&) override {}
+  void OnStep(absl::Duration, int32_t batch_tokens) override { tokens += batch_tokens, ++steps; }
+  void OnStepFailed(const absl::Status&) override { ++failed_steps; }
+  void OnPreemptions(int32_t count) override { preemptions += count; }
+  void OnFirstToken(absl::Duration) override { ++first_tokens; }
+  void OnNextToken(absl::Duration) override { ++next_tokens; }
+  void OnRequestEnd(const RequestOutcome& outcome) override {
+    absl::MutexLock lock(&mutex);
+    ++ends[std::string(outcome.finish_reason)];
+  }
+  int NumEnds(const std::string& reason) {
+    absl::MutexLock lock(&mutex);
+    return ends[reason];
+  }
+
+  std::atomic<int> tokens = 0, steps = 0, failed_steps = 0, preemptions = 0, first_tokens = 0,
+                   next_tokens = 0;
+  absl::Mutex mutex;
+  std::map<std::string, int> ends ABSL_GUARDED_BY(mutex);
+};
+
+// What a client got, all chunks joined.
+struct Answer {
+  std::map<int32_t, StreamChunk> samples;
+  RequestEnd end;
+  const std::string& text(int32_t sample = 0) { return samples[sample].text; }
+  FinishReason reason(int32_t sample = 0) { return samples[sample].finish.value().reason; }
+};
+
+// A client that waits for its chunks.
+class Client {
+ public:
+  explicit Client(const StreamLimits& limits = {}) : stream_(std::make_shared<TokenStream>(limits)) {
+    stream_->SetReady([signal = signal_] { signal->Set(); });
+  }
+
+  const std::shared_ptr<TokenStream>& stream() const { return stream_; }
+
+  StreamChunk Next() {
+    while (true) {
+      if (std::optional<StreamChunk> chunk = stream_->Pop()) return *std::move(chunk);
+      signal_->Wait();
+    }
+  }
+
+  Answer ReadAll() {
+    Answer answer;
+    while (true) {
+      StreamChunk chunk = Next();
+      StreamChunk& sample = answer.samples[chunk.sample];
+      EXPECT_TRUE(!sample.finish.has_value() || chunk.token_ids.empty());
+      sample.text += chunk.text;
+      sample.token_ids.insert(sample.token_ids.end(), chunk.token_ids.begin(), chunk.token_ids.end());
+      if (chunk.finish.has_value()) sample.finish = chunk.finish;
+      if (!chunk.end.has_value()) continue;
+      answer.end = *chunk.end;
+      return answer;
+    }
+  }
+
+ private:
+  // Shared with the stream's callback, which may still be on its way out when the client is gone.
+  class Signal {
+   public:
+    void Set() {
+      absl::MutexLock lock(&mutex_);
+      set_ = true;
+    }
+    void Wait() {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&set_));
+      set_ = false;
+    }
+
+   private:
+    absl::Mutex mutex_;
+    bool set_ ABSL_GUARDED_BY(mutex_) = false;
+  };
+
+  const std::shared_ptr<TokenStream> stream_;
+  const std::shared_ptr<Signal> signal_ = std::make_shared<Signal>();
+};
+
+// An engine whose model answers every prompt with the bytes of `script`, again and again with `endless`, else
+// followed by an end token.
+class EngineLoopTest : public ::testing::Test {
+ protected:
+  void Start(std::string script, bool endless = false, LoopOptions options = {}) {
+    executor_.SetChooser([script = std::move(script), endless](const SampleRow& row) -> TokenId {
+      if (!endless && row.step >= script.size()) return ByteTokenizer::kEos;
+      return static_cast<unsigned char>(script[row.step % script.size()]);
+    });
+    loop_ = std::make_unique<EngineLoop>(options, EngineLoop::Parts{.executor = executor_,
+                                                                    .tokenizer = tokenizer_,
+                                                                    .clock = clock_,
+                                                                    .mailbox = mailbox_,
+                                                                    .observer = observer_});
+  }
+
+  ValidRequest Request(int32_t max_tokens = 100) {
+    return {.id = next_id_++,
+            .prompt = {'a', 'b', 'c'},
+            .max_tokens = max_tokens,
+            .stop_token_ids = {ByteTokenizer::kEos},
+            .arrival = clock_.Now()};
+  }
+
+  RequestId Submit(ValidRequest request, const Client& client) {
+    const RequestId id = request.id;
+    EXPECT_OK(mailbox_.TrySubmit({.request = std::move(request), .stream = client.stream()}));
+    return id;
+  }
+
+  Answer Ask(ValidRequest request) {
+    Client client;
+    Submit(std::move(request), client);
+    return client.ReadAll();
+  }
+
+  SimulatedClock clock_;
+  ByteTokenizer tokenizer_;
+  FakeExecutor executor_{kLimits};
+  Mailbox mailbox_{100};
+  CountingObserver observer_;
+  std::unique_ptr<EngineLoop> loop_;
+  RequestId next_id_ = 1;
+};
+
+TEST_F(EngineLoopTest, StreamsTextUntilTheEndToken) {
+  Start("grüße");
+  Answer answer = Ask(Request());
+  EXPECT_EQ(answer.text(), "grüße");
+  EXPECT_EQ(answer.samples[0].token_ids.size(), 8);
+  EXPECT_EQ(answer.reason(), FinishReason::kStop);
+  EXPECT_EQ(answer.samples[0].finish->stop_token, ByteTokenizer::kEos);
+  EXPECT_OK(answer.end.status);
+  EXPECT_EQ(answer.end.prompt_tokens, 3);
+  EXPECT_EQ(answer.end.completion_tokens, 8);
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+  EXPECT_EQ(observer_.steps, 8);
+  EXPECT_EQ(observer_.tokens, 3 + 7);
+  EXPECT_EQ(observer_.first_tokens, 1);
+  EXPECT_EQ(observer_.next_tokens, 7);
+  EXPECT_EQ(observer_.NumEnds("stop"), 1);
+}
+
+TEST_F(EngineLoopTest, AStopStringEndsASampleAndIsNotDelivered) {
+  Start("one STOP two", /*endless=*/true);
+  ValidRequest request = Request();
+  request.stop_strings = {"STOP"};
+  Answer answer = Ask(request);
+  EXPECT_EQ(answer.text(), "one ");
+  EXPECT_EQ(answer.samples[0].token_ids.size(), 8);
+  EXPECT_EQ(answer.reason(), FinishReason::kStop);
+  EXPECT_EQ(answer.samples[0].finish->stop_string, "STOP");
+  EXPECT_OK(answer.end.status);
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+
+  request.id = next_id_++;
+  request.include_stop_string = true;
+  EXPECT_EQ(Ask(request).text(), "one STOP");
+
+  // It counts, too, when it comes with the last token that is allowed.
+  request.id = next_id_++;
+  request.max_tokens = 8;
+  EXPECT_EQ(Ask(request).reason(), FinishReason::kStop);
+}
+
+TEST_F(EngineLoopTest, WhatWasHeldBackIsDeliveredAtTheEnd) {
+  Start("one ST");
+  ValidRequest request = Request(/*max_tokens=*/6);
+  request.stop_strings = {"STOP"};
+  Answer answer = Ask(request);
+  EXPECT_EQ(answer.text(), "one ST");
+  EXPECT_EQ(answer.reason(), FinishReason::kLength);
+  EXPECT_EQ(observer_.NumEnds("length"), 1);
+}
+
+TEST_F(EngineLoopTest, SamplesEndOnTheirOwn) {
+  Start("text");
+  ValidRequest request = Request(/*max_tokens=*/3);
+  request.num_samples = 3;
+  Answer answer = Ask(request);
+  ASSERT_EQ(answer.samples.size(), 3);
+  for (int32_t s = 0; s < 3; ++s) EXPECT_EQ(answer.text(s), "tex");
+  EXPECT_EQ(answer.end.prompt_tokens, 3);
+  EXPECT_EQ(answer.end.completion_tokens, 9);
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+}
+
+TEST_F(EngineLoopTest, CancellingFreesThePages) {
+  Start("x", /*endless=*/true);
+  Client client;
+  const RequestId id = Submit(Request(/*max_tokens=*/500), client);
+  EXPECT_EQ(client.Next().text[0], 'x');
+  EXPECT_GT(loop_->stats().used_pages, 0);
+  mailbox_.Cancel(id);
+  const Answer answer = client.ReadAll();
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kCancelled, HasSubstr("cancelled")));
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+  EXPECT_EQ(loop_->stats().running, 0);
+  EXPECT_EQ(observer_.NumEnds("abort"), 1);
+}
+
+TEST_F(EngineLoopTest, TheDeadlineEndsARequest) {
+  executor_.SetOnStep([this](const StepPlan&) { clock_.Advance(absl::Seconds(1)); });
+  Start("x", /*endless=*/true);
+  ValidRequest request = Request(/*max_tokens=*/500);
+  request.deadline = clock_.Now() + absl::Seconds(10);
+  Answer answer = Ask(request);
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("deadline")));
+  EXPECT_EQ(answer.reason(), FinishReason::kDeadline);
+  EXPECT_EQ(answer.text(), std::string(10, 'x')) << "what came before is delivered";
+  EXPECT_EQ(answer.end.receipt.prefill + answer.end.receipt.decode, absl::Seconds(10));
+}
+
+TEST_F(EngineLoopTest, ASlowReaderPausesItsOwnRequestOnly) {
+  Start("0123456789", /*endless=*/true);
+  Client slow({.pause_bytes = 100, .resume_bytes = 20, .max_bytes = 1000});
+  Submit(Request(/*max_tokens=*/300), slow);
+  EXPECT_EQ(Ask(Request(/*max_tokens=*/400)).text().size(), 400);
+  EXPECT_FALSE(slow.stream()->MayResume());
+  EXPECT_GT(loop_->stats().used_pages, 0) << "a paused request keeps its pages";
+  EXPECT_LT(loop_->stats().used_pages, 5) << "but is not computed";
+  Answer answer = slow.ReadAll();
+  EXPECT_EQ(answer.text().size(), 300);
+  EXPECT_OK(answer.end.status);
+}
+
+TEST_F(EngineLoopTest, AReaderThatIsSlowForTooLongLosesItsRequest) {
+  Start("0123456789", /*endless=*/true, {.slow_reader_patience = absl::Seconds(5)});
+  Client slow({.pause_bytes = 100, .resume_bytes = 20, .max_bytes = 1000});
+  Submit(Request(/*max_tokens=*/300), slow);
+  EXPECT_EQ(Ask(Request(/*max_tokens=*/400)).text().size(), 400);
+  clock_.Advance(absl::Seconds(6));
+  mailbox_.Wake();
+  while (loop_->stats().used_pages > 0) std::this_thread::yield();
+  Answer answer = slow.ReadAll();
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("not read")));
+  EXPECT_EQ(answer.text().size(), 20) << "with four bytes per token id, 20 tokens are 100 bytes";
+}
+
+TEST_F(EngineLoopTest, AStreamThatOverflowsLosesItsRequest) {
+  Start("0123456789", /*endless=*/true);
+  Client slow({.pause_bytes = 1000, .resume_bytes = 20, .max_bytes = 100});
+  Submit(Request(/*max_tokens=*/300), slow);
+  Ask(Request(/*max_tokens=*/400));
+  Answer answer = slow.ReadAll();
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("not read")));
+  EXPECT_EQ(answer.reason(), FinishReason::kCancelled);
+}
+
+TEST_F(EngineLoopTest, AFailedStepEndsItsRequestsAndTheLoopLivesOn) {
+  executor_.FailNextStep(absl::InternalError("the device is on fire"));
+  Start("text");
+  Answer answer = Ask(Request());
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kInternal, HasSubstr("on fire")));
+  EXPECT_EQ(answer.reason(), FinishReason::kError);
+  EXPECT_EQ(observer_.failed_steps, 1);
+  EXPECT_EQ(Ask(Request()).text(), "text");
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+}
+
+TEST_F(EngineLoopTest, WhatTheSchedulerDoesNotTakeEndsAtOnce) {
+  Start("text");
+  const Answer answer = Ask(Request(/*max_tokens=*/1000));
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_tokens")));
+}
+
+TEST_F(EngineLoopTest, ALivingIdIsNotTakenTwice) {
+  Start("x", /*endless=*/true);
+  Client first;
+  const ValidRequest request = Request(/*max_tokens=*/500);
+  Submit(request, first);
+  first.Next();
+  EXPECT_THAT(Ask(request).end.status, StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("lives")));
+  EXPECT_EQ(first.ReadAll().end.completion_tokens, 500);
+}
+
+TEST_F(EngineLoopTest, DrainingRefusesNewWorkAndFinishesWhatRuns) {
+  absl::Notification go_on;
+  executor_.SetOnStep([&](const StepPlan&) { go_on.WaitForNotification(); });
+  Start("text");
+  Client client;
+  Submit(Request(), client);
+  mailbox_.Drain();
+  EXPECT_THAT(mailbox_.TrySubmit({.request = Request(), .stream = Client().stream()}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
+  EXPECT_FALSE(loop_->WaitUntilDrained(absl::ZeroDuration()));
+  go_on.Notify();
+  EXPECT_EQ(client.ReadAll().text(), "text");
+  EXPECT_TRUE(loop_->WaitUntilDrained(absl::InfiniteDuration()));
+}
+
+TEST_F(EngineLoopTest, StoppingEndsEveryRequest) {
+  Start("x", /*endless=*/true);
+  Client running;
+  Submit(Request(/*max_tokens=*/500), running);
+  running.Next();
+  loop_->Stop();
+  EXPECT_THAT(running.ReadAll().end.status,
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+  EXPECT_TRUE(loop_->WaitUntilDrained(absl::ZeroDuration()));
+}
+
+// Clients of several threads come, cancel and go away at once; each gets exactly one end, and no page is
+// lost.
+TEST_F(EngineLoopTest, ManyClientsAtOnce) {
+  constexpr int kThreads = 4;
+  constexpr int kRequestsEach = 60;
+  Start("some words ", /*endless=*/true);
+  std::atomic<RequestId> next_id = 1;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kRequestsEach; ++i) {
+        Client client({.pause_bytes = 64, .resume_bytes = 16, .max_bytes = 4096});
+        ValidRequest request = {.id = next_id++, .prompt = std::vector<TokenId>(1 + i, 'p')};
+        request.max_tokens = 1 + (i * 7 + t) % 90;
+        request.num_samples = 1 + i % 3;
+        request.tenant = std::to_string(t);
+        const RequestId id = Submit(request, client);
+        if (i % 4 == 1) mailbox_.Cancel(id);
+        if (i % 4 == 2 && !client.Next().end.has_value()) mailbox_.Cancel(id);
+        if (i % 4 == 2) continue;  // goes away without reading the end
+        const Answer answer = client.ReadAll();
+        EXPECT_TRUE(i % 4 == 1 || answer.end.completion_tokens == request.max_tokens * request.num_samples);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  mailbox_.Drain();
+  EXPECT_TRUE(loop_->WaitUntilDrained(absl::InfiniteDuration()));
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+  EXPECT_EQ(observer_.NumEnds("abort") + observer_.NumEnds("length"), kThreads * kRequestsEach);
+}
+
+}  // namespace
+}  // namespace ropeway
