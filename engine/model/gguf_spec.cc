@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
@@ -16,21 +18,24 @@ struct Family {
   RopePairing pairing;
   bool qkv_bias = false;
   bool qk_norm = false;
-  bool gemma = false;  // GeGLU, sandwich norms, scaled embeddings, local layers with a rope of their own
+  bool windows = false;  // may have windows
+  bool gemma = false;    // GeGLU, sandwich norms, scaled embeddings, local layers with a rope of their own
 };
 
 // llama files hold query and key rows permuted for interleaved pairs. Mistral's files call themselves llama.
 constexpr Family kFamilies[] = {
-    {.name = "llama", .pairing = RopePairing::kInterleaved},
-    {.name = "mistral", .pairing = RopePairing::kInterleaved},
+    {.name = "llama", .pairing = RopePairing::kInterleaved, .windows = true},
+    {.name = "mistral", .pairing = RopePairing::kInterleaved, .windows = true},
     {.name = "qwen2", .pairing = RopePairing::kHalves, .qkv_bias = true},
     {.name = "qwen3", .pairing = RopePairing::kHalves, .qk_norm = true},
-    {.name = "gemma3", .pairing = RopePairing::kHalves, .qk_norm = true, .gemma = true},
+    {.name = "gemma3", .pairing = RopePairing::kHalves, .qk_norm = true, .windows = true, .gemma = true},
 };
 
 // In Gemma 3 every sixth layer sees all positions, the others a window, rotated on this base.
 constexpr int kGemmaGlobalEvery = 6;
 constexpr double kGemmaLocalBase = 10000;
+constexpr int32_t kGemma27bLayers = 62;
+constexpr int32_t kMaxGgufLayers = 1024;
 
 absl::StatusOr<const Family*> FamilyOf(const std::string& architecture) {
   std::vector<std::string> names;
@@ -42,33 +47,70 @@ absl::StatusOr<const Family*> FamilyOf(const std::string& architecture) {
       "architecture '", architecture, "' is not supported; supported are ", absl::StrJoin(names, ", ")));
 }
 
-// Reads the keys of one architecture: "head_count" stands for "llama.attention.head_count" and so on.
+// Reads the keys of one architecture, and remembers which: "head_count" stands for "llama.head_count" and so
+// on.
 class Keys {
  public:
   Keys(const Metadata& metadata, const std::string& architecture)
       : metadata_(metadata), prefix_(architecture + ".") {}
 
   std::string Name(absl::string_view key) const { return absl::StrCat(prefix_, key); }
+  // "metadata key 'llama.head_count'"
+  std::string Quoted(absl::string_view key) const { return absl::StrCat("metadata key '", Name(key), "'"); }
+
   bool Has(absl::string_view key) const { return metadata_.Has(Name(key)); }
 
-  absl::StatusOr<int32_t> Int(absl::string_view key) const {
-    ASSIGN_OR_RETURN(const int64_t value, Uniform(Name(key)));
+  absl::StatusOr<int32_t> Int(absl::string_view key) {
+    ASSIGN_OR_RETURN(const int64_t value, Uniform(Asked(key)));
     if (value < 0 || value > INT32_MAX)
-      return absl::InvalidArgumentError(
-          absl::StrCat("metadata key '", Name(key), "' must be in [0, 2^31), is ", value));
+      return absl::InvalidArgumentError(absl::StrCat(Quoted(key), " must be in [0, 2^31), is ", value));
     return static_cast<int32_t>(value);
   }
-  absl::StatusOr<int32_t> IntOr(absl::string_view key, int32_t or_default) const {
+  absl::StatusOr<int32_t> IntOr(absl::string_view key, int32_t or_default) {
     return ValueOr<int32_t>(Int(key), or_default);
   }
-  absl::StatusOr<double> DoubleOr(absl::string_view key, double or_default) const {
-    return ValueOr<double>(metadata_.GetDouble(Name(key)), or_default);
+  absl::StatusOr<double> DoubleOr(absl::string_view key, double or_default) {
+    return ValueOr<double>(metadata_.GetDouble(Asked(key)), or_default);
   }
-  absl::StatusOr<std::string> StringOr(absl::string_view key, std::string or_default) const {
-    return ValueOr<std::string>(metadata_.GetString(Name(key)), std::move(or_default));
+  absl::StatusOr<std::string> StringOr(absl::string_view key, std::string or_default) {
+    return ValueOr<std::string>(metadata_.GetString(Asked(key)), std::move(or_default));
+  }
+  // Null where the key is absent or no array of bools.
+  const std::vector<bool>* Bools(absl::string_view key) {
+    const absl::StatusOr<const std::vector<bool>*> values = metadata_.GetBools(Asked(key));
+    return values.ok() ? *values : nullptr;
+  }
+
+  // UNIMPLEMENTED when the key is there with another value, which would change what the model computes.
+  absl::Status MustBe(absl::string_view key, double only) {
+    ASSIGN_OR_RETURN(const double value, DoubleOr(key, only));
+    if (value == only) return absl::OkStatus();
+    return absl::UnimplementedError(
+        absl::StrCat(Quoted(key), " is ", value, "; only ", only, " is supported"));
+  }
+  absl::Status MustBeBool(absl::string_view key, bool only) {
+    ASSIGN_OR_RETURN(const bool value, ValueOr<bool>(metadata_.GetBool(Asked(key)), only));
+    if (value == only) return absl::OkStatus();
+    return absl::UnimplementedError(
+        absl::StrCat(Quoted(key), " is not supported unless it is ", only ? "true" : "false"));
+  }
+
+  void Ignore(absl::string_view key) { Asked(key); }
+
+  // UNIMPLEMENTED when the architecture has a key that nobody asked for, listing those that were.
+  absl::Status Finish() const {
+    for (const std::string& name : metadata_.keys())
+      if (absl::StartsWith(name, prefix_) && !asked_.contains(name))
+        return absl::UnimplementedError(
+            absl::StrCat("metadata key '", name,
+                         "' is not supported and may change what the model computes; supported are ",
+                         absl::StrJoin(asked_, ", ")));
+    return absl::OkStatus();
   }
 
  private:
+  std::string Asked(absl::string_view key) { return *asked_.insert(Name(key)).first; }
+
   // Some files say the same number for every layer.
   absl::StatusOr<int64_t> Uniform(const std::string& name) const {
     const auto values = metadata_.GetInts(name);
@@ -82,27 +124,34 @@ class Keys {
 
   const Metadata& metadata_;
   const std::string prefix_;
+  std::set<std::string> asked_;
 };
 
-absl::Status ReadScaling(const Keys& keys, RopeSpec& rope) {
-  ASSIGN_OR_RETURN(const std::string type, keys.StringOr("rope.scaling.type", "none"));
-  ASSIGN_OR_RETURN(rope.factor, keys.DoubleOr("rope.scaling.factor", 1));
-  if (type == "none") return absl::OkStatus();
-  if (type == "linear") {
-    rope.scaling = RopeScalingKind::kLinear;
-    return absl::OkStatus();
-  }
-  if (type != "yarn")
-    return absl::UnimplementedError(
-        absl::StrCat("metadata key '", keys.Name("rope.scaling.type"), "' is '", type,
-                     "', which is not supported; supported are none, linear, yarn"));
+absl::Status ReadYarn(Keys& keys, RopeSpec& rope) {
   rope.scaling = RopeScalingKind::kYarn;
-  ASSIGN_OR_RETURN(const int32_t context, keys.Int("rope.scaling.original_context_length"));
-  rope.original_context = context;
+  ASSIGN_OR_RETURN(rope.original_context, keys.Int("rope.scaling.original_context_length"));
   ASSIGN_OR_RETURN(const double extra, keys.DoubleOr("rope.scaling.attn_factor", 1));
   ASSIGN_OR_RETURN(rope.beta_fast, keys.DoubleOr("rope.scaling.yarn_beta_fast", 32));
   ASSIGN_OR_RETURN(rope.beta_slow, keys.DoubleOr("rope.scaling.yarn_beta_slow", 1));
-  rope.attention_factor = extra * (0.1 * std::log(rope.factor) + 1);
+  RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_ext_factor", 1));
+  RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_attn_factor", 1));
+  RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_log_multiplier", 0));
+  rope.attention_factor = extra * (rope.factor <= 1 ? 1.0 : 0.1 * std::log(rope.factor) + 1);
+  return absl::OkStatus();
+}
+
+absl::Status ReadScaling(Keys& keys, RopeSpec& rope) {
+  // A factor without a type is linear.
+  ASSIGN_OR_RETURN(const std::string type, keys.StringOr("rope.scaling.type", "linear"));
+  ASSIGN_OR_RETURN(const double factor, keys.DoubleOr("rope.scaling.factor", 1));
+  if (type == "none" || (type == "linear" && factor == 1)) return absl::OkStatus();
+  rope.factor = factor;
+  if (type == "yarn") return ReadYarn(keys, rope);
+  if (type != "linear")
+    return absl::UnimplementedError(
+        absl::StrCat(keys.Quoted("rope.scaling.type"), " is '", type,
+                     "', which is not supported; supported are none, linear, yarn"));
+  rope.scaling = RopeScalingKind::kLinear;
   return absl::OkStatus();
 }
 
@@ -124,86 +173,161 @@ absl::Status ReadFrequencyFactors(const GgufContent& content, RopeSpec& rope) {
   return absl::OkStatus();
 }
 
-absl::Status ReadSizes(const Keys& keys, const GgufContent& content, DecoderSpec& spec) {
+absl::Status ReadVocabulary(Keys& keys, const GgufContent& content, DecoderSpec& spec) {
+  const auto embedding = content.tensors.find("token_embd.weight");
+  if (embedding == content.tensors.end())
+    return absl::InvalidArgumentError("tensor 'token_embd.weight' is missing");
+  spec.vocab_size = static_cast<int32_t>(std::min<int64_t>(embedding->second.rows(), INT32_MAX));
+  spec.tied_output = !content.tensors.contains("output.weight");
+  ASSIGN_OR_RETURN(const int32_t said, keys.IntOr("vocab_size", spec.vocab_size));
+  if (said == spec.vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(keys.Quoted("vocab_size"), " is ", said,
+                                                 ", but tensor 'token_embd.weight' has ", spec.vocab_size,
+                                                 " rows"));
+}
+
+absl::Status ReadSizes(Keys& keys, DecoderSpec& spec) {
   ASSIGN_OR_RETURN(spec.hidden_size, keys.Int("embedding_length"));
   ASSIGN_OR_RETURN(spec.num_heads, keys.Int("attention.head_count"));
   ASSIGN_OR_RETURN(spec.num_kv_heads, keys.IntOr("attention.head_count_kv", spec.num_heads));
   ASSIGN_OR_RETURN(spec.ffn_size, keys.Int("feed_forward_length"));
   ASSIGN_OR_RETURN(spec.context_length, keys.Int("context_length"));
   if (!keys.Has("attention.key_length") && (spec.num_heads == 0 || spec.hidden_size % spec.num_heads != 0))
-    return absl::InvalidArgumentError(absl::StrCat("metadata key '", keys.Name("embedding_length"),
-                                                   "' must be a multiple of the number of heads ",
+    return absl::InvalidArgumentError(absl::StrCat(keys.Quoted("embedding_length"),
+                                                   " must be a multiple of the number of heads ",
                                                    spec.num_heads, ", is ", spec.hidden_size));
   ASSIGN_OR_RETURN(spec.head_dim, keys.IntOr("attention.key_length",
                                              spec.num_heads == 0 ? 0 : spec.hidden_size / spec.num_heads));
   ASSIGN_OR_RETURN(spec.value_dim, keys.IntOr("attention.value_length", spec.head_dim));
   ASSIGN_OR_RETURN(const double epsilon, keys.DoubleOr("attention.layer_norm_rms_epsilon", 1e-5));
   spec.norm_epsilon = static_cast<float>(epsilon);
-  const auto embedding = content.tensors.find("token_embd.weight");
-  if (embedding == content.tensors.end())
-    return absl::InvalidArgumentError("tensor 'token_embd.weight' is missing");
-  spec.vocab_size = static_cast<int32_t>(std::min<int64_t>(embedding->second.rows(), INT32_MAX));
-  spec.tied_output = !content.tensors.contains("output.weight");
+  ASSIGN_OR_RETURN(
+      const double scale,
+      keys.DoubleOr("attention.scale", 1 / std::sqrt(static_cast<double>(std::max(spec.head_dim, 1)))));
+  spec.attention_scale = static_cast<float>(scale);
   return absl::OkStatus();
 }
 
-absl::Status ReadRopesAndLayers(const Keys& keys, const GgufContent& content, const Family& family,
-                                DecoderSpec& spec) {
-  RopeSpec rope{.pairing = family.pairing};
-  ASSIGN_OR_RETURN(rope.base, keys.DoubleOr("rope.freq_base", family.gemma ? 1000000 : 10000));
-  ASSIGN_OR_RETURN(rope.rotary_dim, keys.IntOr("rope.dimension_count", spec.head_dim));
-  if (family.gemma) rope.rotary_dim = spec.head_dim;
-  RETURN_IF_ERROR(ReadScaling(keys, rope));
-  RETURN_IF_ERROR(ReadFrequencyFactors(content, rope));
-  spec.ropes.push_back(std::move(rope));
-  ASSIGN_OR_RETURN(const int32_t window, keys.IntOr("attention.sliding_window", 0));
+// Which layers of Gemma see all positions: every n-th, or as an array of bools says.
+absl::StatusOr<std::vector<bool>> ReadGlobalLayers(Keys& keys, int32_t layers) {
+  constexpr char kKey[] = "attention.sliding_window_pattern";
+  std::vector<bool> global(static_cast<size_t>(layers));
+  if (const std::vector<bool>* windowed = keys.Bools(kKey); windowed != nullptr) {
+    if (windowed->size() != global.size())
+      return absl::InvalidArgumentError(
+          absl::StrCat(keys.Quoted(kKey), " must have ", layers, " elements, has ", windowed->size()));
+    for (size_t i = 0; i < global.size(); ++i) global[i] = !(*windowed)[i];
+    return global;
+  }
+  ASSIGN_OR_RETURN(const int32_t every, keys.IntOr(kKey, kGemmaGlobalEvery));
+  if (every < 1)
+    return absl::InvalidArgumentError(absl::StrCat(keys.Quoted(kKey), " must be positive, is 0"));
+  for (size_t i = 0; i < global.size(); ++i) global[i] = (i + 1) % static_cast<size_t>(every) == 0;
+  return global;
+}
+
+absl::Status ReadLayers(Keys& keys, const Family& family, DecoderSpec& spec) {
   ASSIGN_OR_RETURN(const int32_t layers, keys.Int("block_count"));
-  if (layers < 1 || layers > 1024)
+  if (layers < 1 || layers > kMaxGgufLayers)
     return absl::InvalidArgumentError(
-        absl::StrCat("metadata key '", keys.Name("block_count"), "' must be in [1, 1024], is ", layers));
+        absl::StrCat(keys.Quoted("block_count"), " must be in [1, ", kMaxGgufLayers, "], is ", layers));
+  if (!family.windows) {
+    spec.layers.assign(layers, LayerSpec{.window = 0, .rope = 0});
+    return keys.MustBe("attention.sliding_window", 0);
+  }
+  ASSIGN_OR_RETURN(const int32_t window, keys.IntOr("attention.sliding_window", 0));
   if (!family.gemma) {
     spec.layers.assign(layers, LayerSpec{.window = window, .rope = 0});
     return absl::OkStatus();
   }
-  spec.ropes.push_back({.base = kGemmaLocalBase, .rotary_dim = spec.head_dim, .pairing = family.pairing});
-  for (int32_t i = 0; i < layers; ++i) {
-    const bool global = i % kGemmaGlobalEvery == kGemmaGlobalEvery - 1;
-    spec.layers.push_back({.window = global ? 0 : window, .rope = global ? 0 : 1});
-  }
+  if (window == 0)
+    return absl::InvalidArgumentError(
+        absl::StrCat(keys.Quoted("attention.sliding_window"), " must be positive"));
+  RopeSpec local{.rotary_dim = spec.head_dim, .pairing = family.pairing};
+  ASSIGN_OR_RETURN(local.base, keys.DoubleOr("rope.freq_base_swa", kGemmaLocalBase));
+  spec.ropes.push_back(std::move(local));
+  ASSIGN_OR_RETURN(const std::vector<bool> global, ReadGlobalLayers(keys, layers));
+  for (const bool sees_all : global)
+    spec.layers.push_back({.window = sees_all ? 0 : window, .rope = sees_all ? 0 : 1});
   return absl::OkStatus();
 }
 
-}  // namespace
+absl::Status ReadRope(Keys& keys, const GgufContent& content, const Family& family, DecoderSpec& spec) {
+  RopeSpec rope{.pairing = family.pairing};
+  ASSIGN_OR_RETURN(rope.base, keys.DoubleOr("rope.freq_base", family.gemma ? 1000000 : 10000));
+  ASSIGN_OR_RETURN(rope.rotary_dim, keys.IntOr("rope.dimension_count", spec.head_dim));
+  RETURN_IF_ERROR(ReadScaling(keys, rope));
+  RETURN_IF_ERROR(ReadFrequencyFactors(content, rope));
+  spec.ropes.push_back(std::move(rope));
+  return absl::OkStatus();
+}
 
-absl::StatusOr<DecoderSpec> SpecFromGguf(const GgufContent& content) {
+// What Gemma's formulas add.
+absl::Status ReadGemma(Keys& keys, DecoderSpec& spec) {
+  spec.sandwich_norms = true;
+  spec.activation = FfnActivation::kGeluTanh;
+  spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
+  // The 27B model alone scales queries by the width of the stream instead of that of a head.
+  if (spec.num_layers() == kGemma27bLayers && !keys.Has("attention.scale"))
+    spec.attention_scale =
+        std::sqrt(static_cast<float>(spec.num_heads) / static_cast<float>(spec.hidden_size));
+  ASSIGN_OR_RETURN(const double cap, keys.DoubleOr("final_logit_softcapping", 0));
+  spec.final_softcap = static_cast<float>(cap);
+  return absl::OkStatus();
+}
+
+// Keys that a supported model has with one value alone, or that say nothing about what it computes.
+absl::Status CheckUsual(Keys& keys) {
+  RETURN_IF_ERROR(keys.MustBe("expert_count", 0));
+  RETURN_IF_ERROR(keys.MustBe("expert_used_count", 0));
+  RETURN_IF_ERROR(keys.MustBeBool("attention.causal", true));
+  RETURN_IF_ERROR(keys.MustBeBool("use_parallel_residual", false));
+  keys.Ignore("tensor_data_layout");
+  keys.Ignore("rope.scaling.finetuned");
+  return absl::OkStatus();
+}
+
+// A file that holds something else than a whole model.
+absl::Status CheckGeneral(const Metadata& metadata) {
+  ASSIGN_OR_RETURN(const std::string type, ValueOr<std::string>(metadata.GetString("general.type"), "model"));
+  if (type != "model")
+    return absl::UnimplementedError(
+        absl::StrCat("metadata key 'general.type' is '", type, "'; only 'model' is supported"));
+  ASSIGN_OR_RETURN(const int64_t parts, ValueOr<int64_t>(metadata.GetInt("split.count"), 1));
+  if (parts > 1)
+    return absl::UnimplementedError(absl::StrCat("metadata key 'split.count' is ", parts,
+                                                 "; models split into several files are not supported"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DecoderSpec> ReadSpec(const GgufContent& content) {
   DecoderSpec spec;
+  RETURN_IF_ERROR(CheckGeneral(content.metadata));
   ASSIGN_OR_RETURN(spec.architecture, content.metadata.GetString("general.architecture"));
   ASSIGN_OR_RETURN(const Family* family, FamilyOf(spec.architecture));
-  const Keys keys(content.metadata, spec.architecture);
-  ASSIGN_OR_RETURN(const int32_t experts, keys.IntOr("expert_count", 0));
-  if (experts != 0)
-    return absl::UnimplementedError(
-        absl::StrCat("metadata key '", keys.Name("expert_count"), "' is ", experts, "; only 0 is supported"));
-  RETURN_IF_ERROR(ReadSizes(keys, content, spec));
-  RETURN_IF_ERROR(ReadRopesAndLayers(keys, content, *family, spec));
+  Keys keys(content.metadata, spec.architecture);
+  RETURN_IF_ERROR(CheckUsual(keys));
+  RETURN_IF_ERROR(ReadSizes(keys, spec));
+  RETURN_IF_ERROR(ReadVocabulary(keys, content, spec));
+  RETURN_IF_ERROR(ReadRope(keys, content, *family, spec));
+  RETURN_IF_ERROR(ReadLayers(keys, *family, spec));
   spec.qk_norm = family->qk_norm;
   // No key tells of biases that a family may or may not have.
   spec.qkv_bias = family->qkv_bias || content.tensors.contains("blk.0.attn_q.bias");
   spec.attention_output_bias = content.tensors.contains("blk.0.attn_output.bias");
   spec.ffn_bias = content.tensors.contains("blk.0.ffn_down.bias");
-  spec.attention_scale = 1 / std::sqrt(static_cast<float>(spec.head_dim));
-  if (family->gemma) {
-    spec.sandwich_norms = true;
-    spec.activation = FfnActivation::kGeluTanh;
-    spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
-    // The 27B model alone scales queries by the width of the stream instead of that of a head.
-    if (spec.layers.size() == 62)
-      spec.attention_scale =
-          1 / std::sqrt(static_cast<float>(spec.hidden_size) / static_cast<float>(spec.num_heads));
-    ASSIGN_OR_RETURN(const double cap, keys.DoubleOr("final_logit_softcapping", 0));
-    spec.final_softcap = static_cast<float>(cap);
-  }
+  if (family->gemma) RETURN_IF_ERROR(ReadGemma(keys, spec));
+  RETURN_IF_ERROR(keys.Finish());
   RETURN_IF_ERROR(spec.Validate());
+  return spec;
+}
+
+}  // namespace
+
+absl::StatusOr<DecoderSpec> SpecFromGguf(const GgufContent& content) {
+  absl::StatusOr<DecoderSpec> spec = ReadSpec(content);
+  // A key that is missing makes the file wrong; NOT_FOUND is for files.
+  if (absl::IsNotFound(spec.status())) return absl::InvalidArgumentError(spec.status().message());
   return spec;
 }
 

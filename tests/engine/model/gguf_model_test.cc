@@ -1,0 +1,246 @@
+#include "engine/model/gguf_model.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/model/hf_model.h"
+#include "engine/model/weight_shapes.h"
+#include "tests/testing/gguf_writer.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
+
+namespace ropeway {
+namespace {
+
+using ::ropeway::testing::GgufBytes;
+using ::ropeway::testing::GgufModel;
+using ::ropeway::testing::GgufTensor;
+using ::ropeway::testing::IsOk;
+using ::ropeway::testing::MakeTinyGguf;
+using ::ropeway::testing::StatusIs;
+using ::ropeway::testing::TempFolder;
+using ::testing::HasSubstr;
+
+// The spec of a case, read from a folder, as its GGUF file ought to say it.
+DecoderSpec ExpectedSpec(const std::string& case_name) {
+  const TempFolder folder;
+  EXPECT_OK(ropeway::testing::WriteTinyModel(case_name, folder.path()));
+  const absl::StatusOr<OpenedModel> model = OpenHfModel(folder.path());
+  EXPECT_OK(model);
+  DecoderSpec spec = model->spec;
+  const bool llama = spec.architecture == "llama" || spec.architecture == "mistral";
+  spec.architecture = llama ? "llama" : spec.architecture == "gemma3_text" ? "gemma3" : spec.architecture;
+  spec.norm_offset = 0;
+  for (RopeSpec& rope : spec.ropes)
+    if (llama) rope.pairing = RopePairing::kInterleaved;
+  return spec;
+}
+
+TEST(GgufModelTest, SaysWhatTheFolderOfTheSameModelSays) {
+  for (const std::string& name : ropeway::testing::TinyGgufCases()) {
+    const TempFolder folder;
+    ASSERT_OK_AND_ASSIGN(const GgufModel file, MakeTinyGguf(name));
+    ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.Write("m.gguf", GgufBytes(file))));
+    DecoderSpec spec = model.spec, expected = ExpectedSpec(name);
+    if (name == "llama_rope_llama3") {  // stored as divisors
+      EXPECT_EQ(spec.ropes[0].frequency_factors.size(), 8u);
+      EXPECT_EQ(spec.ropes[0].frequency_factors.front(), 1);
+      EXPECT_EQ(spec.ropes[0].frequency_factors.back(), 8);
+      spec.ropes = expected.ropes = {};
+    }
+    if (name == "llama_rope_yarn_mscale") {  // stored as a float
+      EXPECT_NEAR(spec.ropes[0].attention_factor, expected.ropes[0].attention_factor, 1e-7);
+      spec.ropes[0].attention_factor = expected.ropes[0].attention_factor;
+    }
+    EXPECT_EQ(spec, expected) << name;
+  }
+}
+
+TEST(GgufModelTest, FindsTensorsByRole) {
+  const TempFolder folder;
+  ASSERT_OK_AND_ASSIGN(const GgufModel file, MakeTinyGguf("gemma3_text"));
+  ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.Write("m.gguf", GgufBytes(file))));
+  size_t roles = 0;
+  for (const RoleInfo& info : AllRoles()) {
+    if (!HasRole(info.role, model.spec)) {
+      EXPECT_THAT(model.tensors->Find(info.role, 0),
+                  StatusIs(absl::StatusCode::kNotFound, HasSubstr("is missing")));
+      continue;
+    }
+    for (int layer = 0; layer < (info.of_layer ? 4 : 1); ++layer, ++roles) {
+      ASSERT_OK_AND_ASSIGN(const TensorView view, model.tensors->Find(info.role, layer));
+      EXPECT_EQ(view.shape, ShapeOf(info.role, model.spec));
+    }
+  }
+  EXPECT_EQ(roles, file.tensors.size());
+  EXPECT_EQ(model.tensors->NameOf(WeightRole::kFfnPostNorm, 3), "blk.3.post_ffw_norm.weight");
+}
+
+// Opens a case after a change of its file.
+absl::Status OpenChanged(const std::string& case_name, const std::function<void(GgufModel&)>& change) {
+  absl::StatusOr<GgufModel> file = MakeTinyGguf(case_name);
+  EXPECT_OK(file);
+  change(*file);
+  const TempFolder folder;
+  return OpenModel(folder.Write("m.gguf", GgufBytes(*file))).status();
+}
+
+absl::Status OpenWith(const std::string& case_name, const std::string& key, MetadataValue value) {
+  return OpenChanged(case_name, [&](GgufModel& file) { file[key] = value; });
+}
+
+TEST(GgufModelTest, RefusesWhatItDoesNotKnow) {
+  const struct {
+    const char* case_name;
+    const char* key;
+    MetadataValue value;
+    const char* says;
+  } cases[] = {
+      {"llama_base", "general.architecture", std::string("rwkv"),
+       "supported are llama, mistral, qwen2, qwen3, gemma3"},
+      {"llama_base", "general.type", std::string("adapter"), "'general.type' is 'adapter'"},
+      {"llama_base", "split.count", int64_t{2}, "'split.count' is 2"},
+      {"llama_base", "llama.expert_count", int64_t{8}, "'llama.expert_count' is 8; only 0"},
+      {"llama_base", "llama.logit_scale", 0.5, "'llama.logit_scale' is not supported"},
+      {"llama_base", "llama.rope.scale_linear", 2.0, "'llama.rope.scale_linear' is not supported"},
+      {"llama_base", "llama.attention.causal", false,
+       "'llama.attention.causal' is not supported unless it is true"},
+      {"llama_base", "llama.rope.scaling.type", std::string("longrope"), "supported are none, linear, yarn"},
+      {"llama_rope_yarn", "llama.rope.scaling.yarn_ext_factor", 0.5, "is 0.5; only 1 is supported"},
+      {"llama_base", "llama.attention.head_count_kv", std::vector<int64_t>{2, 2, 1, 2},
+       "differs between layers"},
+      {"qwen3", "qwen3.attention.sliding_window", int64_t{32},
+       "'qwen3.attention.sliding_window' is 32; only 0"},
+  };
+  for (const auto& test : cases)
+    EXPECT_THAT(OpenWith(test.case_name, test.key, test.value),
+                StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(test.says)));
+}
+
+TEST(GgufModelTest, RefusesWhatContradictsItself) {
+  const struct {
+    const char* case_name;
+    const char* key;
+    MetadataValue value;
+    const char* says;
+  } cases[] = {
+      {"llama_base", "llama.block_count", int64_t{0}, "'llama.block_count' must be in [1, 1024], is 0"},
+      {"llama_base", "llama.block_count", int64_t{4000000000}, "must be in [0, 2^31), is 4000000000"},
+      {"llama_base", "llama.block_count", int64_t{5}, "tensor 'blk.4.attn_norm.weight' is missing"},
+      {"llama_base", "llama.embedding_length", std::string("96"),
+       "'llama.embedding_length' must be an integer"},
+      {"llama_base", "llama.embedding_length", int64_t{128}, "must have the shape [320, 128], has [320, 96]"},
+      {"llama_base", "llama.attention.head_count", int64_t{0}, "num_heads must be in [1, 4096], is 0"},
+      {"llama_base", "llama.attention.key_length", int64_t{1 << 20}, "head_dim must be in [1, 1024]"},
+      {"llama_base", "llama.rope.dimension_count", int64_t{18}, "rotary_dim must be in [2, 16], is 18"},
+      {"llama_base", "llama.rope.freq_base", -1.0, "rope base must be positive"},
+      {"llama_base", "llama.attention.layer_norm_rms_epsilon", std::nan(""), "norm_epsilon must be positive"},
+      {"llama_base", "llama.vocab_size", int64_t{319},
+       "'llama.vocab_size' is 319, but tensor 'token_embd.weight' has"},
+      {"llama_rope_yarn", "llama.rope.scaling.original_context_length", int64_t{0},
+       "original_context must be in"},
+      {"llama_rope_linear", "llama.rope.scaling.factor", 0.0, "rope factor must be positive"},
+      {"gemma3_text", "gemma3.attention.sliding_window", int64_t{0}, "must be positive"},
+      {"gemma3_text", "gemma3.attention.sliding_window_pattern", std::vector<bool>{true},
+       "must have 4 elements"},
+      {"gemma3_text", "gemma3.attention.sliding_window_pattern", int64_t{0}, "must be positive, is 0"},
+  };
+  for (const auto& test : cases)
+    EXPECT_THAT(OpenWith(test.case_name, test.key, test.value),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(test.says)));
+  EXPECT_THAT(
+      OpenChanged("llama_base", [](GgufModel& file) { file.metadata.erase(file.metadata.begin() + 1); }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'llama.block_count' is missing")));
+}
+
+TEST(GgufModelTest, RefusesTensorsThatDoNotFitTheMetadata) {
+  const auto add = [](const char* name, int64_t size) {
+    return [name, size](GgufModel& file) {
+      file.tensors.push_back({name, DType::kF32, {size}, std::string(static_cast<size_t>(size) * 4, '\0')});
+    };
+  };
+  for (const char* name : {"blk.0.attn_q_norm.weight", "blk.0.post_ffw_norm.weight", "blk.4.attn_norm.weight",
+                           "blk.1.attn_q.bias", "extra"})
+    EXPECT_THAT(OpenChanged("llama_base", add(name, 96)),
+                StatusIs(absl::StatusCode::kUnimplemented,
+                         HasSubstr(std::string("tensor '") + name + "' has no place")));
+  // One bias asks for all of its kind.
+  EXPECT_THAT(
+      OpenChanged("llama_base", add("blk.0.attn_q.bias", 96)),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'blk.1.attn_q.bias' is missing")));
+  EXPECT_THAT(OpenChanged("llama_base", add("rope_freqs.weight", 9)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'rope_freqs.weight' must have 8 values, has 9")));
+  EXPECT_THAT(OpenChanged("llama_base", add("rope_freqs.weight", 8)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must hold positive numbers, holds 0")));
+  EXPECT_THAT(
+      OpenChanged("qwen2",
+                  [](GgufModel& file) {
+                    std::erase_if(file.tensors,
+                                  [](const GgufTensor& t) { return t.name == "blk.2.attn_v.bias"; });
+                  }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'blk.2.attn_v.bias' is missing")));
+}
+
+TEST(GgufModelTest, UniformArraysAreOneNumber) {
+  EXPECT_OK(OpenWith("llama_base", "llama.attention.head_count_kv", std::vector<int64_t>{2, 2, 2, 2}));
+}
+
+// The path of a real model, or "" where tests are to run without.
+std::string RealModel(const std::string& name) {
+  const std::string path = "models/" + name;
+  if (!std::filesystem::exists(path) && std::getenv("ROPEWAY_WITHOUT_MODELS") != nullptr) return "";
+  return path;
+}
+
+TEST(GgufModelTest, OpensSmolLm2) {
+  const std::string path = RealModel("SmolLM2-135M-Instruct.Q4_1.gguf");
+  if (path.empty()) GTEST_SKIP() << "ROPEWAY_WITHOUT_MODELS is set";
+  ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(path));
+  const RopeSpec rope{.base = 100000, .rotary_dim = 64, .pairing = RopePairing::kInterleaved};
+  const DecoderSpec expected{.architecture = "llama",
+                             .vocab_size = 49152,
+                             .hidden_size = 576,
+                             .num_heads = 9,
+                             .num_kv_heads = 3,
+                             .head_dim = 64,
+                             .value_dim = 64,
+                             .ffn_size = 1536,
+                             .context_length = 8192,
+                             .norm_epsilon = 1e-5f,
+                             .attention_scale = 0.125f,
+                             .tied_output = true,
+                             .ropes = {rope},
+                             .layers = std::vector<LayerSpec>(30, LayerSpec{.window = 0, .rope = 0})};
+  EXPECT_EQ(model.spec, expected);
+  ASSERT_OK_AND_ASSIGN(const TensorView embedding, model.tensors->Find(WeightRole::kTokenEmbedding, 0));
+  EXPECT_EQ(embedding.type, DType::kQ8_0);
+  ASSERT_OK_AND_ASSIGN(const auto* tokens, model.metadata.GetStrings("tokenizer.ggml.tokens"));
+  EXPECT_EQ(tokens->size(), 49152u);
+}
+
+TEST(GgufModelTest, OpensGemma3) {
+  const std::string path = RealModel("gemma-3-270m-q4_k_m.gguf");
+  if (path.empty() || !std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there";
+  ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(path));
+  const DecoderSpec& spec = model.spec;
+  EXPECT_TRUE(spec.sandwich_norms && spec.qk_norm && spec.tied_output && !spec.qkv_bias);
+  EXPECT_EQ(spec.norm_offset, 0);
+  EXPECT_EQ(spec.head_dim, 256);
+  EXPECT_EQ(spec.attention_scale, 1 / 16.0f);
+  EXPECT_EQ(spec.num_layers(), 18);
+  for (int i = 0; i < 18; ++i)
+    EXPECT_EQ(spec.layers[i],
+              (i % 6 == 5 ? LayerSpec{.window = 0, .rope = 0} : LayerSpec{.window = 512, .rope = 1}));
+  EXPECT_EQ(spec.ropes[0], (RopeSpec{.base = 1000000, .rotary_dim = 256}));
+  EXPECT_EQ(spec.ropes[1], (RopeSpec{.base = 10000, .rotary_dim = 256}));
+}
+
+}  // namespace
+}  // namespace ropeway
