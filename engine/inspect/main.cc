@@ -2,11 +2,13 @@
 #include "CLI/CLI.hpp"
 #include "engine/inspect/logits_command.h"
 #include "engine/inspect/render_command.h"
+#include "engine/inspect/text_commands.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Looks into model files, tokenizers and chat templates");
   app.require_subcommand(1);
   int exit_code = 0;
+  ropeway::AddTextCommands(app, &exit_code);
   ropeway::AddRenderCommand(app, &exit_code);
   ropeway::AddLogitsCommand(app, &exit_code);
   ropeway::AddGenerateCommand(app, &exit_code);

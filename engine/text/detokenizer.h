@@ -15,7 +15,7 @@ class Detokenizer {
  public:
   // `tokenizer` outlives this object. With `at_start`, a leading space that SentencePiece adds to texts is
   // taken off.
-  explicit Detokenizer(const Tokenizer& tokenizer, bool at_start = true);
+  explicit Detokenizer(const Tokenizer& tokenizer, bool at_start = false);
 
   // The text that became certain with `id`; empty while a code point is incomplete. Bytes that can no longer
   // become valid UTF-8 are shown as U+FFFD. REQUIRES: 0 <= id < vocab_size().

@@ -1,0 +1,141 @@
+// Tokenizers that merge code points: SentencePiece's BPE, by score, and gemma4's, by rank. What has no token
+// becomes bytes.
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "engine/base/status_macros.h"
+#include "engine/text/merge_ranks.h"
+#include "engine/text/normalize.h"
+#include "engine/text/text_tokenizer.h"
+#include "engine/text/tokenizer_kinds.h"
+#include "engine/text/utf8.h"
+
+namespace ropeway {
+namespace {
+
+// Tokens that merging may make: control, byte and unknown tokens are not spelt by text.
+TokenId FindMergeable(const Vocabulary& vocabulary, std::string_view text) {
+  const TokenId id = vocabulary.Find(text);
+  if (id == kNoToken) return kNoToken;
+  const TokenType type = vocabulary.type(id);
+  return type == TokenType::kNormal || type == TokenType::kUserDefined || type == TokenType::kUnused
+             ? id
+             : kNoToken;
+}
+
+// One symbol per code point.
+std::vector<Symbol> SplitCodePoints(const Vocabulary& vocabulary, std::string_view text) {
+  std::vector<Symbol> symbols;
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(text[i]);
+    symbols.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(length),
+                       FindMergeable(vocabulary, text.substr(i, length))});
+    i += length;
+  }
+  return symbols;
+}
+
+// The bytes of a symbol that is no token; the unknown token where bytes have none.
+void AppendBytes(const Vocabulary& vocabulary, std::string_view text, std::vector<TokenId>& ids) {
+  for (char byte : text) {
+    const TokenId id = vocabulary.byte_token(static_cast<uint8_t>(byte));
+    if (id == kNoToken) {
+      if (vocabulary.unknown() != kNoToken) ids.push_back(vocabulary.unknown());
+      return;
+    }
+    ids.push_back(id);
+  }
+}
+
+void AppendSymbols(const Vocabulary& vocabulary, std::string_view text, const std::vector<Symbol>& symbols,
+                   std::vector<TokenId>& ids) {
+  for (const Symbol& symbol : symbols) {
+    if (symbol.id == kNoToken)
+      AppendBytes(vocabulary, text.substr(symbol.begin, symbol.bytes), ids);
+    else
+      ids.push_back(symbol.id);
+  }
+}
+
+class SentencePieceTokenizer final : public TextTokenizer {
+ public:
+  SentencePieceTokenizer(Vocabulary vocabulary, Setup setup, bool space_prefix)
+      : TextTokenizer(std::move(vocabulary), std::move(setup)), space_prefix_(space_prefix) {}
+
+ private:
+  absl::Status EncodeFragment(std::string_view fragment, std::vector<TokenId>& ids) const override {
+    const std::string text = (space_prefix_ ? "\u2581" : "") + SpellSpaces(fragment);
+    std::vector<Symbol> symbols = SplitCodePoints(vocabulary(), text);
+    MergeSymbols(symbols, [&](const Symbol& left, const Symbol& right) -> Merged {
+      const TokenId id =
+          FindMergeable(vocabulary(), std::string_view(text).substr(left.begin, left.bytes + right.bytes));
+      return {id, id == kNoToken ? 0 : RankOf(vocabulary().score(id))};
+    });
+    AppendSymbols(vocabulary(), text, symbols, ids);
+    return absl::OkStatus();
+  }
+
+  // Higher scores first: the bits of a float, ordered as integers, downwards.
+  static int64_t RankOf(float score) {
+    const auto bits = static_cast<int64_t>(std::bit_cast<int32_t>(score == 0 ? 0.f : score));
+    return bits < 0 ? bits + (int64_t{1} << 31) : -bits;
+  }
+
+  const bool space_prefix_;
+};
+
+class CodePointTokenizer final : public TextTokenizer {
+ public:
+  CodePointTokenizer(Vocabulary vocabulary, Setup setup, MergeRanks merges)
+      : TextTokenizer(std::move(vocabulary), std::move(setup)), merges_(std::move(merges)) {}
+
+ private:
+  absl::Status EncodeFragment(std::string_view fragment, std::vector<TokenId>& ids) const override {
+    const std::string text = SpellSpaces(fragment);
+    std::vector<Symbol> symbols = SplitCodePoints(vocabulary(), text);
+    MergeSymbols(symbols, [&](const Symbol& left, const Symbol& right) {
+      return left.id == kNoToken || right.id == kNoToken ? Merged{} : merges_.Find(left.id, right.id);
+    });
+    AppendSymbols(vocabulary(), text, symbols, ids);
+    return absl::OkStatus();
+  }
+
+  const MergeRanks merges_;
+};
+
+absl::StatusOr<TextTokenizer::Setup> SetupOf(const Metadata& metadata, const Vocabulary& vocabulary) {
+  TextTokenizer::Setup setup;
+  ASSIGN_OR_RETURN(setup.add_bos, FlagOr(metadata, "tokenizer.ggml.add_bos_token", true));
+  ASSIGN_OR_RETURN(setup.add_eos, FlagOr(metadata, "tokenizer.ggml.add_eos_token", false));
+  for (TokenId id = 0; id < vocabulary.size(); ++id)
+    setup.bytes.push_back(SentencePieceBytes(vocabulary, id));
+  return setup;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeSentencePieceTokenizer(const Metadata& metadata,
+                                                                            Vocabulary vocabulary) {
+  ASSIGN_OR_RETURN(TextTokenizer::Setup setup, SetupOf(metadata, vocabulary));
+  ASSIGN_OR_RETURN(const bool space_prefix, FlagOr(metadata, "tokenizer.ggml.add_space_prefix", true));
+  setup.strips_leading_space = space_prefix;
+  // Files do not say it: the model's name does.
+  const std::string name = absl::AsciiStrToLower(vocabulary.model_name());
+  setup.control_eats_space = absl::StrContains(name, "phi-3") || absl::StrContains(name, "phi3");
+  return std::make_unique<const SentencePieceTokenizer>(std::move(vocabulary), std::move(setup),
+                                                        space_prefix);
+}
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeCodePointTokenizer(const Metadata& metadata,
+                                                                        Vocabulary vocabulary) {
+  ASSIGN_OR_RETURN(TextTokenizer::Setup setup, SetupOf(metadata, vocabulary));
+  ASSIGN_OR_RETURN(MergeRanks merges, MergeRanks::Read(metadata, vocabulary));
+  return std::make_unique<const CodePointTokenizer>(std::move(vocabulary), std::move(setup),
+                                                    std::move(merges));
+}
+
+}  // namespace ropeway

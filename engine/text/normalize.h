@@ -1,0 +1,20 @@
+// Unicode normalisation.
+#ifndef ROPEWAY_ENGINE_TEXT_NORMALIZE_H_
+#define ROPEWAY_ENGINE_TEXT_NORMALIZE_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace ropeway {
+
+// `text` in normal form C. REQUIRES: valid UTF-8; NUL is a character like any other.
+absl::StatusOr<std::string> NormalizeNfc(std::string_view text);
+
+// `text` with every space as U+2581, as SentencePiece vocabularies spell it.
+std::string SpellSpaces(std::string_view text);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_TEXT_NORMALIZE_H_

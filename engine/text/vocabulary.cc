@@ -1,0 +1,130 @@
+#include "engine/text/vocabulary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
+#include "engine/text/utf8.h"
+
+namespace ropeway {
+namespace {
+
+constexpr size_t kMaxTokens = 1 << 22;
+constexpr size_t kMaxTokenBytes = 1 << 16;
+
+// Control tokens by which models of the common families end a turn or a text, beside the file's eos.
+constexpr std::string_view kEndSpellings[] = {
+    "<|eot_id|>",    "<|im_end|>", "<|end|>",         "<end_of_turn>",         "<turn|>",
+    "<|endoftext|>", "<|eom_id|>", "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<EOT>",
+    "</s>",
+};
+
+// Keys that name a token which ends a generation.
+constexpr std::string_view kEndKeys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                         "tokenizer.ggml.eom_token_id"};
+
+absl::StatusOr<TokenId> IdUnder(const Metadata& metadata, std::string_view key, int32_t size) {
+  ASSIGN_OR_RETURN(const int64_t id, ValueOr<int64_t>(metadata.GetInt(key), kNoToken));
+  // Files of old write the largest 32-bit number for "none".
+  if (id == kNoToken || id == UINT32_MAX) return kNoToken;
+  if (id < 0 || id >= size)
+    return absl::InvalidArgumentError(absl::StrCat("metadata key '",
+                                                   absl::string_view(key.data(), key.size()),
+                                                   "' must be in [0, ", size, "), is ", id));
+  return static_cast<TokenId>(id);
+}
+
+absl::Status CheckLength(absl::string_view key, size_t length, size_t expected) {
+  if (length == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "metadata key '", key, "' must have one element for each of ", expected, " tokens, has ", length));
+}
+
+}  // namespace
+
+absl::StatusOr<Vocabulary> Vocabulary::Read(const Metadata& metadata) {
+  Vocabulary vocabulary;
+  ASSIGN_OR_RETURN(vocabulary.model_, metadata.GetString("tokenizer.ggml.model"));
+  ASSIGN_OR_RETURN(vocabulary.pre_, ValueOr<std::string>(metadata.GetString("tokenizer.ggml.pre"), ""));
+  ASSIGN_OR_RETURN(vocabulary.model_name_, ValueOr<std::string>(metadata.GetString("general.name"), ""));
+  RETURN_IF_ERROR(vocabulary.ReadTokens(metadata));
+  RETURN_IF_ERROR(vocabulary.ReadSpecialIds(metadata));
+  return vocabulary;
+}
+
+absl::Status Vocabulary::ReadTokens(const Metadata& metadata) {
+  ASSIGN_OR_RETURN(const auto* tokens, metadata.GetStrings("tokenizer.ggml.tokens"));
+  if (tokens->empty() || tokens->size() > kMaxTokens)
+    return absl::InvalidArgumentError(absl::StrCat("metadata key 'tokenizer.ggml.tokens' must have 1 to ",
+                                                   kMaxTokens, " elements, has ", tokens->size()));
+  tokens_ = *tokens;
+  types_.assign(tokens_.size(), TokenType::kNormal);
+  scores_.assign(tokens_.size(), 0);
+  if (metadata.Has("tokenizer.ggml.token_type")) {
+    ASSIGN_OR_RETURN(const auto* types, metadata.GetInts("tokenizer.ggml.token_type"));
+    RETURN_IF_ERROR(CheckLength("tokenizer.ggml.token_type", types->size(), tokens_.size()));
+    for (size_t i = 0; i < types->size(); ++i) {
+      if ((*types)[i] < 1 || (*types)[i] > 6)
+        return absl::InvalidArgumentError(
+            absl::StrCat("tokenizer.ggml.token_type of token ", i, " must be in [1, 6], is ", (*types)[i]));
+      types_[i] = static_cast<TokenType>((*types)[i]);
+    }
+  }
+  if (metadata.Has("tokenizer.ggml.scores")) {
+    ASSIGN_OR_RETURN(const auto* scores, metadata.GetDoubles("tokenizer.ggml.scores"));
+    RETURN_IF_ERROR(CheckLength("tokenizer.ggml.scores", scores->size(), tokens_.size()));
+    for (size_t i = 0; i < scores->size(); ++i) {
+      if (!std::isfinite((*scores)[i]))
+        return absl::InvalidArgumentError(
+            absl::StrCat("tokenizer.ggml.scores of token ", i, " must be finite"));
+      scores_[i] = static_cast<float>((*scores)[i]);
+    }
+  }
+  ids_.reserve(tokens_.size());
+  for (TokenId id = 0; id < size(); ++id) {
+    if (tokens_[id].size() > kMaxTokenBytes)
+      return absl::InvalidArgumentError(absl::StrCat("token ", id, " may have at most ", kMaxTokenBytes,
+                                                     " bytes, has ", tokens_[id].size()));
+    if (FindInvalidUtf8(tokens_[id]) != std::string_view::npos)
+      return absl::InvalidArgumentError(absl::StrCat("token ", id, " is not valid UTF-8"));
+    ids_.emplace(tokens_[id], id);
+    unsigned byte = 0;
+    char end = 0;
+    if (types_[id] == TokenType::kByte && tokens_[id].size() == 6 &&
+        std::sscanf(tokens_[id].c_str(), "<0x%2X%c", &byte, &end) == 2 && end == '>')
+      byte_tokens_[byte] = id;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Vocabulary::ReadSpecialIds(const Metadata& metadata) {
+  ASSIGN_OR_RETURN(bos_, IdUnder(metadata, "tokenizer.ggml.bos_token_id", size()));
+  ASSIGN_OR_RETURN(eos_, IdUnder(metadata, "tokenizer.ggml.eos_token_id", size()));
+  ASSIGN_OR_RETURN(unknown_, IdUnder(metadata, "tokenizer.ggml.unknown_token_id", size()));
+  for (std::string_view key : kEndKeys) {
+    ASSIGN_OR_RETURN(const TokenId id, IdUnder(metadata, key, size()));
+    if (id != kNoToken) end_of_generation_.push_back(id);
+  }
+  for (std::string_view spelling : kEndSpellings) {
+    const TokenId id = Find(spelling);
+    if (id != kNoToken && type(id) == TokenType::kControl) end_of_generation_.push_back(id);
+  }
+  std::sort(end_of_generation_.begin(), end_of_generation_.end());
+  return absl::OkStatus();
+}
+
+bool Vocabulary::IsFiller(TokenId id) const { return tokens_[id] == absl::StrCat("[PAD", id, "]"); }
+
+TokenId Vocabulary::Find(std::string_view text) const {
+  const auto found = ids_.find(text);
+  return found == ids_.end() ? kNoToken : found->second;
+}
+
+bool Vocabulary::IsEndOfGeneration(TokenId id) const {
+  return std::binary_search(end_of_generation_.begin(), end_of_generation_.end(), id);
+}
+
+}  // namespace ropeway

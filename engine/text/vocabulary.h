@@ -1,0 +1,74 @@
+// The tokens of a model file and what they are, as the tokenizer.ggml.* keys say.
+//
+// Immutable after it was read; thread-safe.
+#ifndef ROPEWAY_ENGINE_TEXT_VOCABULARY_H_
+#define ROPEWAY_ENGINE_TEXT_VOCABULARY_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "engine/api/token.h"
+#include "engine/base/metadata.h"
+
+namespace ropeway {
+
+// As files number them.
+enum class TokenType : uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6,
+};
+
+class Vocabulary {
+ public:
+  static absl::StatusOr<Vocabulary> Read(const Metadata& metadata);
+
+  Vocabulary(Vocabulary&&) = default;
+
+  int32_t size() const { return static_cast<int32_t>(tokens_.size()); }
+  const std::string& text(TokenId id) const { return tokens_[id]; }
+  TokenType type(TokenId id) const { return types_[id]; }
+  float score(TokenId id) const { return scores_[id]; }
+
+  // A row that only pads the embedding matrix: "[PAD<its own id>]".
+  bool IsFiller(TokenId id) const;
+
+  // The token spelt `text`, whatever its type, the first of equals; kNoToken when there is none.
+  TokenId Find(std::string_view text) const;
+
+  // The token <0xNN> of a byte; kNoToken when there is none.
+  TokenId byte_token(uint8_t byte) const { return byte_tokens_[byte]; }
+
+  const std::string& model() const { return model_; }            // tokenizer.ggml.model
+  const std::string& pre() const { return pre_; }                // tokenizer.ggml.pre; empty when absent
+  const std::string& model_name() const { return model_name_; }  // general.name; empty when absent
+  TokenId bos() const { return bos_; }
+  TokenId eos() const { return eos_; }
+  TokenId unknown() const { return unknown_; }
+  bool IsEndOfGeneration(TokenId id) const;
+
+ private:
+  Vocabulary() = default;
+  absl::Status ReadTokens(const Metadata& metadata);
+  absl::Status ReadSpecialIds(const Metadata& metadata);
+
+  std::string model_, pre_, model_name_;
+  std::vector<std::string> tokens_;
+  std::vector<TokenType> types_;                        // [size]
+  std::vector<float> scores_;                           // [size]
+  absl::flat_hash_map<std::string_view, TokenId> ids_;  // keys point into tokens_, whose strings never move
+  std::vector<TokenId> byte_tokens_ = std::vector<TokenId>(256, kNoToken);
+  TokenId bos_ = kNoToken, eos_ = kNoToken, unknown_ = kNoToken;
+  std::vector<TokenId> end_of_generation_;  // ascending
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_TEXT_VOCABULARY_H_
