@@ -1,0 +1,32 @@
+// Sums over the devices of a tensor-parallel group.
+//
+// Plain C++. Implementations: NCCL (collective_nccl.cc), and a host one for tests. One object per rank, used
+// by that rank's thread.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_COLLECTIVE_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_COLLECTIVE_H_
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/runtime.h"
+
+namespace ropeway::cuda {
+
+class Collective {
+ public:
+  virtual ~Collective() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // values[i] = sum over ranks of values[i], in the order of the stream. All ranks call it with the same
+  // count and type.
+  virtual ErrorCode AllReduce(void* values, int64_t count, Element element, Stream stream) = 0;
+
+  // out[r * count ...] = rank r's values.
+  virtual ErrorCode AllGather(const void* values, void* out, int64_t count, Element element,
+                              Stream stream) = 0;
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_COLLECTIVE_H_

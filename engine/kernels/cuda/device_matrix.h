@@ -1,0 +1,46 @@
+// A weight matrix in device memory, and how its bytes are laid out on the host before they go there.
+//
+// Q4_0, Q4_1, Q8_0, Q4_K and Q6_K stay packed: codes and scales in planes of their own, so that a warp loads
+// 128 bits a lane. Other types are converted to the element type of the activations.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_MATRIX_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_MATRIX_H_
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/element.h"
+#include "engine/tensor/dtype.h"
+#include "engine/tensor/tensor_view.h"
+
+namespace ropeway::cuda {
+
+struct DeviceMatrix {
+  DType type = DType::kBF16;   // as stored here: kF32, kF16, kBF16 (dense, row-major), or a packed type
+  int64_t rows = 0;            // M
+  int64_t columns = 0;         // K
+  const void* data = nullptr;  // 256-byte aligned
+};
+
+constexpr bool IsPacked(DType type) {
+  return type == DType::kQ4_0 || type == DType::kQ4_1 || type == DType::kQ8_0 || type == DType::kQ4_K ||
+         type == DType::kQ6_K;
+}
+
+constexpr DType DenseType(Element element) {
+  return element == Element::kF32 ? DType::kF32 : element == Element::kF16 ? DType::kF16 : DType::kBF16;
+}
+
+// How a tensor of a file is stored on the device.
+constexpr DType DeviceType(DType file_type, Element element) {
+  return IsPacked(file_type) ? file_type : DenseType(element);
+}
+
+// Bytes of a matrix on the device.
+int64_t DeviceMatrixBytes(DType device_type, int64_t rows, int64_t columns);
+
+// Writes rows [first_row, first_row + view.rows()) of a matrix of total_rows rows into `out`, the host image
+// of the whole matrix (DeviceMatrixBytes). REQUIRES: device_type == DeviceType(view.type, element).
+void PackRows(const TensorView& view, DType device_type, int64_t total_rows, int64_t first_row, uint8_t* out);
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_MATRIX_H_

@@ -1,0 +1,48 @@
+// Dense matrix products on a device: y = x W^T, as linear layers have them.
+//
+// Plain C++. Implementations: cuBLASLt (gemm_cublaslt.cc), and a host one for tests. Not thread-safe; one
+// object per device and stream.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/runtime.h"
+
+namespace ropeway::cuda {
+
+// Row-major. x [T, K], W [M, K], y [T, M]: y = x W^T + beta y. x and W are of one type; sums are float32.
+struct GemmArgs {
+  int64_t tokens = 0;   // T
+  int64_t outputs = 0;  // M
+  int64_t columns = 0;  // K
+  Element element = Element::kBF16;
+  Element out = Element::kBF16;  // of y: kF32 or `element`
+  const void* x = nullptr;
+  int64_t x_stride = 0;  // elements from one token to the next; likewise below
+  const void* weights = nullptr;
+  int64_t weight_stride = 0;
+  void* y = nullptr;
+  int64_t y_stride = 0;
+  float beta = 0;  // 0 or 1
+};
+
+struct GemmOptions {
+  // A row of y has the same bytes whatever T is: algorithm, tile and split of K are fixed per (M, K, type),
+  // not per T.
+  bool deterministic = true;
+  int64_t workspace_bytes = int64_t{32} << 20;
+};
+
+class Gemm {
+ public:
+  virtual ~Gemm() = default;
+  // Before the first capture of a graph: whatever a product of this shape needs that a capture forbids.
+  virtual ErrorCode Prepare(const GemmArgs& args) = 0;
+  virtual ErrorCode Run(const GemmArgs& args, Stream stream) = 0;
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_

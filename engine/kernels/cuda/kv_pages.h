@@ -1,0 +1,35 @@
+// How the KV cache of one layer lies in device memory.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_KV_PAGES_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_KV_PAGES_H_
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/element.h"
+#include "engine/tensor/shape.h"
+
+namespace ropeway::cuda {
+
+// A page holds kPageSize tokens of all KV heads, keys first:
+//   page:   { keys [G][kPageSize][E], values [G][kPageSize][Ev] }
+//   scales: { keys [G][kPageSize], values [G][kPageSize] } float32, where the type has them; number = code *
+//   scale
+// E and Ev are multiples of 16, so that every row of a head is a whole number of 128-bit loads.
+struct KvPages {
+  KvElement element = KvElement::kBF16;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int value_dim = 0;
+  uint8_t* data = nullptr;  // page p at data + p * page_bytes()
+  float* scales = nullptr;  // page p at scales + p * page_scales(); null where the type has none
+
+  constexpr int64_t page_bytes() const {
+    return int64_t{kPageSize} * num_kv_heads * (head_dim + value_dim) * BytesOf(element);
+  }
+  constexpr int64_t page_scales() const {
+    return HasScales(element) ? int64_t{2} * kPageSize * num_kv_heads : 0;
+  }
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_KV_PAGES_H_

@@ -1,0 +1,142 @@
+// The operations of a decoder on a CUDA device, as one table of host launchers.
+//
+// A launcher checks nothing that its caller was told to check, allocates nothing, launches on the given
+// stream and returns the launch's error; exec/ turns it into a Status. Plain C++: the header needs no CUDA.
+// The same table is built from the same sources by nvcc (libropeway_cuda.so) and by the host compiler
+// (tests/cuda_emulation).
+//
+// Arithmetic: activations are f16, bf16 or f32, sums are float32, the residual stream is float32. Every
+// output row is computed in an order that depends on that row alone (ARCHITECTURE.md section 6).
+//
+// Graph-safe: counts and shapes are arguments by value; whatever differs between two runs of a captured step
+// lies in device memory. A token with position < 0 is padding: it writes no keys and values, and its outputs
+// are finite.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_OPS_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_OPS_H_
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/attention.h"
+#include "engine/kernels/cuda/device_matrix.h"
+#include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/kv_pages.h"
+#include "engine/kernels/cuda/runtime.h"
+#include "engine/kernels/cuda/sampling.h"
+
+namespace ropeway::cuda {
+
+// residual[t] = scale * embedding of token_ids[t].
+struct EmbedArgs {
+  DeviceMatrix table;        // [V, D]
+  const int32_t* token_ids;  // [T]; padding has any valid id
+  int num_tokens;
+  float scale;
+  float* residual;  // [T, D]
+};
+
+enum class NormKind : uint8_t { kRms, kLayer };
+
+// residual += post_norm(branch); out = norm(residual), for all tokens or for chosen ones. Without branch: out
+// alone; without out: the residual alone. Norms compute in float32: rms x / sqrt(mean(x^2) + epsilon) *
+// weight; layer (x - mean) / sqrt(var + epsilon) * weight + bias.
+struct NormArgs {
+  NormKind kind = NormKind::kRms;
+  Element element = Element::kBF16;
+  int num_rows = 0;  // of out
+  int columns = 0;   // D
+  float epsilon = 0;
+  float* residual = nullptr;           // [T, D]
+  const void* branch = nullptr;        // [T, D] of element; may be null. REQUIRES: rows == null
+  const float* branch_bias = nullptr;  // [D], added to the branch first; may be null
+  const float* post_weight = nullptr;  // [D]: the branch is normed before it is added; may be null
+  const float* weight = nullptr;       // [D]
+  const float* bias = nullptr;         // [D], or null
+  const int32_t* rows = nullptr;       // [num_rows] which tokens; null: all
+  void* out = nullptr;                 // [num_rows, D] of element; may be null
+};
+
+// One kernel between the QKV product and attention: bias, norm of query and key heads, rotation, and the
+// write of keys and values into pages.
+struct QkvArgs {
+  Element element = Element::kBF16;
+  int num_tokens = 0;
+  int num_heads = 0;                  // H; G, E and Ev are those of kv
+  const void* qkv = nullptr;          // [T, H E + G E + G Ev] of element
+  const float* bias = nullptr;        // [H E + G E + G Ev], or null
+  const float* query_norm = nullptr;  // [E], or null; RMS
+  const float* key_norm = nullptr;    // [E], or null
+  float norm_epsilon = 0;
+  int rotary_dim = 0;              // 0: none; even, <= E
+  bool interleaved = false;        // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
+  const float* cosines = nullptr;  // [max_model_len, rotary_dim / 2], by position
+  const float* sines = nullptr;
+  const int32_t* positions = nullptr;    // [T]
+  const int32_t* token_rows = nullptr;   // [T] the row of each token
+  const int32_t* page_tables = nullptr;  // [R, max_pages]
+  int max_pages = 0;
+  KvPages kv;
+  void* queries = nullptr;  // out: [T, H, E] of element
+};
+
+enum class GateKind : uint8_t { kSilu, kGeluTanh, kGeluErf };
+
+// out = activation(gate + bias) * (up + bias).
+struct GateArgs {
+  GateKind kind = GateKind::kSilu;
+  Element element = Element::kBF16;
+  int num_tokens = 0;
+  int columns = 0;                // F
+  const void* gate_up = nullptr;  // [T, 2 F] of element: gate, then up
+  const float* bias = nullptr;    // [2 F], or null
+  void* out = nullptr;            // [T, F] of element
+};
+
+// y = x W^T for packed weights, any number of tokens; each output is summed over K in one order whatever T
+// is.
+struct PackedMatMulArgs {
+  DeviceMatrix weights;              // [M, K] of a packed type
+  Element element = Element::kBF16;  // of x
+  Element out = Element::kBF16;      // of y: kF32 or `element`
+  int64_t num_tokens = 0;
+  const void* x = nullptr;  // [T, K]
+  void* y = nullptr;        // [T, y_stride]
+  int64_t y_stride = 0;
+};
+
+// Packed weights as a dense matrix [M, K] of `element`, for a product by Gemm.
+struct UnpackArgs {
+  DeviceMatrix weights;
+  Element element = Element::kBF16;
+  void* out = nullptr;
+};
+
+// Contents of page from[i] are copied to page to[i], keys, values and scales, of all layers.
+struct CopyPagesArgs {
+  KvPages kv;                // of layer 0
+  int64_t layer_bytes = 0;   // from one layer's data to the next
+  int64_t layer_scales = 0;  // likewise of scales, in floats
+  int num_layers = 0;
+  const int32_t* from = nullptr;  // [count]
+  const int32_t* to = nullptr;
+  int count = 0;
+};
+
+struct KernelTable {
+  ErrorCode (*embed)(const EmbedArgs&, Stream);
+  ErrorCode (*norm)(const NormArgs&, Stream);
+  ErrorCode (*qkv)(const QkvArgs&, Stream);
+  ErrorCode (*attention)(const AttentionArgs&, Stream);
+  ErrorCode (*gate)(const GateArgs&, Stream);
+  ErrorCode (*packed_matmul)(const PackedMatMulArgs&, Stream);
+  ErrorCode (*unpack)(const UnpackArgs&, Stream);
+  ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);
+  ErrorCode (*softcap)(float* logits, int64_t count, float cap, Stream);  // cap * tanh(x / cap)
+  ErrorCode (*sample)(const SampleArgs&, Stream);
+  ErrorCode (*score)(const ScoreArgs&, Stream);
+};
+
+const KernelTable& Kernels();
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_OPS_H_
