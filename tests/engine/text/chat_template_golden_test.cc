@@ -9,6 +9,10 @@
 #include <string>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "engine/model/gguf_file.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/template_variables.h"
 #include "gtest/gtest.h"
@@ -73,9 +77,24 @@ Json VariablesOf(const Json& conversation, const Json& tokens) {
   return variables;
 }
 
-absl::StatusOr<std::string> ReadTemplate(const std::string& name) {
-  std::ifstream file("models/templates/" + name + ".jinja", std::ios::binary);
-  if (!file) return absl::NotFoundError("models/templates/" + name + ".jinja is missing");
+// "command-r-tool_use" is the template "tool_use" of the vocabulary command-r.
+absl::StatusOr<std::string> ReadModelTemplate(absl::string_view name) {
+  std::string key = "tokenizer.chat_template";
+  for (const absl::string_view variant : {"rag", "tool_use"})
+    if (absl::ConsumeSuffix(&name, absl::StrCat("-", variant))) absl::StrAppend(&key, ".", variant);
+  const std::string path = name == "smollm2-135m"
+                               ? "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+                               : absl::StrCat("models/vocabularies/ggml-vocab-", name, ".gguf");
+  ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  return file.content.metadata.GetString(key);
+}
+
+absl::StatusOr<std::string> ReadTemplate(absl::string_view name) {
+  if (absl::ConsumePrefix(&name, "gguf-")) return ReadModelTemplate(name);
+  const std::string path = absl::StrCat("models/templates/", name, ".jinja");
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return absl::NotFoundError(absl::StrCat(path, " is missing: tests/golden/fetch_vocabularies.sh"));
   return std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
 }
 
@@ -95,12 +114,11 @@ TEST_P(PublishedTemplateTest, RendersAllConversationsExactly) {
   }
 }
 
-// All but the templates that are stored in model files.
 std::vector<std::string> TemplateNames() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator("tests/golden/templates")) {
     const std::string file = entry.path().filename().string();
-    if (!absl::StartsWith(file, "gguf-")) names.push_back(file.substr(0, file.find(".json.gz")));
+    names.push_back(file.substr(0, file.find(".json.gz")));
   }
   std::sort(names.begin(), names.end());
   return names;
