@@ -26,6 +26,7 @@ v1::Stopping ToWire(const Stopping& stopping) {
   wire.mutable_strings()->Assign(stopping.strings.begin(), stopping.strings.end());
   wire.mutable_token_ids()->Assign(stopping.token_ids.begin(), stopping.token_ids.end());
   wire.set_ignore_eos(stopping.ignore_eos);
+  wire.set_include_stop_string(stopping.include_stop_string);
   return wire;
 }
 
@@ -167,6 +168,7 @@ Delta FromWire(const v1::GenerateChunk& chunk) {
               .text = chunk.text(),
               .token_ids = {chunk.token_ids().begin(), chunk.token_ids().end()},
               .logprobs = FromWire(chunk.logprobs())};
+  if (chunk.has_prompt()) delta.prompt = FromWire(chunk.prompt());
   if (chunk.has_finish()) delta.finish = FromWire(chunk.finish());
   return delta;
 }

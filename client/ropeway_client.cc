@@ -50,7 +50,6 @@ void Append(const Delta& delta, Sample& sample) {
 // Takes what the chunk says about the request as a whole.
 void TakeHeader(const v1::GenerateChunk& chunk, Answer& answer) {
   if (!chunk.request_id().empty()) answer.request_id = chunk.request_id();
-  if (chunk.has_prompt()) answer.prompt = FromWire(chunk.prompt());
   if (chunk.has_usage()) answer.usage = FromWire(chunk.usage());
   if (chunk.has_receipt()) answer.receipt = FromWire(chunk.receipt());
 }
@@ -129,6 +128,7 @@ class Client::Impl {
       made.delivered = true;
       TakeHeader(chunk, answer);
       const Delta delta = FromWire(chunk);
+      if (delta.prompt) answer.prompt = *delta.prompt;
       Append(delta, answer.samples[delta.sample]);
       if (on_delta) on_delta(delta);
     }

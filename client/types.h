@@ -63,6 +63,7 @@ struct Stopping {
   std::vector<std::string> strings;
   std::vector<int32_t> token_ids;
   bool ignore_eos = false;
+  bool include_stop_string = false;
 };
 
 struct Output {
@@ -105,8 +106,15 @@ struct Finish {
   std::optional<int32_t> stop_token_id;
 };
 
+struct PromptEcho {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::vector<TokenLogprobs> logprobs;
+};
+
 // What one message of the stream adds to one sample.
 struct Delta {
+  std::optional<PromptEcho> prompt;  // with the first delta of the answer, where asked for
   int32_t sample = 0;
   std::string text;  // whole code points
   std::vector<int32_t> token_ids;
@@ -119,12 +127,6 @@ struct Sample {
   std::vector<int32_t> token_ids;
   std::vector<TokenLogprobs> logprobs;
   Finish finish;
-};
-
-struct PromptEcho {
-  std::string text;
-  std::vector<int32_t> token_ids;
-  std::vector<TokenLogprobs> logprobs;
 };
 
 struct Usage {

@@ -16,7 +16,7 @@ usage() { sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p}' deploy/quickstart.sh; 
 once=false
 port=
 metrics_port=
-prompt="Why is the sky blue? Answer in two sentences."
+prompt="What is the capital of France?"
 while [ $# -gt 0 ]; do
   case "$1" in
     --once) once=true ;;

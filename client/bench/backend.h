@@ -18,8 +18,8 @@ namespace ropeway::client {
 // request.
 struct RequestRecord {
   absl::Status status;
-  int32_t input_len = 0;   // tokens of the prompt
-  int32_t output_len = 0;  // tokens generated
+  int32_t prompt_tokens = 0;  // tokens of the prompt
+  int32_t output_tokens = 0;  // tokens generated
   double first_seconds = 0;
   double last_seconds = 0;
   std::vector<double> gaps;  // between messages

@@ -12,7 +12,7 @@ class GrpcBackend final : public Backend {
   RequestRecord Run(const WorkItem& item) override {
     Request request{.model = options_.model,
                     .sampling = {.temperature = static_cast<float>(options_.temperature)},
-                    .stopping = {.max_tokens = item.output_len, .ignore_eos = options_.ignore_eos}};
+                    .stopping = {.max_tokens = item.output_tokens, .ignore_eos = options_.ignore_eos}};
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&item.prompt)) {
       request.prompt = TokenPrompt{.ids = *ids};
     } else {
@@ -26,8 +26,8 @@ class GrpcBackend final : public Backend {
       if (!delta.token_ids.empty()) timer.OnMessage(record);
     });
     record.status = answer.status;
-    record.input_len = answer.usage.prompt_tokens;
-    record.output_len = answer.usage.completion_tokens;
+    record.prompt_tokens = answer.usage.prompt_tokens;
+    record.output_tokens = answer.usage.completion_tokens;
     return record;
   }
 

@@ -47,7 +47,8 @@ class Completion {
     } else if (timer_.seen() == 0) {
       record_.status.Update(absl::InternalError("the answer has no tokens"));
     }
-    if (record_.output_len == 0) record_.output_len = timer_.seen();  // a server that does not tell usage
+    if (record_.output_tokens == 0)
+      record_.output_tokens = timer_.seen();  // a server that does not tell usage
     return std::move(record_);
   }
 
@@ -64,8 +65,8 @@ class Completion {
       record_.status.Update(
           absl::InternalError(error->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
     if (const auto usage = json.find("usage"); usage != json.end() && usage->is_object()) {
-      TakeCount(*usage, "prompt_tokens", record_.input_len);
-      TakeCount(*usage, "completion_tokens", record_.output_len);
+      TakeCount(*usage, "prompt_tokens", record_.prompt_tokens);
+      TakeCount(*usage, "completion_tokens", record_.output_tokens);
     }
     if (BringsTokens(json)) timer_.OnMessage(record_);
   }
@@ -132,7 +133,7 @@ class OpenAiBackend final : public Backend {
 
  private:
   std::string Body(const WorkItem& item) const {
-    nlohmann::json body = {{"max_tokens", item.output_len},
+    nlohmann::json body = {{"max_tokens", item.output_tokens},
                            {"temperature", options_.temperature},
                            {"ignore_eos", options_.ignore_eos},
                            {"stream", true},

@@ -82,18 +82,20 @@ Report Summarize(const RunResult& result) {
   for (const RequestRecord& record : result.records) {
     if (!record.status.ok()) {
       ++report.failed;
+      ++report.errors_by_status[absl::StatusCodeToString(record.status.code())];
       const std::string error(record.status.message());
       const bool known = std::find(report.errors.begin(), report.errors.end(), error) != report.errors.end();
       if (!known && report.errors.size() < kMaxErrors) report.errors.push_back(error);
       continue;
     }
     ++report.completed;
-    report.total_input_tokens += record.input_len;
-    report.total_output_tokens += record.output_len;
+    report.total_input_tokens += record.prompt_tokens;
+    report.total_output_tokens += record.output_tokens;
     ttft.push_back(kMilliseconds * record.first_seconds);
     e2el.push_back(kMilliseconds * record.last_seconds);
-    if (record.output_len > 1)
-      tpot.push_back(kMilliseconds * (record.last_seconds - record.first_seconds) / (record.output_len - 1));
+    if (record.output_tokens > 1)
+      tpot.push_back(kMilliseconds * (record.last_seconds - record.first_seconds) /
+                     (record.output_tokens - 1));
     for (const double gap : record.gaps) itl.push_back(kMilliseconds * gap);
   }
   report.ttft = Describe(std::move(ttft));
@@ -120,6 +122,7 @@ nlohmann::ordered_json ToJson(const Report& report) {
     json[absl::StrCat("p95_", latency.key, "_ms")] = latency.values.p95;
     json[absl::StrCat("p99_", latency.key, "_ms")] = latency.values.p99;
   }
+  json["errors_by_status"] = report.errors_by_status;
   json["errors"] = report.errors;
   return json;
 }
@@ -134,6 +137,8 @@ std::string ToTable(const Report& report) {
     absl::StrAppendFormat(&table, "%-22s %10.2f %10.2f %10.2f %10.2f %10.2f\n", latency.words,
                           latency.values.mean, latency.values.median, latency.values.p90, latency.values.p99,
                           latency.values.standard_deviation);
+  for (const auto& [status, count] : report.errors_by_status)
+    absl::StrAppendFormat(&table, "%-30s %12d\n", status, count);
   for (const std::string& error : report.errors) absl::StrAppend(&table, "error: ", error, "\n");
   return table;
 }

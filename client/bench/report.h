@@ -3,6 +3,7 @@
 #define ROPEWAY_CLIENT_BENCH_REPORT_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct Report {
                       // two or more
   Distribution itl;   // between messages of a stream, over all requests
   Distribution e2el;  // time to the last token
-  std::vector<std::string> errors;  // distinct
+  std::map<std::string, int32_t> errors_by_status;  // "RESOURCE_EXHAUSTED": 3
+  std::vector<std::string> errors;                  // distinct messages
 };
 Report Summarize(const RunResult& result);
 

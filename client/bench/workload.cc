@@ -39,8 +39,8 @@ void SetStarts(const WorkloadOptions& options, std::vector<WorkItem>& items) {
   }
 }
 
-absl::StatusOr<WorkItem> ParseItem(const std::string& line, int32_t default_output_len) {
-  WorkItem item{.prompt = line, .output_len = default_output_len};
+absl::StatusOr<WorkItem> ParseItem(const std::string& line, int32_t default_output_tokens) {
+  WorkItem item{.prompt = line, .output_tokens = default_output_tokens};
   if (line.front() != '{') return item;
   const auto json = nlohmann::json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return absl::InvalidArgumentError("not a JSON object");
@@ -54,11 +54,11 @@ absl::StatusOr<WorkItem> ParseItem(const std::string& line, int32_t default_outp
   } else {
     return absl::InvalidArgumentError("\"prompt\" must be a text or an array of token ids");
   }
-  const auto output_len = json.find("output_len");
-  if (output_len == json.end()) return item;
-  if (!output_len->is_number_integer() || *output_len < 1)
-    return absl::InvalidArgumentError("\"output_len\" must be at least 1");
-  item.output_len = output_len->get<int32_t>();
+  const auto output_tokens = json.find("output_tokens");
+  if (output_tokens == json.end()) return item;
+  if (!output_tokens->is_number_integer() || *output_tokens < 1)
+    return absl::InvalidArgumentError("\"output_tokens\" must be at least 1");
+  item.output_tokens = output_tokens->get<int32_t>();
   return item;
 }
 
@@ -66,14 +66,14 @@ absl::StatusOr<WorkItem> ParseItem(const std::string& line, int32_t default_outp
 
 std::vector<WorkItem> MakeRandomWorkload(const WorkloadOptions& options) {
   Coins coins(options.seed);
-  std::vector<int32_t> prefix(options.shared_prefix_len);
+  std::vector<int32_t> prefix(options.shared_prefix_tokens);
   for (int32_t& id : prefix) id = coins.TokenId(options.vocab_size);
-  std::vector<WorkItem> items(options.num_items);
+  std::vector<WorkItem> items(options.num_requests);
   for (WorkItem& item : items) {
     std::vector<int32_t> ids = prefix;
-    while (ids.size() < options.input_len) ids.push_back(coins.TokenId(options.vocab_size));
+    while (ids.size() < options.prompt_tokens) ids.push_back(coins.TokenId(options.vocab_size));
     item.prompt = std::move(ids);
-    item.output_len = options.output_len;
+    item.output_tokens = options.output_tokens;
   }
   SetStarts(options, items);
   return items;
@@ -86,14 +86,14 @@ absl::StatusOr<std::vector<WorkItem>> MakeWorkloadFromLines(const std::string& l
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(lines, '\n'))) {
     ++number;
     if (line.empty()) continue;
-    absl::StatusOr<WorkItem> item = ParseItem(line, options.output_len);
+    absl::StatusOr<WorkItem> item = ParseItem(line, options.output_tokens);
     if (!item.ok())
       return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", item.status().message()));
     distinct.push_back(*std::move(item));
   }
   if (distinct.empty()) return absl::InvalidArgumentError("there is no prompt");
   std::vector<WorkItem> items;
-  const size_t wanted = options.num_items == 0 ? distinct.size() : options.num_items;
+  const size_t wanted = options.num_requests == 0 ? distinct.size() : options.num_requests;
   while (items.size() < wanted) items.push_back(distinct[items.size() % distinct.size()]);
   SetStarts(options, items);
   return items;

@@ -24,15 +24,15 @@ struct Flags {
   ConnectionFlags connection;
   std::string backend = kGrpc;
   std::string prompts_file;
-  WorkloadOptions workload{.num_items = 0, .input_len = 128, .output_len = 128};
-  int32_t num_warmups = 1;
+  WorkloadOptions workload{.num_requests = 0, .prompt_tokens = 128, .output_tokens = 128};
+  int32_t warmup_requests = 1;
   int32_t concurrency = 0;
   RunOptions run;
   bool stop_at_eos = false;
   bool json = false;
 };
 
-constexpr int32_t kDefaultPrompts = 100;
+constexpr int32_t kDefaultRequests = 100;
 
 absl::StatusOr<std::vector<WorkItem>> MakeWorkload(const WorkloadOptions& options, const Flags& flags,
                                                    Terminal& terminal) {
@@ -48,10 +48,11 @@ absl::StatusOr<std::vector<WorkItem>> MakeWorkload(const WorkloadOptions& option
 // Random prompts need to know the vocabulary.
 absl::Status FindVocabulary(Client& client, const Flags& flags, WorkloadOptions& options) {
   if (!flags.prompts_file.empty()) return absl::OkStatus();
-  if (options.num_items == 0) options.num_items = kDefaultPrompts;
-  if (options.shared_prefix_len > options.input_len)
-    return absl::InvalidArgumentError(absl::StrCat("--shared_prefix_len must be at most --input_len, ",
-                                                   options.input_len, ", is ", options.shared_prefix_len));
+  if (options.num_requests == 0) options.num_requests = kDefaultRequests;
+  if (options.shared_prefix_tokens > options.prompt_tokens)
+    return absl::InvalidArgumentError(absl::StrCat("--shared_prefix_tokens must be at most --prompt_tokens, ",
+                                                   options.prompt_tokens, ", is ",
+                                                   options.shared_prefix_tokens));
   if (options.vocab_size > 0) return absl::OkStatus();
   if (flags.backend == kOpenAi)
     return absl::InvalidArgumentError("--vocab_size is needed for random prompts with --backend openai");
@@ -91,10 +92,10 @@ absl::Status Run(Flags flags, Terminal& terminal) {
   const std::unique_ptr<Backend> backend =
       flags.backend == kGrpc ? MakeGrpcBackend(*client, flags.run)
                              : MakeOpenAiBackend(flags.connection.options.server, flags.run);
-  for (int32_t i = 0; i < flags.num_warmups; ++i) {
+  for (int32_t i = 0; i < flags.warmup_requests; ++i) {
     // Of its own ids, so that it does not warm the prefix cache for the prompts that are measured.
     WorkloadOptions warmup = flags.workload;
-    warmup.num_items = 1;
+    warmup.num_requests = 1;
     warmup.seed = ~flags.workload.seed - i;
     const std::vector<WorkItem> item =
         flags.prompts_file.empty() ? MakeRandomWorkload(warmup) : std::vector<WorkItem>{items->front()};
@@ -127,13 +128,14 @@ Command AddBench(CLI::App& app) {
       ->capture_default_str();
   command->add_option(
       "--prompts_file", flags->prompts_file,
-      "A prompt per line, or {\"prompt\": text or ids, \"output_len\": n} (default: random ids)");
-  count("--num_prompts", workload.num_items, 0, "Requests (0: 100, or all of the file)");
-  count("--input_len", workload.input_len, 1, "Token ids of a random prompt");
-  count("--shared_prefix_len", workload.shared_prefix_len, 0, "So many of them are the same in all prompts");
-  count("--output_len", workload.output_len, 1, "Tokens to generate");
+      "A prompt per line, or {\"prompt\": text or ids, \"output_tokens\": n} (default: random ids)");
+  count("--requests", workload.num_requests, 0, "Requests (0: 100, or all of the file)");
+  count("--prompt_tokens", workload.prompt_tokens, 1, "Token ids of a random prompt");
+  count("--shared_prefix_tokens", workload.shared_prefix_tokens, 0,
+        "So many of them are the same in all prompts");
+  count("--output_tokens", workload.output_tokens, 1, "Tokens to generate");
   count("--vocab_size", workload.vocab_size, 0, "Random ids are below it (0: as the server says)");
-  count("--num_warmups", flags->num_warmups, 0, "Requests before those that are measured");
+  count("--warmup_requests", flags->warmup_requests, 0, "Requests before those that are measured");
   count("--concurrency", flags->concurrency, 0, "Requests at a time, at most; 0: all");
   command->add_option("--request_rate", workload.request_rate, "Poisson arrivals per second; 0: all at once")
       ->check(CLI::NonNegativeNumber)
@@ -143,7 +145,7 @@ Command AddBench(CLI::App& app) {
   command->add_option("--temperature", flags->run.temperature, "0 takes the likeliest token")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_flag("--stop_at_eos", flags->stop_at_eos, "Answers may end before --output_len tokens");
+  command->add_flag("--stop_at_eos", flags->stop_at_eos, "Answers may end before --output_tokens tokens");
   command->add_flag("--json", flags->json, "Print one JSON object with the keys of `vllm bench serve`");
   AddConnectionFlags(*command, flags->connection);
   return {command, [flags](Terminal& terminal) { return Run(*flags, terminal); }};

@@ -14,6 +14,7 @@ struct Flags {
   ConnectionFlags connection;
   RequestFlags request;
   PromptFlags prompt;
+  bool echo = false;
   bool json = false;
 };
 
@@ -23,10 +24,18 @@ void EndLine(const std::string& text, Terminal& terminal) {
   terminal.out.flush();
 }
 
+// Writes what arrives as it arrives.
+Client::OnDelta Printer(Terminal& terminal) {
+  return [&terminal](const Delta& delta) {
+    if (delta.prompt) terminal.out << delta.prompt->text;
+    terminal.out << delta.text << std::flush;
+  };
+}
+
 // Several samples arrive interleaved, so they are shown when all are there.
 void PrintSamples(const Answer& answer, Terminal& terminal) {
   for (size_t i = 0; i < answer.samples.size(); ++i) {
-    terminal.out << "--- sample " << i << " ---\n" << answer.samples[i].text;
+    terminal.out << "--- sample " << i << " ---\n" << answer.prompt.text << answer.samples[i].text;
     EndLine(answer.samples[i].text, terminal);
   }
 }
@@ -37,15 +46,14 @@ absl::Status Run(const Flags& flags, Terminal& terminal) {
   absl::StatusOr<Prompt> prompt = MakePrompt(flags.prompt, terminal);
   if (!prompt.ok()) return prompt.status();
   request->prompt = *std::move(prompt);
-  request->output.echo = flags.json;
+  request->output.echo = flags.echo || flags.json;
 
   const std::unique_ptr<Client> client = MakeClient(flags.connection);
   Cancellation cancellation;
   if (terminal.on_interrupt) terminal.on_interrupt([&cancellation] { cancellation.Cancel(); });
   const bool stream = !flags.json && request->output.num_samples.value_or(1) == 1;
-  const Client::OnDelta on_delta = [&](const Delta& delta) { terminal.out << delta.text << std::flush; };
   const Answer answer = client->Generate(*request, MakeCallOptions(flags.connection),
-                                         stream ? on_delta : Client::OnDelta(), &cancellation);
+                                         stream ? Printer(terminal) : nullptr, &cancellation);
   if (terminal.on_interrupt) terminal.on_interrupt(nullptr);
 
   if (flags.json) {
@@ -65,7 +73,8 @@ Command AddGenerate(CLI::App& app) {
   const auto flags = std::make_shared<Flags>();
   AddPromptFlags(*command, flags->prompt, {});
   command->add_flag("--json", flags->json,
-                    "Print one JSON object: text, token_ids, finish_reason, usage, ...");
+                    "Print one JSON object: text, token_ids, finish_reason, usage, receipt, ...");
+  command->add_flag("--echo", flags->echo, "Print the prompt before its answer, as the model saw it");
   AddRequestFlags(*command, flags->request);
   AddConnectionFlags(*command, flags->connection);
   return {command, [flags](Terminal& terminal) { return Run(*flags, terminal); }};

@@ -16,7 +16,9 @@ Json ToJson(const TokenLogprob& logprob) {
           {"logprob", logprob.logprob}};
 }
 
+// null where they were not asked for.
 Json ToJson(const std::vector<TokenLogprobs>& logprobs) {
+  if (logprobs.empty()) return nullptr;
   Json places = Json::array();
   for (const TokenLogprobs& place : logprobs) {
     Json top = Json::array();
@@ -33,7 +35,7 @@ Json ToJson(const Sample& sample) {
                {"finish_reason", FinishReasonName(sample.finish.reason)}};
   if (sample.finish.stop_string) json["stop_string"] = *sample.finish.stop_string;
   if (sample.finish.stop_token_id) json["stop_token_id"] = *sample.finish.stop_token_id;
-  if (!sample.logprobs.empty()) json["logprobs"] = ToJson(sample.logprobs);
+  json["logprobs"] = ToJson(sample.logprobs);
   return json;
 }
 
@@ -90,7 +92,7 @@ Json ToJson(const Answer& answer) {
   Json json = ToJson(answer.samples.front());
   json["prompt_token_ids"] = answer.prompt.token_ids;
   json["prompt_text"] = answer.prompt.text;
-  if (!answer.prompt.logprobs.empty()) json["prompt_logprobs"] = ToJson(answer.prompt.logprobs);
+  json["prompt_logprobs"] = ToJson(answer.prompt.logprobs);
   json["usage"] = {{"prompt_tokens", answer.usage.prompt_tokens},
                    {"completion_tokens", answer.usage.completion_tokens},
                    {"total_tokens", answer.usage.prompt_tokens + answer.usage.completion_tokens}};
@@ -99,7 +101,7 @@ Json ToJson(const Answer& answer) {
     for (const Sample& sample : answer.samples) json["samples"].push_back(ToJson(sample));
   }
   json["request_id"] = answer.request_id;
-  if (answer.receipt) json["receipt"] = ToJson(*answer.receipt);
+  json["receipt"] = answer.receipt ? ToJson(*answer.receipt) : Json(nullptr);
   if (!answer.status.ok())
     json["error"] = {{"code", absl::StatusCodeToString(answer.status.code())},
                      {"message", std::string(answer.status.message())}};

@@ -77,13 +77,15 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
   add("--presence_penalty", sampling.presence_penalty, "Taken from logits of tokens generated")
       ->group("Sampling");
   add("--frequency_penalty", sampling.frequency_penalty, "The same for each occurrence")->group("Sampling");
-  add("--logit_bias", flags.logit_bias, "ID:VALUE, added to a logit; repeatable")->group("Sampling");
+  add("--logit_bias", flags.logit_bias, "ID:VALUE,..., added to logits; repeatable")
+      ->delimiter(',')
+      ->group("Sampling");
   add("--seed", sampling.seed, "Same seed, same answer (default: the server's choice)")->group("Sampling");
 
   add("--max_tokens", stopping.max_tokens, "Tokens generated at most (default: all that fit)")
       ->group("Stopping");
   add("--min_tokens", stopping.min_tokens, "No end token before this many")->group("Stopping");
-  add("--stop", stopping.strings, "A text that ends the answer; repeatable")
+  add("--stop,--stop_strings", stopping.strings, "A text that ends the answer; repeatable")
       ->allow_extra_args(false)
       ->group("Stopping");
   add("--stop_token_ids", stopping.token_ids, "Tokens that end the answer: 1,2,3")
@@ -91,8 +93,12 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
       ->group("Stopping");
   command.add_flag("--ignore_eos", stopping.ignore_eos, "Go on past the model's end token")
       ->group("Stopping");
+  command
+      .add_flag("--include_stop_string", stopping.include_stop_string,
+                "End the text with the stop string met")
+      ->group("Stopping");
 
-  add("--num_samples", output.num_samples, "Answers generated in parallel")->group("Output");
+  add("--num_samples,--n", output.num_samples, "Answers generated in parallel")->group("Output");
   add("--logprobs", output.logprobs, "Tell log-probabilities, and of the k likeliest")->group("Output");
   add("--prompt_logprobs", output.prompt_logprobs, "The same for the prompt")->group("Output");
 

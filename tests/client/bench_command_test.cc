@@ -43,8 +43,8 @@ class BenchCommandTest : public ::testing::Test {
 
 TEST_F(BenchCommandTest, RandomPrompts) {
   const CommandResult result =
-      RunCommand({"bench", "--server", server_.address(), "--num_prompts", "10", "--input_len", "6",
-                  "--output_len", "4", "--concurrency", "3", "--num_warmups", "2", "--json"});
+      RunCommand({"bench", "--server", server_.address(), "--requests", "10", "--prompt_tokens", "6",
+                  "--output_tokens", "4", "--concurrency", "3", "--warmup_requests", "2", "--json"});
   ASSERT_EQ(result.code, kExitOk) << result.err;
   const auto json = nlohmann::json::parse(result.out);
   EXPECT_EQ(json["completed"], 10);
@@ -59,8 +59,8 @@ TEST_F(BenchCommandTest, RandomPrompts) {
 
 TEST_F(BenchCommandTest, PromptsFromAFileAsATable) {
   const CommandResult result =
-      RunCommand({"bench", "--server", server_.address(), "--prompts_file", "-", "--output_len", "2",
-                  "--num_warmups", "0", "--stop_at_eos", "--request_rate", "1000"},
+      RunCommand({"bench", "--server", server_.address(), "--prompts_file", "-", "--output_tokens", "2",
+                  "--warmup_requests", "0", "--stop_at_eos", "--request_rate", "1000"},
                  "one\ntwo\nthree\n");
   ASSERT_EQ(result.code, kExitOk) << result.err;
   EXPECT_THAT(result.out, HasSubstr("Requests completed                        3"));
@@ -74,10 +74,11 @@ TEST_F(BenchCommandTest, RefusalsAreCountedAndToldByTheExitCode) {
     return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
   };
   const CommandResult result = RunCommand(
-      {"bench", "--server", server_.address(), "--num_prompts", "3", "--num_warmups", "0", "--json"});
+      {"bench", "--server", server_.address(), "--requests", "3", "--warmup_requests", "0", "--json"});
   EXPECT_EQ(result.code, kExitError);
   const auto json = nlohmann::json::parse(result.out);
   EXPECT_EQ(json["failed"], 3);
+  EXPECT_EQ(json["errors_by_status"]["RESOURCE_EXHAUSTED"], 3);
   EXPECT_EQ(json["errors"], nlohmann::json({"full"}));
   EXPECT_EQ(calls_, 3);  // no retries
   EXPECT_THAT(result.err, HasSubstr("3 of 3 requests failed"));
@@ -88,14 +89,14 @@ TEST_F(BenchCommandTest, OpenAiRoute) {
       "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ndata: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: "
       "[DONE]\n\n");
   const CommandResult result =
-      RunCommand({"bench", "--backend", "openai", "--server", http.address(), "--num_prompts", "2",
-                  "--vocab_size", "9", "--input_len", "3", "--json"});
+      RunCommand({"bench", "--backend", "openai", "--server", http.address(), "--requests", "2",
+                  "--vocab_size", "9", "--prompt_tokens", "3", "--json"});
   ASSERT_EQ(result.code, kExitOk) << result.err;
   EXPECT_EQ(nlohmann::json::parse(result.out)["completed"], 2);
 }
 
 TEST_F(BenchCommandTest, WrongSettingsAreUsageErrors) {
-  for (const std::vector<std::string>& more : {std::vector<std::string>{"--shared_prefix_len", "200"},
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--shared_prefix_tokens", "200"},
                                                {"--backend", "openai"},
                                                {"--backend", "carrier_pigeon"},
                                                {"--concurrency", "-1"},

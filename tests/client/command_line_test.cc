@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/str_split.h"
 #include "client/cli/exit_code.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -65,8 +66,23 @@ TEST_F(CommandLineTest, GenerateJsonHasTheStableKeys) {
   EXPECT_EQ(json["usage"]["completion_tokens"], 2);
   EXPECT_EQ(json["usage"]["total_tokens"], 5);
   EXPECT_EQ(json["receipt"]["seed"], 7);
+  EXPECT_TRUE(json.contains("logprobs"));
+  EXPECT_TRUE(json["logprobs"].is_null());  // not asked for
   EXPECT_FALSE(json.contains("error"));
   EXPECT_TRUE(requests_.at(0).output().echo());  // for prompt_token_ids
+}
+
+TEST_F(CommandLineTest, EchoPrintsThePromptBeforeItsAnswer) {
+  server_.generate = [](grpc::ServerContext&, const v1::GenerateRequest& request,
+                        FakeServer::Writer& writer) {
+    v1::GenerateChunk first = Chunk(" there", 5);
+    if (request.output().echo()) first.mutable_prompt()->set_text("<s>hi");
+    writer.Write(first);
+    writer.Write(Last(Chunk("!", 6), v1::FINISH_REASON_STOP));
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"generate", "--prompt", "hi"}).out, " there!\n");
+  EXPECT_EQ(Run({"generate", "--prompt", "hi", "--echo"}).out, "<s>hi there!\n");
 }
 
 TEST_F(CommandLineTest, BytesThatAreNotUtf8DoNotBreakTheJson) {
@@ -82,58 +98,24 @@ TEST_F(CommandLineTest, BytesThatAreNotUtf8DoNotBreakTheJson) {
 }
 
 TEST_F(CommandLineTest, EveryFlagReachesTheRequest) {
-  const CommandResult result = Run({"generate",
-                                    "--token_ids",
-                                    "1,2,3",
-                                    "--max_tokens",
-                                    "9",
-                                    "--min_tokens",
-                                    "1",
-                                    "--stop",
-                                    "a b",
-                                    "--stop",
-                                    "c",
-                                    "--stop_token_ids",
-                                    "4,5",
-                                    "--ignore_eos",
-                                    "--temperature",
-                                    "0",
-                                    "--top_k",
-                                    "3",
-                                    "--top_p",
-                                    "0.5",
-                                    "--min_p",
-                                    "0.25",
-                                    "--seed",
-                                    "18446744073709551615",
-                                    "--logit_bias",
-                                    "7:-2.5",
-                                    "--logit_bias",
-                                    "8:1",
-                                    "--presence_penalty",
-                                    "-0.5",
-                                    "--frequency_penalty",
-                                    "0.5",
-                                    "--repetition_penalty",
-                                    "1.5",
-                                    "--logprobs",
-                                    "2",
-                                    "--tenant",
-                                    "t",
-                                    "--priority",
-                                    "-2",
-                                    "--request_id",
-                                    "r",
-                                    "--model",
-                                    "m"});
+  std::vector<std::string> arguments = absl::StrSplit(
+      "generate --token_ids 1,2,3 --max_tokens 9 --min_tokens 1 --stop c --stop_token_ids 4,5 --ignore_eos "
+      "--include_stop_string --temperature 0 --top_k 3 --top_p 0.5 --min_p 0.25 --seed 18446744073709551615 "
+      "--logit_bias 7:-2.5,8:1 --logit_bias 9:2 --presence_penalty -0.5 --frequency_penalty 0.5 "
+      "--repetition_penalty 1.5 --logprobs 2 --prompt_logprobs 1 --num_samples 2 --echo --tenant t "
+      "--priority -2 --request_id r --model m",
+      ' ');
+  arguments.insert(arguments.end(), {"--stop", "a b"});
+  const CommandResult result = Run(arguments);
   ASSERT_EQ(result.code, kExitOk) << result.err;
   const v1::GenerateRequest& request = requests_.at(0);
   EXPECT_THAT(request.tokens().ids(), ElementsAre(1, 2, 3));
   EXPECT_EQ(request.stopping().max_tokens(), 9);
   EXPECT_EQ(request.stopping().min_tokens(), 1);
-  EXPECT_THAT(request.stopping().strings(), ElementsAre("a b", "c"));
+  EXPECT_THAT(request.stopping().strings(), ElementsAre("c", "a b"));
   EXPECT_THAT(request.stopping().token_ids(), ElementsAre(4, 5));
   EXPECT_TRUE(request.stopping().ignore_eos());
+  EXPECT_TRUE(request.stopping().include_stop_string());
   EXPECT_TRUE(request.sampling().has_temperature());
   EXPECT_EQ(request.sampling().temperature(), 0);
   EXPECT_EQ(request.sampling().top_k(), 3);
@@ -142,10 +124,14 @@ TEST_F(CommandLineTest, EveryFlagReachesTheRequest) {
   EXPECT_EQ(request.sampling().seed(), ~uint64_t{0});
   EXPECT_EQ(request.sampling().logit_bias().at(7), -2.5f);
   EXPECT_EQ(request.sampling().logit_bias().at(8), 1.f);
+  EXPECT_EQ(request.sampling().logit_bias().at(9), 2.f);
   EXPECT_EQ(request.sampling().presence_penalty(), -0.5f);
   EXPECT_EQ(request.sampling().frequency_penalty(), 0.5f);
   EXPECT_EQ(request.sampling().repetition_penalty(), 1.5f);
   EXPECT_EQ(request.output().logprobs(), 2);
+  EXPECT_EQ(request.output().prompt_logprobs(), 1);
+  EXPECT_EQ(request.output().num_samples(), 2);
+  EXPECT_TRUE(request.output().echo());
   EXPECT_EQ(request.tenant(), "t");
   EXPECT_EQ(request.priority(), -2);
   EXPECT_EQ(request.request_id(), "r");
@@ -199,6 +185,16 @@ TEST_F(CommandLineTest, HelpListsTheExitCodes) {
   const CommandResult result = RunCommand({"--help"});
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_THAT(result.out, HasSubstr("Exit codes"));
+}
+
+TEST_F(CommandLineTest, EveryCommandHasHelp) {
+  for (const char* command :
+       {"generate", "chat", "tokenize", "detokenize", "render", "info", "health", "abort", "bench"}) {
+    const CommandResult result = RunCommand({command, "--help"});
+    EXPECT_EQ(result.code, kExitOk) << command;
+    EXPECT_THAT(result.out, HasSubstr("--server")) << command;
+    EXPECT_THAT(result.err, IsEmpty()) << command;
+  }
 }
 
 TEST_F(CommandLineTest, ExitCodesTellWhatToDo) {

@@ -37,24 +37,27 @@ TEST(ConvertTest, ZeroThatIsSetIsSent) {
 }
 
 TEST(ConvertTest, EveryFieldOfARequestArrives) {
-  const v1::GenerateRequest wire = ToWire(Request{
-      .request_id = "r1",
-      .model = "m",
-      .prompt = TokenPrompt{.ids = {1, 2}},
-      .sampling = {.temperature = 0.5,
-                   .top_k = 4,
-                   .top_p = 0.75,
-                   .min_p = 0.125,
-                   .repetition_penalty = 1.5,
-                   .presence_penalty = -1,
-                   .frequency_penalty = 2,
-                   .logit_bias = {{5, -100}, {9, 1.5}},
-                   .seed = ~uint64_t{0}},
-      .stopping =
-          {.max_tokens = 10, .min_tokens = 2, .strings = {"a", "b"}, .token_ids = {7}, .ignore_eos = true},
-      .output = {.num_samples = 3, .logprobs = 2, .echo = true},
-      .tenant = "t",
-      .priority = -3});
+  const v1::GenerateRequest wire = ToWire(Request{.request_id = "r1",
+                                                  .model = "m",
+                                                  .prompt = TokenPrompt{.ids = {1, 2}},
+                                                  .sampling = {.temperature = 0.5,
+                                                               .top_k = 4,
+                                                               .top_p = 0.75,
+                                                               .min_p = 0.125,
+                                                               .repetition_penalty = 1.5,
+                                                               .presence_penalty = -1,
+                                                               .frequency_penalty = 2,
+                                                               .logit_bias = {{5, -100}, {9, 1.5}},
+                                                               .seed = ~uint64_t{0}},
+                                                  .stopping = {.max_tokens = 10,
+                                                               .min_tokens = 2,
+                                                               .strings = {"a", "b"},
+                                                               .token_ids = {7},
+                                                               .ignore_eos = true,
+                                                               .include_stop_string = true},
+                                                  .output = {.num_samples = 3, .logprobs = 2, .echo = true},
+                                                  .tenant = "t",
+                                                  .priority = -3});
   EXPECT_EQ(wire.request_id(), "r1");
   EXPECT_EQ(wire.model(), "m");
   EXPECT_THAT(wire.tokens().ids(), ElementsAre(1, 2));
@@ -73,6 +76,7 @@ TEST(ConvertTest, EveryFieldOfARequestArrives) {
   EXPECT_THAT(wire.stopping().strings(), ElementsAre("a", "b"));
   EXPECT_THAT(wire.stopping().token_ids(), ElementsAre(7));
   EXPECT_TRUE(wire.stopping().ignore_eos());
+  EXPECT_TRUE(wire.stopping().include_stop_string());
   EXPECT_EQ(wire.output().num_samples(), 3);
   EXPECT_EQ(wire.output().logprobs(), 2);
   EXPECT_TRUE(wire.output().echo());

@@ -46,10 +46,10 @@ TEST(OpenAiBackendTest, MeasuresAStream) {
                         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":3}}\n\n"
                         "data: [DONE]\n\n");
   const auto backend = MakeOpenAiBackend(server.address(), {.model = "m"});
-  const RequestRecord record = backend->Run({.prompt = std::vector<int32_t>{1, 2, 3, 4}, .output_len = 3});
+  const RequestRecord record = backend->Run({.prompt = std::vector<int32_t>{1, 2, 3, 4}, .output_tokens = 3});
   EXPECT_OK(record.status);
-  EXPECT_EQ(record.input_len, 4);
-  EXPECT_EQ(record.output_len, 3);
+  EXPECT_EQ(record.prompt_tokens, 4);
+  EXPECT_EQ(record.output_tokens, 3);
   EXPECT_EQ(record.gaps.size(), 2);  // the message that only says why it ended is none
   EXPECT_GE(record.last_seconds, record.first_seconds);
   const auto body = nlohmann::json::parse(server.bodies().at(0));
@@ -65,15 +65,15 @@ TEST(OpenAiBackendTest, WithoutUsageMessagesAreCounted) {
                         "data: {\"choices\":[{\"text\":\"a\"}]}\n\n"
                         "data: {\"choices\":[{\"text\":\"b\",\"finish_reason\":\"length\"}]}\n\n");
   const RequestRecord record =
-      MakeOpenAiBackend("http://" + server.address(), {})->Run({.prompt = "hi", .output_len = 2});
+      MakeOpenAiBackend("http://" + server.address(), {})->Run({.prompt = "hi", .output_tokens = 2});
   EXPECT_OK(record.status);
-  EXPECT_EQ(record.output_len, 2);
+  EXPECT_EQ(record.output_tokens, 2);
   EXPECT_EQ(nlohmann::json::parse(server.bodies().at(0))["prompt"], "hi");
 }
 
 absl::Status StatusFor(const std::string& response) {
   FakeHttpServer server(response);
-  return MakeOpenAiBackend(server.address(), {})->Run({.prompt = "hi", .output_len = 2}).status;
+  return MakeOpenAiBackend(server.address(), {})->Run({.prompt = "hi", .output_tokens = 2}).status;
 }
 
 TEST(OpenAiBackendTest, FailuresAreFailures) {
@@ -84,7 +84,7 @@ TEST(OpenAiBackendTest, FailuresAreFailures) {
        {"data: [\n\n", "data: {\"error\":{\"message\":\"full\"}}\n\n", "data: {\"choices\":3}\n\n",
         "data: {\"choices\":[3],\"usage\":{\"prompt_tokens\":\"x\"}}\n\n"})
     EXPECT_THAT(StatusFor(std::string(kOk) + event), StatusIs(absl::StatusCode::kInternal, _)) << event;
-  EXPECT_THAT(MakeOpenAiBackend("127.0.0.1:1", {})->Run({.prompt = "hi", .output_len = 2}).status,
+  EXPECT_THAT(MakeOpenAiBackend("127.0.0.1:1", {})->Run({.prompt = "hi", .output_tokens = 2}).status,
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot connect to")));
 }
 

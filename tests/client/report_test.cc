@@ -8,6 +8,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 TEST(DescribeTest, AgreesWithTextbookValues) {
   const Distribution values = Describe({4, 1, 3, 2});
@@ -25,16 +26,17 @@ TEST(DescribeTest, OneValueAndNone) {
 }
 
 RunResult TwoAnswersAndAFailure() {
-  return {.records = {{.input_len = 10,
-                       .output_len = 3,
-                       .first_seconds = 0.1,
-                       .last_seconds = 0.3,
-                       .gaps = {0.05, 0.15}},
-                      {.status = absl::ResourceExhaustedError("full"), .input_len = 99, .output_len = 99},
-                      {.input_len = 20, .output_len = 1, .first_seconds = 0.5, .last_seconds = 0.5},
-                      {.status = absl::ResourceExhaustedError("full")}},
-          .duration_seconds = 2,
-          .max_concurrent_requests = 2};
+  return {
+      .records = {{.prompt_tokens = 10,
+                   .output_tokens = 3,
+                   .first_seconds = 0.1,
+                   .last_seconds = 0.3,
+                   .gaps = {0.05, 0.15}},
+                  {.status = absl::ResourceExhaustedError("full"), .prompt_tokens = 99, .output_tokens = 99},
+                  {.prompt_tokens = 20, .output_tokens = 1, .first_seconds = 0.5, .last_seconds = 0.5},
+                  {.status = absl::ResourceExhaustedError("full")}},
+      .duration_seconds = 2,
+      .max_concurrent_requests = 2};
 }
 
 TEST(ReportTest, CountsCompletedRequestsAlone) {
@@ -47,6 +49,7 @@ TEST(ReportTest, CountsCompletedRequestsAlone) {
   EXPECT_NEAR(report.tpot.mean, 100, 1e-9);  // (0.3 - 0.1) / 2; one token has no time between tokens
   EXPECT_NEAR(report.itl.mean, 100, 1e-9);
   EXPECT_NEAR(report.e2el.mean, 400, 1e-9);
+  EXPECT_THAT(report.errors_by_status, ElementsAre(Pair("RESOURCE_EXHAUSTED", 2)));
   EXPECT_THAT(report.errors, ElementsAre("full"));
 }
 

@@ -19,7 +19,7 @@ class CountingBackend final : public Backend {
     if (during_) during_();
     absl::MutexLock lock(&mutex_);
     --running_;
-    return {.output_len = item.output_len};
+    return {.output_tokens = item.output_tokens};
   }
   int most() {
     absl::MutexLock lock(&mutex_);
@@ -34,7 +34,7 @@ class CountingBackend final : public Backend {
 
 std::vector<WorkItem> Items(int count) {
   std::vector<WorkItem> items(count);
-  for (int i = 0; i < count; ++i) items[i].output_len = i;
+  for (int i = 0; i < count; ++i) items[i].output_tokens = i;
   return items;
 }
 
@@ -44,7 +44,7 @@ TEST(RunnerTest, EveryItemIsRunOnceAndRecordedInItsPlace) {
   const RunResult result =
       RunWorkload(backend, Items(100), 4, [&](int32_t done) { EXPECT_EQ(done, ++last); });
   ASSERT_EQ(result.records.size(), 100);
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(result.records[i].output_len, i);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(result.records[i].output_tokens, i);
   EXPECT_EQ(last, 100);
 }
 

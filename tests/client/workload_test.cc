@@ -15,10 +15,10 @@ using ::testing::HasSubstr;
 
 std::vector<int32_t> Ids(const WorkItem& item) { return std::get<std::vector<int32_t>>(item.prompt); }
 
-const WorkloadOptions kOptions{.num_items = 50,
-                               .input_len = 12,
-                               .shared_prefix_len = 5,
-                               .output_len = 7,
+const WorkloadOptions kOptions{.num_requests = 50,
+                               .prompt_tokens = 12,
+                               .shared_prefix_tokens = 5,
+                               .output_tokens = 7,
                                .vocab_size = 1000,
                                .request_rate = 4,
                                .seed = 3};
@@ -30,7 +30,7 @@ TEST(WorkloadTest, RandomPromptsHaveTheLengthsAndThePrefixAskedFor) {
   for (const WorkItem& item : items) {
     const std::vector<int32_t> ids = Ids(item);
     ASSERT_EQ(ids.size(), 12);
-    EXPECT_EQ(item.output_len, 7);
+    EXPECT_EQ(item.output_tokens, 7);
     EXPECT_TRUE(std::equal(ids.begin(), ids.begin() + 5, first.begin()));
     for (const int32_t id : ids) EXPECT_TRUE(id >= 0 && id < 1000) << id;
   }
@@ -50,9 +50,9 @@ TEST(WorkloadTest, TheSeedDecidesEverything) {
 
 TEST(WorkloadTest, ArrivalsAreAPoissonProcess) {
   WorkloadOptions options = kOptions;
-  options.num_items = 20000;
-  options.input_len = 1;
-  options.shared_prefix_len = 0;
+  options.num_requests = 20000;
+  options.prompt_tokens = 1;
+  options.shared_prefix_tokens = 0;
   const std::vector<WorkItem> items = MakeRandomWorkload(options);
   EXPECT_EQ(items[0].start_seconds, 0);
   double sum = 0, squares = 0;
@@ -78,24 +78,24 @@ TEST(WorkloadTest, PromptsFromLines) {
   const std::string lines =
       "plain text\n"
       "\n"
-      R"({"prompt": "as JSON", "output_len": 3})"
+      R"({"prompt": "as JSON", "output_tokens": 3})"
       "\n"
       R"({"prompt": [1, 2]})";
-  ASSERT_OK_AND_ASSIGN(std::vector<WorkItem> items, MakeWorkloadFromLines(lines, {.output_len = 9}));
+  ASSERT_OK_AND_ASSIGN(std::vector<WorkItem> items, MakeWorkloadFromLines(lines, {.output_tokens = 9}));
   ASSERT_EQ(items.size(), 3);
   EXPECT_EQ(std::get<std::string>(items[0].prompt), "plain text");
-  EXPECT_EQ(items[0].output_len, 9);
+  EXPECT_EQ(items[0].output_tokens, 9);
   EXPECT_EQ(std::get<std::string>(items[1].prompt), "as JSON");
-  EXPECT_EQ(items[1].output_len, 3);
+  EXPECT_EQ(items[1].output_tokens, 3);
   EXPECT_THAT(Ids(items[2]), ElementsAre(1, 2));
-  ASSERT_OK_AND_ASSIGN(items, MakeWorkloadFromLines(lines, {.num_items = 4, .output_len = 9}));
+  ASSERT_OK_AND_ASSIGN(items, MakeWorkloadFromLines(lines, {.num_requests = 4, .output_tokens = 9}));
   ASSERT_EQ(items.size(), 4);
   EXPECT_EQ(std::get<std::string>(items[3].prompt), "plain text");
 }
 
 TEST(WorkloadTest, WrongLinesAreNamed) {
   for (const char* line :
-       {"{", "{}", R"({"prompt": 3})", R"({"prompt": ["a"]})", R"({"prompt": "a", "output_len": 0})"})
+       {"{", "{}", R"({"prompt": 3})", R"({"prompt": ["a"]})", R"({"prompt": "a", "output_tokens": 0})"})
     EXPECT_THAT(MakeWorkloadFromLines(std::string("fine\n") + line, {}),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 2: ")))
         << line;
