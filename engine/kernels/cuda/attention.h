@@ -1,9 +1,14 @@
 // Paged causal attention on a device: what it computes and how its work is divided.
 //
-// Plain C++. The keys of a sequence are walked in chunks of kChunkTokens from position 0; each chunk gives a
-// partial result (maximum, sum, weighted values), and partial results are merged in order. A query's bytes
-// are therefore the same whether one block walks all chunks (prefill) or many share them (decode): dividing
-// the work is a matter of speed.
+// Plain C++. The keys of a sequence are walked in chunks of kChunkTokens from position 0. Each chunk gives a
+// partial result (maximum, sum, weighted values) of its own, and partial results are merged in order by one
+// formula. Within a chunk a query's operations do not depend on the other queries of its tile. So a query's
+// bytes are the same whether one block walks all chunks (prefill) or many share them (decode), and however
+// the prompt was cut: dividing the work is a matter of speed.
+//
+// Query heads that share a KV head go together. A query is named by a pair:
+//   pair = token * (H / G) + (head within its group), of each KV head
+// A tile is up to kNarrowPairs or WidePairs() pairs of one row, and need not begin at a token.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_H_
 
@@ -18,6 +23,7 @@
 namespace ropeway::cuda {
 
 inline constexpr int kChunkTokens = 256;  // keys of one partial result
+inline constexpr int kNarrowPairs = 16;   // of a narrow tile: the rows of one mma
 
 // How scores are changed; all of it fits in registers.
 struct ScoreModifier {
@@ -27,46 +33,78 @@ struct ScoreModifier {
   const float* sinks = nullptr;         // [H]: a logit that takes weight and has no value; null: none
 };
 
-// One block's work: a tile of queries of one row, over chunks [first_chunk, last_chunk) of its keys.
+// One block's work, for one KV head after the other: a tile over chunks [first_chunk, last_chunk).
 struct AttentionItem {
   int32_t row = 0;
-  int32_t first_token = 0;  // of the step
-  int32_t num_tokens = 0;
+  int32_t first_pair = 0, num_pairs = 0;
+  int32_t first_position = 0;  // of the first pair's token; tokens of a tile are consecutive
+  int32_t num_keys = 0;        // position of the last pair's token + 1; 0 for padding, which gives zeros
   int32_t first_chunk = 0, last_chunk = 0;
-  int32_t partial = -1;  // where its partial results go; -1: it has all chunks and writes the output itself
+  int32_t partial = -1;  // where pair 0 of first_chunk leaves its partial result; each further chunk
+                         // num_pairs later. -1: the item has all chunks and writes the output itself
 };
 
-// Partial results of one tile, to be merged in order.
+// The partial results of one tile, to be merged in the order of its chunks.
 struct AttentionMerge {
-  int32_t first_token = 0;
-  int32_t num_tokens = 0;
+  int32_t first_pair = 0, num_pairs = 0;
   int32_t first_partial = 0;
-  int32_t num_partials = 0;
-};
-
-struct AttentionPlan {
-  std::vector<AttentionItem> items;
-  std::vector<AttentionMerge> merges;
-  int32_t num_partials = 0;
+  int32_t num_chunks = 0;
 };
 
 struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, value_dim = 0;
-  int processors = 1;  // of the device: work is split until they are busy
+  int processors = 1;        // of the device: work is split until they are busy
+  int32_t max_partials = 0;  // that the workspace holds; tiles whose parts do not fit stay whole
 };
 
-// Divides a step's attention. `row_starts` and `positions` are those of StepPlan. `window` is the largest of
-// all layers, 0 where one has none.
-AttentionPlan PlanAttention(const AttentionShape& shape, std::span<const int32_t> row_starts,
-                            std::span<const int32_t> positions, int32_t window);
+struct AttentionPlan {
+  std::vector<AttentionItem> narrow;  // tiles of at most kNarrowPairs: decode, padding, short chunks
+  std::vector<AttentionItem> wide;    // tiles of at most WidePairs
+  std::vector<AttentionMerge> merges;
+  int32_t num_partials = 0;
+};
 
-// Floats of workspace that `num_partials` partial results of a layer take.
-int64_t AttentionWorkspaceFloats(const AttentionShape& shape, int32_t num_partials);
+// Pairs of a wide tile.
+constexpr int WidePairs(const AttentionShape& shape) {
+  return shape.head_dim > 128 || shape.value_dim > 128 ? 32 : 64;
+}
 
-// The most partial results that PlanAttention makes for steps within these bounds; sizes the workspace before
-// the first step.
-int32_t MaxAttentionPartials(const AttentionShape& shape, int32_t max_tokens, int32_t max_rows,
-                             int32_t max_model_len);
+// Divides a step's attention; `plan` keeps its memory from step to step. `row_starts` and `positions` are
+// those of StepPlan: the positions of a row are consecutive, or all -1 for padding. `window` is the largest
+// of all layers, 0 where one has none.
+//
+// A row of at most kNarrowPairs pairs, and padding, becomes narrow tiles, any other row wide ones. Decode
+// steps thus have narrow items alone where H / G <= kNarrowPairs.
+void PlanAttention(const AttentionShape& shape, std::span<const int32_t> row_starts,
+                   std::span<const int32_t> positions, int32_t window, AttentionPlan& plan);
+
+// The most that a plan holds for steps within these bounds, and what goes into AttentionShape::max_partials:
+// enough to split the longest sequence's tile, and up to 64 MiB of workspace where that is of use.
+struct AttentionBounds {
+  int32_t items = 0;  // narrow and wide together
+  int32_t merges = 0;
+  int32_t partials = 0;
+};
+AttentionBounds BoundAttention(const AttentionShape& shape, int32_t max_tokens, int32_t max_rows,
+                               int32_t max_model_len);
+
+// Floats of one partial result: the weighted values, padded to 128 bits, then maximum and sum.
+constexpr int64_t PartialFloats(int value_dim) { return (int64_t{value_dim} + 3) / 4 * 4 + 4; }
+
+// Floats of workspace for `num_partials` partial results of each KV head; layers share it.
+constexpr int64_t AttentionWorkspaceFloats(const AttentionShape& shape, int32_t num_partials) {
+  return num_partials * shape.num_kv_heads * PartialFloats(shape.value_dim);
+}
+
+// Items or merges in device memory, and how many blocks take them in turn. The count lies in device memory
+// too, so that a captured graph replays other plans. The number of blocks changes no byte; a few per
+// processor are enough. 0: nothing is launched.
+template <typename T>
+struct WorkList {
+  const T* data = nullptr;         // [*count]
+  const int32_t* count = nullptr;  // in device memory
+  int blocks = 0;
+};
 
 struct AttentionArgs {
   Element element = Element::kBF16;
@@ -79,17 +117,18 @@ struct AttentionArgs {
   const int32_t* positions = nullptr;    // [T]
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
-  const AttentionItem* items = nullptr;    // [*num_items]
-  const AttentionMerge* merges = nullptr;  // [*num_merges]
-  const int32_t* counts =
-      nullptr;     // {num_items, num_merges}, in device memory, so that graphs replay other plans
-  int blocks = 0;  // of the launch; blocks take items in turn
-  float* workspace = nullptr;
+  WorkList<AttentionItem> narrow, wide;
+  WorkList<AttentionMerge> merges;
+  float* workspace = nullptr;  // 16-byte aligned
 };
 
-// Null where there are kernels for the shape; otherwise what is supported ("head_dim must be one of 64, 80,
-// 96, 128, 256").
+// Null where there are kernels for the shape; otherwise what is supported ("head_dim and value_dim must be
+// multiples of 8, at most 256").
 const char* AttentionUnsupported(const AttentionShape& shape, Element element, KvElement kv);
+
+// Up to three kernels: narrow items, wide items, merges. Returns the first error of a launch.
+// REQUIRES: AttentionUnsupported is null; queries, out and kv are 16-byte aligned.
+ErrorCode Attention(const AttentionArgs& args, Stream stream);
 
 }  // namespace ropeway::cuda
 

@@ -11,9 +11,10 @@ namespace ropeway::cuda {
 
 // A page holds kPageSize tokens of all KV heads, keys first:
 //   page:   { keys [G][kPageSize][E], values [G][kPageSize][Ev] }
-//   scales: { keys [G][kPageSize], values [G][kPageSize] } float32, where the type has them; number = code *
-//   scale
-// E and Ev are multiples of 16, so that every row of a head is a whole number of 128-bit loads.
+//   scales: { keys [G][kPageSize], values [G][kPageSize] } float32, where the type has them;
+//           number = code * scale
+// Kernels of 16-bit activations load 128 bits at a time: every row of a head must be a multiple of 16 bytes.
+// Those of float32 activations take any E and Ev.
 struct KvPages {
   KvElement element = KvElement::kBF16;
   int num_kv_heads = 0;
