@@ -18,15 +18,39 @@ constexpr int64_t kHugePage = 2 << 20;
 AlignedBuffer::AlignedBuffer(int64_t bytes) : bytes_(bytes) {
   ROPEWAY_CHECK(bytes >= 0);
   if (bytes == 0) return;
-  const int64_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
-  const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  data_.reset(static_cast<uint8_t*>(std::aligned_alloc(alignment, rounded)));
-  ROPEWAY_CHECK(data_ != nullptr);
-  // Only an advice: without huge pages everything works, with more misses of the address cache.
-  if (alignment == kHugePage) madvise(data_.get(), rounded, MADV_HUGEPAGE);
-  std::memset(data_.get(), 0, rounded);
+  data_ = bytes >= kHugePage ? Map(bytes) : Allocate(bytes);
 }
 
-void AlignedBuffer::Free::operator()(uint8_t* data) const { std::free(data); }
+void AlignedBuffer::Free::operator()(uint8_t* data) const {
+  if (mapped_bytes == 0)
+    std::free(data);
+  else
+    munmap(data, mapped_bytes);
+}
+
+AlignedBuffer::Memory AlignedBuffer::Allocate(int64_t bytes) {
+  const int64_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  Memory memory(static_cast<uint8_t*>(std::aligned_alloc(kCacheLine, rounded)));
+  ROPEWAY_CHECK(memory != nullptr);
+  std::memset(memory.get(), 0, rounded);
+  return memory;
+}
+
+// The system maps zeroed memory at any 4 KB: one huge page more, and what lies around the aligned part given
+// back.
+AlignedBuffer::Memory AlignedBuffer::Map(int64_t bytes) {
+  const int64_t rounded = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  void* mapped =
+      mmap(nullptr, rounded + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ROPEWAY_CHECK(mapped != MAP_FAILED);
+  auto* const begin = static_cast<uint8_t*>(mapped);
+  const int64_t before = kHugePage - static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin) % kHugePage);
+  munmap(begin, before);
+  if (before != kHugePage) munmap(begin + before + rounded, kHugePage - before);
+  Memory memory(begin + before, Free{.mapped_bytes = rounded});
+  // Only an advice: without huge pages everything works, with more misses of the address cache.
+  madvise(memory.get(), rounded, MADV_HUGEPAGE);
+  return memory;
+}
 
 }  // namespace ropeway

@@ -1,4 +1,5 @@
-// Memory for vectors: zeroed, aligned to 2 MB pages where it is large and to 64 bytes where it is not.
+// Memory for vectors: zeroed, aligned to 2 MB pages where it is large and to 64 bytes where it is not. Large
+// memory is the system's only from its first use on, so that a KV cache of gigabytes costs nothing at start.
 //
 // Movable, not copyable; as thread-safe as the bytes in it.
 #ifndef ROPEWAY_ENGINE_TENSOR_ALIGNED_BUFFER_H_
@@ -28,9 +29,14 @@ class AlignedBuffer {
 
  private:
   struct Free {
+    int64_t mapped_bytes;  // 0, from the heap, unless set
     void operator()(uint8_t* data) const;
   };
-  std::unique_ptr<uint8_t[], Free> data_;
+  using Memory = std::unique_ptr<uint8_t[], Free>;
+  static Memory Allocate(int64_t bytes);
+  static Memory Map(int64_t bytes);
+
+  Memory data_;
   int64_t bytes_ = 0;
 };
 
