@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/model/decoder_phases.h"
 
 namespace ropeway {
 namespace {
@@ -70,7 +71,8 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   next_item_ = std::make_unique<std::atomic<int64_t>[]>(spec.layers.size());
 }
 
-// One member's way through one step.
+// One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
+// read what it wrote.
 class Decoder::Pass {
  public:
   Pass(const Decoder& decoder, Workspace& workspace, Team& team)
@@ -84,6 +86,18 @@ class Decoder::Pass {
   void Forward(const TokenBatch& batch, const KvCache& cache);
   void Logits(absl::Span<const int32_t> indices);
 
+  void Embed();
+  void ProjectQkv(int index);
+  void RotateAndStore(int index);
+  void Attend(int index);
+  void AddAttention(int index);
+  void ProjectGateUp(int index);
+  void AddFeedForward(int index);
+
+  void NormOutput();
+  void ProjectOutput();
+  void SoftcapLogits();
+
  private:
   Range Mine(int64_t count) const { return PartOf(count, team_.index(), team_.size()); }
   float* Hidden(int64_t token) { return workspace_.hidden_.as<float>() + token * workspace_.hidden_stride_; }
@@ -91,13 +105,12 @@ class Decoder::Pass {
   float* Qkv(int64_t token) { return workspace_.qkv_.as<float>() + token * workspace_.qkv_stride_; }
   float* Keys(int64_t token) { return Qkv(token) + int64_t{spec_.num_heads} * spec_.head_dim; }
   float* Values(int64_t token) { return Keys(token) + int64_t{spec_.num_kv_heads} * spec_.head_dim; }
+  int64_t num_tokens() const { return batch_->token_ids.size(); }
 
-  void Embed(const TokenBatch& batch);
-  void FindAngles(const TokenBatch& batch);
-  void Attention(int index, const TokenBatch& batch, const KvCache& cache);
-  void NormRotateStore(int index, const TokenBatch& batch, const KvCache& cache);
-  void Attend(int index, const TokenBatch& batch, const KvCache& cache);
-  void FeedForward(int index);
+  void FindAngles();
+  void NormHeads(const LayerWeights& layer, float* heads);
+  void RotateHeads(int rope, int64_t token);
+  void AttendPiece(int index, size_t row, int64_t piece, int head);
 
   void AddToHidden(const Projection& projection, const std::vector<float>& post_norm, const Projection* next);
   void Prepare(const float* x, int64_t x_stride, int64_t num_tokens, const Projection& consumer,
@@ -114,138 +127,153 @@ class Decoder::Pass {
   const std::vector<std::vector<double>>& frequencies_;
   Workspace& workspace_;
   Team& team_;
-  int64_t num_tokens_ = 0;  // of the product that Prepare last prepared for
+  const TokenBatch* batch_ = nullptr;  // of Forward
+  const KvCache* cache_ = nullptr;     // of Forward
+  absl::Span<const int32_t> indices_;  // of Logits
+  int64_t num_tokens_ = 0;             // of the product that Prepare last prepared for
 };
 
 void Decoder::Pass::Forward(const TokenBatch& batch, const KvCache& cache) {
-  Embed(batch);
-  FindAngles(batch);
-  team_.Wait();
-  for (int i = 0; i < spec_.num_layers(); ++i) {
-    Attention(i, batch, cache);
-    FeedForward(i);
-  }
+  batch_ = &batch;
+  cache_ = &cache;
+  RunDecoder(spec_, *this);
 }
 
-void Decoder::Pass::Embed(const TokenBatch& batch) {
-  const Range mine = Mine(batch.token_ids.size());
+void Decoder::Pass::Logits(absl::Span<const int32_t> indices) {
+  indices_ = indices;
+  RunLogits(spec_, *this);
+}
+
+void Decoder::Pass::Embed() {
+  const Range mine = Mine(num_tokens());
   for (int64_t t = mine.first; t < mine.last; ++t) {
-    weights_.Embed(batch.token_ids[t], Hidden(t));
+    weights_.Embed(batch_->token_ids[t], Hidden(t));
     if (spec_.embedding_scale == 1) continue;
     for (int64_t i = 0; i < spec_.hidden_size; ++i) Hidden(t)[i] *= spec_.embedding_scale;
   }
   if (team_.index() == 0)
     for (int i = 0; i < spec_.num_layers(); ++i) workspace_.next_item_[i].store(0, std::memory_order_relaxed);
+  FindAngles();
+  team_.Wait();
 }
 
-void Decoder::Pass::FindAngles(const TokenBatch& batch) {
-  const Range mine = Mine(batch.token_ids.size());
+void Decoder::Pass::FindAngles() {
+  const Range mine = Mine(num_tokens());
   for (size_t rope = 0; rope < spec_.ropes.size(); ++rope) {
     const int64_t half = spec_.ropes[rope].rotary_dim / 2, base = workspace_.angle_offsets_[rope];
     for (int64_t t = mine.first; t < mine.last; ++t)
-      RopeAngles(spec_.ropes[rope], frequencies_[rope], batch.positions[t],
+      RopeAngles(spec_.ropes[rope], frequencies_[rope], batch_->positions[t],
                  &workspace_.cosines_[base + t * half], &workspace_.sines_[base + t * half]);
   }
 }
 
-// x += O attention(norm(x))
-void Decoder::Pass::Attention(int index, const TokenBatch& batch, const KvCache& cache) {
+void Decoder::Pass::ProjectQkv(int index) {
   const LayerWeights& layer = weights_.layers()[index];
-  const int64_t num_tokens = batch.token_ids.size();
-  Prepare(Hidden(0), workspace_.hidden_stride_, num_tokens, layer.qkv, &layer.attention_norm);
+  Prepare(Hidden(0), workspace_.hidden_stride_, num_tokens(), layer.qkv, &layer.attention_norm);
   Multiply(layer.qkv, Qkv(0), workspace_.qkv_stride_, Epilogue::kStore, &layer.attention_output);
   team_.Wait();
-  NormRotateStore(index, batch, cache);
-  team_.Wait();
-  Attend(index, batch, cache);
-  team_.Wait();
-  Prepare(workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens, layer.attention_output,
-          nullptr);
-  AddToHidden(layer.attention_output, layer.attention_post_norm, &layer.gate_up);
 }
 
 // Queries and keys: norm, where the model has one, and rotation. Keys and values to the cache.
-void Decoder::Pass::NormRotateStore(int index, const TokenBatch& batch, const KvCache& cache) {
+void Decoder::Pass::RotateAndStore(int index) {
   const LayerWeights& layer = weights_.layers()[index];
-  const int num_heads = spec_.num_heads + spec_.num_kv_heads, rope = spec_.layers[index].rope;
-  const Range mine = Mine(batch.token_ids.size());
-  uint8_t* pages = cache.data + index * cache.layer_stride;
+  const Range mine = Mine(num_tokens());
+  uint8_t* pages = cache_->data + index * cache_->layer_stride;
   size_t row = 0;
   for (int64_t t = mine.first; t < mine.last; ++t) {
-    if (spec_.qk_norm)
-      for (int head = 0; head < num_heads; ++head) {
-        float* x = Qkv(t) + int64_t{head} * spec_.head_dim;
-        const std::vector<float>& norm = head < spec_.num_heads ? layer.query_norm : layer.key_norm;
-        table_.rms_norm(x, norm.data(), spec_.head_dim, spec_.norm_epsilon, x);
-      }
-    if (rope >= 0) {
-      const int64_t half = spec_.ropes[rope].rotary_dim / 2,
-                    base = workspace_.angle_offsets_[rope] + t * half;
-      table_.rotate({.heads = Qkv(t),
-                     .num_heads = num_heads,
-                     .head_stride = spec_.head_dim,
-                     .rotary_dim = spec_.ropes[rope].rotary_dim,
-                     .cosines = &workspace_.cosines_[base],
-                     .sines = &workspace_.sines_[base],
-                     .interleaved = spec_.ropes[rope].pairing == RopePairing::kInterleaved});
-    }
-    while (t >= batch.row_starts[row + 1]) ++row;
-    const int32_t position = batch.positions[t];
-    table_.store_kv({.kv = cache.kv,
-                     .page = pages + batch.page_tables[row][position / kPageSize] * cache.kv.page_bytes,
+    if (spec_.qk_norm) NormHeads(layer, Qkv(t));
+    if (const int rope = spec_.layers[index].rope; rope >= 0) RotateHeads(rope, t);
+    while (t >= batch_->row_starts[row + 1]) ++row;
+    const int32_t position = batch_->positions[t];
+    table_.store_kv({.kv = cache_->kv,
+                     .page = pages + batch_->page_tables[row][position / kPageSize] * cache_->kv.page_bytes,
                      .slot = position % kPageSize,
                      .keys = Keys(t),
                      .values = Values(t)});
   }
+  team_.Wait();
+}
+
+void Decoder::Pass::NormHeads(const LayerWeights& layer, float* heads) {
+  for (int head = 0; head < spec_.num_heads + spec_.num_kv_heads; ++head) {
+    float* x = heads + int64_t{head} * spec_.head_dim;
+    const std::vector<float>& norm = head < spec_.num_heads ? layer.query_norm : layer.key_norm;
+    table_.rms_norm(x, norm.data(), spec_.head_dim, spec_.norm_epsilon, x);
+  }
+}
+
+void Decoder::Pass::RotateHeads(int rope, int64_t token) {
+  const RopeSpec& spec = spec_.ropes[rope];
+  const int64_t base = workspace_.angle_offsets_[rope] + token * (spec.rotary_dim / 2);
+  table_.rotate({.heads = Qkv(token),
+                 .num_heads = spec_.num_heads + spec_.num_kv_heads,
+                 .head_stride = spec_.head_dim,
+                 .rotary_dim = spec.rotary_dim,
+                 .cosines = &workspace_.cosines_[base],
+                 .sines = &workspace_.sines_[base],
+                 .interleaved = spec.pairing == RopePairing::kInterleaved});
 }
 
 // Pieces of work, a few tokens of a row for one KV head each, go to whoever is free.
-void Decoder::Pass::Attend(int index, const TokenBatch& batch, const KvCache& cache) {
-  const int group = spec_.heads_per_kv_head();
+void Decoder::Pass::Attend(int index) {
   std::atomic<int64_t>& next = workspace_.next_item_[index];
   int64_t first = 0, item = next.fetch_add(1, std::memory_order_relaxed);
-  for (size_t row = 0; row < batch.page_tables.size(); ++row) {
-    const int32_t start = batch.row_starts[row], tokens = batch.row_starts[row + 1] - start;
+  for (size_t row = 0; row < batch_->page_tables.size(); ++row) {
+    const int32_t tokens = batch_->row_starts[row + 1] - batch_->row_starts[row];
     const int64_t pieces = (tokens + kAttentionTokens - 1) / kAttentionTokens,
                   items = pieces * spec_.num_kv_heads;
     for (; item < first + items; item = next.fetch_add(1, std::memory_order_relaxed)) {
       // The last tokens see most: they come first, so that no one is left with a long piece at the end.
       const int64_t piece = pieces - 1 - (item - first) / spec_.num_kv_heads;
-      const int head = static_cast<int>((item - first) % spec_.num_kv_heads);
-      const int32_t token = start + static_cast<int32_t>(piece) * kAttentionTokens;
-      table_.attention({.kv = cache.kv,
-                        .cache = cache.data + index * cache.layer_stride,
-                        .page_stride = cache.kv.page_bytes,
-                        .page_table = batch.page_tables[row].data(),
-                        .kv_head = head,
-                        .queries_per_token = group,
-                        .num_tokens = std::min(kAttentionTokens, start + tokens - token),
-                        .first_position = batch.positions[token],
-                        .queries = Qkv(token) + int64_t{head} * group * spec_.head_dim,
-                        .query_stride = workspace_.qkv_stride_,
-                        .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
-                               int64_t{head} * group * spec_.value_dim,
-                        .out_stride = workspace_.attention_stride_,
-                        .scale = spec_.attention_scale,
-                        .softcap = spec_.attention_softcap,
-                        .window = spec_.layers[index].window,
-                        .scratch = workspace_.scratch_[team_.index()].data()});
+      AttendPiece(index, row, piece, static_cast<int>((item - first) % spec_.num_kv_heads));
     }
     first += items;
   }
+  team_.Wait();
 }
 
-// x += down(activation(gate norm(x)) * up norm(x))
-void Decoder::Pass::FeedForward(int index) {
+void Decoder::Pass::AttendPiece(int index, size_t row, int64_t piece, int head) {
+  const int group = spec_.heads_per_kv_head();
+  const int32_t token = batch_->row_starts[row] + static_cast<int32_t>(piece) * kAttentionTokens;
+  table_.attention({.kv = cache_->kv,
+                    .cache = cache_->data + index * cache_->layer_stride,
+                    .page_stride = cache_->kv.page_bytes,
+                    .page_table = batch_->page_tables[row].data(),
+                    .kv_head = head,
+                    .queries_per_token = group,
+                    .num_tokens = std::min(kAttentionTokens, batch_->row_starts[row + 1] - token),
+                    .first_position = batch_->positions[token],
+                    .queries = Qkv(token) + int64_t{head} * group * spec_.head_dim,
+                    .query_stride = workspace_.qkv_stride_,
+                    .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
+                           int64_t{head} * group * spec_.value_dim,
+                    .out_stride = workspace_.attention_stride_,
+                    .scale = spec_.attention_scale,
+                    .softcap = spec_.attention_softcap,
+                    .window = spec_.layers[index].window,
+                    .scratch = workspace_.scratch_[team_.index()].data()});
+}
+
+void Decoder::Pass::AddAttention(int index) {
   const LayerWeights& layer = weights_.layers()[index];
-  const int64_t num_tokens = num_tokens_;
-  const Projection& next =
-      index + 1 < spec_.num_layers() ? weights_.layers()[index + 1].qkv : weights_.output();
-  Prepare(Hidden(0), workspace_.hidden_stride_, num_tokens, layer.gate_up, &layer.ffn_norm);
+  Prepare(workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens(),
+          layer.attention_output, nullptr);
+  AddToHidden(layer.attention_output, layer.attention_post_norm, &layer.gate_up);
+}
+
+void Decoder::Pass::ProjectGateUp(int index) {
+  const LayerWeights& layer = weights_.layers()[index];
+  Prepare(Hidden(0), workspace_.hidden_stride_, num_tokens(), layer.gate_up, &layer.ffn_norm);
   Multiply(layer.gate_up, workspace_.ffn_.as<float>(), workspace_.ffn_stride_,
            spec_.activation == FfnActivation::kSilu ? Epilogue::kSiluGate : Epilogue::kGeluGate, &layer.down);
   team_.Wait();
-  Prepare(workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens, layer.down, nullptr);
+}
+
+void Decoder::Pass::AddFeedForward(int index) {
+  const LayerWeights& layer = weights_.layers()[index];
+  const Projection& next =
+      index + 1 < spec_.num_layers() ? weights_.layers()[index + 1].qkv : weights_.output();
+  Prepare(workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens(), layer.down, nullptr);
   AddToHidden(layer.down, layer.ffn_post_norm, &next);
 }
 
@@ -349,17 +377,24 @@ void Decoder::Pass::Multiply(const Projection& projection, float* y, int64_t y_s
   }
 }
 
-void Decoder::Pass::Logits(absl::Span<const int32_t> indices) {
-  const int64_t rows = indices.size(), columns = spec_.hidden_size;
-  // Gathered, so that rows lie side by side.
+// Gathers the rows that were chosen, so that they lie side by side, and norms them.
+void Decoder::Pass::NormOutput() {
+  const int64_t rows = indices_.size();
   const Range mine = Mine(rows);
-  for (int64_t i = mine.first; i < mine.last; ++i) std::copy_n(Hidden(indices[i]), columns, Branch(i));
+  for (int64_t i = mine.first; i < mine.last; ++i)
+    std::copy_n(Hidden(indices_[i]), spec_.hidden_size, Branch(i));
   team_.Wait();
   Prepare(Branch(0), workspace_.hidden_stride_, rows, weights_.output(), &weights_.output_norm());
+}
+
+void Decoder::Pass::ProjectOutput() {
   Multiply(weights_.output(), workspace_.logits_.as<float>(), workspace_.logit_stride_, Epilogue::kStore,
            nullptr);
   team_.Wait();
-  if (spec_.final_softcap == 0) return;
+}
+
+void Decoder::Pass::SoftcapLogits() {
+  const Range mine = Mine(indices_.size());
   for (int64_t i = mine.first; i < mine.last; ++i)
     table_.softcap(spec_.final_softcap, spec_.vocab_size, workspace_.mutable_logits(static_cast<int>(i)));
   team_.Wait();
