@@ -2,6 +2,7 @@
 #ifndef ROPEWAY_ENGINE_TENSOR_TENSOR_VIEW_H_
 #define ROPEWAY_ENGINE_TENSOR_TENSOR_VIEW_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -34,6 +34,35 @@ constexpr DType DeviceType(DType file_type, Element element) {
   return IsPacked(file_type) ? file_type : DenseType(element);
 }
 
+// Where the planes of a packed matrix lie, in bytes from its start, each at a multiple of 256. A unit is 32
+// columns of a row; units follow each other row by row. The planes, with the bytes of a unit (or, for blocks,
+// of 8 units):
+//
+//            codes                                high           scales                       blocks
+//   Q4_0     16: columns 0..15 in the low         -              2: d                         -
+//                nibbles, 16..31 in the high
+//   Q4_1     16: likewise                         -              4: d, m                      -
+//   Q8_0     32: a byte each                      -              2: d                         -
+//   Q4_K     16: as Q4_0                          -              2: scale and min, as bytes   4: d, dmin
+//   Q6_K     16: four low bits, as Q4_0           8: two high    2: int8 scales of columns    2: d
+//                                                 bits           0..15 and 16..31
+//
+// The high bits of column c of a unit are bits 2 j, 2 j + 1 of byte c % 8, where j = c / 8. d, m and dmin are
+// fp16.
+struct PackedLayout {
+  int64_t codes = 0;
+  int64_t high = 0;
+  int64_t scales = 0;
+  int64_t blocks = 0;
+  int64_t bytes = 0;  // of all
+};
+
+inline constexpr int kUnitColumns = 32;
+inline constexpr int kBlockUnits = 8;  // of Q4_K and Q6_K
+
+// REQUIRES: IsPacked(type), and columns is a multiple of the type's block.
+PackedLayout LayoutOf(DType type, int64_t rows, int64_t columns);
+
 // Bytes of a matrix on the device.
 int64_t DeviceMatrixBytes(DType device_type, int64_t rows, int64_t columns);
 

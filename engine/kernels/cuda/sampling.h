@@ -1,49 +1,62 @@
 // Choosing tokens from logits on the device.
 //
-// Plain C++. The same answers as engine/sample/sampler.h gives for the same logits, coins included.
+// Plain C++. For the same logits the answers are those of engine/sample/sampler.h, bit for bit: both count
+// probabilities in integers, by the arithmetic of engine/base/softmax_weight.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_SAMPLING_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_SAMPLING_H_
 
 #include <cstdint>
+#include <limits>
 
 #include "engine/kernels/cuda/runtime.h"
 
 namespace ropeway::cuda {
 
-// A change to one logit of one row, made before temperature; several may name one token, in ascending order
-// of kind.
+// Tokens are ranked by 54-bit keys: 32 bits of logit, 22 of id.
+inline constexpr int32_t kMaxVocabulary = 1 << 22;
+
+// The likeliest tokens that one row may ask for.
+inline constexpr int32_t kMaxTop = 1024;
+
+// The token of a row whose logits say nothing: one is NaN or +infinity, or all are -infinity.
+inline constexpr int32_t kNoChoice = -1;
+
+// A change to one logit of one row, made before anything else, in this order:
+//   x += add;   x = x > 0 ? x / repetition : x * repetition, where repetition is not 1;   x -= subtract
 struct LogitChange {
   int32_t token = 0;
-  float add = 0;         // logit_bias; then
-  float repetition = 1;  // repetition penalty: divides positive, multiplies negative logits; then
-  float subtract = 0;    // presence and frequency penalties, added up; then
+  float add = 0;         // logit_bias
+  float repetition = 1;  // repetition penalty
+  float subtract = 0;    // presence + frequency * occurrences
   int32_t masked = 0;    // 1: never chosen
 };
 
 struct SampleRowParams {
   int32_t logit_row = 0;
-  float temperature = 1;  // 0: greedy
-  int32_t top_k = 0;      // 0: all
-  float top_p = 1;
-  float min_p = 0;
-  float coin = 0;                             // [0, 1), drawn on the host from (seed, sample, step)
+  float scale = 1;            // 1 / temperature, at most the largest float; 0: greedy
+  int32_t top_k = 0;          // 0: all
+  float top_p = 1;            // 1: all
+  int32_t num_logprobs = -1;  // -1: none; else as many likeliest beside the chosen one, at most max_top
   int32_t first_change = 0, num_changes = 0;  // of SampleArgs::changes; tokens distinct
-  int32_t num_logprobs = -1;                  // -1: none; else as many likeliest beside the chosen one
+  uint64_t coin = 0;
+  // min_p keeps x >= largest + least; log(min_p) / scale.
+  double least = -std::numeric_limits<double>::infinity();
 };
 
 struct SampleArgs {
   const float* logits = nullptr;  // [S, logit_stride], not changed
   int64_t logit_stride = 0;
-  int32_t vocab_size = 0;
+  int32_t vocab_size = 0;                 // <= kMaxVocabulary
   const SampleRowParams* rows = nullptr;  // [num_rows], device memory
   const LogitChange* changes = nullptr;   // device memory
   int num_rows = 0;
-  float* scratch = nullptr;       // [num_rows, vocab_size]
-  int32_t* tokens = nullptr;      // out: [num_rows]
-  float* logprobs = nullptr;      // out: [num_rows], of the chosen token, under softmax(logits)
-  int32_t* top_tokens = nullptr;  // out: [num_rows, max_top]
+  float* scratch = nullptr;   // [num_rows, vocab_size]
+  int32_t* tokens = nullptr;  // out: [num_rows]; kNoChoice where the logits say nothing
+  float* logprobs = nullptr;  // out: [num_rows], of the chosen token, under softmax(logits)
+  int32_t* top_tokens =
+      nullptr;  // out: [num_rows, max_top], likeliest first; what is not asked for is not written
   float* top_logprobs = nullptr;  // out: [num_rows, max_top]
-  int max_top = 0;
+  int max_top = 0;                // <= kMaxTop
 };
 
 // Log-probabilities of given tokens, and of the likeliest.
@@ -53,8 +66,8 @@ struct ScoreArgs {
   int32_t vocab_size = 0;
   int num_rows = 0;
   const int32_t* tokens = nullptr;  // [num_rows]
-  float* logprobs = nullptr;        // out: [num_rows]
-  int32_t* top_tokens = nullptr;    // out: [num_rows, max_top]
+  float* logprobs = nullptr;        // out: [num_rows]; NaN where the logits say nothing
+  int32_t* top_tokens = nullptr;    // out: [num_rows, max_top]; kNoChoice where there are fewer
   float* top_logprobs = nullptr;
   int max_top = 0;
 };
