@@ -12,8 +12,12 @@ TEST(HalfTest, EveryNumberComesBack) {
   for (int code = 0; code < 65536; ++code) {
     const uint16_t bits = static_cast<uint16_t>(code);
     const float half = HalfToFloat(bits), brain = BFloat16ToFloat(bits);
-    if (!std::isnan(half)) EXPECT_EQ(FloatToHalf(half), bits);
-    if (!std::isnan(brain)) EXPECT_EQ(FloatToBFloat16(brain), bits);
+    if (!std::isnan(half)) {
+      EXPECT_EQ(FloatToHalf(half), bits);
+    }
+    if (!std::isnan(brain)) {
+      EXPECT_EQ(FloatToBFloat16(brain), bits);
+    }
   }
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(HalfToFloat(FloatToHalf(nan))));
