@@ -64,9 +64,15 @@ struct AttentionPlan {
   int32_t num_partials = 0;
 };
 
+// Columns that kernels work with, at least E and Ev; those beyond are zeros.
+constexpr int TileWidth(int head_dim, int value_dim) {
+  const int width = head_dim > value_dim ? head_dim : value_dim;
+  return width <= 64 ? 64 : width <= 96 ? 96 : width <= 128 ? 128 : (width + 255) / 256 * 256;
+}
+
 // Pairs of a wide tile.
 constexpr int WidePairs(const AttentionShape& shape) {
-  return shape.head_dim > 128 || shape.value_dim > 128 ? 32 : 64;
+  return TileWidth(shape.head_dim, shape.value_dim) > 128 ? 32 : 64;
 }
 
 // Divides a step's attention; `plan` keeps its memory from step to step. `row_starts` and `positions` are
@@ -88,12 +94,12 @@ struct AttentionBounds {
 AttentionBounds BoundAttention(const AttentionShape& shape, int32_t max_tokens, int32_t max_rows,
                                int32_t max_model_len);
 
-// Floats of one partial result: the weighted values, padded to 128 bits, then maximum and sum.
-constexpr int64_t PartialFloats(int value_dim) { return (int64_t{value_dim} + 3) / 4 * 4 + 4; }
+// Floats of one partial result: the weighted values, then maximum and sum, padded to 128 bits.
+constexpr int64_t PartialFloats(int head_dim, int value_dim) { return TileWidth(head_dim, value_dim) + 4; }
 
 // Floats of workspace for `num_partials` partial results of each KV head; layers share it.
 constexpr int64_t AttentionWorkspaceFloats(const AttentionShape& shape, int32_t num_partials) {
-  return num_partials * shape.num_kv_heads * PartialFloats(shape.value_dim);
+  return num_partials * shape.num_kv_heads * PartialFloats(shape.head_dim, shape.value_dim);
 }
 
 // Items or merges in device memory, and how many blocks take them in turn. The count lies in device memory
@@ -114,7 +120,6 @@ struct AttentionArgs {
   ScoreModifier modifier;
   const void* queries = nullptr;         // [T, H, E] of element
   void* out = nullptr;                   // [T, H, Ev] of element
-  const int32_t* positions = nullptr;    // [T]
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
   WorkList<AttentionItem> narrow, wide;

@@ -97,7 +97,7 @@ AttentionBounds BoundAttention(const AttentionShape& shape, int32_t max_tokens, 
   if (chunks == 1) return bounds;  // nothing to split
   const int64_t one_tile = std::min<int64_t>(pairs, WidePairs(shape)) * chunks;
   const int64_t of_use = kWorkspaceBytes / static_cast<int64_t>(sizeof(float)) /
-                         (shape.num_kv_heads * PartialFloats(shape.value_dim));
+                         (shape.num_kv_heads * PartialFloats(shape.head_dim, shape.value_dim));
   bounds.merges = static_cast<int32_t>(std::min(tiles, more_parts));
   bounds.partials = static_cast<int32_t>(std::min(pairs * chunks, std::max(one_tile, of_use)));
   return bounds;

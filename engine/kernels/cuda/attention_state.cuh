@@ -1,0 +1,121 @@
+// What all attention kernels share: their parameters, how scores are changed, and the one formula by which
+// partial results are merged.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_STATE_CUH_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_STATE_CUH_
+
+#include "engine/kernels/cuda/attention.h"
+#include "engine/kernels/cuda/device.h"
+
+namespace ropeway::cuda {
+
+// Arguments, and what follows from them.
+struct AttentionParams {
+  AttentionArgs args;
+  int group = 0;  // H / G
+  int64_t page_bytes = 0, page_scales = 0;
+  int64_t partial_floats = 0;  // PartialFloats
+};
+
+// One launcher per type of activations: the narrow and the wide items.
+ErrorCode AttendF32(const AttentionParams& params, Stream stream);
+ErrorCode AttendF16(const AttentionParams& params, Stream stream);
+ErrorCode AttendBF16(const AttentionParams& params, Stream stream);
+
+// ---- Score modifiers. Kernels take any type with these members, cheap to copy, and hold one Query per query
+// in registers. A query at `position` sees keys [FirstKey(position), position].
+struct StandardModifier {
+  struct Query {
+    float slope;
+    int position;
+  };
+
+  ScoreModifier modifier;
+
+  ROPEWAY_DEVICE int FirstKey(int position) const {
+    return modifier.window > 0 ? max(0, position + 1 - modifier.window) : 0;
+  }
+  ROPEWAY_DEVICE Query MakeQuery(int head, int position) const {
+    return {modifier.alibi_slopes != nullptr ? modifier.alibi_slopes[head] : 0.0f, position};
+  }
+  // `score` is scale * (q . k).
+  ROPEWAY_DEVICE float Modify(const Query& query, float score, int key) const {
+    if (modifier.softcap != 0) score = modifier.softcap * tanhf(score / modifier.softcap);
+    if (modifier.alibi_slopes != nullptr)
+      score = fmaf(query.slope, static_cast<float>(key - query.position), score);
+    return score;
+  }
+  // A logit without a value, -infinity for none.
+  ROPEWAY_DEVICE float Sink(int head) const {
+    return modifier.sinks != nullptr ? modifier.sinks[head] : -INFINITY;
+  }
+};
+
+// ---- Softmax in parts.
+inline constexpr float kLog2E = 1.4426950408889634f;
+
+// e^x for a difference x of scores; 0 for -infinity.
+ROPEWAY_DEVICE float SoftmaxWeight(float x) { return FastExp2(x * kLog2E); }
+
+// Merges a chunk's (m, l, o) into (M, L, O), what the chunks before it gave:
+//   M' = max(M, m);  L' = L e^(M - M') + l e^(m - M');  O' = O e^(M - M') + o e^(m - M')
+// A chunk of which the query sees nothing is (-infinity, 0, 0) and changes nothing; so (M, L, O) starts. A
+// score that is no number makes l and o none: maxima pass it over.
+struct Merge {
+  float max, before, chunk;  // M' and the two factors
+
+  ROPEWAY_DEVICE Merge(float max_before, float max_chunk) : max(max_before), before(1), chunk(0) {
+    if (max_chunk == -INFINITY) return;
+    max = fmaxf(max_before, max_chunk);
+    before = SoftmaxWeight(max_before - max);
+    chunk = SoftmaxWeight(max_chunk - max);
+  }
+  ROPEWAY_DEVICE float Apply(float value_before, float value_chunk) const {
+    return fmaf(value_before, before, value_chunk * chunk);
+  }
+};
+
+// What O is multiplied by in the end; the sink takes its share. 0 where the query saw nothing.
+ROPEWAY_DEVICE float FinalFactor(float max, float sum, float sink) {
+  const float largest = fmaxf(max, sink);
+  if (largest == -INFINITY && sum == 0) return 0;
+  const float factor = SoftmaxWeight(max - largest);
+  return factor / fmaf(sum, factor, SoftmaxWeight(sink - largest));
+}
+
+// ---- Partial results: [num_partials, G] of { weighted values [TileWidth], max, sum, padding [2] }.
+ROPEWAY_DEVICE float* PartialAt(const AttentionParams& params, int64_t index, int kv_head) {
+  return params.args.workspace + (index * params.args.kv.num_kv_heads + kv_head) * params.partial_floats;
+}
+ROPEWAY_DEVICE float2* PartialStatistics(const AttentionParams& params, float* partial) {
+  return reinterpret_cast<float2*>(partial + params.partial_floats - 4);
+}
+
+// ---- Where a pair of a KV head lies in queries [T, H, E] and out [T, H, Ev].
+ROPEWAY_DEVICE int HeadOf(const AttentionParams& params, int pair, int kv_head) {
+  return kv_head * params.group + pair % params.group;
+}
+// In heads from the beginning.
+ROPEWAY_DEVICE int64_t RowOf(const AttentionParams& params, int pair, int kv_head) {
+  return int64_t{pair / params.group} * params.args.num_heads + HeadOf(params, pair, kv_head);
+}
+ROPEWAY_DEVICE int PositionOf(const AttentionParams& params, const AttentionItem& item, int pair) {
+  return item.first_position + pair / params.group - item.first_pair / params.group;
+}
+
+// The part of a page that holds the keys or the values of one KV head.
+struct HeadRows {
+  const uint8_t* data;  // of page 0
+  const float* scales;  // of page 0; null where the type has none
+  int columns;          // E or Ev
+
+  ROPEWAY_DEVICE HeadRows(const KvPages& kv, int kv_head, int bytes, bool values)
+      : data(kv.data), scales(kv.scales), columns(values ? kv.value_dim : kv.head_dim) {
+    const int64_t rows = int64_t{kPageSize} * bytes;
+    data += kv_head * rows * columns + (values ? kv.num_kv_heads * rows * kv.head_dim : 0);
+    if (scales != nullptr) scales += (kv_head + (values ? kv.num_kv_heads : 0)) * kPageSize;
+  }
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_STATE_CUH_

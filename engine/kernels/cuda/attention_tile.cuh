@@ -1,0 +1,173 @@
+// A block's tile of the tensor-core attention kernel: its shape, what it keeps in shared memory, and how keys
+// and values get there.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_TILE_CUH_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_TILE_CUH_
+
+#include "engine/kernels/cuda/attention_state.cuh"
+#include "engine/kernels/cuda/device.h"
+
+namespace ropeway::cuda {
+
+// Four warps over 16 kRowWarps queries. A row of warps has 16 queries; within it each warp computes the
+// scores of its share of the keys and, from all weights, its share of the columns of the output. So no output
+// is summed in another order when the warps stand otherwise, and narrow and wide tiles give the same bytes.
+// kWidth bounds E and Ev; columns beyond them are zero. kCodes: keys and values are 8-bit codes.
+template <class T_, int kWidth_, bool kCodes_, int kRowWarps_>
+struct Tile {
+  using T = T_;
+  static constexpr int kWidth = kWidth_, kRowWarps = kRowWarps_;
+  static constexpr bool kCodes = kCodes_;
+  static constexpr int kWarps = 4, kThreads = 32 * kWarps;
+  static constexpr int kColumnWarps = kWarps / kRowWarps;
+  static constexpr int kPairs = 16 * kRowWarps;
+  static constexpr int kKeys = 32;                                // of one step; narrow and wide alike
+  static constexpr int kKeyTiles = kKeys / 8 / kColumnWarps;      // of a warp's scores, 8 keys each
+  static constexpr int kColumnTiles = kWidth / 8 / kColumnWarps;  // of a warp's output, 8 columns each
+  // Eight rows that ldmatrix reads begin in eight different sets of four banks.
+  static constexpr int kPitch = kWidth + 8, kWeightPitch = kKeys + 8;
+  // Blocks of a processor that the registers must allow: 168 of them a thread, or 255.
+  static constexpr int kMinBlocks = kRowWarps == 1 ? 3 : 2;
+  static_assert(kChunkTokens % kKeys == 0 && kKeys % kPageSize == 0 && kWidth % 32 == 0 && kKeyTiles > 0);
+};
+
+// Keys or values of kKeys tokens as 8-bit codes, on their way to 16 bits.
+template <class Tile, bool kCodes>
+struct CodeRows {
+  alignas(16) uint8_t codes[Tile::kKeys][Tile::kWidth];
+  alignas(16) float scales[Tile::kKeys];
+};
+template <class Tile>
+struct CodeRows<Tile, false> {};
+
+template <class Tile>
+struct SharedTile {
+  using T = typename Tile::T;
+  using Codes = CodeRows<Tile, Tile::kCodes>;
+  using Row = T[Tile::kPitch];
+
+  alignas(16) T queries[Tile::kPairs][Tile::kPitch];
+  alignas(16) T keys[Tile::kKeys][Tile::kPitch];
+  alignas(16) T values[Tile::kKeys][Tile::kPitch];
+  // Exchanged between the warps of a row.
+  alignas(16) T weights[Tile::kColumnWarps > 1 ? Tile::kPairs : 1][Tile::kWeightPitch];
+  float maxima[Tile::kColumnWarps][Tile::kPairs];
+  // Each thread's own: what it has of O, which would not fit its registers.
+  Vector128<float> totals[Tile::kColumnTiles][Tile::kThreads];
+  Codes key_codes, value_codes;
+};
+
+// Where a lane stands: in the fragments of mma it has rows `row` and row + 8 of its warp's 16 queries, and
+// columns 2 * quad and 2 * quad + 1 of every 8.
+template <class Tile>
+struct Place {
+  int thread, lane, row_warp, column_warp, quad;
+
+  ROPEWAY_DEVICE Place()
+      : thread(static_cast<int>(threadIdx.x)),
+        lane(thread % 32),
+        row_warp(thread / 32 / Tile::kColumnWarps),
+        column_warp(thread / 32 % Tile::kColumnWarps),
+        quad(lane % 4) {}
+  // Of the tile's queries, for r = 0, 1.
+  ROPEWAY_DEVICE int Row(int r) const { return 16 * row_warp + lane / 4 + 8 * r; }
+  ROPEWAY_DEVICE int Key(int tile) const { return 8 * (column_warp * Tile::kKeyTiles + tile); }
+  ROPEWAY_DEVICE int Column(int tile) const { return 8 * (column_warp * Tile::kColumnTiles + tile); }
+};
+
+// What a block is at: one item, one KV head.
+struct Task {
+  AttentionItem item;
+  int kv_head;
+  const int32_t* pages;
+};
+
+// Starts to copy the tile's queries; rows without one and columns beyond E become zeros.
+template <class Tile>
+ROPEWAY_DEVICE void CopyQueries(const AttentionParams& params, const Task& task, SharedTile<Tile>& shared) {
+  using T = typename Tile::T;
+  constexpr int kPieces = Tile::kWidth / 8;
+  const T* queries = static_cast<const T*>(params.args.queries);
+  const int head_dim = params.args.kv.head_dim;
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kPairs * kPieces; i += Tile::kThreads) {
+    const int row = i / kPieces, column = i % kPieces * 8;
+    const bool exists = row < task.item.num_pairs && column < head_dim;
+    const int64_t at =
+        exists ? RowOf(params, task.item.first_pair + row, task.kv_head) * head_dim + column : 0;
+    CpAsync16(&shared.queries[row][column], queries + at, exists);
+  }
+}
+
+// Starts to copy the rows of kKeys tokens from `first` on, whose columns are kBytes wide, to `to`
+// [kKeys][pitch]; tokens from task.item.num_keys on and columns beyond the last become zeros.
+template <class Tile, int kBytes, class Row>
+ROPEWAY_DEVICE void CopyRows(const AttentionParams& params, const Task& task, const HeadRows& rows, int first,
+                             Row* to) {
+  constexpr int kPieceColumns = 16 / kBytes, kPieces = Tile::kWidth / kPieceColumns;
+#pragma unroll
+  for (int in_tile = 0; in_tile < Tile::kKeys; in_tile += kPageSize) {
+    const int key = first + in_tile, existing = task.item.num_keys - key;
+    const int64_t page = __ldg(task.pages + (existing > 0 ? key : first) / kPageSize);
+    const uint8_t* data = rows.data + page * params.page_bytes;
+#pragma unroll
+    for (int i = static_cast<int>(threadIdx.x); i < kPageSize * kPieces; i += Tile::kThreads) {
+      const int slot = i / kPieces, column = i % kPieces * kPieceColumns;
+      const bool exists = slot < existing && column < rows.columns;
+      CpAsync16(&to[in_tile + slot][column], data + (exists ? (slot * rows.columns + column) * kBytes : 0),
+                exists);
+    }
+  }
+}
+
+// Starts to copy keys or values as they are stored: 16-bit numbers to `numbers`, codes and scales to `codes`.
+template <class Tile>
+ROPEWAY_DEVICE void CopyTokens(const AttentionParams& params, const Task& task, const HeadRows& rows,
+                               int first, typename SharedTile<Tile>::Row* numbers,
+                               typename SharedTile<Tile>::Codes& codes) {
+  if constexpr (Tile::kCodes) {
+    CopyRows<Tile, 1>(params, task, rows, first, codes.codes);
+    constexpr int kPieces = kPageSize * sizeof(float) / 16;  // of the scales of a page
+    const int i = static_cast<int>(threadIdx.x), key = first + i / kPieces * kPageSize;
+    if (i < Tile::kKeys / kPageSize * kPieces) {
+      const bool exists = key < task.item.num_keys;
+      const int64_t page = __ldg(task.pages + (exists ? key : first) / kPageSize);
+      CpAsync16(&codes.scales[4 * i], rows.scales + page * params.page_scales + 4 * (i % kPieces), exists);
+    }
+  } else {
+    CopyRows<Tile, 2>(params, task, rows, first, numbers);
+  }
+  CpAsyncCommit();
+}
+
+// Waits for the copy of CopyTokens; afterwards all threads find 16-bit numbers. Numbers of 8-bit codes are
+// rounded to them. Scales beyond the last token may be anything: there the codes are taken as zeros.
+template <class Tile>
+ROPEWAY_DEVICE void AwaitTokens(const AttentionParams& params, const Task& task, int first,
+                                const typename SharedTile<Tile>::Codes& codes,
+                                typename SharedTile<Tile>::Row* numbers) {
+  CpAsyncWait<0>();
+  __syncthreads();
+  if constexpr (Tile::kCodes) {
+    constexpr int kPieces = Tile::kWidth / 8;
+    const bool is_int8 = params.args.kv.element == KvElement::kInt8;
+    for (int i = static_cast<int>(threadIdx.x); i < Tile::kKeys * kPieces; i += Tile::kThreads) {
+      const int row = i / kPieces, column = i % kPieces * 8;
+      const float scale = first + row < task.item.num_keys ? codes.scales[row] : 0.0f;
+      const uint2 eight = *reinterpret_cast<const uint2*>(&codes.codes[row][column]);
+      uint32_t packed[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const auto two = static_cast<uint16_t>((j < 2 ? eight.x : eight.y) >> (16 * (j % 2)));
+        const float2 pair = is_int8 ? float2{static_cast<float>(static_cast<int8_t>(two)),
+                                             static_cast<float>(static_cast<int8_t>(two >> 8))}
+                                    : UnpackFp8Pair(two);
+        packed[j] = PackPair<typename Tile::T>(pair.x * scale, pair.y * scale);
+      }
+      *reinterpret_cast<uint4*>(&numbers[row][column]) = uint4{packed[0], packed[1], packed[2], packed[3]};
+    }
+    __syncthreads();
+  }
+}
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_TILE_CUH_
