@@ -1,0 +1,25 @@
+// The host launchers behind KernelTable, each defined beside its kernels. What they compute, ops.h says.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_LAUNCHERS_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_LAUNCHERS_H_
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/ops.h"
+
+namespace ropeway::cuda {
+
+ErrorCode Embed(const EmbedArgs& args, Stream stream);
+ErrorCode Norm(const NormArgs& args, Stream stream);
+ErrorCode Qkv(const QkvArgs& args, Stream stream);
+ErrorCode Attention(const AttentionArgs& args, Stream stream);
+ErrorCode Gate(const GateArgs& args, Stream stream);
+ErrorCode PackedMatMul(const PackedMatMulArgs& args, Stream stream);
+ErrorCode Unpack(const UnpackArgs& args, Stream stream);
+ErrorCode CopyPages(const CopyPagesArgs& args, Stream stream);
+ErrorCode Softcap(float* logits, int64_t count, float cap, Stream stream);
+ErrorCode Sample(const SampleArgs& args, Stream stream);
+ErrorCode Score(const ScoreArgs& args, Stream stream);
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_LAUNCHERS_H_

@@ -1,0 +1,5 @@
+# What the kernel table is made of: kernels, and plain C++ that both builds of them need. Compiled by nvcc for
+# libropeway_cuda.so and by the host compiler for tests/cuda_emulation.
+set(ROPEWAY_CUDA_KERNELS
+  softcap.cu
+)

@@ -1,0 +1,48 @@
+// Shared memory of one block: its dynamic part and the static objects, each between red zones.
+//
+// Not malloc: to ThreadSanitizer an allocation made by one device thread is a write by that thread.
+#ifndef ROPEWAY_TESTS_CUDA_EMULATION_SHARED_MEMORY_H_
+#define ROPEWAY_TESTS_CUDA_EMULATION_SHARED_MEMORY_H_
+
+#include <cstddef>
+
+namespace ropeway::cuda::emulation {
+
+class SharedMemory {
+ public:
+  SharedMemory() = default;
+  ~SharedMemory();
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+
+  // Before the first block of a launch: no static objects yet.
+  void Reset(size_t dynamic_bytes);
+  // Before each block: all bytes 0xFF, which is NaN, so that nothing survives from the block before.
+  void Poison();
+
+  // The object of `key`, made where there is none; null where the limit of static memory (48 KiB) is passed.
+  void* Static(const void* key, size_t bytes, size_t alignment);
+  void* dynamic() const { return dynamic_; }  // null where there is none
+  bool Contains(const void* address, size_t bytes) const;
+
+ private:
+  static constexpr int kMaxObjects = 64;
+  struct Object {
+    const void* key;
+    char* memory;
+    size_t bytes;
+  };
+  char* Take(size_t bytes, size_t alignment);
+
+  char* arena_ = nullptr;
+  size_t used_ = 0;
+  size_t static_bytes_ = 0;
+  char* dynamic_ = nullptr;
+  size_t dynamic_bytes_ = 0;
+  Object objects_[kMaxObjects];
+  int num_objects_ = 0;
+};
+
+}  // namespace ropeway::cuda::emulation
+
+#endif  // ROPEWAY_TESTS_CUDA_EMULATION_SHARED_MEMORY_H_
