@@ -1,0 +1,83 @@
+#include "tests/engine/exec/executor_runs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "engine/base/status_macros.h"
+#include "engine/model/tensor_source.h"
+
+namespace ropeway::testing {
+
+StepPlan PlanOf(absl::Span<const RunRow> rows) {
+  StepPlan plan;
+  for (const RunRow& row : rows) {
+    plan.token_ids.insert(plan.token_ids.end(), row.ids.begin(), row.ids.end());
+    for (size_t i = 0; i < row.ids.size(); ++i)
+      plan.positions.push_back(row.first_position + static_cast<int32_t>(i));
+    plan.row_starts.push_back(plan.num_tokens());
+    plan.page_tables.push_back(row.pages);
+  }
+  return plan;
+}
+
+std::vector<PageId> PagesFrom(PageId first, size_t num_tokens) {
+  std::vector<PageId> pages((num_tokens + kPageTokens - 1) / kPageTokens);
+  std::iota(pages.begin(), pages.end(), first);
+  return pages;
+}
+
+void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
+                 int chunk, int32_t first_visited, const LogitVisitor& visit) {
+  for (size_t first = 0; first < ids.size(); first += static_cast<size_t>(chunk)) {
+    const RunRow row{ids.subspan(first, static_cast<size_t>(chunk)), static_cast<int32_t>(first), pages};
+    std::vector<int32_t> indices(row.ids.size());
+    std::iota(indices.begin(), indices.end(), 0);
+    std::erase_if(indices, [&](int32_t i) { return row.first_position + i < first_visited; });
+    // The executor's threads give rows in any order.
+    std::vector<std::vector<float>> logits(row.ids.size());
+    executor.VisitLogits(PlanOf({row}), indices, [&](int32_t index, absl::Span<const float> values) {
+      logits[static_cast<size_t>(index)].assign(values.begin(), values.end());
+    });
+    for (const int32_t index : indices) visit(row.first_position + index, logits[static_cast<size_t>(index)]);
+  }
+}
+
+std::vector<float> LogitsOf(CpuExecutor& executor, absl::Span<const TokenId> ids,
+                            absl::Span<const PageId> pages, int chunk, int32_t first_visited) {
+  std::vector<float> all;
+  RunSequence(executor, ids, pages, chunk, first_visited, [&](int32_t, absl::Span<const float> logits) {
+    all.insert(all.end(), logits.begin(), logits.end());
+  });
+  return all;
+}
+
+absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenExecutor(const std::string& path,
+                                                          const CpuExecutorOptions& options) {
+  ASSIGN_OR_RETURN(OpenedModel model, OpenModel(path));
+  return CpuExecutor::Make(std::move(model), options);
+}
+
+std::vector<std::string> UsableKernels() {
+  std::vector<std::string> names;
+  for (const char* name : {"ref", "avx2", "avx512"})
+    if (kernels::SelectKernels(name) != nullptr) names.push_back(name);
+  return names;
+}
+
+TokenId Likeliest(absl::Span<const float> logits) {
+  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+std::vector<double> LogProbabilities(absl::Span<const float> logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - largest);
+  std::vector<double> result;
+  result.reserve(logits.size());
+  for (const float logit : logits) result.push_back(logit - largest - std::log(sum));
+  return result;
+}
+
+}  // namespace ropeway::testing

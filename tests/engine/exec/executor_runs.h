@@ -1,0 +1,55 @@
+// Plans made by hand, and what an executor computes for them, for tests of whole models.
+#ifndef ROPEWAY_TESTS_ENGINE_EXEC_EXECUTOR_RUNS_H_
+#define ROPEWAY_TESTS_ENGINE_EXEC_EXECUTOR_RUNS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/exec/cpu_executor.h"
+
+namespace ropeway::testing {
+
+// A slice of a sequence.
+struct RunRow {
+  absl::Span<const TokenId> ids;
+  int32_t first_position = 0;
+  absl::Span<const PageId> pages;  // of the whole sequence
+};
+
+StepPlan PlanOf(absl::Span<const RunRow> rows);
+
+// Pages first, first + 1, ... that hold `num_tokens` tokens.
+std::vector<PageId> PagesFrom(PageId first, size_t num_tokens);
+
+// Called with the position of a token and the logits that follow it, [V], in order of positions.
+using LogitVisitor = std::function<void(int32_t position, absl::Span<const float> logits)>;
+
+// Computes `ids`, a whole sequence, in chunks of at most `chunk` tokens, and visits positions >=
+// first_visited.
+void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
+                 int chunk, int32_t first_visited, const LogitVisitor& visit);
+
+// The logits of all positions >= first_visited, one row after the other.
+std::vector<float> LogitsOf(CpuExecutor& executor, absl::Span<const TokenId> ids,
+                            absl::Span<const PageId> pages, int chunk, int32_t first_visited = 0);
+
+// An executor of the model at `path`.
+absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenExecutor(const std::string& path,
+                                                          const CpuExecutorOptions& options);
+
+// Of "ref", "avx2", "avx512" those that this processor runs.
+std::vector<std::string> UsableKernels();
+
+TokenId Likeliest(absl::Span<const float> logits);
+
+// Natural log-probabilities under softmax(logits).
+std::vector<double> LogProbabilities(absl::Span<const float> logits);
+
+}  // namespace ropeway::testing
+
+#endif  // ROPEWAY_TESTS_ENGINE_EXEC_EXECUTOR_RUNS_H_

@@ -1,0 +1,116 @@
+// Tiny checkpoints of every supported family, read from folders in both spellings and from GGUF files,
+// against the logits and greedy tokens that Hugging Face transformers computes
+// (tests/golden/models/README.md).
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/engine/exec/executor_runs.h"
+#include "tests/testing/gguf_writer.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
+
+namespace ropeway::testing {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kGoldenPositions = 8;  // logits are given of the last ones
+
+enum class Source { kFolder, kOlderFolder, kGguf };
+
+const char* NameOf(Source source) {
+  switch (source) {
+    case Source::kFolder:
+      return "folder";
+    case Source::kOlderFolder:
+      return "older_folder";
+    case Source::kGguf:
+      return "gguf";
+  }
+  return "";
+}
+
+absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenCase(const std::string& name, Source source,
+                                                      const std::string& kernels) {
+  const TempFolder folder;
+  std::string path = folder.path();
+  if (source == Source::kGguf) {
+    ASSIGN_OR_RETURN(const GgufModel model, MakeTinyGguf(name));
+    path = folder.Write("model.gguf", GgufBytes(model));
+  } else {
+    RETURN_IF_ERROR(
+        WriteTinyModel(name, path,
+                       {.spelling = source == Source::kOlderFolder ? ConfigSpelling::kRopeTheta
+                                                                   : ConfigSpelling::kRopeParameters}));
+  }
+  return OpenExecutor(
+      path, {.kv_type = kernels::KvType::kF32, .kernels = kernels, .threads = 2, .kv_cache_bytes = 8 << 20});
+}
+
+using Param = std::tuple<std::string, Source>;
+class TinyGoldenTest : public ::testing::TestWithParam<Param> {};
+
+// One pass over a sequence with the golden tokens behind it: the logits at its end, and every greedy choice
+// that a difference within the tolerance cannot turn.
+void ExpectGolden(CpuExecutor& executor, const Json& sequence, absl::Span<const float> golden,
+                  float tolerance) {
+  auto ids = sequence["input_ids"].get<std::vector<TokenId>>();
+  const auto first = sequence["first_logits_position"].get<size_t>();
+  const auto greedy = sequence["greedy"]["token_ids"].get<std::vector<TokenId>>();
+  const auto margins = sequence["greedy"]["margins"].get<std::vector<float>>();
+  const size_t length = ids.size(), vocabulary = golden.size() / kGoldenPositions;
+  ASSERT_EQ(first + kGoldenPositions, length);
+  ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
+  float worst = 0;
+  size_t compared = 0;
+  RunSequence(executor, ids, PagesFrom(0, ids.size()), 512, static_cast<int32_t>(first),
+              [&](int32_t position, absl::Span<const float> logits) {
+                const size_t at = static_cast<size_t>(position);
+                ASSERT_EQ(logits.size(), vocabulary);
+                if (at < length)
+                  for (size_t v = 0; v < vocabulary; ++v)
+                    worst = std::max(worst, std::fabs(logits[v] - golden[(at - first) * vocabulary + v]));
+                if (at + 1 < length) return;
+                const size_t step = at + 1 - length;
+                if (margins[step] < 2 * tolerance) return;
+                EXPECT_EQ(Likeliest(logits), greedy[step]) << "step " << step;
+                ++compared;
+              });
+  EXPECT_LE(worst, tolerance);
+  EXPECT_GE(compared, greedy.size() - 4);
+}
+
+TEST_P(TinyGoldenTest, LogitsAndGreedyTokensAreThoseOfTransformers) {
+  const auto& [name, source] = GetParam();
+  ASSERT_OK_AND_ASSIGN(const Json golden, ReadTinyGolden(name));
+  ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, ReadTinyLogits(name));
+  for (const std::string& kernels : UsableKernels()) {
+    SCOPED_TRACE(kernels);
+    ASSERT_OK_AND_ASSIGN(const auto executor, OpenCase(name, source, kernels));
+    const size_t size = logits.size() / 2;
+    for (size_t i = 0; i < 2; ++i)
+      ExpectGolden(*executor, golden["sequences"][i], absl::MakeConstSpan(logits).subspan(i * size, size),
+                   golden["suggested_max_abs_error"]);
+  }
+}
+
+std::string TestName(const ::testing::TestParamInfo<Param>& info) {
+  return std::get<0>(info.param) + "_" + NameOf(std::get<1>(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Folders, TinyGoldenTest,
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                                            ::testing::Values(Source::kFolder, Source::kOlderFolder)),
+                         TestName);
+INSTANTIATE_TEST_SUITE_P(Gguf, TinyGoldenTest,
+                         ::testing::Combine(::testing::ValuesIn(TinyGgufCases()),
+                                            ::testing::Values(Source::kGguf)),
+                         TestName);
+
+}  // namespace
+}  // namespace ropeway::testing
