@@ -112,6 +112,8 @@ struct WorkList {
   int blocks = 0;
 };
 
+// Of up to three launches: narrow items, wide items, merges. REQUIRES: AttentionUnsupported is null; queries,
+// out, the data of kv and its scales are 16-byte aligned.
 struct AttentionArgs {
   Element element = Element::kBF16;
   KvPages kv;
@@ -130,10 +132,6 @@ struct AttentionArgs {
 // Null where there are kernels for the shape; otherwise what is supported ("head_dim and value_dim must be
 // multiples of 8, at most 256").
 const char* AttentionUnsupported(const AttentionShape& shape, Element element, KvElement kv);
-
-// Up to three kernels: narrow items, wide items, merges. Returns the first error of a launch.
-// REQUIRES: AttentionUnsupported is null; queries, out and kv are 16-byte aligned.
-ErrorCode Attention(const AttentionArgs& args, Stream stream);
 
 }  // namespace ropeway::cuda
 

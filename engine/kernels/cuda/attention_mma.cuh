@@ -295,12 +295,12 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Modifier& mo
   }
   if (begin < end) {
     CopyQueries(params, task, shared);
-    CopyTokens<Tile>(params, task, keys, begin, shared.keys, shared.key_codes);
+    CopyTokens<Tile>(params, task, keys, begin, shared.keys, shared.codes);
   }
   for (int first = begin; first < end; first += Tile::kKeys) {
     const int next = first + Tile::kKeys;
-    AwaitTokens<Tile>(params, task, first, shared.key_codes, shared.keys);
-    CopyTokens<Tile>(params, task, values, first, shared.values, shared.value_codes);
+    AwaitTokens<Tile>(params, task, first, shared.codes, shared.keys);
+    CopyTokens<Tile>(params, task, values, first, shared.values, shared.codes);
     float scores[Tile::kKeyTiles][4];
     MultiplyKeys(place, shared, scores);
     const float2 largest_here = ModifyScores(params, modifier, queries, task, place, first, scores);
@@ -309,8 +309,8 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Modifier& mo
     uint32_t weights[Tile::kKeyTiles][2];
     Weigh(largest, scores, chunk, weights);
     if constexpr (Tile::kColumnWarps > 1) StoreWeights(place, weights, shared);
-    AwaitTokens<Tile>(params, task, first, shared.value_codes, shared.values);
-    if (next < end) CopyTokens<Tile>(params, task, keys, next, shared.keys, shared.key_codes);
+    AwaitTokens<Tile>(params, task, first, shared.codes, shared.values);
+    if (next < end) CopyTokens<Tile>(params, task, keys, next, shared.keys, shared.codes);
     MultiplyValues(place, shared, weights, chunk);
     if (next % kChunkTokens != 0 && next < end) continue;
     if (item.partial >= 0)

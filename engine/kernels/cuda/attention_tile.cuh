@@ -53,7 +53,7 @@ struct SharedTile {
   float maxima[Tile::kColumnWarps][Tile::kPairs];
   // Each thread's own: what it has of O, which would not fit its registers.
   Vector128<float> totals[Tile::kColumnTiles][Tile::kThreads];
-  Codes key_codes, value_codes;
+  Codes codes;  // of keys and of values in turn
 };
 
 // Where a lane stands: in the fragments of mma it has rows `row` and row + 8 of its warp's 16 queries, and

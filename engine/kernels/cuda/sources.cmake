@@ -1,5 +1,9 @@
 # What the kernel table is made of: kernels, and plain C++ that both builds of them need. Compiled by nvcc for
 # libropeway_cuda.so and by the host compiler for tests/cuda_emulation.
 set(ROPEWAY_CUDA_KERNELS
+  attention.cu
+  attention_bf16.cu
+  attention_f16.cu
+  attention_f32.cu
   softcap.cu
 )
