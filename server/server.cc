@@ -173,7 +173,7 @@ void Server::Drain(absl::Duration timeout) {
   parts_->admission.StartDraining();
   if (!parts_->admission.WaitUntilIdle(timeout)) {
     parts_->log.Warning("aborting", {{"requests", parts_->admission.live_requests()}});
-    parts_->live_requests.AbortAll();
+    parts_->mailbox.Stop();  // ends them with UNAVAILABLE: another replica may serve them
     parts_->admission.WaitUntilIdle(kLastWords);
   }
   parts_->rpc->Shutdown(kLastWords);

@@ -1,6 +1,5 @@
 #include "server/rpc/live_requests.h"
 
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -30,17 +29,6 @@ bool LiveRequests::Abort(const std::string& tenant, const std::string& name) {
   if (request == nullptr) return false;
   request->Abort();
   return true;
-}
-
-void LiveRequests::AbortAll() {
-  std::vector<std::shared_ptr<Abortable>> living;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [key, request] : requests_) {
-      if (auto alive = request.lock()) living.push_back(std::move(alive));
-    }
-  }
-  for (const auto& request : living) request->Abort();
 }
 
 }  // namespace ropeway

@@ -31,7 +31,6 @@ class LiveRequests {
 
   // False where there is no such request.
   bool Abort(const std::string& tenant, const std::string& name);
-  void AbortAll();
 
  private:
   using Key = std::pair<std::string, std::string>;  // tenant, name

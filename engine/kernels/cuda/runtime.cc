@@ -1,0 +1,175 @@
+// Runtime over the CUDA runtime library.
+#include "engine/kernels/cuda/runtime.h"
+
+#include <cuda_runtime_api.h>
+
+#include "engine/kernels/cuda/native_runtime.h"
+
+namespace ropeway::cuda {
+namespace {
+
+cudaStream_t NativeStream(Stream stream) { return static_cast<cudaStream_t>(stream.native); }
+cudaEvent_t NativeEvent(Event event) { return static_cast<cudaEvent_t>(event.native); }
+cudaGraphExec_t NativeGraph(Graph graph) { return static_cast<cudaGraphExec_t>(graph.native); }
+
+cudaMemcpyKind NativeKind(CopyKind kind) {
+  switch (kind) {
+    case CopyKind::kHostToDevice:
+      return cudaMemcpyHostToDevice;
+    case CopyKind::kDeviceToHost:
+      return cudaMemcpyDeviceToHost;
+    case CopyKind::kDeviceToDevice:
+      return cudaMemcpyDeviceToDevice;
+  }
+  return cudaMemcpyDefault;
+}
+
+class CudaRuntime final : public Runtime {
+ public:
+  explicit CudaRuntime(int device) : device_(device) {}
+
+  ErrorCode Bind() override { return cudaSetDevice(device_); }
+  ErrorCode Info(DeviceInfo* info) override;
+
+  ErrorCode Malloc(void** memory, size_t bytes) override { return Forget(cudaMalloc(memory, bytes)); }
+  ErrorCode Free(void* memory) override { return cudaFree(memory); }
+  ErrorCode MallocHost(void** memory, size_t bytes) override { return Forget(cudaMallocHost(memory, bytes)); }
+  ErrorCode FreeHost(void* memory) override { return cudaFreeHost(memory); }
+
+  ErrorCode CreateStream(Stream* stream) override {
+    return cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(&stream->native), cudaStreamNonBlocking);
+  }
+  ErrorCode DestroyStream(Stream stream) override { return cudaStreamDestroy(NativeStream(stream)); }
+  ErrorCode Synchronize(Stream stream) override { return cudaStreamSynchronize(NativeStream(stream)); }
+  ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) override {
+    return cudaMemcpyAsync(to, from, bytes, NativeKind(kind), NativeStream(stream));
+  }
+  ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) override {
+    return cudaMemsetAsync(memory, byte, bytes, NativeStream(stream));
+  }
+
+  ErrorCode CreateEvent(Event* event) override {
+    return cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(&event->native), cudaEventDisableTiming);
+  }
+  ErrorCode DestroyEvent(Event event) override { return cudaEventDestroy(NativeEvent(event)); }
+  ErrorCode Record(Event event, Stream stream) override {
+    return cudaEventRecord(NativeEvent(event), NativeStream(stream));
+  }
+  ErrorCode Wait(Stream stream, Event event) override {
+    return cudaStreamWaitEvent(NativeStream(stream), NativeEvent(event), 0);
+  }
+  ErrorCode Synchronize(Event event) override { return cudaEventSynchronize(NativeEvent(event)); }
+
+  // Of this thread alone: other devices of the process go on as they were.
+  ErrorCode BeginCapture(Stream stream) override {
+    return cudaStreamBeginCapture(NativeStream(stream), cudaStreamCaptureModeThreadLocal);
+  }
+  ErrorCode EndCapture(Stream stream, Graph* graph) override;
+  ErrorCode Launch(Graph graph, Stream stream) override {
+    return cudaGraphLaunch(NativeGraph(graph), NativeStream(stream));
+  }
+  ErrorCode DestroyGraph(Graph graph) override { return cudaGraphExecDestroy(NativeGraph(graph)); }
+
+  std::string Describe(ErrorCode code) const override { return DescribeError(code); }
+  bool IsFatal(ErrorCode code) const override;
+
+ private:
+  // An allocation that did not fit is no reason for the next launch to fail: CUDA would report it there.
+  static ErrorCode Forget(cudaError_t error) {
+    if (error != cudaSuccess) (void)cudaGetLastError();
+    return error;
+  }
+
+  const int device_;
+};
+
+ErrorCode CudaRuntime::Info(DeviceInfo* info) {
+  cudaDeviceProp properties;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, device_)) return error;
+  size_t free_bytes = 0, total_bytes = 0;
+  if (const cudaError_t error = cudaMemGetInfo(&free_bytes, &total_bytes)) return error;
+  *info = {.name = properties.name,
+           .major = properties.major,
+           .minor = properties.minor,
+           .processors = properties.multiProcessorCount,
+           .total_bytes = static_cast<int64_t>(total_bytes),
+           .free_bytes = static_cast<int64_t>(free_bytes)};
+  return cudaSuccess;
+}
+
+ErrorCode CudaRuntime::EndCapture(Stream stream, Graph* graph) {
+  cudaGraph_t captured = nullptr;
+  if (const cudaError_t error = cudaStreamEndCapture(NativeStream(stream), &captured)) return error;
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&executable, captured, 0);
+  (void)cudaGraphDestroy(captured);
+  graph->native = executable;
+  return error;
+}
+
+// Errors after which every call of the process fails: the context is lost (CUDA runtime API, "Error
+// Handling").
+bool CudaRuntime::IsFatal(ErrorCode code) const {
+  switch (code) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorMpsConnectionFailed:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+std::string DescribeError(ErrorCode code) {
+  const auto error = static_cast<cudaError_t>(code);
+  return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
+}
+
+int CountDevices(std::string* error) {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code != cudaSuccess) {
+    (void)cudaGetLastError();
+    *error = DescribeError(code);
+    return 0;
+  }
+  if (count == 0) *error = "the driver knows no device";
+  return count;
+}
+
+std::unique_ptr<Runtime> MakeCudaRuntime(int device, std::string* error) {
+  const int count = CountDevices(error);
+  if (count == 0) return nullptr;
+  if (device < 0 || device >= count) {
+    *error = "device " + std::to_string(device) + " of " + std::to_string(count);
+    return nullptr;
+  }
+  cudaDeviceProp properties;
+  if (const cudaError_t code = cudaGetDeviceProperties(&properties, device)) {
+    *error = DescribeError(code);
+    return nullptr;
+  }
+  if (properties.major < 8) {
+    *error = std::string(properties.name) + " has compute capability " + std::to_string(properties.major) +
+             "." + std::to_string(properties.minor) + "; 8.0 and later are supported";
+    return nullptr;
+  }
+  return std::make_unique<CudaRuntime>(device);
+}
+
+}  // namespace ropeway::cuda

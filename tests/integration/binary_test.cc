@@ -1,0 +1,195 @@
+// The server's program as its operators see it: exit codes, one line of error, signals.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/ropeway_client.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/integration/model_server.h"
+#include "tests/testing/temp_folder.h"
+
+namespace ropeway::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kPatience = absl::Seconds(60);
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A running ropeway_server whose output goes to a file.
+class ServerProcess {
+ public:
+  explicit ServerProcess(std::vector<std::string> arguments) : log_(absl::StrCat(folder_.path(), "/log")) {
+    arguments.insert(arguments.begin(), ROPEWAY_SERVER_PROGRAM);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    pid_ = fork();
+    if (pid_ != 0) return;
+    const int file = open(log_.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    dup2(file, STDOUT_FILENO);
+    dup2(file, STDERR_FILENO);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  ~ServerProcess() {
+    if (pid_ == 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+
+  void Signal(int signal) const { kill(pid_, signal); }
+
+  // The exit code; -1 where a signal ended it or it does not end.
+  int Wait() {
+    const absl::Time end = absl::Now() + kPatience;
+    for (int status = 0; absl::Now() < end; absl::SleepFor(absl::Milliseconds(5))) {
+      if (waitpid(pid_, &status, WNOHANG) == 0) continue;
+      pid_ = 0;
+      return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    return -1;
+  }
+
+  std::string Log() const { return ReadAll(log_); }
+
+  // The port of gRPC, once the server serves; 0 where it does not.
+  int WaitUntilServing() {
+    const absl::Time end = absl::Now() + kPatience;
+    while (absl::Now() < end) {
+      const std::string log = Log();
+      const size_t listening = log.find("listening on"), port = log.find(" port=", listening);
+      int number = 0;
+      if (log.find(" serving ") != std::string::npos && port != std::string::npos &&
+          absl::SimpleAtoi(log.substr(port + 6, log.find('\n', port) - port - 6), &number)) {
+        return number;
+      }
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    return 0;
+  }
+
+ private:
+  TempFolder folder_;
+  const std::string log_;
+  pid_t pid_ = 0;
+};
+
+std::vector<std::string> Arguments(std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments = {"--model",          kModelPath,    "--listen",      "127.0.0.1:0",
+                                        "--metrics_listen", "127.0.0.1:0", "--kv_cache_mb", "64"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+// Exit code 2, and one line that says why.
+void ExpectRefused(const std::vector<std::string>& arguments, const std::string& why) {
+  ServerProcess process(arguments);
+  EXPECT_EQ(process.Wait(), 2) << process.Log();
+  const std::string log = process.Log();
+  const size_t message = log.find("ropeway_server: ");
+  ASSERT_NE(message, std::string::npos) << log;
+  EXPECT_EQ(log.find('\n', message), log.size() - 1) << log;
+  EXPECT_THAT(log.substr(message), HasSubstr(why));
+}
+
+TEST(BinaryTest, RefusesWhatItCannotServeInOneLine) {
+  TempFolder folder;
+  const std::string truncated = absl::StrCat(folder.path(), "/truncated.gguf");
+  std::ifstream model(kModelPath, std::ios::binary);
+  std::string begin(1 << 20, '\0');
+  model.read(begin.data(), begin.size());
+  std::ofstream(truncated, std::ios::binary) << begin;
+  ExpectRefused({"--model", "no_such_file.gguf", "--listen", "127.0.0.1:0"}, "no_such_file.gguf");
+  ExpectRefused({"--model", truncated, "--listen", "127.0.0.1:0", "--metrics_listen", ""}, "truncated.gguf");
+  ExpectRefused({"--model", "README.md", "--listen", "127.0.0.1:0", "--metrics_listen", ""}, "README.md");
+  ExpectRefused(Arguments({"--no_such_flag"}), "no_such_flag");
+  ExpectRefused(Arguments({"--max_running", "0"}), "max_running");
+  ExpectRefused(Arguments({"--kernels", "sse"}), "kernels");
+  ExpectRefused({}, "model");
+}
+
+TEST(BinaryTest, RefusesPortsThatAreTaken) {
+  ServerProcess first(Arguments());
+  const int port = first.WaitUntilServing();
+  ASSERT_NE(port, 0) << first.Log();
+  const std::string taken = absl::StrCat("127.0.0.1:", port);
+  ExpectRefused({"--model", kModelPath, "--listen", taken, "--metrics_listen", ""}, taken);
+  ExpectRefused({"--model", kModelPath, "--listen", "127.0.0.1:0", "--metrics_listen", taken}, taken);
+}
+
+client::Request LongRequest(int i, int max_tokens) {
+  return {.prompt = client::TextPrompt{.text = absl::StrCat("Story number ", i, ": ")},
+          .sampling = {.temperature = 0.f},
+          .stopping = {.max_tokens = max_tokens, .ignore_eos = true}};
+}
+
+TEST(BinaryTest, DrainsWhenToldToEnd) {
+  constexpr int kStreams = 6;
+  ServerProcess process(Arguments({"--drain_timeout", "2s"}));
+  const int port = process.WaitUntilServing();
+  ASSERT_NE(port, 0) << process.Log();
+  const auto client =
+      client::Client::Create({.server = absl::StrCat("127.0.0.1:", port), .retry = {.max_attempts = 1}});
+  std::atomic<int> started = 0, complete = 0, unavailable = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kStreams; ++i)
+    threads.emplace_back([&, i] {
+      const int max_tokens = i % 2 == 0 ? 24 : 1900;  // the long ones outlive the drain
+      bool first = true;
+      const client::Answer answer =
+          client->Generate(LongRequest(i, max_tokens), {},
+                           [&](const client::Delta&) { started += std::exchange(first, false); });
+      complete += answer.status.ok() && answer.samples[0].token_ids.size() == static_cast<size_t>(max_tokens);
+      unavailable += absl::IsUnavailable(answer.status);
+    });
+  const absl::Time end = absl::Now() + kPatience;
+  while (started < kStreams && absl::Now() < end) absl::SleepFor(absl::Milliseconds(5));
+  const absl::Time told = absl::Now();
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(), 0) << process.Log();
+  EXPECT_LT(absl::Now() - told, absl::Seconds(2) + absl::Seconds(20));  // slow under sanitizers
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(complete + unavailable, kStreams);
+  EXPECT_GT(unavailable, 0);
+  EXPECT_THAT(process.Log(), HasSubstr("drained"));
+}
+
+TEST(BinaryTest, EndsAtOnceAtTheSecondSignal) {
+  ServerProcess process(Arguments({"--drain_timeout", "600s"}));
+  const int port = process.WaitUntilServing();
+  ASSERT_NE(port, 0) << process.Log();
+  const auto client =
+      client::Client::Create({.server = absl::StrCat("127.0.0.1:", port), .retry = {.max_attempts = 1}});
+  std::atomic<bool> started = false;
+  std::thread stream(
+      [&] { client->Generate(LongRequest(0, 1900), {}, [&](const client::Delta&) { started = true; }); });
+  const absl::Time end = absl::Now() + kPatience;
+  while (!started && absl::Now() < end) absl::SleepFor(absl::Milliseconds(5));
+  process.Signal(SIGTERM);
+  while (process.Log().find("draining") == std::string::npos && absl::Now() < end)
+    absl::SleepFor(absl::Milliseconds(5));
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(), 1) << process.Log();
+  stream.join();
+}
+
+}  // namespace
+}  // namespace ropeway::testing

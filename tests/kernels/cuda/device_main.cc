@@ -1,0 +1,27 @@
+// Runs the kernel tests on a real device; exits 77 where there is none.
+#include <cstdio>
+#include <string>
+
+#include "engine/kernels/cuda/native_runtime.h"
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda/test_runtime.h"
+
+namespace ropeway::cuda {
+
+std::unique_ptr<Runtime> MakeTestRuntime(std::string* error) { return MakeCudaRuntime(0, error); }
+
+}  // namespace ropeway::cuda
+
+int main(int argc, char** argv) {
+  constexpr int kSkipped = 77;
+  testing::InitGoogleTest(&argc, argv);
+  std::string error;
+  const auto runtime = ropeway::cuda::MakeTestRuntime(&error);
+  if (runtime == nullptr) {
+    std::printf("SKIPPED: no kernel was run on a device: %s\n", error.c_str());
+    return kSkipped;
+  }
+  ropeway::cuda::DeviceInfo info;
+  if (runtime->Bind() == 0 && runtime->Info(&info) == 0) std::printf("on %s\n", info.name.c_str());
+  return RUN_ALL_TESTS();
+}
