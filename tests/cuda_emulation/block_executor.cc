@@ -53,7 +53,8 @@ void BlockExecutor::Prepare(const LaunchShape& shape, const std::function<void()
   shape_ = shape;
   body_ = &body;
   schedule_ = schedule;
-  random_ = seed * 0x9E3779B97F4A7C15 | 1;
+  random_ = seed | 1;
+  num_candidates_ = seed >> 32 & 1 ? 8 : 1;
   num_threads_ = static_cast<int>(shape.block.x * shape.block.y * shape.block.z);
   while (static_cast<int>(threads_.size()) < num_threads_) {
     threads_.push_back(std::make_unique<DeviceThread>());
@@ -80,6 +81,7 @@ bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
   barrier_counts_[0] = barrier_counts_[1] = 0;
   failed_ = false;
   error_[0] = 0;
+  for (uint64_t& priority : priorities_) priority = Random();
   for (int w = 0; w * 32 < num_threads_; ++w) {
     warps_[w]->num_gatherings = 0;
     warps_[w]->live = LanesOf(num_threads_, w);
@@ -101,6 +103,8 @@ bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
   current_executor = nullptr;
   current_block = nullptr;
   if (!failed_) return true;
+  // What the abandoned threads have done happened before what follows.
+  for (int i = 0; i < num_threads_; ++i) Fiber::OrderBefore(threads_[i]->fiber, main_);
   *error = error_[0] != 0 ? std::string(error_) : DescribeWaiting();
   AbandonThreads();
   return false;
@@ -109,7 +113,6 @@ bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
 void BlockExecutor::AbandonThreads() {
   for (int i = 0; i < num_threads_; ++i) {
     DeviceThread& thread = *threads_[i];
-    Fiber::OrderBefore(thread.fiber, main_);
     thread.copies.clear();
     thread.copy_groups.clear();
     thread.fiber.Restart(ThreadMain);
@@ -215,9 +218,14 @@ int BlockExecutor::NextReady() {
     return id;
   }
   if (schedule_ == Schedule::kRandom) {
-    const auto at = static_cast<int>(Random() % static_cast<uint64_t>(num_ready_ + 1));
-    const uint16_t id = ready_[at];
-    ready_[at] = ready_[num_ready_];
+    // The most preferred of a few: some warps run far ahead of others, as uniform choice would not let them.
+    int best = -1;
+    for (int i = 0; i < num_candidates_; ++i) {
+      const auto at = static_cast<int>(Random() % static_cast<uint64_t>(num_ready_ + 1));
+      if (best < 0 || priorities_[ready_[at] / 32] > priorities_[ready_[best] / 32]) best = at;
+    }
+    const uint16_t id = ready_[best];
+    ready_[best] = ready_[num_ready_];
     return id;
   }
   return ready_[num_ready_];

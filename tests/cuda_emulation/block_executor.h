@@ -105,6 +105,7 @@ class BlockExecutor {
   const std::function<void()>* body_ = nullptr;
   Schedule schedule_ = Schedule::kFifo;
   uint64_t random_ = 1;
+  int num_candidates_ = 1;  // that kRandom draws at a time
   int num_threads_ = 0;
   std::vector<std::unique_ptr<DeviceThread>> threads_;
   std::vector<std::unique_ptr<Warp>> warps_;
@@ -118,7 +119,8 @@ class BlockExecutor {
   char error_[512] = {};
   uint16_t ready_[kMaxBlockThreads];  // a ring for kFifo, a stack otherwise
   int ready_head_ = 0, num_ready_ = 0;
-  uint16_t waiting_[kMaxBlockThreads];  // at the barrier
+  uint64_t priorities_[kMaxBlockThreads / 32];  // of warps, for kRandom
+  uint16_t waiting_[kMaxBlockThreads];          // at the barrier
   int num_waiting_ = 0;
   int barrier_counts_[2] = {};  // by predicate, of threads that have arrived
   int barrier_results_[3] = {};
