@@ -137,7 +137,7 @@ ROPEWAY_DEVICE void AttendQuery(const AttentionParams& params, const Modifier& m
 }
 
 template <KvElement kKv, class Modifier>
-__global__ void __launch_bounds__(kWarps * 32)
+__global__ void __launch_bounds__(kWarps * 32, 4)
     AttendKernel(AttentionParams params, WorkList<AttentionItem> work, Modifier modifier) {
   ROPEWAY_DYNAMIC_SHARED(float, shared);  // [kWarps]{ weights [kChunkTokens], state [Ev] }
   const int warp = static_cast<int>(threadIdx.x / 32), kv_heads = params.args.kv.num_kv_heads;
