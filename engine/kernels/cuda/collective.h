@@ -25,6 +25,10 @@ class Collective {
   // out[r * count ...] = rank r's values.
   virtual ErrorCode AllGather(const void* values, void* out, int64_t count, Element element,
                               Stream stream) = 0;
+
+  // After a failure of one rank: whatever other ranks of the group wait for ends, with an error where there
+  // can be one. The group is of no use any more. Any rank's thread may call it, for all.
+  virtual void Abort() = 0;
 };
 
 }  // namespace ropeway::cuda

@@ -1,0 +1,20 @@
+// Matrix products of an emulated device, computed by plain loops on its stream.
+//
+// Each element is summed over K in one fixed order: kLanes running sums, then these from the first to the
+// last.
+#ifndef ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
+#define ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
+
+#include "engine/kernels/cuda/gemm.h"
+
+namespace ropeway::cuda::emulation {
+
+class HostGemm final : public Gemm {
+ public:
+  ErrorCode Prepare(const GemmArgs&) override { return 0; }
+  ErrorCode Run(const GemmArgs& args, Stream stream) override;
+};
+
+}  // namespace ropeway::cuda::emulation
+
+#endif  // ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_

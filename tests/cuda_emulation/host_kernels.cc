@@ -1,0 +1,364 @@
+#include "tests/cuda_emulation/host_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "tests/cuda_emulation/emulated_runtime.h"
+#include "tests/cuda_emulation/host_elements.h"
+#include "tests/cuda_emulation/host_sampling.h"
+
+namespace ropeway::cuda::emulation {
+namespace {
+
+// ---- Weights ----
+
+// Columns [32 unit, 32 unit + 32) of a row of a packed matrix.
+void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* out) {
+  const PackedLayout layout = LayoutOf(matrix.type, matrix.rows, matrix.columns);
+  const auto* data = static_cast<const uint8_t*>(matrix.data);
+  const int64_t i = row * (matrix.columns / kUnitColumns) + unit;
+  const auto half = [&](int64_t at) {
+    uint16_t bits;
+    std::memcpy(&bits, data + at, sizeof bits);
+    return HalfToFloat(bits);
+  };
+  const auto nibble = [&](int c) {
+    const uint8_t byte = data[layout.codes + i * 16 + c % 16];
+    return c < 16 ? byte & 15 : byte >> 4;
+  };
+  for (int c = 0; c < kUnitColumns; ++c) {
+    switch (matrix.type) {
+      case DType::kQ4_0:
+        out[c] = half(layout.scales + i * 2) * static_cast<float>(nibble(c) - 8);
+        break;
+      case DType::kQ4_1:
+        out[c] =
+            half(layout.scales + i * 4) * static_cast<float>(nibble(c)) + half(layout.scales + i * 4 + 2);
+        break;
+      case DType::kQ8_0:
+        out[c] = half(layout.scales + i * 2) *
+                 static_cast<float>(static_cast<int8_t>(data[layout.codes + i * 32 + c]));
+        break;
+      case DType::kQ4_K: {
+        const uint8_t* scale_min = data + layout.scales + i * 2;
+        const int64_t block = layout.blocks + i / kBlockUnits * 4;
+        out[c] = half(block) * scale_min[0] * static_cast<float>(nibble(c)) - half(block + 2) * scale_min[1];
+        break;
+      }
+      default: {  // Q6_K
+        const int high = data[layout.high + i * 8 + c % 8] >> (2 * (c / 8)) & 3;
+        const auto scale = static_cast<int8_t>(data[layout.scales + i * 2 + c / 16]);
+        out[c] = half(layout.blocks + i / kBlockUnits * 2) * static_cast<float>(scale) *
+                 static_cast<float>((nibble(c) | high << 4) - 32);
+      }
+    }
+  }
+}
+
+std::vector<float> RowOf(const DeviceMatrix& matrix, int64_t row) {
+  std::vector<float> values(matrix.columns);
+  if (IsPacked(matrix.type)) {
+    for (int64_t unit = 0; unit < matrix.columns / kUnitColumns; ++unit)
+      UnpackUnit(matrix, row, unit, &values[unit * kUnitColumns]);
+    return values;
+  }
+  const Element element = matrix.type == DType::kF32   ? Element::kF32
+                          : matrix.type == DType::kF16 ? Element::kF16
+                                                       : Element::kBF16;
+  for (int64_t c = 0; c < matrix.columns; ++c)
+    values[c] = LoadElement(element, matrix.data, row * matrix.columns + c);
+  return values;
+}
+
+// Eight running sums, so that the compiler may use vectors.
+float Dot(const float* a, const float* b, int64_t n) {
+  float sums[8] = {};
+  for (int64_t i = 0; i < n; i += 8)
+    for (int64_t lane = 0; lane < std::min<int64_t>(8, n - i); ++lane)
+      sums[lane] += a[i + lane] * b[i + lane];
+  float sum = 0;
+  for (const float part : sums) sum += part;
+  return sum;
+}
+
+void EmbedOnHost(const EmbedArgs& args) {
+  for (int t = 0; t < args.num_tokens; ++t) {
+    const std::vector<float> row = RowOf(args.table, args.token_ids[t]);
+    for (size_t c = 0; c < row.size(); ++c) args.residual[t * row.size() + c] = args.scale * row[c];
+  }
+}
+
+void PackedMatMulOnHost(const PackedMatMulArgs& args) {
+  const int64_t columns = args.weights.columns;
+  std::vector<float> x(args.num_tokens * columns);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = LoadElement(args.element, args.x, i);
+  for (int64_t m = 0; m < args.weights.rows; ++m) {
+    const std::vector<float> row = RowOf(args.weights, m);
+    for (int64_t t = 0; t < args.num_tokens; ++t)
+      StoreElement(args.out, args.y, t * args.y_stride + m, Dot(&x[t * columns], row.data(), columns));
+  }
+}
+
+void UnpackOnHost(const UnpackArgs& args) {
+  for (int64_t m = 0; m < args.weights.rows; ++m) {
+    const std::vector<float> row = RowOf(args.weights, m);
+    for (size_t c = 0; c < row.size(); ++c) StoreElement(args.element, args.out, m * row.size() + c, row[c]);
+  }
+}
+
+// ---- Rows ----
+
+float InverseRms(const float* x, int64_t n, float epsilon) {
+  return 1 / std::sqrt(Dot(x, x, n) / static_cast<float>(n) + epsilon);
+}
+
+void NormInPlace(NormKind kind, float epsilon, const float* weight, const float* bias,
+                 std::vector<float>& x) {
+  const auto n = static_cast<float>(x.size());
+  if (kind == NormKind::kLayer) {
+    float mean = 0;
+    for (const float value : x) mean += value / n;
+    for (float& value : x) value -= mean;
+  }
+  const float inverse = InverseRms(x.data(), x.size(), epsilon);
+  for (size_t c = 0; c < x.size(); ++c) x[c] = x[c] * inverse * weight[c] + (bias == nullptr ? 0 : bias[c]);
+}
+
+void NormOnHost(const NormArgs& args) {
+  std::vector<float> row(args.columns);
+  for (int r = 0; r < args.num_rows; ++r) {
+    float* residual = args.residual + int64_t{args.columns} * (args.rows == nullptr ? r : args.rows[r]);
+    if (args.branch != nullptr) {
+      for (int c = 0; c < args.columns; ++c) {
+        row[c] = LoadElement(args.element, args.branch, int64_t{r} * args.columns + c);
+        if (args.branch_bias != nullptr) row[c] += args.branch_bias[c];
+      }
+      if (args.post_weight != nullptr) NormInPlace(args.kind, args.epsilon, args.post_weight, nullptr, row);
+      for (int c = 0; c < args.columns; ++c) residual[c] += row[c];
+    }
+    if (args.out == nullptr) continue;
+    row.assign(residual, residual + args.columns);
+    NormInPlace(args.kind, args.epsilon, args.weight, args.bias, row);
+    for (int c = 0; c < args.columns; ++c)
+      StoreElement(args.element, args.out, int64_t{r} * args.columns + c, row[c]);
+  }
+}
+
+float Activate(GateKind kind, float x) {
+  switch (kind) {
+    case GateKind::kSilu:
+      return x / (1 + std::exp(-x));
+    case GateKind::kGeluTanh:
+      return 0.5f * x * (1 + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
+    case GateKind::kGeluErf:
+      return 0.5f * x * (1 + std::erf(x * 0.70710678f));
+  }
+  return 0;
+}
+
+void GateOnHost(const GateArgs& args) {
+  const int64_t f = args.columns;
+  for (int64_t t = 0; t < args.num_tokens; ++t)
+    for (int64_t c = 0; c < f; ++c) {
+      float gate = LoadElement(args.element, args.gate_up, t * 2 * f + c);
+      float up = LoadElement(args.element, args.gate_up, t * 2 * f + f + c);
+      if (args.bias != nullptr) gate += args.bias[c], up += args.bias[f + c];
+      StoreElement(args.element, args.out, t * f + c, Activate(args.kind, gate) * up);
+    }
+}
+
+// ---- Keys and values ----
+
+Element ElementOf(KvElement element) {
+  return element == KvElement::kF32   ? Element::kF32
+         : element == KvElement::kF16 ? Element::kF16
+                                      : Element::kBF16;
+}
+
+// One head's row of keys or values in a page. 8-bit types are not for whole models: fp8 is left to the
+// kernels.
+struct KvRow {
+  uint8_t* data;
+  float* scale;
+};
+
+KvRow RowIn(const KvPages& kv, int32_t page, bool value, int head, int slot) {
+  const int64_t width = value ? kv.value_dim : kv.head_dim;
+  const int64_t before = value ? int64_t{kv.num_kv_heads} * kPageSize * kv.head_dim : 0;
+  const int64_t row = int64_t{head} * kPageSize + slot;
+  KvRow result{kv.data + page * kv.page_bytes() + (before + row * width) * BytesOf(kv.element), nullptr};
+  if (kv.scales != nullptr)
+    result.scale = kv.scales + page * kv.page_scales() + (value ? kv.num_kv_heads * kPageSize : 0) + row;
+  return result;
+}
+
+void StoreKv(const KvPages& kv, const KvRow& row, const float* values, int n) {
+  if (row.scale == nullptr) {
+    for (int i = 0; i < n; ++i) StoreElement(ElementOf(kv.element), row.data, i, values[i]);
+    return;
+  }
+  float largest = 0;
+  for (int i = 0; i < n; ++i) largest = std::max(largest, std::abs(values[i]));
+  *row.scale = largest / 127;
+  for (int i = 0; i < n; ++i)
+    reinterpret_cast<int8_t*>(row.data)[i] =
+        static_cast<int8_t>(largest == 0 ? 0 : std::lrint(values[i] / *row.scale));
+}
+
+void LoadKv(const KvPages& kv, const KvRow& row, int n, float* values) {
+  for (int i = 0; i < n; ++i)
+    values[i] = row.scale == nullptr
+                    ? LoadElement(ElementOf(kv.element), row.data, i)
+                    : static_cast<float>(reinterpret_cast<int8_t*>(row.data)[i]) * *row.scale;
+}
+
+void Rotate(const QkvArgs& args, int32_t position, float* head) {
+  const int half = args.rotary_dim / 2;
+  for (int i = 0; i < half; ++i) {
+    const float c = args.cosines[int64_t{position} * half + i], s = args.sines[int64_t{position} * half + i];
+    float& a = head[args.interleaved ? 2 * i : i];
+    float& b = head[args.interleaved ? 2 * i + 1 : i + half];
+    const float x = a, y = b;
+    a = x * c - y * s;
+    b = x * s + y * c;
+  }
+}
+
+void QkvOnHost(const QkvArgs& args) {
+  const KvPages& kv = args.kv;
+  const int heads = args.num_heads + kv.num_kv_heads;
+  const int64_t columns = int64_t{heads} * kv.head_dim + int64_t{kv.num_kv_heads} * kv.value_dim;
+  std::vector<float> row(columns);
+  for (int64_t t = 0; t < args.num_tokens; ++t) {
+    const int32_t position = args.positions[t];
+    for (int64_t c = 0; c < columns; ++c) {
+      row[c] = LoadElement(args.element, args.qkv, t * columns + c);
+      if (args.bias != nullptr) row[c] += args.bias[c];
+    }
+    for (int h = 0; h < heads; ++h) {
+      float* head = &row[int64_t{h} * kv.head_dim];
+      if (const float* norm = h < args.num_heads ? args.query_norm : args.key_norm; norm != nullptr) {
+        const float inverse = InverseRms(head, kv.head_dim, args.norm_epsilon);
+        for (int e = 0; e < kv.head_dim; ++e) head[e] *= inverse * norm[e];
+      }
+      if (position >= 0) Rotate(args, position, head);
+    }
+    for (int64_t c = 0; c < int64_t{args.num_heads} * kv.head_dim; ++c)
+      StoreElement(args.element, args.queries, t * args.num_heads * kv.head_dim + c,
+                   position < 0 ? 0 : row[c]);
+    if (position < 0) continue;
+    const int32_t page =
+        args.page_tables[int64_t{args.token_rows[t]} * args.max_pages + position / kPageSize];
+    const int slot = position % kPageSize;
+    for (int g = 0; g < kv.num_kv_heads; ++g) {
+      StoreKv(kv, RowIn(kv, page, false, g, slot), &row[int64_t{args.num_heads + g} * kv.head_dim],
+              kv.head_dim);
+      StoreKv(kv, RowIn(kv, page, true, g, slot),
+              &row[int64_t{heads} * kv.head_dim + int64_t{g} * kv.value_dim], kv.value_dim);
+    }
+  }
+}
+
+void CopyPagesOnHost(const CopyPagesArgs& args) {
+  for (int i = 0; i < args.count; ++i)
+    for (int layer = 0; layer < args.num_layers; ++layer) {
+      uint8_t* data = args.kv.data + layer * args.layer_bytes;
+      const int64_t bytes = args.kv.page_bytes(), floats = args.kv.page_scales();
+      std::memcpy(data + args.to[i] * bytes, data + args.from[i] * bytes, bytes);
+      if (args.kv.scales == nullptr) continue;
+      float* scales = args.kv.scales + layer * args.layer_scales;
+      std::memcpy(scales + args.to[i] * floats, scales + args.from[i] * floats, floats * sizeof(float));
+    }
+}
+
+// One query head of one token over all keys that it sees.
+void AttendHead(const AttentionArgs& args, int32_t row, int64_t token, int head, int32_t position) {
+  const KvPages& kv = args.kv;
+  const int kv_head = head / (args.num_heads / kv.num_kv_heads);
+  const int64_t at = token * args.num_heads + head;
+  std::vector<float> query(kv.head_dim), key(kv.head_dim), value(kv.value_dim), out(kv.value_dim), scores;
+  for (int e = 0; e < kv.head_dim; ++e)
+    query[e] = LoadElement(args.element, args.queries, at * kv.head_dim + e);
+  const int32_t first = args.modifier.window > 0 ? std::max(0, position + 1 - args.modifier.window) : 0;
+  const int32_t* pages = args.page_tables + int64_t{row} * args.max_pages;
+  float largest = args.modifier.sinks != nullptr ? args.modifier.sinks[head] : -INFINITY;
+  for (int32_t j = first; j <= position; ++j) {
+    LoadKv(kv, RowIn(kv, pages[j / kPageSize], false, kv_head, j % kPageSize), kv.head_dim, key.data());
+    float score = Dot(query.data(), key.data(), kv.head_dim) * args.scale;
+    if (args.modifier.softcap > 0) score = args.modifier.softcap * std::tanh(score / args.modifier.softcap);
+    if (args.modifier.alibi_slopes != nullptr)
+      score += args.modifier.alibi_slopes[head] * static_cast<float>(j - position);
+    scores.push_back(score);
+    largest = std::max(largest, score);
+  }
+  float sum = args.modifier.sinks != nullptr ? std::exp(args.modifier.sinks[head] - largest) : 0;
+  for (int32_t j = first; j <= position; ++j) {
+    const float weight = std::exp(scores[j - first] - largest);
+    LoadKv(kv, RowIn(kv, pages[j / kPageSize], true, kv_head, j % kPageSize), kv.value_dim, value.data());
+    for (int e = 0; e < kv.value_dim; ++e) out[e] += weight * value[e];
+    sum += weight;
+  }
+  for (int e = 0; e < kv.value_dim; ++e)
+    StoreElement(args.element, args.out, at * kv.value_dim + e, out[e] / sum);
+}
+
+// The part of a tile that has its first chunk does all of it; nothing is left to merge.
+void AttendTiles(const AttentionArgs& args, const WorkList<AttentionItem>& list) {
+  const int group = args.num_heads / args.kv.num_kv_heads;
+  if (list.blocks == 0) return;
+  for (int32_t i = 0; i < *list.count; ++i) {
+    const AttentionItem& item = list.data[i];
+    const bool starts = i == 0 || list.data[i - 1].first_pair != item.first_pair || item.num_keys == 0;
+    if (!starts) continue;
+    for (int32_t pair = item.first_pair; pair < item.first_pair + item.num_pairs; ++pair) {
+      const int32_t token = pair / group;
+      const int32_t position = item.first_position + token - item.first_pair / group;
+      for (int g = 0; g < args.kv.num_kv_heads; ++g) {
+        const int head = g * group + pair % group;
+        if (item.num_keys > 0) {
+          AttendHead(args, item.row, token, head, position);
+          continue;
+        }
+        for (int e = 0; e < args.kv.value_dim; ++e)
+          StoreElement(args.element, args.out,
+                       (int64_t{token} * args.num_heads + head) * args.kv.value_dim + e, 0);
+      }
+    }
+  }
+}
+
+void AttentionOnHost(const AttentionArgs& args) {
+  AttendTiles(args, args.narrow);
+  AttendTiles(args, args.wide);
+}
+
+template <auto kFunction, typename Args>
+ErrorCode OnStream(const Args& args, Stream stream) {
+  return EnqueueOnHost(stream, [args] { kFunction(args); });
+}
+
+ErrorCode SoftcapOnStream(float* logits, int64_t count, float cap, Stream stream) {
+  return EnqueueOnHost(stream, [=] {
+    for (int64_t i = 0; i < count; ++i) logits[i] = cap * std::tanh(logits[i] / cap);
+  });
+}
+
+constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
+                                .norm = OnStream<NormOnHost>,
+                                .qkv = OnStream<QkvOnHost>,
+                                .attention = OnStream<AttentionOnHost>,
+                                .gate = OnStream<GateOnHost>,
+                                .packed_matmul = OnStream<PackedMatMulOnHost>,
+                                .unpack = OnStream<UnpackOnHost>,
+                                .copy_pages = OnStream<CopyPagesOnHost>,
+                                .softcap = SoftcapOnStream,
+                                .sample = OnStream<SampleOnHost>,
+                                .score = OnStream<ScoreOnHost>};
+
+}  // namespace
+
+const KernelTable& HostKernels() { return kTable; }
+
+}  // namespace ropeway::cuda::emulation

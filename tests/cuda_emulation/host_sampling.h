@@ -1,0 +1,14 @@
+// Sampling and scoring in plain loops, by the arithmetic of engine/base/softmax_weight.h; see host_kernels.h.
+#ifndef ROPEWAY_TESTS_CUDA_EMULATION_HOST_SAMPLING_H_
+#define ROPEWAY_TESTS_CUDA_EMULATION_HOST_SAMPLING_H_
+
+#include "engine/kernels/cuda/sampling.h"
+
+namespace ropeway::cuda::emulation {
+
+void SampleOnHost(const SampleArgs& args);
+void ScoreOnHost(const ScoreArgs& args);
+
+}  // namespace ropeway::cuda::emulation
+
+#endif  // ROPEWAY_TESTS_CUDA_EMULATION_HOST_SAMPLING_H_
