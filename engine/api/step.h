@@ -90,6 +90,9 @@ class Executor {
   // Computes the plan. On an error nothing that the plan's pages held before may be relied upon.
   // REQUIRES: the plan is within limits().
   virtual absl::StatusOr<StepResult> Step(const StepPlan& plan) = 0;
+
+  // Whether every further step would fail, so that only a new process helps. May be asked by any thread.
+  virtual bool lost() const { return false; }
 };
 
 }  // namespace ropeway

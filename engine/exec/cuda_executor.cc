@@ -1,0 +1,207 @@
+#include "engine/exec/cuda_executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway {
+namespace {
+
+constexpr int32_t kMaxTokensPerStep = 1 << 16;
+constexpr int32_t kMaxTop = 1024;
+
+absl::Status InRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, " must be in [", least, ", ", most, "], is ", value));
+}
+
+absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& options) {
+  RETURN_IF_ERROR(InRange("max_tokens_per_step", options.max_tokens_per_step, 1, kMaxTokensPerStep));
+  RETURN_IF_ERROR(InRange("max_rows_per_step", options.max_rows_per_step, 1, options.max_tokens_per_step));
+  RETURN_IF_ERROR(InRange("max_model_len", options.max_model_len, 0, spec.context_length));
+  RETURN_IF_ERROR(InRange("max_logprobs", options.max_logprobs, 0, kMaxTop));
+  RETURN_IF_ERROR(InRange("kv_cache_bytes", options.kv_cache_bytes, 0, INT64_MAX));
+  if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
+  }
+  return CheckTensorParallel(spec, options.tensor_parallel);
+}
+
+absl::Status Unavailable(absl::string_view what, const char* error) {
+  return absl::UnavailableError(
+      absl::StrCat(what, error == nullptr ? "" : ": ", error == nullptr ? "" : error));
+}
+
+absl::Status CheckDevices(const cuda::Backend& backend, int wanted) {
+  if (backend.version != cuda::kBackendVersion) {
+    return absl::UnavailableError(absl::StrCat("libropeway_cuda.so is of another build: its version must be ",
+                                               cuda::kBackendVersion, ", is ", backend.version));
+  }
+  const char* error = nullptr;
+  const int devices = backend.device_count(&error);
+  if (devices == 0) return Unavailable("no usable CUDA device", error);
+  if (wanted <= devices) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor_parallel must be at most the number of CUDA devices, ", devices, "; is ", wanted));
+}
+
+absl::StatusOr<std::vector<CudaRankParts>> MakeParts(const cuda::Backend& backend,
+                                                     const CudaExecutorOptions& options) {
+  std::vector<CudaRankParts> parts(options.tensor_parallel);
+  std::vector<int> devices;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const char* error = nullptr;
+    devices.push_back(static_cast<int>(i));
+    parts[i].kernels = backend.kernels;
+    parts[i].runtime.reset(backend.make_runtime(devices.back(), &error));
+    if (parts[i].runtime == nullptr) return Unavailable(absl::StrCat("CUDA device ", i), error);
+    if (parts[i].runtime->Bind() != 0) return Unavailable(absl::StrCat("CUDA device ", i), nullptr);
+    parts[i].gemm.reset(
+        backend.make_gemm(*parts[i].runtime, {.deterministic = options.deterministic}, &error));
+    if (parts[i].gemm == nullptr) return Unavailable(absl::StrCat("cuBLASLt on CUDA device ", i), error);
+  }
+  if (parts.size() == 1) return parts;
+  std::vector<cuda::Collective*> collectives(parts.size());
+  const char* error = nullptr;
+  if (!backend.make_collectives(options.tensor_parallel, devices.data(), collectives.data(), &error))
+    return Unavailable("NCCL", error);
+  for (size_t i = 0; i < parts.size(); ++i) parts[i].collective.reset(collectives[i]);
+  return parts;
+}
+
+cuda::KvElement KvElementFor(cuda::Element element) {
+  switch (element) {
+    case cuda::Element::kF32:
+      return cuda::KvElement::kF32;
+    case cuda::Element::kF16:
+      return cuda::KvElement::kF16;
+    case cuda::Element::kBF16:
+      return cuda::KvElement::kBF16;
+  }
+  ROPEWAY_CHECK(false);
+}
+
+CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
+  CudaRankOptions rank{.model = &model,
+                       .deterministic = options.deterministic,
+                       .use_graphs = options.use_graphs,
+                       .max_tokens = options.max_tokens_per_step,
+                       .max_rows = options.max_rows_per_step,
+                       .max_logprobs = options.max_logprobs,
+                       .memory_fraction = options.memory_fraction,
+                       .kv_cache_bytes = options.kv_cache_bytes};
+  rank.element = options.element.value_or(AutomaticElement(*model.tensors, model.spec.num_layers()));
+  rank.kv_element = options.kv_element.value_or(KvElementFor(rank.element));
+  rank.max_model_len = options.max_model_len > 0 ? options.max_model_len : model.spec.context_length;
+  if (options.progress) {
+    rank.progress = [progress = options.progress, layers = model.spec.num_layers()](int done) {
+      progress(done, layers);
+    };
+  }
+  return rank;
+}
+
+std::string Describe(const cuda::DeviceInfo& device, cuda::Element element, size_t ranks) {
+  const char* type = element == cuda::Element::kF32 ? "f32" : element == cuda::Element::kF16 ? "f16" : "bf16";
+  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", type);
+}
+
+TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t top, int32_t max_top) {
+  TokenLogprobs logprobs{.chosen = results.logprobs[row]};
+  for (int64_t i = row * max_top; i < row * max_top + top; ++i)
+    logprobs.top.emplace_back(results.top_tokens[i], results.top_logprobs[i]);
+  return logprobs;
+}
+
+// The first error that is one: a rank that fails makes others fail in the sums they wait for.
+absl::Status FirstError(const std::vector<absl::Status>& statuses) {
+  for (const absl::Status& status : statuses)
+    if (!status.ok()) return status;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedModel& model,
+                                                                 const cuda::Backend& backend,
+                                                                 const CudaExecutorOptions& options) {
+  RETURN_IF_ERROR(CheckOptions(model.spec, options));
+  RETURN_IF_ERROR(CheckDevices(backend, options.tensor_parallel));
+  ASSIGN_OR_RETURN(std::vector<CudaRankParts> parts, MakeParts(backend, options));
+  CudaRankOptions rank_options = RankOptions(model, options);
+  std::vector<std::unique_ptr<CudaRank>> ranks;
+  int32_t num_pages = INT32_MAX;
+  for (int i = 0; i < options.tensor_parallel; ++i) {
+    rank_options.shard = {i, options.tensor_parallel};
+    ASSIGN_OR_RETURN(std::unique_ptr<CudaRank> rank, CudaRank::Make(std::move(parts[i]), rank_options));
+    num_pages = std::min(num_pages, rank->num_pages());
+    rank_options.progress = nullptr;  // one of them tells
+    ranks.push_back(std::move(rank));
+  }
+  for (const auto& rank : ranks) RETURN_IF_ERROR(rank->Load(num_pages));
+  const ExecutorLimits limits{.num_pages = num_pages,
+                              .max_tokens_per_step = options.max_tokens_per_step,
+                              .max_rows_per_step = options.max_rows_per_step,
+                              .max_model_len = static_cast<int32_t>(std::min<int64_t>(
+                                  rank_options.max_model_len, int64_t{num_pages} * kPageTokens)),
+                              .vocab_size = model.spec.vocab_size};
+  std::string description = Describe(ranks[0]->device(), rank_options.element, ranks.size());
+  return std::unique_ptr<CudaExecutor>(
+      new CudaExecutor(std::move(ranks), limits, std::move(description), std::max(options.max_logprobs, 1)));
+}
+
+CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, const ExecutorLimits& limits,
+                           std::string description, int32_t max_top)
+    : ranks_(std::move(ranks)),
+      limits_(limits),
+      description_(std::move(description)),
+      max_top_(max_top),
+      pool_(static_cast<int>(ranks_.size())) {}
+
+absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
+  ROPEWAY_CHECK(plan.num_tokens() <= limits_.max_tokens_per_step);
+  ROPEWAY_CHECK(plan.num_rows() <= limits_.max_rows_per_step);
+  PrepareStep(plan, ranks_[0]->step_options(), step_);
+  RETURN_IF_ERROR(RunRanks());
+  return ReadResults(plan);
+}
+
+absl::Status CudaExecutor::RunRanks() {
+  std::vector<absl::Status> statuses(ranks_.size());
+  pool_.Run([&](Team& team) {
+    CudaRank& rank = *ranks_[team.index()];
+    statuses[team.index()] = rank.Run(step_);
+    if (!statuses[team.index()].ok()) rank.AbortGroup();
+  });
+  for (const auto& rank : ranks_)
+    if (rank->lost()) lost_.store(true, std::memory_order_release);
+  return FirstError(statuses);
+}
+
+StepResult CudaExecutor::ReadResults(const StepPlan& plan) const {
+  const CudaResultArrays results = ranks_[0]->results(step_);
+  StepResult result;
+  result.samples.resize(plan.sample_rows.size());
+  for (size_t i = 0; i < step_.sample_order.size(); ++i) {
+    SampledToken& sample = result.samples[step_.sample_order[i]];
+    sample.token = results.tokens[i];
+    const int32_t top = plan.sample_rows[step_.sample_order[i]].params->num_logprobs;
+    if (top >= 0 && sample.token >= 0)
+      sample.logprobs = LogprobsAt(results, i, std::min(top, limits_.vocab_size), max_top_);
+  }
+  int64_t row = step_.shape.samples;
+  for (const ScoreRow& scored : plan.score_rows) {
+    std::vector<TokenLogprobs>& scores = result.scores.emplace_back();
+    for (size_t i = 0; i < scored.next_tokens.size(); ++i)
+      scores.push_back(LogprobsAt(results, row++, std::min(scored.top, limits_.vocab_size), max_top_));
+  }
+  return result;
+}
+
+}  // namespace ropeway

@@ -1,0 +1,77 @@
+// Runs steps on one CUDA device, or on a tensor-parallel group of them with one thread each.
+//
+// Everything of CUDA is behind cuda::Backend: libropeway_cuda.so (OpenCudaBackend), or the emulation in
+// tests. Step is called by one thread at a time; limits() and lost() by any.
+#ifndef ROPEWAY_ENGINE_EXEC_CUDA_EXECUTOR_H_
+#define ROPEWAY_ENGINE_EXEC_CUDA_EXECUTOR_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/api/step.h"
+#include "engine/base/thread_pool.h"
+#include "engine/exec/cuda_rank.h"
+#include "engine/kernels/cuda/backend.h"
+#include "engine/model/tensor_source.h"
+
+namespace ropeway {
+
+struct CudaExecutorOptions {
+  // Behaviour.
+  std::optional<cuda::Element> element;       // of activations; none: AutomaticElement of the file
+  std::optional<cuda::KvElement> kv_element;  // none: that of the activations
+  int32_t max_model_len = 0;                  // positions per sequence; 0: the model's context length
+  int32_t max_logprobs = 20;                  // that a row may ask for
+  bool deterministic = true;                  // a token's bytes do not depend on what it is batched with
+
+  // Performance.
+  int tensor_parallel = 1;       // devices [0, n) share the model
+  double memory_fraction = 0.9;  // of the free device memory, for all of it
+  int64_t kv_cache_bytes = 0;    // of keys and values on each device; 0: what weights and workspace leave
+  int32_t max_tokens_per_step = 512;
+  int32_t max_rows_per_step = 256;
+  bool use_graphs = true;  // decode steps are captured once and replayed
+
+  // Called with (layers read, all layers) while weights are uploaded.
+  std::function<void(int, int)> progress;
+};
+
+class CudaExecutor final : public Executor {
+ public:
+  // Nothing of `model` is used after Make; `backend` lives forever. UNAVAILABLE where there is no usable
+  // device or driver; INVALID_ARGUMENT naming the option that is out of range; UNIMPLEMENTED naming what the
+  // kernels do not support; RESOURCE_EXHAUSTED where the device has not enough memory.
+  static absl::StatusOr<std::unique_ptr<CudaExecutor>> Make(const OpenedModel& model,
+                                                            const cuda::Backend& backend,
+                                                            const CudaExecutorOptions& options);
+
+  const ExecutorLimits& limits() const override { return limits_; }
+  absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+  bool lost() const override { return lost_.load(std::memory_order_acquire); }
+
+  // "NVIDIA H100, bf16" or "2 x NVIDIA H100, bf16".
+  const std::string& description() const { return description_; }
+
+ private:
+  CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, const ExecutorLimits& limits,
+               std::string description, int32_t max_top);
+  absl::Status RunRanks();
+  StepResult ReadResults(const StepPlan& plan) const;
+
+  const std::vector<std::unique_ptr<CudaRank>> ranks_;
+  const ExecutorLimits limits_;
+  const std::string description_;
+  const int32_t max_top_;  // likeliest tokens that results have room for, in each row
+  ThreadPool pool_;        // member i runs rank i
+  CudaStep step_;
+  std::atomic<bool> lost_ = false;
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_EXEC_CUDA_EXECUTOR_H_

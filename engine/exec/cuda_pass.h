@@ -1,0 +1,120 @@
+// The phases of a decoder (engine/model/decoder_phases.h) as launches on the stream of one device.
+//
+// A pass is made anew for each step, and costs nothing to make. Nothing is computed until the stream is
+// synchronised: what the phases return are errors of launching. After the first of them nothing more is
+// launched, and status() tells it.
+#ifndef ROPEWAY_ENGINE_EXEC_CUDA_PASS_H_
+#define ROPEWAY_ENGINE_EXEC_CUDA_PASS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "engine/exec/cuda_step.h"
+#include "engine/exec/cuda_weights.h"
+#include "engine/kernels/cuda/collective.h"
+#include "engine/kernels/cuda/gemm.h"
+#include "engine/kernels/cuda/ops.h"
+
+namespace ropeway {
+
+// What a pass writes between its phases; element type where none is given. Sized and carved by one function.
+struct CudaActivations {
+  float* residual;     // [T, D]
+  uint8_t* normed;     // [T, D]
+  uint8_t* qkv;        // [T, H E + G E + G Ev]
+  uint8_t* queries;    // [T, H, E]
+  uint8_t* attention;  // [T, H, Ev]
+  uint8_t* branch;     // [T, D]
+  uint8_t* gate_up;    // [T, 2 F]
+  uint8_t* gated;      // [T, F]
+  float* partials;     // of attention
+  uint8_t* unpacked;   // a weight matrix, where packed ones are multiplied by Gemm
+  uint8_t* chosen;     // [max_logit_rows, D] rows on their way to the output layer
+  float* logits;       // [max_logit_rows, logit_stride]
+  float* scratch;      // [max_logit_rows, V] of sampling
+};
+
+struct CudaActivationsShape {
+  const DecoderSpec& spec;  // of one rank
+  cuda::Element element = cuda::Element::kBF16;
+  int32_t max_tokens = 0, max_logit_rows = 0;
+  int64_t partial_floats = 0;
+  int64_t unpacked_bytes = 0;
+};
+CudaActivations CarveActivations(const CudaActivationsShape& shape, Carver& carver);
+
+// Floats from one row of logits to the next.
+constexpr int64_t CudaLogitStride(int32_t vocab_size) { return (int64_t{vocab_size} + 3) / 4 * 4; }
+
+// What stays the same from step to step.
+struct CudaPassContext {
+  const DecoderSpec& spec;  // of one rank
+  const CudaWeights& weights;
+  const CudaActivations& activations;
+  cuda::KvPages kv;             // of layer 0
+  int64_t layer_kv_bytes = 0;   // from one layer to the next
+  int64_t layer_kv_scales = 0;  // likewise, in floats
+  cuda::Element element = cuda::Element::kBF16;
+  bool deterministic = true;
+  int processors = 1;
+  const cuda::KernelTable& kernels;
+  cuda::Runtime& runtime;
+  cuda::Gemm& gemm;
+  cuda::Collective* collective = nullptr;  // null: one rank
+  cuda::Stream stream;
+};
+
+class CudaPass {
+ public:
+  // `arrays` lie in device memory and are those of `shape`.
+  CudaPass(const CudaPassContext& context, const CudaStepShape& shape, const CudaStepArrays& arrays)
+      : context_(context), shape_(shape), arrays_(arrays) {}
+
+  // RunDecoder's phases.
+  void Embed();
+  void ProjectQkv(int layer);
+  void RotateAndStore(int layer);
+  void Attend(int layer);
+  void AddAttention(int layer);
+  void ProjectGateUp(int layer);
+  void AddFeedForward(int layer);
+
+  // RunLogits' phases, for logit rows [first, first + count).
+  void ChooseLogitRows(int32_t first, int32_t count);
+  void NormOutput();
+  void ProjectOutput();
+  void SoftcapLogits();
+
+  void CopyPages();
+  // Tokens of the round's samples, log-probabilities of its scores.
+  void Sample(const LogitRound& round, int32_t max_logit_rows, int32_t max_top,
+              const CudaResultArrays& results);
+  void Score(const LogitRound& round, int32_t num_samples, int32_t max_top, const CudaResultArrays& results);
+
+  absl::Status status() const { return CudaStatus(context_.runtime, error_, what_); }
+  cuda::ErrorCode error() const { return error_; }
+
+ private:
+  template <typename Function>
+  void Try(const char* what, const Function& launch);
+  void Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y, int64_t y_stride,
+                cuda::Element out);
+  void MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
+                    int64_t y_stride, cuda::Element out);
+  void Norm(const float* weight);
+  void AddBranch(const float* bias, const float* post_norm, const float* next_norm);
+  void SumOverRanks();
+  cuda::KvPages KvOf(int layer) const;
+  int BlocksFor(int32_t items) const;
+
+  const CudaPassContext& context_;
+  const CudaStepShape shape_;
+  const CudaStepArrays arrays_;
+  int32_t first_logit_row_ = 0, num_logit_rows_ = 0;
+  cuda::ErrorCode error_ = 0;
+  const char* what_ = "";
+};
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_EXEC_CUDA_PASS_H_

@@ -1,0 +1,324 @@
+#include "engine/exec/cuda_rank.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/model/decoder_phases.h"
+
+namespace ropeway {
+namespace {
+
+// bf16 and cp.async.
+constexpr int kMinMajor = 8;
+
+// Rows of logits that are computed at a time, and the largest batch that becomes a graph.
+constexpr int32_t kMaxLogitRows = 128;
+
+// Changes to logits (penalties, biases) that a step has room for before its memory grows.
+constexpr int32_t kInitialChanges = 4096;
+
+int32_t PagesOf(int32_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+int32_t LargestWindow(const DecoderSpec& spec) {
+  int32_t largest = 0;
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.window == 0) return 0;
+    largest = std::max(largest, layer.window);
+  }
+  return largest;
+}
+
+const char* NameOf(cuda::Element element) {
+  return element == cuda::Element::kF32 ? "f32" : element == cuda::Element::kF16 ? "f16" : "bf16";
+}
+
+absl::Status CheckDevice(const cuda::DeviceInfo& device) {
+  if (device.major >= kMinMajor) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat("compute capability must be at least ", kMinMajor, ".0, is ",
+                                               device.major, ".", device.minor, " (", device.name, ")"));
+}
+
+}  // namespace
+
+CudaRank::CudaRank(CudaRankParts parts, const CudaRankOptions& options)
+    : parts_(std::move(parts)), options_(options), spec_(ShardOf(options.model->spec, options.shard.size)) {}
+
+CudaRank::~CudaRank() {
+  parts_.runtime->Bind();
+  if (stream_.native == nullptr) return;
+  parts_.runtime->Synchronize(stream_);
+  DropGraphs();
+  parts_.runtime->DestroyStream(stream_);
+}
+
+absl::Status CudaRank::Check(cuda::ErrorCode code, absl::string_view what) {
+  if (code != 0 && parts_.runtime->IsFatal(code)) lost_ = true;
+  return CudaStatus(*parts_.runtime, code, what);
+}
+
+absl::StatusOr<std::unique_ptr<CudaRank>> CudaRank::Make(CudaRankParts parts,
+                                                         const CudaRankOptions& options) {
+  std::unique_ptr<CudaRank> rank(new CudaRank(std::move(parts), options));
+  RETURN_IF_ERROR(rank->Check(rank->parts_.runtime->Bind(), "choosing the device"));
+  RETURN_IF_ERROR(rank->Check(rank->parts_.runtime->Info(&rank->device_), "asking for the device"));
+  RETURN_IF_ERROR(CheckDevice(rank->device_));
+  RETURN_IF_ERROR(rank->PlanMemory());
+  return rank;
+}
+
+absl::Status CudaRank::PlanMemory() {
+  cuda::AttentionShape attention{.num_heads = spec_.num_heads,
+                                 .num_kv_heads = spec_.num_kv_heads,
+                                 .head_dim = spec_.head_dim,
+                                 .value_dim = spec_.value_dim,
+                                 .processors = device_.processors};
+  if (const char* supported = cuda::AttentionUnsupported(attention, options_.element, options_.kv_element)) {
+    return absl::UnimplementedError(absl::StrCat("no attention kernel for head_dim ", spec_.head_dim,
+                                                 ", value_dim ", spec_.value_dim, " and activations of ",
+                                                 NameOf(options_.element), ": ", supported));
+  }
+  bounds_ = cuda::BoundAttention(attention, options_.max_tokens, options_.max_rows, options_.max_model_len);
+  attention.max_partials = bounds_.partials;
+  const int32_t max_logit_rows = std::min(kMaxLogitRows, std::max(options_.max_tokens, options_.max_rows));
+  const bool narrow_decode = spec_.heads_per_kv_head() <= cuda::kNarrowPairs;
+  step_options_ = {.attention = attention,
+                   .window = LargestWindow(spec_),
+                   .max_logit_rows = max_logit_rows,
+                   .max_bucket = options_.use_graphs && narrow_decode
+                                     ? std::min({max_logit_rows, options_.max_tokens})
+                                     : 0,
+                   .max_model_pages = PagesOf(options_.max_model_len)};
+  ASSIGN_OR_RETURN(weight_bytes_, CountCudaWeights({.spec = options_.model->spec,
+                                                    .tensors = *options_.model->tensors,
+                                                    .element = options_.element,
+                                                    .shard = options_.shard,
+                                                    .max_model_len = options_.max_model_len}));
+  Carver carver(nullptr);
+  CarveActivations(ActivationsShape(), carver);
+  working_bytes_ = carver.used();
+  const cuda::KvPages kv = Kv();
+  const int64_t page_bytes =
+      (kv.page_bytes() + kv.page_scales() * static_cast<int64_t>(sizeof(float))) * spec_.num_layers();
+  const int64_t allowed =
+      static_cast<int64_t>(static_cast<double>(device_.free_bytes) * options_.memory_fraction);
+  const int64_t needed = weight_bytes_ + working_bytes_ + std::max(page_bytes, options_.kv_cache_bytes);
+  if (needed > allowed) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the model needs ", needed, " bytes of device memory (weights ", weight_bytes_, ", workspace ",
+        working_bytes_, ", keys and values ", std::max(page_bytes, options_.kv_cache_bytes), "), may take ",
+        allowed, " of ", device_.free_bytes, " that are free on ", device_.name));
+  }
+  const int64_t for_pages =
+      options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : allowed - weight_bytes_ - working_bytes_;
+  num_pages_ = static_cast<int32_t>(std::clamp<int64_t>(for_pages / page_bytes, 1, INT32_MAX));
+  return absl::OkStatus();
+}
+
+// The largest packed matrix as a dense one, where prompts are multiplied by dense matrices.
+int64_t CudaRank::UnpackedBytes() const {
+  if (options_.deterministic) return 0;
+  const int64_t d = spec_.hidden_size, heads = spec_.num_heads, kv_heads = spec_.num_kv_heads;
+  const int64_t qkv = heads * spec_.head_dim + kv_heads * (spec_.head_dim + spec_.value_dim);
+  const int64_t widest =
+      std::max({qkv, heads * spec_.value_dim, 2 * int64_t{spec_.ffn_size}, int64_t{spec_.vocab_size}});
+  return widest * d * cuda::BytesOf(options_.element);
+}
+
+CudaActivationsShape CudaRank::ActivationsShape() const {
+  return {.spec = spec_,
+          .element = options_.element,
+          .max_tokens = options_.max_tokens,
+          .max_logit_rows = step_options_.max_logit_rows,
+          .partial_floats = cuda::AttentionWorkspaceFloats(step_options_.attention, bounds_.partials),
+          .unpacked_bytes = UnpackedBytes()};
+}
+
+cuda::KvPages CudaRank::Kv() const {
+  return {.element = options_.kv_element,
+          .num_kv_heads = spec_.num_kv_heads,
+          .head_dim = spec_.head_dim,
+          .value_dim = spec_.value_dim,
+          .data = kv_memory_.data(),
+          .scales = reinterpret_cast<float*>(kv_scale_memory_.data())};
+}
+
+absl::Status CudaRank::Load(int32_t num_pages) {
+  cuda::Runtime& runtime = *parts_.runtime;
+  num_pages_ = num_pages;
+  RETURN_IF_ERROR(Check(runtime.Bind(), "choosing the device"));
+  RETURN_IF_ERROR(Check(runtime.CreateStream(&stream_), "creating a stream"));
+  ASSIGN_OR_RETURN(weight_memory_,
+                   CudaMemory::Make(runtime, MemoryKind::kDevice, weight_bytes_, "the weights"));
+  ASSIGN_OR_RETURN(working_memory_,
+                   CudaMemory::Make(runtime, MemoryKind::kDevice, working_bytes_, "the workspace"));
+  const cuda::KvPages kv = Kv();
+  ASSIGN_OR_RETURN(kv_memory_,
+                   CudaMemory::Make(runtime, MemoryKind::kDevice,
+                                    kv.page_bytes() * num_pages * spec_.num_layers(), "keys and values"));
+  if (kv.page_scales() > 0) {
+    const int64_t floats = kv.page_scales() * num_pages * spec_.num_layers();
+    ASSIGN_OR_RETURN(kv_scale_memory_, CudaMemory::Make(runtime, MemoryKind::kDevice,
+                                                        floats * static_cast<int64_t>(sizeof(float)),
+                                                        "scales of keys and values"));
+  }
+  Carver carver(working_memory_.data());
+  activations_ = CarveActivations(ActivationsShape(), carver);
+  const CudaStepShape largest{
+      .tokens = std::max(options_.max_tokens, step_options_.max_bucket),
+      .rows = std::max(options_.max_rows, step_options_.max_bucket),
+      .max_pages = step_options_.max_model_pages,
+      .logit_rows = options_.max_tokens + options_.max_rows,
+      .narrow = bounds_.items + step_options_.max_bucket * (1 + options_.max_model_len / cuda::kChunkTokens),
+      .wide = bounds_.items,
+      .merges = std::max(bounds_.merges, step_options_.max_bucket),
+      .samples = options_.max_rows,
+      .changes = kInitialChanges,
+      .scores = options_.max_tokens,
+      .copies = 2 * options_.max_rows};
+  Carver staging(nullptr);
+  CarveStep(largest, staging);
+  RETURN_IF_ERROR(MakeStaging(staging.used()));
+  if (options_.shard.rank == 0) {
+    Carver results(nullptr);
+    CarveResults(options_.max_rows, options_.max_tokens, std::max(options_.max_logprobs, 1), results);
+    ASSIGN_OR_RETURN(host_results_,
+                     CudaMemory::Make(runtime, MemoryKind::kPinned, results.used(), "results"));
+    ASSIGN_OR_RETURN(device_results_,
+                     CudaMemory::Make(runtime, MemoryKind::kDevice, results.used(), "results"));
+  }
+  ASSIGN_OR_RETURN(weights_, LoadCudaWeights({.spec = options_.model->spec,
+                                              .tensors = *options_.model->tensors,
+                                              .element = options_.element,
+                                              .shard = options_.shard,
+                                              .max_model_len = options_.max_model_len,
+                                              .progress = options_.progress},
+                                             runtime, stream_, weight_memory_));
+  options_.model = nullptr;
+  return absl::OkStatus();
+}
+
+absl::Status CudaRank::MakeStaging(int64_t bytes) {
+  ASSIGN_OR_RETURN(host_inputs_, CudaMemory::Make(*parts_.runtime, MemoryKind::kPinned, bytes, "inputs"));
+  ASSIGN_OR_RETURN(device_inputs_, CudaMemory::Make(*parts_.runtime, MemoryKind::kDevice, bytes, "inputs"));
+  return absl::OkStatus();
+}
+
+CudaPassContext CudaRank::Context() const {
+  const cuda::KvPages kv = Kv();
+  return {.spec = spec_,
+          .weights = weights_,
+          .activations = activations_,
+          .kv = kv,
+          .layer_kv_bytes = kv.page_bytes() * num_pages_,
+          .layer_kv_scales = kv.page_scales() * num_pages_,
+          .element = options_.element,
+          .deterministic = options_.deterministic,
+          .processors = device_.processors,
+          .kernels = *parts_.kernels,
+          .runtime = *parts_.runtime,
+          .gemm = *parts_.gemm,
+          .collective = parts_.collective.get(),
+          .stream = stream_};
+}
+
+absl::Status CudaRank::Run(const CudaStep& step) {
+  RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
+  absl::Status status = RunOn(step);
+  // The next step writes to the pinned memory that what was launched may still read.
+  if (!status.ok()) Check(parts_.runtime->Synchronize(stream_), "waiting for the device").IgnoreError();
+  return status;
+}
+
+absl::Status CudaRank::RunOn(const CudaStep& step) {
+  Carver count(nullptr);
+  CarveStep(step.shape, count);
+  if (count.used() > host_inputs_.bytes()) {  // long lists of penalties
+    DropGraphs();
+    RETURN_IF_ERROR(MakeStaging(2 * count.used()));
+  }
+  Carver host(host_inputs_.data()), device(device_inputs_.data());
+  WriteStep(step, CarveStep(step.shape, host));
+  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), host_inputs_.data(), host.used(),
+                                             cuda::CopyKind::kHostToDevice, stream_),
+                        "copying a step to the device"));
+  const CudaPassContext context = Context();
+  CudaPass pass(context, step.shape, CarveStep(step.shape, device));
+  RETURN_IF_ERROR(Compute(step, pass));
+  return FetchResults(step);
+}
+
+// Hidden states, and with a bucket the logits too.
+void CudaRank::Forward(CudaPass& pass) const { RunDecoder(spec_, pass); }
+
+absl::Status CudaRank::Compute(const CudaStep& step, CudaPass& pass) {
+  const bool samples = options_.shard.rank == 0;
+  const int32_t max_top = std::max(options_.max_logprobs, 1);
+  const CudaResultArrays results = samples ? ResultsIn(step, device_results_.data()) : CudaResultArrays{};
+  pass.CopyPages();
+  const auto graph = step.is_bucket ? graphs_.find({step.shape.rows, step.shape.max_pages}) : graphs_.end();
+  const bool replayed = graph != graphs_.end();
+  if (replayed) {
+    RETURN_IF_ERROR(Check(parts_.runtime->Launch(graph->second, stream_), "launching a graph"));
+  } else {
+    Forward(pass);
+  }
+  for (const LogitRound& round : step.rounds) {
+    if (!samples) break;
+    if (!replayed) {
+      pass.ChooseLogitRows(round.first, round.count);
+      RunLogits(spec_, pass);
+    }
+    pass.Sample(round, step_options_.max_logit_rows, max_top, results);
+    pass.Score(round, step.shape.samples, max_top, results);
+  }
+  RETURN_IF_ERROR(Check(pass.error(), "").ok() ? absl::OkStatus() : pass.status());
+  return step.is_bucket && !replayed ? Capture(step, pass) : absl::OkStatus();
+}
+
+absl::Status CudaRank::Capture(const CudaStep& step, CudaPass& pass) {
+  RETURN_IF_ERROR(Check(parts_.runtime->BeginCapture(stream_), "capturing a graph"));
+  Forward(pass);
+  if (options_.shard.rank == 0) RunLogits(spec_, pass);
+  cuda::Graph graph;
+  const cuda::ErrorCode code = parts_.runtime->EndCapture(stream_, &graph);
+  RETURN_IF_ERROR(Check(pass.error(), "").ok() ? absl::OkStatus() : pass.status());
+  RETURN_IF_ERROR(Check(code, "capturing a graph"));
+  graphs_[{step.shape.rows, step.shape.max_pages}] = graph;
+  return absl::OkStatus();
+}
+
+absl::Status CudaRank::FetchResults(const CudaStep& step) {
+  Carver used(nullptr);
+  CarveResults(step.shape.samples, step.shape.scores, std::max(options_.max_logprobs, 1), used);
+  if (options_.shard.rank == 0 && used.used() > 0) {
+    RETURN_IF_ERROR(Check(parts_.runtime->Copy(host_results_.data(), device_results_.data(), used.used(),
+                                               cuda::CopyKind::kDeviceToHost, stream_),
+                          "copying results from the device"));
+  }
+  return Check(parts_.runtime->Synchronize(stream_), "computing a step");
+}
+
+CudaResultArrays CudaRank::ResultsIn(const CudaStep& step, uint8_t* block) const {
+  Carver carver(block);
+  return CarveResults(step.shape.samples, step.shape.scores, std::max(options_.max_logprobs, 1), carver);
+}
+
+CudaResultArrays CudaRank::results(const CudaStep& step) const {
+  return ResultsIn(step, host_results_.data());
+}
+
+void CudaRank::AbortGroup() {
+  if (parts_.collective == nullptr) return;
+  parts_.collective->Abort();
+  lost_ = true;
+}
+
+void CudaRank::DropGraphs() {
+  for (const auto& [key, graph] : graphs_) parts_.runtime->DestroyGraph(graph);
+  graphs_.clear();
+}
+
+}  // namespace ropeway

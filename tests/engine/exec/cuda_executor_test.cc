@@ -1,0 +1,192 @@
+// What CudaExecutor does with devices that are missing, too small, too old, or fail.
+#include "engine/exec/cuda_executor.h"
+
+#include <string>
+#include <vector>
+
+#include "engine/exec/cuda_backend.h"
+#include "engine/exec/cuda_step.h"
+#include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/cuda_emulation/host_kernels.h"
+#include "tests/engine/exec/executor_devices.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
+
+namespace ropeway::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class CudaExecutorTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(WriteTinyModel("qwen3", folder_.path()).ok());  // 6 heads, 2 KV heads, head_dim 24
+    ASSERT_OK_AND_ASSIGN(model_, OpenModel(folder_.path()));
+  }
+  void TearDown() override { cuda::emulation::DeviceOptions() = {}; }
+
+  absl::StatusOr<std::unique_ptr<CudaExecutor>> Make(CudaExecutorOptions options = {}) {
+    options.max_tokens_per_step = 32;
+    options.max_rows_per_step = 8;
+    return CudaExecutor::Make(model_, backend_, options);
+  }
+
+  // A step of one token of each of two sequences.
+  absl::StatusOr<StepResult> Decode(Executor& executor, int32_t position) {
+    StepPlan plan{.token_ids = {3, 5},
+                  .positions = {position, position},
+                  .row_starts = {0, 1, 2},
+                  .page_tables = {first_pages_, second_pages_}};
+    plan.sample_rows = {{.row = 0, .params = &params_}, {.row = 1, .params = &params_}};
+    return executor.Step(plan);
+  }
+
+  const TempFolder folder_;
+  OpenedModel model_;
+  cuda::Backend backend_ = cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels());
+  const SamplingParams params_{.temperature = 0};
+  const std::vector<PageId> first_pages_ = {0}, second_pages_ = {1};
+};
+
+TEST_F(CudaExecutorTest, SaysWhyThereIsNoDevice) {
+  backend_.device_count = [](const char** error) {
+    *error = "CUDA driver version is insufficient for CUDA runtime version";
+    return 0;
+  };
+  EXPECT_THAT(Make().status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("driver version")));
+}
+
+TEST_F(CudaExecutorTest, RefusesALibraryOfAnotherBuild) {
+  backend_.version = cuda::kBackendVersion + 1;
+  EXPECT_THAT(Make().status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("another build")));
+}
+
+TEST_F(CudaExecutorTest, RefusesAnOldDevice) {
+  cuda::emulation::DeviceOptions().major = 7;
+  cuda::emulation::DeviceOptions().minor = 5;
+  EXPECT_THAT(Make().status(),
+              StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("8.0"), HasSubstr("7.5"))));
+}
+
+TEST_F(CudaExecutorTest, NamesTheBytesThatDoNotFit) {
+  cuda::emulation::DeviceOptions().memory_bytes = 1 << 20;
+  EXPECT_THAT(Make().status(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("the model needs"), HasSubstr("1048576 that are free"))));
+}
+
+TEST_F(CudaExecutorTest, TakesTheFractionOfMemoryForPages) {
+  cuda::emulation::DeviceOptions().memory_bytes = 64 << 20;
+  ASSERT_OK_AND_ASSIGN(const auto half, Make({.memory_fraction = 0.5}));
+  ASSERT_OK_AND_ASSIGN(const auto more, Make({.memory_fraction = 0.9}));
+  EXPECT_GT(half->limits().num_pages, 100);
+  EXPECT_GT(more->limits().num_pages, half->limits().num_pages * 1.5);
+}
+
+TEST_F(CudaExecutorTest, RefusesRanksThatDoNotDivideTheModel) {
+  EXPECT_THAT(
+      Make({.tensor_parallel = 3}).status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must divide the model's 2 KV heads, is 3")));
+  EXPECT_THAT(
+      Make({.tensor_parallel = 4}).status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must divide the model's 6 heads, is 4")));
+  backend_.device_count = [](const char**) { return 1; };
+  EXPECT_THAT(Make({.tensor_parallel = 2}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("number of CUDA devices, 1; is 2")));
+}
+
+TEST_F(CudaExecutorTest, NamesWhatHasNoKernel) {
+  EXPECT_THAT(Make({.element = cuda::Element::kBF16, .kv_element = cuda::KvElement::kInt8}).status(),
+              StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("head_dim 24"), HasSubstr("16"))));
+}
+
+TEST_F(CudaExecutorTest, RefusesOptionsOutOfRange) {
+  EXPECT_THAT(
+      Make({.memory_fraction = 1.5}).status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gpu_memory_fraction must be in (0, 1]")));
+  EXPECT_THAT(Make({.max_model_len = 1 << 20}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_model_len")));
+}
+
+// The first step of a bucket runs as it is, the others as a graph; nothing is allocated for any of them.
+TEST_F(CudaExecutorTest, StepsAllocateNothing) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  cuda::emulation::EmulatedRuntime& device = *cuda::emulation::LastDevice();
+  const int allocations = device.num_allocations(), pinned = device.num_pinned();
+  for (int32_t position = 0; position < 4; ++position) {
+    ASSERT_THAT(Decode(*executor, position).status(), IsOk());
+    EXPECT_EQ(device.num_allocations(), allocations);
+    EXPECT_EQ(device.num_pinned(), pinned);
+  }
+}
+
+TEST_F(CudaExecutorTest, GraphsGiveTheTokensOfLaunches) {
+  ASSERT_OK_AND_ASSIGN(const auto graphs, Make({.kv_cache_bytes = 1 << 20}));
+  ASSERT_OK_AND_ASSIGN(const auto launches, Make({.kv_cache_bytes = 1 << 20, .use_graphs = false}));
+  for (int32_t position = 0; position < 6; ++position) {
+    ASSERT_OK_AND_ASSIGN(const StepResult a, Decode(*graphs, position));
+    ASSERT_OK_AND_ASSIGN(const StepResult b, Decode(*launches, position));
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(a.samples[i].token, b.samples[i].token) << position;
+  }
+}
+
+// Every call of a step may fail. An error that passes leaves an executor that goes on; one that stays says
+// that a new process is needed.
+TEST_F(CudaExecutorTest, AnyCallOfAStepMayFail) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  cuda::emulation::EmulatedRuntime& device = *cuda::emulation::LastDevice();
+  int failures = 0;
+  for (int calls = 0;; ++calls) {
+    device.InjectError(cuda::emulation::kOutOfMemory, calls);
+    const absl::Status status = Decode(*executor, 0).status();
+    EXPECT_FALSE(executor->lost());
+    if (status.ok()) break;
+    ++failures;
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal, HasSubstr("cudaErrorMemoryAllocation")));
+  }
+  EXPECT_GT(failures, 10);
+}
+
+TEST_F(CudaExecutorTest, ALostContextIsTold) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  ASSERT_THAT(Decode(*executor, 0).status(), IsOk());
+  cuda::emulation::LastDevice()->InjectError(cuda::emulation::kKernelFailed, 2);
+  EXPECT_THAT(Decode(*executor, 1).status(), StatusIs(absl::StatusCode::kInternal, HasSubstr("injected")));
+  EXPECT_TRUE(executor->lost());
+  EXPECT_FALSE(Decode(*executor, 1).ok());
+}
+
+// The others wait for its part of a sum, and must not wait forever.
+TEST_F(CudaExecutorTest, ARankThatFailsEndsTheStepOfAll) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.tensor_parallel = 2, .kv_cache_bytes = 1 << 20}));
+  cuda::emulation::LastDevice()->InjectError(cuda::emulation::kOutOfMemory, 30);
+  EXPECT_THAT(Decode(*executor, 0).status(), StatusIs(absl::StatusCode::kInternal, HasSubstr("injected")));
+  EXPECT_TRUE(executor->lost());
+}
+
+TEST(CudaBackendTest, SaysWhereItLooked) {
+  EXPECT_THAT(OpenCudaBackend({"/nowhere/a.so", "/nowhere/b.so"}).status(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("none of /nowhere/a.so, /nowhere/b.so")));
+}
+
+TEST(CudaBackendTest, SaysWhatIsWrongWithALibrary) {
+  const TempFolder folder;
+  const std::string path = folder.Write("libropeway_cuda.so", "not a library");
+  EXPECT_THAT(OpenCudaBackend({path}).status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(path)));
+}
+
+TEST(BucketTest, PadsLittle) {
+  EXPECT_EQ(BucketOf(1), 1);
+  EXPECT_EQ(BucketOf(3), 4);
+  EXPECT_EQ(BucketOf(9), 9);
+  EXPECT_EQ(BucketOf(17), 18);
+  for (int32_t rows = 9; rows < 1000; ++rows) {
+    EXPECT_GE(BucketOf(rows), rows);
+    EXPECT_LE(BucketOf(rows), rows + rows / 8);
+  }
+}
+
+}  // namespace
+}  // namespace ropeway::testing

@@ -1,0 +1,91 @@
+#include "tests/engine/exec/executor_devices.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/exec/cpu_executor.h"
+#include "engine/exec/cuda_executor.h"
+#include "engine/sched/scheduler.h"
+#include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/cuda_emulation/host_kernels.h"
+
+namespace ropeway::testing {
+namespace {
+
+constexpr int64_t kKvCacheBytes = 32 << 20;
+constexpr int32_t kMaxRows = 16;
+
+absl::StatusOr<std::unique_ptr<Executor>> OpenOnCpu(OpenedModel model, const DeviceOptions& options) {
+  return CpuExecutor::Make(std::move(model), {.kv_type = kernels::KvType::kF32,
+                                              .kernels = "ref",
+                                              .threads = 1,
+                                              .kv_cache_bytes = kKvCacheBytes,
+                                              .max_tokens_per_step = options.max_tokens_per_step,
+                                              .max_rows_per_step = kMaxRows});
+}
+
+const cuda::KernelTable& KernelsOf(DeviceKind) { return cuda::emulation::HostKernels(); }
+
+}  // namespace
+
+std::string NameOf(const DeviceOptions& options) {
+  if (options.kind == DeviceKind::kCpu) return "cpu";
+  return absl::StrCat(options.kind == DeviceKind::kHostKernels ? "host_kernels" : "emulated_kernels",
+                      options.element == cuda::Element::kF32   ? "_f32"
+                      : options.element == cuda::Element::kF16 ? "_f16"
+                                                               : "_bf16",
+                      options.tensor_parallel > 1 ? absl::StrCat("_tp", options.tensor_parallel) : "");
+}
+
+absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const DeviceOptions& options) {
+  ASSIGN_OR_RETURN(OpenedModel model, OpenModel(path));
+  if (options.num_layers > 0) model.spec.layers.resize(options.num_layers);
+  if (options.kind == DeviceKind::kCpu) return OpenOnCpu(std::move(model), options);
+  return CudaExecutor::Make(model, cuda::emulation::EmulatedBackend(KernelsOf(options.kind)),
+                            {.element = options.element,
+                             .tensor_parallel = options.tensor_parallel,
+                             .kv_cache_bytes = kKvCacheBytes,
+                             .max_tokens_per_step = options.max_tokens_per_step,
+                             .max_rows_per_step = kMaxRows});
+}
+
+std::vector<std::vector<Sampled>> RunAll(Executor& executor, const std::vector<ValidRequest>& requests) {
+  Scheduler scheduler({}, executor.limits());
+  std::map<RequestId, size_t> places;
+  std::vector<std::vector<Sampled>> results;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    ValidRequest request = requests[i];
+    request.id = i + 1;
+    results.emplace_back(request.num_samples);
+    ROPEWAY_CHECK(scheduler.Add(std::move(request)).ok());
+  }
+  absl::Time now = absl::UnixEpoch();
+  while (!scheduler.empty()) {
+    now += absl::Milliseconds(1);
+    const StepPlan plan = scheduler.Plan(now);
+    if (!plan.empty()) scheduler.Commit(executor.Step(plan), now);
+    scheduler.CheckInvariants();
+    for (TokenEvent& event : scheduler.TakeEvents()) {
+      Sampled& sampled = results[event.request_id - 1][event.sample];
+      if (event.token != kNoToken) sampled.tokens.push_back(event.token);
+      if (event.logprobs.has_value()) sampled.logprobs.push_back(*std::move(event.logprobs));
+      if (!event.prompt_logprobs.empty()) sampled.prompt_logprobs = std::move(event.prompt_logprobs);
+      if (!event.error.ok()) sampled.error = event.error;
+    }
+  }
+  return results;
+}
+
+ValidRequest Greedy(std::vector<TokenId> prompt, int32_t max_tokens) {
+  ValidRequest request;
+  request.prompt = std::move(prompt);
+  request.sampling.temperature = 0;
+  request.sampling.num_logprobs = 2;
+  request.max_tokens = max_tokens;
+  return request;
+}
+
+}  // namespace ropeway::testing

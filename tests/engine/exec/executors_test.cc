@@ -1,0 +1,214 @@
+// What every executor promises, CPU and CUDA alike: the answers of other implementations' golden files, and
+// the same bytes for a request whatever it is batched with.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "engine/base/splitmix.h"
+#include "gtest/gtest.h"
+#include "tests/engine/exec/executor_devices.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
+
+namespace ropeway::testing {
+namespace {
+
+using cuda::Element;
+
+constexpr char kSmolLm2[] = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+std::vector<TokenId> RandomIds(size_t count, uint64_t seed, int32_t vocabulary) {
+  std::vector<TokenId> ids;
+  for (size_t i = 0; i < count; ++i)
+    ids.push_back(static_cast<TokenId>(SplitMix(seed * kGoldenRatio64 + i) % vocabulary));
+  return ids;
+}
+
+std::string NameOfParam(const ::testing::TestParamInfo<DeviceOptions>& info) { return NameOf(info.param); }
+
+// Equal to the last bit.
+void ExpectSame(const Sampled& a, const Sampled& b) {
+  EXPECT_EQ(a.tokens, b.tokens);
+  ASSERT_EQ(a.logprobs.size(), b.logprobs.size());
+  for (size_t i = 0; i < a.logprobs.size(); ++i) {
+    EXPECT_EQ(a.logprobs[i].chosen, b.logprobs[i].chosen) << i;
+    EXPECT_EQ(a.logprobs[i].top, b.logprobs[i].top) << i;
+  }
+}
+
+class TinyModelsOnTest : public ::testing::TestWithParam<std::tuple<std::string, DeviceOptions>> {};
+
+TEST_P(TinyModelsOnTest, GreedyTokensAreThoseOfTheGoldenFile) {
+  const auto& [name, device] = GetParam();
+  const TempFolder folder;
+  ASSERT_TRUE(WriteTinyModel(name, folder.path()).ok());
+  ASSERT_OK_AND_ASSIGN(const auto golden, ReadTinyGolden(name));
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), device));
+  std::vector<ValidRequest> requests;
+  for (const auto& sequence : golden["sequences"]) {
+    requests.push_back(Greedy(sequence["input_ids"].get<std::vector<TokenId>>(),
+                              static_cast<int32_t>(sequence["greedy"]["token_ids"].size())));
+  }
+  const auto results = RunAll(*executor, requests);
+  // Where the two likeliest tokens are nearly as likely, the precision of 16 bits may choose the other.
+  const double margin = device.element == Element::kF32 ? 1e-4 : 1;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto& greedy = golden["sequences"][i]["greedy"];
+    ASSERT_TRUE(results[i][0].error.ok()) << results[i][0].error;
+    const auto& tokens = results[i][0].tokens;
+    for (size_t t = 0; t < tokens.size() && greedy["margins"][t].get<double>() > margin; ++t)
+      ASSERT_EQ(tokens[t], greedy["token_ids"][t].get<TokenId>()) << "sequence " << i << ", token " << t;
+  }
+}
+
+std::vector<DeviceOptions> Devices() {
+  return {{.kind = DeviceKind::kHostKernels},
+          {.kind = DeviceKind::kHostKernels, .element = Element::kBF16},
+          {.kind = DeviceKind::kHostKernels, .element = Element::kF16},
+          {.kind = DeviceKind::kHostKernels, .tensor_parallel = 2}};
+}
+
+std::vector<DeviceOptions> CpuAndDevices() {
+  std::vector<DeviceOptions> all = Devices();
+  all.push_back({.kind = DeviceKind::kCpu});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Quick, TinyModelsOnTest,
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                                            ::testing::ValuesIn(CpuAndDevices())),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
+                         });
+
+class ExecutorTest : public ::testing::TestWithParam<DeviceOptions> {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(WriteTinyModel("gemma3_text", folder_.path()).ok());
+    ASSERT_OK_AND_ASSIGN(executor_, OpenOn(folder_.path(), GetParam()));
+  }
+
+  std::vector<TokenId> Ids(size_t count, uint64_t seed) const {
+    return RandomIds(count, seed, executor_->limits().vocab_size);
+  }
+
+  const TempFolder folder_;
+  std::unique_ptr<Executor> executor_;
+};
+
+TEST_P(ExecutorTest, ARequestHasTheSameBytesAloneAndInABatch) {
+  std::vector<ValidRequest> requests;
+  for (const size_t length : {1, 5, 16, 33, 70, 17, 2}) requests.push_back(Greedy(Ids(length, length), 9));
+  const auto together = RunAll(*executor_, requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(i);
+    ExpectSame(together[i][0], RunAll(*executor_, {requests[i]})[0][0]);
+  }
+}
+
+TEST_P(ExecutorTest, ARequestHasTheSameBytesWhateverTheChunksOfItsPrompt) {
+  ValidRequest request = Greedy(Ids(75, 3), 5);
+  request.prompt_logprobs = 2;
+  const Sampled whole = RunAll(*executor_, {request})[0][0];
+  ASSERT_EQ(whole.prompt_logprobs.size(), 74u);
+  for (const int32_t tokens : {16, 23}) {
+    SCOPED_TRACE(tokens);
+    DeviceOptions device = GetParam();
+    device.max_tokens_per_step = tokens;
+    ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder_.path(), device));
+    const Sampled chunked = RunAll(*executor, {request})[0][0];
+    ExpectSame(chunked, whole);
+    ASSERT_EQ(chunked.prompt_logprobs.size(), whole.prompt_logprobs.size());
+    for (size_t i = 0; i < whole.prompt_logprobs.size(); ++i)
+      ASSERT_EQ(chunked.prompt_logprobs[i].chosen, whole.prompt_logprobs[i].chosen) << i;
+  }
+}
+
+// Samples share the pages of the prompt until they write: what is copied then must be what was there.
+TEST_P(ExecutorTest, ParallelSamplesAreThoseOfRequestsOfTheirOwn) {
+  ValidRequest request = Greedy(Ids(21, 4), 6);
+  request.num_samples = 3;
+  const auto samples = RunAll(*executor_, {request})[0];
+  request.num_samples = 1;
+  const Sampled alone = RunAll(*executor_, {request})[0][0];
+  for (const Sampled& sample : samples) ExpectSame(sample, alone);
+}
+
+// The sampler of the CPU has a test of its own.
+class DeviceSamplingTest : public ExecutorTest {};
+
+TEST_P(DeviceSamplingTest, BiasesChangeTheChoice) {
+  ValidRequest request = Greedy(Ids(12, 5), 1);
+  const TokenId favourite = RunAll(*executor_, {request})[0][0].tokens[0];
+  request.sampling.logit_bias = {{favourite, -1000.0f}};
+  const TokenId second = RunAll(*executor_, {request})[0][0].tokens[0];
+  EXPECT_NE(second, favourite);
+  request.sampling.logit_bias.push_back({second, -1000.0f});
+  std::sort(request.sampling.logit_bias.begin(), request.sampling.logit_bias.end());
+  const TokenId third = RunAll(*executor_, {request})[0][0].tokens[0];
+  EXPECT_NE(third, favourite);
+  EXPECT_NE(third, second);
+}
+
+TEST_P(ExecutorTest, CoinsDependOnSeedAndSampleAlone) {
+  ValidRequest request = Greedy(Ids(12, 6), 12);
+  request.sampling.temperature = 2;
+  request.sampling.seed = 7;
+  request.num_samples = 2;
+  const auto first = RunAll(*executor_, {request})[0];
+  const auto again = RunAll(*executor_, {Greedy(Ids(30, 8), 3), request})[1];
+  EXPECT_NE(first[0].tokens, first[1].tokens);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(first[i].tokens, again[i].tokens);
+  request.sampling.seed = 8;
+  EXPECT_NE(RunAll(*executor_, {request})[0][0].tokens, first[0].tokens);
+}
+
+TEST_P(DeviceSamplingTest, PenaltiesMakeTokensRarer) {
+  ValidRequest request = Greedy(Ids(12, 5), 24);
+  const auto distinct = [&] {
+    std::vector<TokenId> tokens = RunAll(*executor_, {request})[0][0].tokens;
+    std::sort(tokens.begin(), tokens.end());
+    return std::unique(tokens.begin(), tokens.end()) - tokens.begin();
+  };
+  const auto without = distinct();
+  request.sampling.presence_penalty = 2;
+  request.sampling.frequency_penalty = 2;
+  request.sampling.repetition_penalty = 3;
+  EXPECT_GT(distinct(), without);
+}
+
+INSTANTIATE_TEST_SUITE_P(Quick, DeviceSamplingTest, ::testing::ValuesIn(Devices()), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Quick, ExecutorTest, ::testing::ValuesIn(CpuAndDevices()), NameOfParam);
+
+// The first layers of a real model, or all of it.
+void ExpectTokensOfCpu(const DeviceOptions& device, int32_t num_tokens) {
+  DeviceOptions cpu{.kind = DeviceKind::kCpu, .num_layers = device.num_layers};
+  ASSERT_OK_AND_ASSIGN(const auto reference, OpenOn(kSmolLm2, cpu));
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(kSmolLm2, device));
+  const std::vector<ValidRequest> requests = {
+      Greedy({1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47}, num_tokens),
+      Greedy(RandomIds(19, 1, 49152), num_tokens)};
+  const auto expected = RunAll(*reference, requests), results = RunAll(*executor, requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    ASSERT_TRUE(results[i][0].error.ok()) << results[i][0].error;
+    EXPECT_EQ(results[i][0].tokens, expected[i][0].tokens);
+    for (size_t t = 0; t < expected[i][0].logprobs.size(); ++t)
+      EXPECT_NEAR(results[i][0].logprobs[t].chosen, expected[i][0].logprobs[t].chosen, 1e-3) << t;
+  }
+}
+
+TEST(SmolLm2Test, FourLayersOnHostKernels) {
+  ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels, .num_layers = 4}, 8);
+}
+
+TEST(SmolLm2Test, FourLayersOnThreeRanks) {
+  ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels, .tensor_parallel = 3, .num_layers = 4}, 8);
+}
+
+TEST(SmolLm2Test, AllLayersOnHostKernels) { ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels}, 12); }
+
+}  // namespace
+}  // namespace ropeway::testing
