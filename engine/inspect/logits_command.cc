@@ -60,9 +60,9 @@ absl::StatusOr<std::vector<TokenId>> ReadIds(const Json& json, int32_t vocab_siz
   for (const Json& id : *found) {
     const bool known = id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(vocab_size);
     if (!known)
-      return absl::InvalidArgumentError(
-          absl::StrCat("ids[", ids.size(), "]: must be an integer in [0, ", vocab_size, "), is ",
-                       id.dump(-1, ' ', false, Json::error_handler_t::replace)));
+      return absl::InvalidArgumentError(absl::StrCat("ids[", ids.size(), "]: must be an integer in [0, ",
+                                                     vocab_size, "), is ",
+                                                     id.is_number() ? id.dump() : id.type_name()));
     ids.push_back(id.get<TokenId>());
   }
   return ids;
@@ -190,7 +190,7 @@ void AddCommand(CLI::App& app, const std::string& name, const std::string& about
     const absl::Status status = AnswerLines(*options, answer);
     if (status.ok()) return;
     std::cerr << name << ": " << status.message() << '\n';
-    *exit_code = 1;
+    *exit_code = 2;
   });
 }
 

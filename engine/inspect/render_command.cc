@@ -51,7 +51,7 @@ absl::StatusOr<absl::CivilSecond> TakeNow(Json& variables) {
   std::string error;
   // The zone, where there is one, does not matter: the time is shown as it is written.
   for (const char* format : {"%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"}) {
-    const std::string local = text.substr(0, text.find_first_of("Z+", 10));
+    const std::string local = text.substr(0, text.find_first_of("Z+-", 10));
     if (absl::ParseTime(format, local, &time, &error)) return absl::ToCivilSecond(time, absl::UTCTimeZone());
   }
   return absl::InvalidArgumentError(absl::StrCat("now: not an ISO date and time: ", text));
@@ -101,7 +101,8 @@ absl::Status Run(const RenderOptions& options) {
   } else {
     ASSIGN_OR_RETURN(source.text, ReadFile(options.template_file));
   }
-  ASSIGN_OR_RETURN(const ChatTemplate chat_template, ChatTemplate::Parse(source.text));
+  // A template that cannot be parsed is the answer to every line.
+  const absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Parse(source.text);
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << RenderLine(chat_template, line, source.defaults) << '\n' << std::flush;
   }
@@ -110,9 +111,10 @@ absl::Status Run(const RenderOptions& options) {
 
 }  // namespace
 
-std::string RenderLine(const ChatTemplate& chat_template, std::string_view line,
+std::string RenderLine(const absl::StatusOr<ChatTemplate>& chat_template, std::string_view line,
                        const std::vector<std::pair<std::string, std::string>>& defaults) {
-  const absl::StatusOr<std::string> text = Render(chat_template, line, defaults);
+  const absl::StatusOr<std::string> text =
+      chat_template.ok() ? Render(*chat_template, line, defaults) : chat_template.status();
   const Json answer = text.ok() ? Json({{"text", *text}}) : Json({{"error", text.status().message()}});
   return answer.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
@@ -129,7 +131,7 @@ void AddRenderCommand(CLI::App& app, int* exit_code) {
     const absl::Status status = Run(*options);
     if (status.ok()) return;
     std::cerr << "render: " << status.message() << '\n';
-    *exit_code = 1;
+    *exit_code = 2;
   });
 }
 

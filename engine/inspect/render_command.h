@@ -10,13 +10,12 @@
 #ifndef ROPEWAY_ENGINE_INSPECT_RENDER_COMMAND_H_
 #define ROPEWAY_ENGINE_INSPECT_RENDER_COMMAND_H_
 
-#include <istream>
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "engine/text/chat_template.h"
 
 namespace CLI {
@@ -29,7 +28,7 @@ namespace ropeway {
 void AddRenderCommand(CLI::App& app, int* exit_code);
 
 // The answer to one line, without the newline. `defaults` are variables for lines that do not give them.
-std::string RenderLine(const ChatTemplate& chat_template, std::string_view line,
+std::string RenderLine(const absl::StatusOr<ChatTemplate>& chat_template, std::string_view line,
                        const std::vector<std::pair<std::string, std::string>>& defaults);
 
 }  // namespace ropeway

@@ -50,8 +50,9 @@ absl::StatusOr<Json> Detokenize(const Tokenizer& tokenizer, const std::string& l
   Json stream = Json::array();
   for (const Json& id : *ids) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= tokenizer.vocab_size())
-      return absl::InvalidArgumentError(
-          absl::StrCat("ids must be integers in [0, ", tokenizer.vocab_size(), "), one is ", id.dump()));
+      return absl::InvalidArgumentError(absl::StrCat("ids must be integers in [0, ", tokenizer.vocab_size(),
+                                                     "), one is ",
+                                                     id.is_number() ? id.dump() : id.type_name()));
     stream.push_back(detokenizer.Push(id.get<TokenId>()));
   }
   return Json{{"stream", std::move(stream)}, {"flush", detokenizer.Flush()}};

@@ -3,15 +3,14 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway {
 namespace {
 
 std::string Answer(const std::string& source, const std::string& line) {
-  const absl::StatusOr<ChatTemplate> chat_template = ChatTemplate::Parse(source);
-  if (!chat_template.ok()) return chat_template.status().ToString();
-  return RenderLine(*chat_template, line, {{"bos_token", "<s>"}});
+  return RenderLine(ChatTemplate::Parse(source), line, {{"bos_token", "<s>"}});
 }
 
 TEST(RenderCommandTest, AnswersWithTheText) {
@@ -20,9 +19,16 @@ TEST(RenderCommandTest, AnswersWithTheText) {
   EXPECT_EQ(Answer("{{ bos_token }}", R"({"bos_token": "<bos>"})"), R"({"text":"<bos>"})");
 }
 
+TEST(RenderCommandTest, KeepsTheOrderOfKeysAndTheKindsOfNumbers) {
+  const std::string object =
+      R"({"z": 1, "a": 1.0, "m": 100000000000000000000, "b": -0.0, "c": 1e+22, "0": {"y": [], "x": {}}})";
+  const std::string line = R"({"v": )" + object + "}";
+  EXPECT_EQ(nlohmann::json::parse(Answer("{{ v|tojson }}", line))["text"], object);
+}
+
 TEST(RenderCommandTest, TakesTheTimeFromTheLine) {
   for (const char* now : {"2026-01-02T03:04:05", "2026-01-02 03:04:05.678", "2026-01-02T03:04:05Z",
-                          "2026-01-02T03:04:05+09:00"}) {
+                          "2026-01-02T03:04:05+09:00", "2026-01-02T03:04:05-05:00"}) {
     EXPECT_EQ(Answer("{{ strftime_now('%d %b %Y %H:%M:%S') }}{{ now is defined }}",
                      std::string(R"({"now": ")") + now + "\"}"),
               R"({"text":"02 Jan 2026 03:04:05False"})");
@@ -36,6 +42,8 @@ TEST(RenderCommandTest, AnswersWithTheError) {
   EXPECT_EQ(Answer("", "["), R"({"error":"not valid JSON at byte 2"})");
   EXPECT_EQ(Answer("", ""), R"({"error":"not valid JSON at byte 1"})");
   EXPECT_EQ(Answer("", "1"), R"({"error":"not a JSON object"})");
+  EXPECT_EQ(Answer("{% if %}", "{}").substr(0, 10), R"({"error":")");
+  EXPECT_EQ(Answer("", std::string(100'000, '[')).substr(0, 10), R"({"error":")");
 }
 
 }  // namespace

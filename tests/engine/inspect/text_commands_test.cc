@@ -15,10 +15,14 @@ TEST(TextCommandsTest, AnswerEveryLineWithOneLine) {
   EXPECT_EQ(TokenizeLine(tokenizer, R"({"text": 5})"), R"({"error":"text must be a string"})");
   EXPECT_EQ(TokenizeLine(tokenizer, R"({"text": "", "parse_special": 1})"),
             R"({"error":"parse_special must be true or false"})");
-  for (const char* ids : {"[-1]", "[99999]", "[1.5]", "[\"a\"]", "[99999999999999999999]"})
-    EXPECT_NE(
-        DetokenizeLine(tokenizer, std::string("{\"ids\": ") + ids + "}").find("ids must be integers in [0, "),
-        std::string::npos);
+  EXPECT_EQ(TokenizeLine(tokenizer, R"({"text": "\ud800"})"),
+            R"({"error":"the line must be a JSON object"})");
+  EXPECT_EQ(TokenizeLine(tokenizer, "\xFF"), R"({"error":"the line must be a JSON object"})");
+  const std::string deep = "[" + std::string(100'000, '[') + std::string(100'000, ']') + "]";
+  for (const std::string& ids : {std::string("[-1]"), std::string("[99999]"), std::string("[1.5]"),
+                                 std::string("[\"a\"]"), std::string("[99999999999999999999]"), deep})
+    EXPECT_NE(DetokenizeLine(tokenizer, "{\"ids\": " + ids + "}").find("ids must be integers in [0, "),
+              std::string::npos);
 }
 
 }  // namespace
