@@ -10,30 +10,6 @@
 namespace ropeway::cuda {
 namespace {
 
-constexpr int64_t Aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
-
-// Bytes of a unit in each plane; `block` is of kBlockUnits units.
-struct UnitBytes {
-  int codes = 0, high = 0, scales = 0, block = 0;
-};
-
-constexpr UnitBytes UnitBytesOf(DType type) {
-  switch (type) {
-    case DType::kQ4_0:
-      return {.codes = 16, .scales = 2};
-    case DType::kQ4_1:
-      return {.codes = 16, .scales = 4};
-    case DType::kQ8_0:
-      return {.codes = 32, .scales = 2};
-    case DType::kQ4_K:
-      return {.codes = 16, .scales = 2, .block = 4};
-    case DType::kQ6_K:
-      return {.codes = 16, .high = 8, .scales = 2, .block = 2};
-    default:
-      return {};
-  }
-}
-
 // Where one block of a file goes.
 struct Destination {
   uint8_t *codes, *high, *scales, *block;
@@ -131,17 +107,6 @@ void PackDense(const TensorView& view, DType device_type, uint8_t* out) {
 }
 
 }  // namespace
-
-PackedLayout LayoutOf(DType type, int64_t rows, int64_t columns) {
-  const UnitBytes bytes = UnitBytesOf(type);
-  const int64_t units = rows * (columns / kUnitColumns);
-  PackedLayout layout;
-  layout.high = Aligned(units * bytes.codes);
-  layout.scales = layout.high + Aligned(units * bytes.high);
-  layout.blocks = layout.scales + Aligned(units * bytes.scales);
-  layout.bytes = layout.blocks + Aligned(units / kBlockUnits * bytes.block);
-  return layout;
-}
 
 int64_t DeviceMatrixBytes(DType device_type, int64_t rows, int64_t columns) {
   return IsPacked(device_type) ? LayoutOf(device_type, rows, columns).bytes

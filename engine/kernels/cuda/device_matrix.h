@@ -60,8 +60,40 @@ struct PackedLayout {
 inline constexpr int kUnitColumns = 32;
 inline constexpr int kBlockUnits = 8;  // of Q4_K and Q6_K
 
+// Bytes of a unit in each plane; `block` is of kBlockUnits units.
+struct UnitBytes {
+  int codes = 0, high = 0, scales = 0, block = 0;
+};
+
+constexpr UnitBytes UnitBytesOf(DType type) {
+  switch (type) {
+    case DType::kQ4_0:
+      return {.codes = 16, .scales = 2};
+    case DType::kQ4_1:
+      return {.codes = 16, .scales = 4};
+    case DType::kQ8_0:
+      return {.codes = 32, .scales = 2};
+    case DType::kQ4_K:
+      return {.codes = 16, .scales = 2, .block = 4};
+    case DType::kQ6_K:
+      return {.codes = 16, .high = 8, .scales = 2, .block = 2};
+    default:
+      return {};
+  }
+}
+
 // REQUIRES: IsPacked(type), and columns is a multiple of the type's block.
-PackedLayout LayoutOf(DType type, int64_t rows, int64_t columns);
+constexpr PackedLayout LayoutOf(DType type, int64_t rows, int64_t columns) {
+  const auto aligned = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  const UnitBytes bytes = UnitBytesOf(type);
+  const int64_t units = rows * (columns / kUnitColumns);
+  PackedLayout layout;
+  layout.high = aligned(units * bytes.codes);
+  layout.scales = layout.high + aligned(units * bytes.high);
+  layout.blocks = layout.scales + aligned(units * bytes.scales);
+  layout.bytes = layout.blocks + aligned(units / kBlockUnits * bytes.block);
+  return layout;
+}
 
 // Bytes of a matrix on the device.
 int64_t DeviceMatrixBytes(DType device_type, int64_t rows, int64_t columns);

@@ -5,5 +5,15 @@ set(ROPEWAY_CUDA_KERNELS
   attention_bf16.cu
   attention_f16.cu
   attention_f32.cu
+  copy_pages.cu
+  embed.cu
+  gate.cu
+  kernels.cc
+  norm.cu
+  packed_matmul.cu
+  qkv.cu
+  sample.cu
+  score.cu
   softcap.cu
+  unpack.cu
 )

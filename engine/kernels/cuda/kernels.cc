@@ -1,0 +1,20 @@
+#include "engine/kernels/cuda/launchers.h"
+
+namespace ropeway::cuda {
+
+const KernelTable& Kernels() {
+  static constexpr KernelTable kTable = {.embed = Embed,
+                                         .norm = Norm,
+                                         .qkv = Qkv,
+                                         .attention = Attention,
+                                         .gate = Gate,
+                                         .packed_matmul = PackedMatMul,
+                                         .unpack = Unpack,
+                                         .copy_pages = CopyPages,
+                                         .softcap = Softcap,
+                                         .sample = Sample,
+                                         .score = Score};
+  return kTable;
+}
+
+}  // namespace ropeway::cuda

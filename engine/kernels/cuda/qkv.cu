@@ -1,0 +1,192 @@
+// Between the QKV product and attention: bias, RMS norm of query and key heads, rotation; queries [T, H, E]
+// are written side by side, keys and values into the pages of their rows.
+//
+// A group of 8, 16 or 32 lanes takes a head (of queries, keys or values) through shared memory as float32.
+// Moves every element of qkv once in and once out, 128 bits at a time where heads are whole multiples of
+// that.
+#include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/launchers.h"
+
+namespace ropeway::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+// One head of one token.
+struct Head {
+  int token;
+  int index;  // of H + G + G heads: queries, keys, values
+  int width;  // E or Ev
+};
+
+// The lanes that share a head.
+struct Group {
+  int lanes, lane;
+
+  ROPEWAY_DEVICE float Sum(float value) const {
+    for (int i = lanes / 2; i > 0; i /= 2) value += __shfl_xor_sync(kFullWarp, value, i);
+    return value;
+  }
+  ROPEWAY_DEVICE float Max(float value) const {
+    for (int i = lanes / 2; i > 0; i /= 2) value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, i));
+    return value;
+  }
+};
+
+template <class T, int kWidth>
+ROPEWAY_DEVICE void LoadHead(const QkvArgs& args, const Head& head, const Group& group, float* values) {
+  const int keys_end = args.num_heads + args.kv.num_kv_heads;
+  const int total = keys_end * args.kv.head_dim + args.kv.num_kv_heads * args.kv.value_dim;
+  const int first = head.index < keys_end
+                        ? head.index * args.kv.head_dim
+                        : keys_end * args.kv.head_dim + (head.index - keys_end) * args.kv.value_dim;
+  const T* source = static_cast<const T*>(args.qkv) + static_cast<int64_t>(head.token) * total + first;
+  for (int i = group.lane * kWidth; i < head.width; i += group.lanes * kWidth) {
+    float x[kWidth];
+    LoadFloats(source + i, x);
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j)
+      values[i + j] = args.bias == nullptr ? x[j] : x[j] + args.bias[first + i + j];
+  }
+}
+
+// All lanes of the warp come here, whatever heads they have: the group's sum is a collective of the warp.
+ROPEWAY_DEVICE void NormHead(const float* weight, float epsilon, const Head& head, const Group& group,
+                             float* values) {
+  float squares = 0;
+  for (int i = group.lane; i < head.width; i += group.lanes) squares += values[i] * values[i];
+  const float inverse = 1.0f / sqrtf(group.Sum(squares) / static_cast<float>(head.width) + epsilon);
+  if (weight == nullptr) return;
+  for (int i = group.lane; i < head.width; i += group.lanes) values[i] = values[i] * inverse * weight[i];
+}
+
+ROPEWAY_DEVICE void RotateHead(const QkvArgs& args, int position, const Group& group, float* values) {
+  const int half = args.rotary_dim / 2;
+  const float* cosines = args.cosines + static_cast<int64_t>(position) * half;
+  const float* sines = args.sines + static_cast<int64_t>(position) * half;
+  for (int i = group.lane; i < half; i += group.lanes) {
+    float& first = values[args.interleaved ? 2 * i : i];
+    float& second = values[args.interleaved ? 2 * i + 1 : i + half];
+    const float x = first, y = second;
+    first = x * cosines[i] - y * sines[i];
+    second = y * cosines[i] + x * sines[i];
+  }
+}
+
+template <int kWidth, class T>
+ROPEWAY_DEVICE void StoreHead(const float* values, int width, const Group& group, T* out) {
+  for (int i = group.lane * kWidth; i < width; i += group.lanes * kWidth) {
+    float x[kWidth];
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) x[j] = values[i + j];
+    StoreFloats(out + i, x);
+  }
+}
+
+// Codes of 8 bits: values times the inverse of their scale.
+ROPEWAY_DEVICE void StoreCodes(KvElement element, const float* values, int width, float inverse,
+                               const Group& group, uint8_t* out) {
+  for (int i = group.lane; i < width; i += group.lanes) {
+    const float x = values[i] * inverse;
+    if (element == KvElement::kInt8)
+      reinterpret_cast<int8_t*>(out)[i] = static_cast<int8_t>(__float2int_rn(x));
+    else
+      out[i] = static_cast<uint8_t>(PackFp8Pair(x, 0));
+  }
+}
+
+// `row` is the token's row of one KV head in its page, `scale` the place of its scale.
+template <int kWidth>
+ROPEWAY_DEVICE void StoreKv(KvElement element, const float* values, int width, float most, const Group& group,
+                            uint8_t* row, float* scale) {
+  switch (element) {
+    case KvElement::kF32:
+      return StoreHead<kWidth>(values, width, group, reinterpret_cast<float*>(row));
+    case KvElement::kF16:
+      return StoreHead<kWidth>(values, width, group, reinterpret_cast<fp16*>(row));
+    case KvElement::kBF16:
+      return StoreHead<kWidth>(values, width, group, reinterpret_cast<bf16*>(row));
+    default: {
+      const float largest = element == KvElement::kInt8 ? 127.0f : 448.0f;  // the largest code
+      if (group.lane == 0) *scale = most / largest;
+      return StoreCodes(element, values, width, most > 0 ? largest / most : 0.0f, group, row);
+    }
+  }
+}
+
+// Writes a finished key or value head into its page.
+template <int kWidth>
+ROPEWAY_DEVICE void StoreInPage(const QkvArgs& args, const Head& head, int position, float most,
+                                const Group& group, const float* values) {
+  const KvPages& kv = args.kv;
+  const bool is_value = head.index >= args.num_heads + kv.num_kv_heads;
+  const int kv_head = head.index - args.num_heads - (is_value ? kv.num_kv_heads : 0);
+  const int64_t table = static_cast<int64_t>(args.token_rows[head.token]) * args.max_pages;
+  const int64_t page = args.page_tables[table + position / kPageSize];
+  const int slot = kv_head * kPageSize + position % kPageSize;
+  const int64_t keys = is_value ? int64_t{kv.num_kv_heads} * kPageSize : 0;
+  uint8_t* row = kv.data + page * kv.page_bytes() +
+                 (keys * kv.head_dim + static_cast<int64_t>(slot) * head.width) * BytesOf(kv.element);
+  float* scale = kv.scales == nullptr ? nullptr : kv.scales + page * kv.page_scales() + keys + slot;
+  StoreKv<kWidth>(kv.element, values, head.width, most, group, row, scale);
+}
+
+template <class T, int kWidth>
+__global__ void __launch_bounds__(kThreads) QkvKernel(QkvArgs args, int lanes, int heads_per_block) {
+  ROPEWAY_DYNAMIC_SHARED(float, heads);  // [kThreads / lanes][the larger of E, Ev]
+  const int slot = static_cast<int>(threadIdx.x) / lanes;
+  const Group group = {lanes, static_cast<int>(threadIdx.x) % lanes};
+  float* values = heads + slot * max(args.kv.head_dim, args.kv.value_dim);
+  const int queries = args.num_heads, keys_end = queries + args.kv.num_kv_heads;
+  const int all = keys_end + args.kv.num_kv_heads;
+  const int64_t item = int64_t{blockIdx.x} * heads_per_block + slot;
+  // Groups past the last head go along without one: the whole warp takes part in every collective.
+  const bool active = item < int64_t{args.num_tokens} * all;
+  Head head = {active ? static_cast<int>(item / all) : 0, active ? static_cast<int>(item % all) : 0, 0};
+  if (active) head.width = head.index < keys_end ? args.kv.head_dim : args.kv.value_dim;
+  const int position = active ? args.positions[head.token] : -1;
+
+  // 1. Load, with the bias.
+  if (active) LoadHead<T, kWidth>(args, head, group, values);
+  __syncwarp();
+  // 2. Norm and rotation of queries and keys.
+  const bool is_query = head.index < queries, is_value = head.index >= keys_end;
+  const float* norm = is_query ? args.query_norm : is_value ? nullptr : args.key_norm;
+  if (args.query_norm != nullptr || args.key_norm != nullptr)
+    NormHead(norm, args.norm_epsilon, head, group, values);
+  __syncwarp();
+  if (active && !is_value && args.rotary_dim > 0) RotateHead(args, max(position, 0), group, values);
+  __syncwarp();
+  // 3. The largest magnitude, for caches of 8 bits.
+  float most = 0;
+  if (HasScales(args.kv.element)) {
+    for (int i = group.lane; i < head.width; i += lanes) most = fmaxf(most, fabsf(values[i]));
+    most = group.Max(most);
+  }
+  // 4. Store.
+  if (!active) return;
+  if (is_query) {
+    T* out = static_cast<T*>(args.queries) +
+             (static_cast<int64_t>(head.token) * args.num_heads + head.index) * args.kv.head_dim;
+    StoreHead<kWidth>(values, head.width, group, out);
+  } else if (position >= 0) {
+    StoreInPage<kWidth>(args, head, position, most, group, values);
+  }
+}
+
+}  // namespace
+
+ErrorCode Qkv(const QkvArgs& args, Stream stream) {
+  const int widest = args.kv.head_dim > args.kv.value_dim ? args.kv.head_dim : args.kv.value_dim;
+  const int lanes = widest <= 64 ? 8 : widest <= 128 ? 16 : 32, heads_per_block = kThreads / lanes;
+  const int64_t items = int64_t{args.num_tokens} * (args.num_heads + 2 * args.kv.num_kv_heads);
+  const dim3 grid(static_cast<unsigned>((items + heads_per_block - 1) / heads_per_block));
+  const size_t shared_bytes = static_cast<size_t>(heads_per_block * widest) * sizeof(float);
+  return WithElement(args.element, [&]<class T>() {
+    const auto kernel =
+        TakesVectors(args.kv.head_dim) && TakesVectors(args.kv.value_dim) ? QkvKernel<T, 8> : QkvKernel<T, 1>;
+    return Launch(stream, kernel, grid, dim3(kThreads), shared_bytes, args, lanes, heads_per_block);
+  });
+}
+
+}  // namespace ropeway::cuda

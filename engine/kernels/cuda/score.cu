@@ -1,0 +1,26 @@
+// Log-probabilities of given tokens [rows] and of the likeliest [rows, max_top] under softmax(logits [rows,
+// V]).
+//
+// A block a row. Reads a row of V logits twice, and up to six times more for the likeliest, out of the cache.
+#include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/logit_selection.cuh"
+
+namespace ropeway::cuda {
+namespace {
+
+__global__ void __launch_bounds__(kSelectionThreads, 1) ScoreKernel(ScoreArgs args) {
+  const int64_t row = blockIdx.x, first = row * args.max_top;
+  const float logprob =
+      WriteLogprobs(args.logits + row * args.logit_stride, args.vocab_size, args.tokens[row], args.max_top,
+                    {args.top_tokens + first, args.top_logprobs + first});
+  if (threadIdx.x == 0) args.logprobs[row] = logprob;
+}
+
+}  // namespace
+
+ErrorCode Score(const ScoreArgs& args, Stream stream) {
+  return Launch(stream, ScoreKernel, dim3(static_cast<unsigned>(args.num_rows)), dim3(kSelectionThreads), 0,
+                args);
+}
+
+}  // namespace ropeway::cuda

@@ -1,0 +1,126 @@
+#include <cmath>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/kernels/cuda/launchers.h"
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda/device_test.h"
+#include "tests/kernels/cuda/element_values.h"
+
+namespace ropeway::cuda {
+namespace {
+
+constexpr float kEpsilon = 1e-5f;
+
+struct Case {
+  NormKind kind = NormKind::kRms;
+  int columns = 96;
+  bool branch = false, branch_bias = false, post = false, bias = false, gather = false, out = true;
+};
+
+// One row, normed in double.
+std::vector<double> Normed(NormKind kind, const std::vector<double>& row, const float* weight,
+                           const float* bias) {
+  const double count = static_cast<double>(row.size());
+  double mean = 0, squares = 0;
+  if (kind == NormKind::kLayer)
+    for (double x : row) mean += x / count;
+  for (double x : row) squares += (x - mean) * (x - mean);
+  const double inverse = 1 / std::sqrt(squares / count + kEpsilon);
+  std::vector<double> out(row.size());
+  for (size_t i = 0; i < row.size(); ++i)
+    out[i] = (row[i] - mean) * inverse * weight[i] + (bias == nullptr ? 0 : bias[i]);
+  return out;
+}
+
+class NormTest : public DeviceTest {
+ protected:
+  static constexpr int kTokens = 5;
+
+  void Run(Element element, const Case& c) {
+    SCOPED_TRACE(std::string(NameOf(element)) + " D " + std::to_string(c.columns));
+    const size_t size = static_cast<size_t>(kTokens) * c.columns;
+    const std::vector<float> residual = RandomValues(Element::kF32, size, 1, 3);
+    const std::vector<float> branch = RandomValues(element, size, 2);
+    const std::vector<float> vectors = RandomValues(Element::kF32, 4 * size_t(c.columns), 3);
+    const float *weight = &vectors[0], *bias = &vectors[c.columns], *post = &vectors[2 * c.columns],
+                *branch_bias = &vectors[3 * c.columns];
+    const auto upload = [&](bool wanted, const float* vector) {
+      return wanted ? Upload(std::vector<float>(vector, vector + c.columns)) : nullptr;
+    };
+    const std::vector<int32_t> rows =
+        c.gather ? std::vector<int32_t>{4, 1} : std::vector<int32_t>{0, 1, 2, 3, 4};
+    float* device_residual = Upload(residual);
+    uint8_t* out = Allocate<uint8_t>(rows.size() * c.columns * BytesOf(element));
+    Check(Norm({.kind = c.kind,
+                .element = element,
+                .num_rows = static_cast<int>(rows.size()),
+                .columns = c.columns,
+                .epsilon = kEpsilon,
+                .residual = device_residual,
+                .branch = c.branch ? Upload(Encode(element, branch)) : nullptr,
+                .branch_bias = upload(c.branch_bias, branch_bias),
+                .post_weight = upload(c.post, post),
+                .weight = upload(true, weight),
+                .bias = upload(c.bias, bias),
+                .rows = c.gather ? Upload(rows) : nullptr,
+                .out = c.out ? out : nullptr},
+               stream()));
+    const std::vector<float> got_residual = Download(device_residual, size);
+    const std::vector<float> got =
+        c.out ? Decode(element, Download(out, rows.size() * c.columns * BytesOf(element)))
+              : std::vector<float>{};
+    for (size_t r = 0; r < rows.size(); ++r) {
+      const size_t first = static_cast<size_t>(rows[r]) * c.columns;
+      std::vector<double> expected(c.columns), added(c.columns);
+      for (int i = 0; i < c.columns; ++i)
+        added[i] = c.branch ? branch[first + i] + (c.branch_bias ? double{branch_bias[i]} : 0) : 0;
+      if (c.post) added = Normed(c.kind, added, post, nullptr);
+      for (int i = 0; i < c.columns; ++i) {
+        expected[i] = residual[first + i] + added[i];
+        // A mean of D float32 squares is within D / 2^24 in theory; eight times the rounding of its factors
+        // is ample here, where 256 threads add up D / 256 each.
+        const double slack = 8 * 0x1p-23 * (std::fabs(residual[first + i]) + std::fabs(added[i]) + 1);
+        EXPECT_NEAR(got_residual[first + i], expected[i], slack) << "residual, row " << r << " column " << i;
+      }
+      if (!c.out) continue;
+      const std::vector<double> normed = Normed(c.kind, expected, weight, c.bias ? bias : nullptr);
+      for (int i = 0; i < c.columns; ++i) {
+        const double slack = 16 * 0x1p-23 * (std::fabs(normed[i]) + 1 + (c.bias ? std::fabs(bias[i]) : 0)) +
+                             RoundingOf(element) * std::fabs(normed[i]);
+        EXPECT_NEAR(got[r * c.columns + i], normed[i], slack) << "row " << r << " column " << i;
+      }
+    }
+  }
+};
+
+TEST_F(NormTest, OfTheResidual) {
+  for (Element element : kElements)
+    for (int columns : {1, 7, 96, 100, 2056, 4099})
+      for (NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+        if (kind == NormKind::kLayer && columns == 1) continue;  // (x - x) / sqrt(epsilon) magnifies nothing
+        Run(element, {.kind = kind, .columns = columns, .bias = kind == NormKind::kLayer});
+      }
+}
+
+TEST_F(NormTest, AfterTheBranchIsAdded) {
+  for (Element element : kElements)
+    for (int columns : {24, 51, 3000})
+      for (NormKind kind : {NormKind::kRms, NormKind::kLayer})
+        for (bool post : {false, true})
+          Run(element, {.kind = kind, .columns = columns, .branch = true, .branch_bias = post, .post = post});
+}
+
+TEST_F(NormTest, TheBranchAlone) {
+  for (Element element : kElements)
+    Run(element, {.columns = 96, .branch = true, .branch_bias = true, .out = false});
+}
+
+TEST_F(NormTest, ChosenRows) {
+  for (Element element : kElements)
+    for (int columns : {96, 35}) Run(element, {.columns = columns, .gather = true});
+}
+
+}  // namespace
+}  // namespace ropeway::cuda

@@ -1,0 +1,192 @@
+// Packed weights on a device: embedding, unpacking and products, held against engine/tensor/dequantize.
+#include <cmath>
+#include <vector>
+
+#include "engine/kernels/cuda/device_matrix.h"
+#include "engine/kernels/cuda/launchers.h"
+#include "engine/tensor/dequantize.h"
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda/device_test.h"
+#include "tests/kernels/cuda/element_values.h"
+
+namespace ropeway::cuda {
+namespace {
+
+struct Weights {
+  DType type;
+  int64_t rows, columns;
+  std::vector<uint8_t> file;    // as a file has them
+  std::vector<float> values;    // [rows, columns]
+  std::vector<uint8_t> device;  // as the device has them
+};
+
+Weights RandomWeights(DType type, int64_t rows, int64_t columns, uint32_t seed) {
+  Weights weights = {type, rows, columns, RandomPacked(type, rows, columns, seed)};
+  weights.values.resize(rows * columns);
+  const int64_t row_bytes = RowBytes(type, columns);
+  for (int64_t row = 0; row < rows; ++row)
+    DequantizeRow(type, &weights.file[row * row_bytes], columns, &weights.values[row * columns]);
+  weights.device.resize(DeviceMatrixBytes(type, rows, columns));
+  PackRows({.type = type, .shape = {rows, columns}, .data = weights.file.data()}, type, rows, 0,
+           weights.device.data());
+  return weights;
+}
+
+class PackedTest : public DeviceTest, public testing::WithParamInterface<DType> {
+ protected:
+  int64_t block() const { return InfoOf(GetParam()).block_columns; }
+  DeviceMatrix UploadWeights(const Weights& weights) {
+    return {weights.type, weights.rows, weights.columns, Upload(weights.device)};
+  }
+  // y [T, stride] of `out`.
+  std::vector<uint8_t> Multiply(const DeviceMatrix& weights, Element element, Element out, int64_t tokens,
+                                int64_t stride, const std::vector<float>& x) {
+    const std::vector<float> first(x.begin(), x.begin() + tokens * weights.columns);
+    uint8_t* y = Upload(std::vector<uint8_t>(tokens * stride * BytesOf(out), 0x3C));
+    Check(PackedMatMul({.weights = weights,
+                        .element = element,
+                        .out = out,
+                        .num_tokens = tokens,
+                        .x = Upload(Encode(element, first)),
+                        .y = y,
+                        .y_stride = stride},
+                       stream()));
+    return Download(y, tokens * stride * BytesOf(out));
+  }
+};
+
+TEST_P(PackedTest, UnpacksToTheNumbersOfTheFile) {
+  const Weights weights = RandomWeights(GetParam(), 5, 3 * block(), 1);
+  const DeviceMatrix matrix = UploadWeights(weights);
+  for (Element element : kElements) {
+    uint8_t* out = Allocate<uint8_t>(weights.values.size() * BytesOf(element));
+    Check(Unpack({.weights = matrix, .element = element, .out = out}, stream()));
+    EXPECT_EQ(Download(out, weights.values.size() * BytesOf(element)), Encode(element, weights.values))
+        << NameOf(element);
+  }
+}
+
+TEST_P(PackedTest, RowsMayBePackedInPieces) {
+  const Weights weights = RandomWeights(GetParam(), 7, block(), 2);
+  std::vector<uint8_t> device(weights.device.size());
+  const int64_t row_bytes = RowBytes(weights.type, weights.columns);
+  for (const Range rows : {Range{5, 7}, Range{0, 1}, Range{1, 5}})
+    PackRows({.type = weights.type,
+              .shape = {rows.size(), weights.columns},
+              .data = &weights.file[rows.first * row_bytes]},
+             weights.type, weights.rows, rows.first, device.data());
+  EXPECT_EQ(device, weights.device);
+}
+
+TEST_P(PackedTest, Embeds) {
+  const Weights weights = RandomWeights(GetParam(), 9, 2 * block(), 3);
+  const std::vector<int32_t> ids = {8, 0, 3, 3};
+  float* residual = Allocate<float>(ids.size() * weights.columns);
+  Check(Embed({.table = UploadWeights(weights),
+               .token_ids = Upload(ids),
+               .num_tokens = static_cast<int>(ids.size()),
+               .scale = 1.7f,
+               .residual = residual},
+              stream()));
+  std::vector<float> expected;
+  for (int32_t id : ids)
+    for (int64_t i = 0; i < weights.columns; ++i)
+      expected.push_back(1.7f * weights.values[id * weights.columns + i]);
+  EXPECT_EQ(Download(residual, expected.size()), expected);
+}
+
+// Tolerance: the float32 sums of K products, by the norms of both factors, and one rounding to the type of y.
+TEST_P(PackedTest, MultipliesAndLeavesTheGapsOfY) {
+  constexpr int64_t kTokens = 5, kRows = 7, kStride = 11;
+  const Weights weights = RandomWeights(GetParam(), kRows, 5 * block(), 4);
+  const DeviceMatrix matrix = UploadWeights(weights);
+  const int64_t columns = weights.columns;
+  for (Element element : kElements) {
+    const std::vector<float> x = RandomValues(element, kTokens * columns, 5);
+    for (Element out : {Element::kF32, element}) {
+      const std::vector<uint8_t> bytes = Multiply(matrix, element, out, kTokens, kStride, x);
+      const std::vector<float> y = Decode(out, bytes);
+      const std::vector<float> gap = Decode(out, std::vector<uint8_t>(4, 0x3C));
+      for (int64_t t = 0; t < kTokens; ++t) {
+        for (int64_t row = 0; row < kRows; ++row) {
+          double sum = 0, norm = 0;
+          for (int64_t i = 0; i < columns; ++i) {
+            const double product =
+                static_cast<double>(weights.values[row * columns + i]) * x[t * columns + i];
+            sum += product;
+            norm += std::fabs(product);
+          }
+          const double tolerance = 0x1p-24 * norm * 16 + RoundingOf(out) * std::fabs(sum);
+          EXPECT_NEAR(y[t * kStride + row], sum, tolerance)
+              << NameOf(element) << " token " << t << " row " << row;
+        }
+        for (int64_t i = kRows; i < kStride; ++i) EXPECT_EQ(y[t * kStride + i], gap[0]);
+      }
+    }
+  }
+}
+
+TEST_P(PackedTest, ProductsOfATokenDoNotDependOnTheOthers) {
+  constexpr int64_t kMost = 17, kRows = 6;
+  const Weights weights = RandomWeights(GetParam(), kRows, 2 * block(), 6);
+  const DeviceMatrix matrix = UploadWeights(weights);
+  for (Element element : kElements) {
+    const std::vector<float> x = RandomValues(element, kMost * weights.columns, 7);
+    const std::vector<uint8_t> all = Multiply(matrix, element, Element::kF32, kMost, kRows, x);
+    for (int64_t tokens : {1, 2, 4, 5, 8, 9}) {
+      const std::vector<uint8_t> some = Multiply(matrix, element, Element::kF32, tokens, kRows, x);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << NameOf(element) << " T " << tokens;
+    }
+    // The last token by itself, too.
+    const std::vector<float> last(x.end() - weights.columns, x.end());
+    const std::vector<uint8_t> alone = Multiply(matrix, element, Element::kF32, 1, kRows, last);
+    EXPECT_TRUE(std::equal(alone.rbegin(), alone.rend(), all.rbegin())) << NameOf(element);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, PackedTest, testing::ValuesIn(kPackedTypes),
+                         [](const auto& info) { return std::string(NameOf(info.param)); });
+
+class DenseTest : public DeviceTest {};
+
+TEST_F(DenseTest, EmbedsRowsOfAnyLength) {
+  for (DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (int64_t columns : {1, 7, 8, 96, 100, 1032}) {
+      const Element element = type == DType::kF32   ? Element::kF32
+                              : type == DType::kF16 ? Element::kF16
+                                                    : Element::kBF16;
+      const std::vector<float> table = RandomValues(element, 4 * columns, 8);
+      const std::vector<int32_t> ids = {3, 0, 2};
+      float* residual = Allocate<float>(ids.size() * columns);
+      Check(Embed({.table = {type, 4, columns, Upload(Encode(element, table))},
+                   .token_ids = Upload(ids),
+                   .num_tokens = 3,
+                   .scale = 0.3f,
+                   .residual = residual},
+                  stream()));
+      std::vector<float> expected;
+      for (int32_t id : ids)
+        for (int64_t i = 0; i < columns; ++i) expected.push_back(0.3f * table[id * columns + i]);
+      EXPECT_EQ(Download(residual, expected.size()), expected) << columns;
+    }
+  }
+}
+
+// Types that have no kernels become numbers of the activations' type.
+TEST_F(DenseTest, OtherTypesAreConverted) {
+  std::vector<uint8_t> file = RandomPacked(DType::kQ8_0, 2, 64, 9);
+  std::vector<float> values(128);
+  for (int row = 0; row < 2; ++row)
+    DequantizeRow(DType::kQ8_0, &file[row * RowBytes(DType::kQ8_0, 64)], 64, &values[row * 64]);
+  for (Element element : kElements) {
+    std::vector<uint8_t> out(DeviceMatrixBytes(DenseType(element), 3, 64), 0xEE);
+    PackRows({.type = DType::kQ8_0, .shape = {2, 64}, .data = file.data()}, DenseType(element), 3, 1,
+             out.data());
+    const std::vector<uint8_t> expected = Encode(element, values);
+    EXPECT_EQ(std::vector<uint8_t>(out.begin() + out.size() / 3, out.end()), expected);
+    EXPECT_EQ(out[0], 0xEE);
+  }
+}
+
+}  // namespace
+}  // namespace ropeway::cuda
