@@ -1,0 +1,253 @@
+// The kernel between the QKV product and attention, against the same steps in double.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "engine/kernels/cuda/launchers.h"
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda/device_test.h"
+#include "tests/kernels/cuda/element_values.h"
+
+namespace ropeway::cuda {
+namespace {
+
+constexpr float kEpsilon = 1e-6f;
+constexpr int kPages = 5, kMaxPages = 3, kPositions = 40;
+
+struct Case {
+  Element element = Element::kF32;
+  KvElement kv_element = KvElement::kF32;
+  int heads = 3, kv_heads = 2, head_dim = 24, value_dim = 24;
+  int rotary_dim = 24;
+  bool interleaved = false, bias = false, norms = false;
+};
+
+// Two rows, a chunk that crosses a page and a decode, with padding between and after them.
+const std::vector<int32_t> kTokenPositions = {14, 15, 16, -1, 33, -1};
+const std::vector<int32_t> kTokenRows = {0, 0, 0, 0, 1, 0};
+const std::vector<int32_t> kPageTables = {3, 1, 0, 2, 0, 4};  // [2, kMaxPages]
+
+float DecodeFp8(uint8_t code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                        : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return code & 0x80 ? -magnitude : magnitude;
+}
+
+class QkvTest : public DeviceTest {
+ protected:
+  void Run(const Case& c) {
+    SCOPED_TRACE(std::string(NameOf(c.element)) + " cache " + std::to_string(static_cast<int>(c.kv_element)) +
+                 " E " + std::to_string(c.head_dim) + " Ev " + std::to_string(c.value_dim) + " rotary " +
+                 std::to_string(c.rotary_dim) + (c.interleaved ? " interleaved" : "") +
+                 (c.norms ? " norms" : ""));
+    MakeInputs(c);
+    Launch(c);
+    for (size_t t = 0; t < kTokenPositions.size(); ++t)
+      for (int head = 0; head < c.heads + 2 * c.kv_heads; ++head) CheckHead(c, static_cast<int>(t), head);
+    CheckTheRestOfThePages();
+  }
+
+ private:
+  int Total(const Case& c) const { return (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.value_dim; }
+
+  void MakeInputs(const Case& c) {
+    qkv_ = RandomValues(c.element, kTokenPositions.size() * Total(c), 1, 2);
+    bias_ = RandomValues(Element::kF32, Total(c), 2);
+    norms_ = RandomValues(Element::kF32, 2 * c.head_dim, 3);
+    const int half = c.rotary_dim / 2;
+    cosines_.assign(kPositions * half, 0);
+    sines_.assign(kPositions * half, 0);
+    for (int position = 0; position < kPositions; ++position) {
+      for (int i = 0; i < half; ++i) {
+        const double angle = position * std::pow(100.0, -2.0 * i / c.rotary_dim);
+        cosines_[position * half + i] = static_cast<float>(std::cos(angle));
+        sines_[position * half + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  }
+
+  void Launch(const Case& c) {
+    kv_ = {.element = c.kv_element,
+           .num_kv_heads = c.kv_heads,
+           .head_dim = c.head_dim,
+           .value_dim = c.value_dim};
+    const size_t bytes = kPages * kv_.page_bytes(), scales = kPages * kv_.page_scales();
+    kv_.data = Upload(std::vector<uint8_t>(bytes, 0xA5));
+    if (scales > 0) kv_.scales = Upload(std::vector<float>(scales, -1));
+    const size_t query_bytes = kTokenPositions.size() * c.heads * c.head_dim * BytesOf(c.element);
+    uint8_t* queries = Allocate<uint8_t>(query_bytes);
+    const std::vector<float> query_norm(norms_.begin(), norms_.begin() + c.head_dim);
+    const std::vector<float> key_norm(norms_.begin() + c.head_dim, norms_.end());
+    Check(Qkv({.element = c.element,
+               .num_tokens = static_cast<int>(kTokenPositions.size()),
+               .num_heads = c.heads,
+               .qkv = Upload(Encode(c.element, qkv_)),
+               .bias = c.bias ? Upload(bias_) : nullptr,
+               .query_norm = c.norms ? Upload(query_norm) : nullptr,
+               .key_norm = c.norms ? Upload(key_norm) : nullptr,
+               .norm_epsilon = kEpsilon,
+               .rotary_dim = c.rotary_dim,
+               .interleaved = c.interleaved,
+               .cosines = Upload(cosines_),
+               .sines = Upload(sines_),
+               .positions = Upload(kTokenPositions),
+               .token_rows = Upload(kTokenRows),
+               .page_tables = Upload(kPageTables),
+               .max_pages = kMaxPages,
+               .kv = kv_,
+               .queries = queries},
+              stream()));
+    queries_ = Decode(c.element, Download(queries, query_bytes));
+    data_ = Download(kv_.data, bytes);
+    scales_ = scales > 0 ? Download(kv_.scales, scales) : std::vector<float>{};
+    written_.assign(bytes, false);
+    scale_written_.assign(scales, false);
+  }
+
+  // The head as it should be, and by how much float32 may be off.
+  std::vector<double> Expected(const Case& c, int token, int head, double* slack) const {
+    const int keys_end = c.heads + c.kv_heads;
+    const bool is_value = head >= keys_end;
+    const int width = is_value ? c.value_dim : c.head_dim;
+    const int first = is_value ? keys_end * c.head_dim + (head - keys_end) * c.value_dim : head * c.head_dim;
+    std::vector<double> x(width);
+    for (int i = 0; i < width; ++i)
+      x[i] = double{qkv_[token * Total(c) + first + i]} + (c.bias ? bias_[first + i] : 0);
+    double most = 1;
+    for (double value : x) most = std::max(most, std::fabs(value));
+    if (!is_value && c.norms) {
+      double squares = 0;
+      for (double value : x) squares += value * value;
+      const double inverse = 1 / std::sqrt(squares / width + kEpsilon);
+      for (int i = 0; i < width; ++i) x[i] *= inverse * norms_[(head < c.heads ? 0 : c.head_dim) + i];
+    }
+    for (double value : x) most = std::max(most, std::fabs(value));
+    *slack = 32 * 0x1p-23 * most;
+    const int half = c.rotary_dim / 2, position = std::max(kTokenPositions[token], 0);
+    for (int i = 0; !is_value && i < half; ++i) {
+      double &a = x[c.interleaved ? 2 * i : i], &b = x[c.interleaved ? 2 * i + 1 : i + half];
+      const double cosine = cosines_[position * half + i], sine = sines_[position * half + i];
+      const double old = a;
+      a = a * cosine - b * sine;
+      b = b * cosine + old * sine;
+    }
+    return x;
+  }
+
+  void CheckHead(const Case& c, int token, int head) {
+    double slack = 0;
+    const std::vector<double> expected = Expected(c, token, head, &slack);
+    if (head < c.heads) {
+      for (int i = 0; i < c.head_dim; ++i) {
+        const float got = queries_[(token * c.heads + head) * c.head_dim + i];
+        if (kTokenPositions[token] < 0) {
+          EXPECT_TRUE(std::isfinite(got));
+          continue;
+        }
+        EXPECT_NEAR(got, expected[i], slack + RoundingOf(c.element) * std::fabs(expected[i]))
+            << "token " << token << " head " << head << " column " << i;
+      }
+      return;
+    }
+    if (kTokenPositions[token] >= 0) CheckInPage(c, token, head, expected, slack);
+  }
+
+  void CheckInPage(const Case& c, int token, int head, const std::vector<double>& expected, double slack) {
+    const bool is_value = head >= c.heads + c.kv_heads;
+    const int kv_head = head - c.heads - (is_value ? c.kv_heads : 0), position = kTokenPositions[token];
+    const int64_t page = kPageTables[kTokenRows[token] * kMaxPages + position / kPageSize];
+    const int64_t slot = kv_head * kPageSize + position % kPageSize,
+                  width = static_cast<int64_t>(expected.size());
+    const int64_t row = page * kv_.page_bytes() +
+                        ((is_value ? int64_t{c.kv_heads} * kPageSize * c.head_dim : 0) + slot * width) *
+                            BytesOf(c.kv_element);
+    const int64_t bytes = width * BytesOf(c.kv_element);
+    std::fill_n(written_.begin() + row, bytes, true);
+    const std::vector<uint8_t> codes(data_.begin() + row, data_.begin() + row + bytes);
+    std::vector<float> got;
+    double rounding = 0;  // relative
+    if (!HasScales(c.kv_element)) {
+      const Element element = c.kv_element == KvElement::kF32   ? Element::kF32
+                              : c.kv_element == KvElement::kF16 ? Element::kF16
+                                                                : Element::kBF16;
+      got = Decode(element, codes);
+      rounding = RoundingOf(element);
+    } else {
+      const int64_t place =
+          page * kv_.page_scales() + (is_value ? int64_t{c.kv_heads} * kPageSize : 0) + slot;
+      scale_written_[place] = true;
+      double most = 0;
+      for (double x : expected) most = std::max(most, std::fabs(x));
+      const bool is_int8 = c.kv_element == KvElement::kInt8;
+      const float scale = scales_[place];
+      EXPECT_NEAR(scale, most / (is_int8 ? 127 : 448), slack / 127) << "token " << token << " head " << head;
+      for (uint8_t code : codes)
+        got.push_back(scale * (is_int8 ? static_cast<float>(static_cast<int8_t>(code)) : DecodeFp8(code)));
+      // Half a step: 1 of int8's codes; of fp8 a sixteenth of the number, or half the smallest one.
+      slack += is_int8 ? scale / 2 : scale * 0x1p-10;
+      rounding = is_int8 ? 0 : 0x1p-4;
+    }
+    for (int64_t i = 0; i < width; ++i)
+      EXPECT_NEAR(got[i], expected[i], slack * 1.001 + rounding * std::fabs(expected[i]))
+          << "token " << token << " head " << head << " column " << i;
+  }
+
+  void CheckTheRestOfThePages() {
+    for (size_t i = 0; i < data_.size(); ++i) ASSERT_TRUE(written_[i] || data_[i] == 0xA5) << "byte " << i;
+    for (size_t i = 0; i < scales_.size(); ++i)
+      ASSERT_TRUE(scale_written_[i] || scales_[i] == -1) << "scale " << i;
+  }
+
+  KvPages kv_;
+  std::vector<float> qkv_, bias_, norms_, cosines_, sines_, queries_, scales_;
+  std::vector<uint8_t> data_;
+  std::vector<bool> written_, scale_written_;
+};
+
+TEST_F(QkvTest, EveryActivationAndCacheType) {
+  for (Element element : kElements)
+    for (KvElement kv :
+         {KvElement::kF32, KvElement::kF16, KvElement::kBF16, KvElement::kFp8E4M3, KvElement::kInt8})
+      Run({.element = element,
+           .kv_element = kv,
+           .head_dim = 64,
+           .value_dim = 64,
+           .rotary_dim = 64,
+           .norms = true});
+}
+
+TEST_F(QkvTest, HeadsOfAnyWidth) {
+  struct Widths {
+    int head_dim, value_dim;
+  };
+  for (const Widths widths : {Widths{16, 16}, {24, 24}, {20, 12}, {13, 7}, {80, 96}, {128, 128}, {256, 64}})
+    for (Element element : {Element::kF32, Element::kBF16})
+      for (KvElement kv : {KvElement::kF32, KvElement::kInt8})
+        Run({.element = element,
+             .kv_element = kv,
+             .head_dim = widths.head_dim,
+             .value_dim = widths.value_dim,
+             .rotary_dim = widths.head_dim / 2 * 2,
+             .bias = true});
+}
+
+TEST_F(QkvTest, EveryRotation) {
+  for (int rotary_dim : {0, 2, 8, 10, 24})
+    for (bool interleaved : {false, true})
+      for (bool norms : {false, true})
+        Run({.element = Element::kF16,
+             .kv_element = KvElement::kF16,
+             .rotary_dim = rotary_dim,
+             .interleaved = interleaved,
+             .bias = true,
+             .norms = norms});
+}
+
+TEST_F(QkvTest, ManyHeads) {
+  Run({.heads = 17, .kv_heads = 1, .head_dim = 40, .value_dim = 40, .rotary_dim = 40});
+}
+
+}  // namespace
+}  // namespace ropeway::cuda

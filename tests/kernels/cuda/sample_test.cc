@@ -1,0 +1,341 @@
+// Sampling and scoring on a device, bit for bit against a sort of the whole vocabulary in the same
+// arithmetic.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/base/softmax_weight.h"
+#include "engine/kernels/cuda/launchers.h"
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda/device_test.h"
+
+namespace ropeway::cuda {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+bool SaysNothing(const std::vector<float>& logits) {
+  bool any = false;
+  for (float x : logits) {
+    if (!(x < kInfinity)) return true;
+    any |= x > -kInfinity;
+  }
+  return !any;
+}
+
+// All ids, likeliest first.
+std::vector<int32_t> Sorted(const std::vector<float>& logits) {
+  std::vector<int32_t> ids(logits.size());
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
+  std::stable_sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  return ids;
+}
+
+std::vector<float> Changed(std::vector<float> logits, const std::vector<LogitChange>& changes) {
+  for (const LogitChange& change : changes) {
+    float& x = logits[change.token];
+    x += change.add;
+    if (change.repetition != 1)
+      x = x > 0 ? std::min(x / change.repetition, std::numeric_limits<float>::max()) : x * change.repetition;
+    x -= change.subtract;
+    if (change.masked != 0) x = -kInfinity;
+  }
+  return logits;
+}
+
+// The token that `row` draws from changed logits.
+int32_t Chosen(const std::vector<float>& logits, const SampleRowParams& row) {
+  if (SaysNothing(logits)) return kNoChoice;
+  std::vector<int32_t> ids = Sorted(logits);
+  const float largest = logits[ids[0]];
+  if (row.scale == 0) return ids[0];
+  const auto weight = [&](int32_t id) { return SoftmaxWeight((logits[id] - largest) * row.scale); };
+  const auto total = [&] {
+    uint64_t sum = 0;
+    for (int32_t id : ids) sum += weight(id);
+    return sum;
+  };
+  if (row.top_k > 0 && row.top_k < static_cast<int32_t>(ids.size())) ids.resize(row.top_k);
+  if (row.top_p < 1) {
+    const uint64_t mass =
+        static_cast<uint64_t>(std::ceil(static_cast<double>(row.top_p) * static_cast<double>(total())));
+    uint64_t sum = 0;
+    size_t kept = 0;
+    while (kept < ids.size() && sum < mass) sum += weight(ids[kept++]);
+    ids.resize(kept);
+  }
+  const float least = static_cast<float>(largest + row.least);
+  std::erase_if(ids, [&](int32_t id) { return logits[id] < least; });
+  std::sort(ids.begin(), ids.end());
+  uint64_t left = static_cast<uint64_t>((static_cast<unsigned __int128>(row.coin) * total()) >> 64);
+  for (int32_t id : ids) {
+    if (left < weight(id)) return id;
+    left -= weight(id);
+  }
+  return -2;  // cannot be: the target is below the sum
+}
+
+struct Scores {
+  float chosen = kNaN;
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+};
+
+Scores Scored(const std::vector<float>& logits, int32_t token, int32_t top) {
+  Scores scores = {kNaN, std::vector<int32_t>(top, kNoChoice), std::vector<float>(top, kNaN)};
+  if (SaysNothing(logits)) return scores;
+  const std::vector<int32_t> ids = Sorted(logits);
+  uint64_t sum = 0;
+  for (float x : logits) sum += SoftmaxWeight(x - logits[ids[0]]);
+  const double normaliser = LogNormaliser(logits[ids[0]], sum);
+  const auto logprob = [&](int32_t id) { return static_cast<float>(logits[id] - normaliser); };
+  scores.chosen = logprob(token);
+  for (size_t i = 0; i < std::min<size_t>(top, ids.size()); ++i) {
+    scores.tokens[i] = ids[i];
+    scores.logprobs[i] = logprob(ids[i]);
+  }
+  return scores;
+}
+
+// Equal bits; a NaN is as good as another.
+void ExpectSame(float got, float expected, const char* what) {
+  if (std::isnan(expected)) {
+    EXPECT_TRUE(std::isnan(got)) << what;
+  } else {
+    EXPECT_EQ(got, expected) << what;
+  }
+}
+
+class SampleTest : public DeviceTest {
+ protected:
+  std::vector<float> Logits(int32_t vocab_size, float spread) {
+    std::normal_distribution<float> normal(0, spread);
+    std::vector<float> logits(vocab_size);
+    for (float& x : logits) x = normal(random_);
+    return logits;
+  }
+  // Many equal numbers, zeros of both signs among them.
+  std::vector<float> Coarse(int32_t vocab_size) {
+    std::vector<float> logits(vocab_size);
+    for (float& x : logits) {
+      const int level = static_cast<int>(random_() % 5);
+      x = level == 0 ? -0.0f : static_cast<float>(level - 1) * 0.5f;
+    }
+    return logits;
+  }
+
+  // Row i draws from logits[rows[i].logit_row], with changes[i].
+  void Run(const std::vector<std::vector<float>>& logits, std::vector<SampleRowParams> rows,
+           const std::vector<std::vector<LogitChange>>& changes, int max_top) {
+    const int32_t vocab_size = static_cast<int32_t>(logits[0].size()), stride = vocab_size + 3;
+    std::vector<float> all(logits.size() * stride, kNaN);
+    for (size_t i = 0; i < logits.size(); ++i)
+      std::copy(logits[i].begin(), logits[i].end(), &all[i * stride]);
+    std::vector<LogitChange> all_changes;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i].first_change = static_cast<int32_t>(all_changes.size());
+      rows[i].num_changes = static_cast<int32_t>(changes[i].size());
+      all_changes.insert(all_changes.end(), changes[i].begin(), changes[i].end());
+    }
+    const size_t tops = rows.size() * max_top;
+    int32_t* tokens = Allocate<int32_t>(rows.size());
+    float* logprobs = Upload(std::vector<float>(rows.size(), 7));
+    int32_t* top_tokens = Upload(std::vector<int32_t>(tops, -7));
+    float* top_logprobs = Upload(std::vector<float>(tops, 7));
+    Check(Sample({.logits = Upload(all),
+                  .logit_stride = stride,
+                  .vocab_size = vocab_size,
+                  .rows = Upload(rows),
+                  .changes = Upload(all_changes),
+                  .num_rows = static_cast<int>(rows.size()),
+                  .scratch = Allocate<float>(rows.size() * vocab_size),
+                  .tokens = tokens,
+                  .logprobs = logprobs,
+                  .top_tokens = top_tokens,
+                  .top_logprobs = top_logprobs,
+                  .max_top = max_top},
+                 stream()));
+    const std::vector<int32_t> got = Download(tokens, rows.size()), got_tops = Download(top_tokens, tops);
+    const std::vector<float> got_logprobs = Download(logprobs, rows.size()),
+                             got_top_logprobs = Download(top_logprobs, tops);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      SCOPED_TRACE("V " + std::to_string(vocab_size) + " row " + std::to_string(i));
+      const std::vector<float>& raw = logits[rows[i].logit_row];
+      EXPECT_EQ(got[i], Chosen(Changed(raw, changes[i]), rows[i]));
+      const int32_t asked = rows[i].num_logprobs;
+      for (int32_t j = std::max(asked, 0); j < max_top; ++j)
+        EXPECT_EQ(got_tops[i * max_top + j], -7) << "not asked for";
+      if (asked < 0) {
+        EXPECT_EQ(got_logprobs[i], 7) << "not asked for";
+        continue;
+      }
+      const Scores expected = Scored(raw, std::max(got[i], 0), asked);
+      ExpectSame(got_logprobs[i], expected.chosen, "chosen");
+      for (int32_t j = 0; j < asked; ++j) {
+        EXPECT_EQ(got_tops[i * max_top + j], expected.tokens[j]);
+        ExpectSame(got_top_logprobs[i * max_top + j], expected.logprobs[j], "top");
+      }
+    }
+  }
+
+  void Run(const std::vector<std::vector<float>>& logits, const std::vector<SampleRowParams>& rows) {
+    Run(logits, rows, std::vector<std::vector<LogitChange>>(rows.size()), 4);
+  }
+
+  // One row of every kind, in all combinations of the cuts.
+  std::vector<SampleRowParams> AllCuts(int32_t vocab_size) {
+    std::vector<SampleRowParams> rows;
+    for (int32_t top_k : {0, 1, vocab_size / 3 + 1, vocab_size})
+      for (float top_p : {1.0f, 0.9f, 1e-6f})
+        for (double least : {-static_cast<double>(kInfinity), -1.25}) {
+          const uint64_t coin = uint64_t{random_()} << 32 | random_();
+          rows.push_back({.scale = 1.3f, .top_k = top_k, .top_p = top_p, .coin = coin, .least = least});
+        }
+    return rows;
+  }
+
+  std::mt19937 random_{12345};
+};
+
+TEST_F(SampleTest, GreedyTakesTheLargestAndTheLowestAmongEquals) {
+  for (int32_t vocab_size : {1, 2, 31, 1024, 1025, 5000}) {
+    Run({Logits(vocab_size, 2), Coarse(vocab_size), std::vector<float>(vocab_size, -3.5f)},
+        {{.logit_row = 0, .scale = 0}, {.logit_row = 1, .scale = 0}, {.logit_row = 2, .scale = 0}});
+  }
+}
+
+TEST_F(SampleTest, EveryCutOfSpreadLogits) {
+  for (int32_t vocab_size : {1, 5, 320, 3001}) Run({Logits(vocab_size, 2)}, AllCuts(vocab_size));
+}
+
+TEST_F(SampleTest, EveryCutOfEqualLogits) {
+  for (int32_t vocab_size : {7, 2500}) Run({Coarse(vocab_size)}, AllCuts(vocab_size));
+}
+
+TEST_F(SampleTest, EveryCutAmongMaskedLogits) {
+  std::vector<float> logits = Logits(600, 1);
+  for (size_t i = 0; i < logits.size(); ++i)
+    if (i % 7 != 3) logits[i] = -kInfinity;
+  Run({logits}, AllCuts(600));
+}
+
+TEST_F(SampleTest, CoinsAtBothEnds) {
+  const uint64_t last = std::numeric_limits<uint64_t>::max();
+  Run({Logits(700, 1), std::vector<float>(700, 0)},
+      {{.logit_row = 0, .coin = 0},
+       {.logit_row = 0, .coin = last},
+       {.logit_row = 1, .coin = 0},
+       {.logit_row = 1, .coin = last},
+       {.logit_row = 0, .scale = std::numeric_limits<float>::max(), .coin = last},
+       {.logit_row = 0, .scale = 1e-30f, .coin = last / 2}});
+}
+
+TEST_F(SampleTest, ChangesComeFirstAndLeaveTheLogitsOfOthers) {
+  const std::vector<float> logits = Logits(900, 2);
+  std::vector<LogitChange> changes;
+  for (int32_t token = 3; token < 900; token += 5)
+    changes.push_back({.token = token,
+                       .add = static_cast<float>(token % 3) * 0.7f,
+                       .repetition = token % 2 == 0 ? 1.3f : 1.0f,
+                       .subtract = static_cast<float>(token % 4) * 0.25f,
+                       .masked = token % 11 == 0});
+  const int32_t best = Sorted(logits)[0];
+  const std::vector<LogitChange> mask = {{.token = best, .masked = 1}},
+                                 tiny = {{.token = best, .repetition = 1e-38f}};
+  Run({logits},
+      {{.scale = 0},
+       {.scale = 0},
+       {.coin = 99},
+       {.scale = 0, .num_logprobs = 2},
+       {.num_logprobs = 3, .coin = ~0ull}},
+      {changes, {}, changes, mask, tiny}, 4);
+}
+
+TEST_F(SampleTest, LogProbabilities) {
+  for (int32_t vocab_size : {3, 320, 2049}) {
+    Run({Logits(vocab_size, 3), Coarse(vocab_size)},
+        {{.logit_row = 0, .num_logprobs = 0, .coin = 1ull << 63},
+         {.logit_row = 0, .scale = 0, .num_logprobs = 20},
+         {.logit_row = 1, .num_logprobs = 20, .coin = 1ull << 62},
+         {.logit_row = 1}},
+        std::vector<std::vector<LogitChange>>(4), 20);
+  }
+}
+
+TEST_F(SampleTest, LogitsThatSayNothingChooseNothing) {
+  std::vector<float> nan = Logits(50, 1), infinite = nan, none(50, -kInfinity);
+  nan[17] = -kNaN;
+  infinite[49] = kInfinity;
+  Run({nan, infinite, none}, {{.logit_row = 0, .scale = 0, .num_logprobs = 2},
+                              {.logit_row = 1, .num_logprobs = 2},
+                              {.logit_row = 2, .top_p = 0.5f},
+                              {.logit_row = 2, .scale = 0, .num_logprobs = 1}});
+}
+
+// The shares of the draws, within five standard deviations.
+TEST_F(SampleTest, DrawsByProbability) {
+  constexpr int kDraws = 200;
+  const std::vector<float> logits = {0, 1, -1, 2, 0.5f};
+  std::vector<SampleRowParams> rows(kDraws);
+  for (SampleRowParams& row : rows) row.coin = uint64_t{random_()} << 32 | random_();
+  int32_t* tokens = Allocate<int32_t>(kDraws);
+  Check(Sample({.logits = Upload(logits),
+                .logit_stride = 5,
+                .vocab_size = 5,
+                .rows = Upload(rows),
+                .num_rows = kDraws,
+                .tokens = tokens},
+               stream()));
+  std::vector<int> counts(5);
+  for (int32_t token : Download(tokens, kDraws)) ++counts[token];
+  double sum = 0;
+  for (float x : logits) sum += std::exp(x);
+  for (int i = 0; i < 5; ++i) {
+    const double share = std::exp(logits[i]) / sum;
+    EXPECT_NEAR(counts[i], kDraws * share, 5 * std::sqrt(kDraws * share * (1 - share))) << i;
+  }
+}
+
+TEST_F(SampleTest, ScoresGivenTokens) {
+  for (int32_t vocab_size : {2, 320, 1500}) {
+    std::vector<std::vector<float>> logits = {Logits(vocab_size, 2), Coarse(vocab_size),
+                                              Logits(vocab_size, 9)};
+    logits.push_back(logits[0]);
+    logits[3][1] = kNaN;
+    constexpr int kTop = 7;
+    std::vector<float> all;
+    for (const auto& row : logits) all.insert(all.end(), row.begin(), row.end());
+    const std::vector<int32_t> tokens = {vocab_size - 1, 0, vocab_size / 2, 1};
+    float* logprobs = Allocate<float>(4);
+    int32_t* top_tokens = Allocate<int32_t>(4 * kTop);
+    float* top_logprobs = Allocate<float>(4 * kTop);
+    Check(Score({.logits = Upload(all),
+                 .logit_stride = vocab_size,
+                 .vocab_size = vocab_size,
+                 .num_rows = 4,
+                 .tokens = Upload(tokens),
+                 .logprobs = logprobs,
+                 .top_tokens = top_tokens,
+                 .top_logprobs = top_logprobs,
+                 .max_top = kTop},
+                stream()));
+    const std::vector<float> got = Download(logprobs, 4), got_top = Download(top_logprobs, 4 * kTop);
+    const std::vector<int32_t> got_tokens = Download(top_tokens, 4 * kTop);
+    for (int row = 0; row < 4; ++row) {
+      const Scores expected = Scored(logits[row], tokens[row], kTop);
+      ExpectSame(got[row], expected.chosen, "given");
+      for (int i = 0; i < kTop; ++i) {
+        EXPECT_EQ(got_tokens[row * kTop + i], expected.tokens[i]) << row << " " << i;
+        ExpectSame(got_top[row * kTop + i], expected.logprobs[i], "top");
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ropeway::cuda
