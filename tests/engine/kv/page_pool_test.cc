@@ -1,0 +1,79 @@
+#include "engine/kv/page_pool.h"
+
+#include <set>
+#include <vector>
+
+#include "engine/base/splitmix.h"
+#include "gtest/gtest.h"
+
+namespace ropeway {
+namespace {
+
+TEST(PagePoolTest, GivesEachPageOnce) {
+  PagePool pool(4);
+  EXPECT_EQ(pool.num_pages(), 4);
+  EXPECT_EQ(pool.num_free(), 4);
+  std::set<PageId> pages;
+  while (pool.num_free() > 0) pages.insert(pool.Allocate());
+  EXPECT_EQ(pages, (std::set<PageId>{0, 1, 2, 3}));
+  for (const PageId page : pages) pool.DropRef(page);
+  EXPECT_EQ(pool.num_free(), 4);
+}
+
+TEST(PagePoolTest, FreesAPageWithItsLastReference) {
+  PagePool pool(2);
+  const PageId page = pool.Allocate();
+  pool.AddRef(page);
+  EXPECT_EQ(pool.ref_count(page), 2);
+  pool.DropRef(page);
+  EXPECT_EQ(pool.num_free(), 1);
+  EXPECT_EQ(pool.ref_count(page), 1);
+  pool.DropRef(page);
+  EXPECT_EQ(pool.num_free(), 2);
+  EXPECT_EQ(pool.ref_count(page), 0);
+}
+
+TEST(PagePoolTest, GivesThePageThatWasGivenUpLast) {
+  PagePool pool(8);
+  const PageId first = pool.Allocate(), second = pool.Allocate();
+  pool.DropRef(second);
+  pool.DropRef(first);
+  EXPECT_EQ(pool.Allocate(), first);
+  pool.DropRef(first);
+}
+
+TEST(PagePoolTest, KeepsItsInvariantsUnderRandomUse) {
+  constexpr int32_t kPages = 10;
+  PagePool pool(kPages);
+  std::vector<PageId> held;  // one entry for each reference
+  for (uint64_t i = 0; i < 10'000; ++i) {
+    const uint64_t coin = SplitMix(i);
+    const size_t any = held.empty() ? 0 : (coin >> 8) % held.size();
+    if (coin % 3 == 0 && pool.num_free() > 0) {
+      held.push_back(pool.Allocate());
+    } else if (coin % 3 == 1 && !held.empty() && held.size() < 50) {
+      pool.AddRef(held[any]);
+      held.push_back(held[any]);
+    } else if (!held.empty()) {
+      pool.DropRef(held[any]);
+      held.erase(held.begin() + static_cast<std::ptrdiff_t>(any));
+    }
+    pool.CheckInvariants();
+    ASSERT_EQ(pool.num_free(),
+              kPages - static_cast<int32_t>(std::set<PageId>(held.begin(), held.end()).size()));
+  }
+  for (const PageId page : held) pool.DropRef(page);
+}
+
+TEST(PagePoolDeathTest, DiesOfMisuse) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  PagePool pool(1);
+  EXPECT_DEATH(pool.DropRef(0), "ref_counts_");
+  EXPECT_DEATH(pool.AddRef(0), "ref_counts_");
+  const PageId page = pool.Allocate();
+  EXPECT_DEATH(pool.Allocate(), "free_.empty");
+  pool.DropRef(page);
+}
+
+}  // namespace
+}  // namespace ropeway

@@ -1,0 +1,124 @@
+#include "engine/sched/fair_queue.h"
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace ropeway {
+namespace {
+
+using ::testing::ElementsAre;
+
+class FairQueueTest : public ::testing::Test {
+ protected:
+  LiveRequest& Add(const std::string& tenant, int32_t priority = 0) {
+    const uint64_t order = requests_.size();
+    LiveRequest& request = requests_.emplace_back(
+        ValidRequest{.id = order, .prompt = {1}, .max_tokens = 1, .tenant = tenant, .priority = priority},
+        order, pool_);
+    queue_.Join(tenant);
+    queue_.Push(request);
+    return request;
+  }
+
+  // Serves until nothing waits, each request at a cost of `tokens`. Requests keep living. Gives their ids.
+  std::vector<RequestId> ServeAll(int64_t tokens) {
+    std::vector<RequestId> served;
+    while (LiveRequest* request = queue_.Front()) {
+      queue_.Remove(*request);
+      queue_.Charge(request->wish.tenant, tokens);
+      served.push_back(request->wish.id);
+    }
+    return served;
+  }
+
+  PagePool pool_{1};
+  std::deque<LiveRequest> requests_;
+  FairQueue queue_;
+};
+
+TEST_F(FairQueueTest, ServesOneTenantByPriorityThenAge) {
+  Add("a");
+  Add("a", 5);
+  Add("a", -5);
+  Add("a", 5);
+  EXPECT_EQ(queue_.size(), 4);
+  EXPECT_THAT(ServeAll(10), ElementsAre(1, 3, 0, 2));
+  EXPECT_EQ(queue_.size(), 0);
+  EXPECT_EQ(queue_.Front(), nullptr);
+}
+
+TEST_F(FairQueueTest, TakesTurnsBetweenTenants) {
+  for (int i = 0; i < 3; ++i) Add("flood");
+  Add("small");
+  Add("small");
+  EXPECT_THAT(ServeAll(10), ElementsAre(0, 3, 1, 4, 2));
+}
+
+// Priority counts within a tenant alone: it gives nobody more than a share.
+TEST_F(FairQueueTest, PriorityDoesNotReachOtherTenants) {
+  Add("a");
+  Add("b", 100);
+  EXPECT_EQ(queue_.Front()->wish.id, 0u);
+}
+
+TEST_F(FairQueueTest, ServesTheTenantThatWasChargedLeast) {
+  Add("a");
+  Add("b");
+  queue_.Charge("a", 100);
+  EXPECT_EQ(queue_.Front()->wish.tenant, "b");
+  queue_.Charge("b", 101);
+  EXPECT_EQ(queue_.Front()->wish.tenant, "a");
+}
+
+TEST_F(FairQueueTest, IdlingSavesNothingUp) {
+  Add("busy");
+  queue_.Charge("busy", 1000);
+  Add("late");
+  queue_.Charge("late", 1);  // starts at 1000, not at 0
+  EXPECT_EQ(queue_.Front()->wish.tenant, "busy");
+}
+
+TEST_F(FairQueueTest, LeavingClearsNoDebt) {
+  LiveRequest& greedy = Add("greedy");
+  Add("other");
+  queue_.Remove(greedy);
+  queue_.Charge("greedy", 1000);
+  queue_.Leave("greedy");
+  Add("greedy");
+  queue_.Charge("other", 500);
+  EXPECT_EQ(queue_.Front()->wish.tenant, "other");
+}
+
+TEST_F(FairQueueTest, ForgetsTenantsWhoseAccountsSayNothing) {
+  LiveRequest& request = Add("once");
+  Add("steady");
+  EXPECT_EQ(queue_.num_accounts(), 2);
+  queue_.Remove(request);
+  queue_.Charge("once", 10);
+  queue_.Leave("once");
+  EXPECT_EQ(queue_.num_accounts(), 2);  // it is 10 ahead of "steady"
+  queue_.Charge("steady", 10);
+  LiveRequest& again = Add("again");
+  queue_.Remove(again);
+  queue_.Leave("again");
+  EXPECT_EQ(queue_.num_accounts(), 1);
+  queue_.Remove(*queue_.Front());
+  queue_.Leave("steady");
+  EXPECT_EQ(queue_.num_accounts(), 0);
+}
+
+TEST_F(FairQueueTest, RemovesFromTheMiddle) {
+  Add("a");
+  LiveRequest& middle = Add("a");
+  Add("a");
+  queue_.Remove(middle);
+  EXPECT_EQ(queue_.size(), 2);
+  EXPECT_THAT(ServeAll(1), ElementsAre(0, 2));
+}
+
+}  // namespace
+}  // namespace ropeway
