@@ -10,9 +10,6 @@ namespace ropeway::cuda {
 // `error`.
 Gemm* MakeCublasLtGemm(const GemmOptions& options, const char** error);
 
-// What a code of its functions means; null for codes of the CUDA runtime.
-const char* DescribeCublasError(ErrorCode code);
-
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CUDA_CUBLASLT_GEMM_H_

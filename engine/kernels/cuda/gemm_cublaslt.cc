@@ -11,9 +11,9 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
-#include <cstring>
+#include <compare>
+#include <cstdint>
 #include <map>
-#include <tuple>
 
 #include "engine/kernels/cuda/cublaslt_gemm.h"
 
@@ -23,11 +23,23 @@ namespace {
 constexpr int64_t kTypicalTokens = 64;
 constexpr int kMaxCandidates = 32;
 
-// Kept apart from the codes of the CUDA runtime, which end below 1000.
-constexpr ErrorCode kCublasErrorBase = 10000;
-
+// As the nearest code of the CUDA runtime, which knows how to describe it.
 ErrorCode CodeOf(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_SUCCESS ? 0 : kCublasErrorBase + static_cast<ErrorCode>(status);
+  switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+      return cudaSuccess;
+    case CUBLAS_STATUS_ALLOC_FAILED:
+      return cudaErrorMemoryAllocation;
+    case CUBLAS_STATUS_INVALID_VALUE:
+      return cudaErrorInvalidValue;
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+    case CUBLAS_STATUS_ARCH_MISMATCH:
+      return cudaErrorNotSupported;
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+      return cudaErrorLaunchFailure;
+    default:
+      return cudaErrorUnknown;
+  }
 }
 
 cudaDataType_t TypeOf(Element element) {
@@ -221,11 +233,6 @@ Gemm* MakeCublasLtGemm(const GemmOptions& options, const char** error) {
   *error = cublasLtGetStatusString(status);
   delete gemm;
   return nullptr;
-}
-
-const char* DescribeCublasError(ErrorCode code) {
-  if (code < kCublasErrorBase) return nullptr;
-  return cublasLtGetStatusString(static_cast<cublasStatus_t>(code - kCublasErrorBase));
 }
 
 }  // namespace ropeway::cuda

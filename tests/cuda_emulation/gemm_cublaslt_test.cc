@@ -1,0 +1,114 @@
+// The call site of cuBLASLt, against a stand-in with the library's documented semantics.
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "engine/base/splitmix.h"
+#include "engine/kernels/cuda/cublaslt_gemm.h"
+#include "gtest/gtest.h"
+#include "tests/cuda_emulation/fake_cublaslt.h"
+#include "tests/cuda_emulation/host_elements.h"
+
+namespace ropeway::cuda::emulation {
+namespace {
+
+// Small integers, whose products are exact in every type.
+std::vector<uint8_t> Numbers(Element element, int64_t count, uint64_t seed) {
+  std::vector<uint8_t> bytes(count * BytesOf(element));
+  for (int64_t i = 0; i < count; ++i)
+    StoreElement(element, bytes.data(), i, static_cast<float>(SplitMix(seed * kGoldenRatio64 + i) % 7) - 3);
+  return bytes;
+}
+
+class GemmCublasLtTest : public ::testing::TestWithParam<std::tuple<Element, Element, float>> {};
+
+TEST_P(GemmCublasLtTest, MultipliesRowMajorMatrices) {
+  const auto [element, out, beta] = GetParam();
+  constexpr int64_t kTokens = 5, kOutputs = 7, kColumns = 12, kXStride = 14, kWeightStride = 13, kYStride = 9;
+  const char* error = nullptr;
+  const std::unique_ptr<Gemm> gemm(MakeCublasLtGemm({}, &error));
+  ASSERT_NE(gemm, nullptr) << error;
+  const auto x = Numbers(element, kTokens * kXStride, 1),
+             weights = Numbers(element, kOutputs * kWeightStride, 2);
+  const auto before = Numbers(out, kTokens * kYStride, 3);
+  auto y = before;
+  ASSERT_EQ(gemm->Run({.tokens = kTokens,
+                       .outputs = kOutputs,
+                       .columns = kColumns,
+                       .element = element,
+                       .out = out,
+                       .x = x.data(),
+                       .x_stride = kXStride,
+                       .weights = weights.data(),
+                       .weight_stride = kWeightStride,
+                       .y = y.data(),
+                       .y_stride = kYStride,
+                       .beta = beta},
+                      {}),
+            0);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    for (int64_t m = 0; m < kYStride; ++m) {
+      float expected = LoadElement(out, before.data(), t * kYStride + m);
+      if (m < kOutputs) {
+        expected *= beta;
+        for (int64_t k = 0; k < kColumns; ++k)
+          expected += LoadElement(element, x.data(), t * kXStride + k) *
+                      LoadElement(element, weights.data(), m * kWeightStride + k);
+      }
+      EXPECT_EQ(LoadElement(out, y.data(), t * kYStride + m), expected) << t << ", " << m;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, GemmCublasLtTest,
+                         ::testing::Values(std::tuple(Element::kF32, Element::kF32, 0.0f),
+                                           std::tuple(Element::kBF16, Element::kBF16, 0.0f),
+                                           std::tuple(Element::kBF16, Element::kF32, 1.0f),
+                                           std::tuple(Element::kF16, Element::kF16, 1.0f),
+                                           std::tuple(Element::kF16, Element::kF32, 0.0f)));
+
+// The algorithms of products of one weight matrix with so many tokens each.
+std::vector<uint64_t> AlgorithmsFor(const GemmOptions& options, std::vector<int64_t> tokens) {
+  FakeCublasLt() = {};
+  const char* error = nullptr;
+  const std::unique_ptr<Gemm> gemm(MakeCublasLtGemm(options, &error));
+  const std::vector<float> x(200 * 4), weights(3 * 4);
+  std::vector<float> y(200 * 3);
+  for (const int64_t t : tokens) {
+    const GemmArgs args{.tokens = t,
+                        .outputs = 3,
+                        .columns = 4,
+                        .element = Element::kF32,
+                        .out = Element::kF32,
+                        .x = x.data(),
+                        .x_stride = 4,
+                        .weights = weights.data(),
+                        .weight_stride = 4,
+                        .y = y.data(),
+                        .y_stride = 3};
+    EXPECT_EQ(gemm->Run(args, {}), 0);
+  }
+  return FakeCublasLt().algorithms;
+}
+
+TEST(GemmPlansTest, DeterministicProductsHaveOneAlgorithmThatDoesNotSplitK) {
+  const uint64_t pinned = FakeAlgorithmFor(64);
+  EXPECT_EQ(AlgorithmsFor({.deterministic = true}, {1, 30, 200, 1}),
+            (std::vector<uint64_t>{pinned, pinned, pinned, pinned}));
+  EXPECT_EQ(FakeCublasLt().heuristics, 1);
+}
+
+TEST(GemmPlansTest, OthersHaveTheBestForEachShapeSearchedOnce) {
+  EXPECT_EQ(AlgorithmsFor({.deterministic = false}, {1, 200, 1, 200}),
+            (std::vector<uint64_t>{100, 100, 100, 100}));
+  EXPECT_EQ(FakeCublasLt().heuristics, 2);
+}
+
+TEST(GemmPlansTest, NothingIsLeftBehind) {
+  AlgorithmsFor({}, {1, 2, 3});
+  EXPECT_EQ(FakeCublasLt().layouts, 0);
+  EXPECT_EQ(FakeCublasLt().products, 0);
+}
+
+}  // namespace
+}  // namespace ropeway::cuda::emulation
