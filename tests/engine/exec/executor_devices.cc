@@ -27,7 +27,9 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOnCpu(OpenedModel model, const Dev
                                               .max_rows_per_step = kMaxRows});
 }
 
-const cuda::KernelTable& KernelsOf(DeviceKind) { return cuda::emulation::HostKernels(); }
+const cuda::KernelTable& KernelsOf(DeviceKind kind) {
+  return kind == DeviceKind::kHostKernels ? cuda::emulation::HostKernels() : cuda::Kernels();
+}
 
 }  // namespace
 

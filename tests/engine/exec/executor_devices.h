@@ -17,9 +17,9 @@
 namespace ropeway::testing {
 
 enum class DeviceKind {
-  kCpu,             // CpuExecutor with the kernels of the specification
-  kHostKernels,     // CudaExecutor on the emulated runtime, its kernels in plain loops
-  kEmulatedKernels  // CudaExecutor on the emulated runtime, the shipped kernels executed lane by lane
+  kCpu,              // CpuExecutor with the kernels of the specification
+  kHostKernels,      // CudaExecutor on the emulated runtime, its kernels in plain loops
+  kEmulatedKernels,  // CudaExecutor on the emulated runtime, the shipped kernels executed lane by lane
 };
 
 struct DeviceOptions {

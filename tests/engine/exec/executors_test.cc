@@ -183,6 +183,53 @@ TEST_P(DeviceSamplingTest, PenaltiesMakeTokensRarer) {
 INSTANTIATE_TEST_SUITE_P(Quick, DeviceSamplingTest, ::testing::ValuesIn(Devices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Quick, ExecutorTest, ::testing::ValuesIn(CpuAndDevices()), NameOfParam);
 
+// The shipped kernels, executed lane by lane.
+std::vector<DeviceOptions> EmulatedDevices() {
+  return {{.kind = DeviceKind::kEmulatedKernels},
+          {.kind = DeviceKind::kEmulatedKernels, .element = Element::kBF16}};
+}
+
+INSTANTIATE_TEST_SUITE_P(Emulated, ExecutorTest, ::testing::ValuesIn(EmulatedDevices()), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Emulated, DeviceSamplingTest, ::testing::ValuesIn(EmulatedDevices()), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                                            ::testing::ValuesIn(EmulatedDevices())),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
+                         });
+
+// Four KV heads, so that four ranks have one each.
+void WriteModelForFourRanks(const TempFolder& folder) {
+  ASSERT_OK_AND_ASSIGN(auto golden, ReadTinyGolden("llama_tied_bias"));
+  golden["config"]["num_attention_heads"] = 8;
+  golden["config"]["num_key_value_heads"] = 4;
+  folder.Write("config.json", golden["config"].dump());
+  folder.Write("model.safetensors", SafetensorsBytes(MakeTinyTensors(golden)));
+}
+
+// Sums over ranks are taken in another order than within one: log-probabilities differ by rounding.
+TEST(TensorParallelTest, RanksGiveTheTokensOfOne) {
+  const TempFolder folder;
+  WriteModelForFourRanks(folder);
+  const std::vector<ValidRequest> requests = {Greedy(RandomIds(21, 1, 320), 16),
+                                              Greedy(RandomIds(7, 2, 320), 16)};
+  ASSERT_OK_AND_ASSIGN(const auto cpu, OpenOn(folder.path(), {.kind = DeviceKind::kCpu}));
+  const auto expected = RunAll(*cpu, requests);
+  for (const DeviceKind kind : {DeviceKind::kHostKernels, DeviceKind::kEmulatedKernels}) {
+    for (const int ranks : {1, 2, 4}) {
+      SCOPED_TRACE(ranks);
+      ASSERT_OK_AND_ASSIGN(const auto executor,
+                           OpenOn(folder.path(), {.kind = kind, .tensor_parallel = ranks}));
+      const auto results = RunAll(*executor, requests);
+      for (size_t i = 0; i < requests.size(); ++i) {
+        EXPECT_EQ(results[i][0].tokens, expected[i][0].tokens) << i;
+        for (size_t t = 0; t < results[i][0].logprobs.size(); ++t)
+          EXPECT_NEAR(results[i][0].logprobs[t].chosen, expected[i][0].logprobs[t].chosen, 1e-4) << t;
+      }
+    }
+  }
+}
+
 // The first layers of a real model, or all of it.
 void ExpectTokensOfCpu(const DeviceOptions& device, int32_t num_tokens) {
   DeviceOptions cpu{.kind = DeviceKind::kCpu, .num_layers = device.num_layers};
@@ -204,8 +251,17 @@ TEST(SmolLm2Test, FourLayersOnHostKernels) {
   ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels, .num_layers = 4}, 8);
 }
 
+TEST(SmolLm2Test, FourLayersOnEmulatedKernels) {
+  ExpectTokensOfCpu({.kind = DeviceKind::kEmulatedKernels, .num_layers = 4}, 3);
+}
+
 TEST(SmolLm2Test, FourLayersOnThreeRanks) {
   ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels, .tensor_parallel = 3, .num_layers = 4}, 8);
+}
+
+// Minutes long; see CMakeLists.txt.
+TEST(SmolLm2LongTest, AllLayersOnEmulatedKernels) {
+  ExpectTokensOfCpu({.kind = DeviceKind::kEmulatedKernels}, 4);
 }
 
 TEST(SmolLm2Test, AllLayersOnHostKernels) { ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels}, 12); }
