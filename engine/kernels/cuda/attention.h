@@ -99,7 +99,7 @@ constexpr int64_t PartialFloats(int head_dim, int value_dim) { return TileWidth(
 
 // Floats of workspace for `num_partials` partial results of each KV head; layers share it.
 constexpr int64_t AttentionWorkspaceFloats(const AttentionShape& shape, int32_t num_partials) {
-  return num_partials * shape.num_kv_heads * PartialFloats(shape.head_dim, shape.value_dim);
+  return int64_t{num_partials} * shape.num_kv_heads * PartialFloats(shape.head_dim, shape.value_dim);
 }
 
 // Items or merges in device memory, and how many blocks take them in turn. The count lies in device memory
