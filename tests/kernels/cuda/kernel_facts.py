@@ -1,0 +1,66 @@
+"""What is known of the shipped kernels: what must be in their code, and what they move.
+
+Keys are (source file, kernel). A kernel that is not listed here fails the check.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """What check_ptx.py asserts and tells of one kernel, in all its variants."""
+
+    moved: str  # bytes of device memory a call moves, and the least possible, in the letters of engine/tensor/shape.h
+    mma: bool = False
+    cp_async: bool = False
+    vector_loads: bool = True  # 128-bit loads from global memory, or cp.async of 16 bytes
+    scalar_variants: str = r"<\w+, 1>"  # for rows that are no whole multiple of 128 bits: exempt from the above
+    dynamic_shared: Callable[[str], int] = lambda variant: 0  # bytes, of the variant's template arguments
+
+
+def round_up(value, unit):
+    return -(-value // unit) * unit
+
+
+def attention_tile_bytes(variant):
+    """sizeof(SharedTile<Tile<T, width, codes, row_warps>>) of attention_tile.cuh."""
+    found = re.search(r"Tile<[^,]+, (\d+), (true|false), (\d+)>", variant)
+    width, codes, row_warps = int(found[1]), found[2] == "true", int(found[3])
+    column_warps, pairs, keys, threads = 4 // row_warps, 16 * row_warps, 32, 128
+    size = 2 * (pairs + 2 * keys) * (width + 8)
+    size += 2 * (pairs if column_warps > 1 else 1) * (keys + 8)
+    size += 4 * column_warps * pairs
+    size = round_up(size, 16) + 16 * threads * (width // 8 // column_warps)
+    return size + (keys * width + 4 * keys if codes else 16)
+
+
+# Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
+LOGITS = "greedy: 4 V read, the least; top-k or top-p: 4 V up to 13 times, all but the first from L2"
+
+KERNELS = {
+    ("attention_bf16", "AttendKernel"): Kernel(
+        mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
+        moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
+              "+ (Ev + 4) 4 B a query and chunk where split"),
+    ("attention_f32", "AttendKernel"): Kernel(
+        vector_loads=False, dynamic_shared=lambda _: 4 * 4 * (256 + 128),
+        moved="keys and values H/G times: for comparison, not for speed"),
+    ("attention", "MergeKernel"): Kernel(moved="(Ev + 4) 4 B a query and chunk, read once; the least"),
+    ("copy_pages", "CopyPagesKernel"): Kernel(moved="2 pages; the least"),
+    ("embed", "EmbedDense"): Kernel(moved="D elements + 4 D; the least"),
+    ("embed", "EmbedPacked"): Kernel(moved="a packed row + 4 D; the least"),
+    ("gate", "GateKernel"): Kernel(moved="3 F elements; the least"),
+    ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,
+                                   moved="8 D + 2 D elements (branch, out); the least"),
+    ("packed_matmul", "PackedMatMulKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
+    ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
+                                 moved="H E + G (E + Ev) elements in and out; the least"),
+    ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),
+    ("score", "ScoreKernel"): Kernel(vector_loads=False,
+                                     moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
+    ("softcap", "SoftcapKernel"): Kernel(moved="8 V; the least"),
+    ("unpack", "UnpackKernel"): Kernel(moved="W packed + M K elements; the least"),
+}
+KERNELS["attention_f16", "AttendKernel"] = KERNELS["attention_bf16", "AttendKernel"]
