@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, as root or by sudo. Quiet where nothing is.
 #
-# Usage: deploy/install_packages.sh [GROUP...]     groups: build (default), run, clang
+# Usage: deploy/install_packages.sh [GROUP...]     groups: build (default), run, clang, cuda, cuda-run
 set -euo pipefail
 
 BUILD=(g++ cmake ninja-build ccache pkg-config ca-certificates git python3 python3-pip
@@ -12,6 +12,9 @@ BUILD=(g++ cmake ninja-build ccache pkg-config ca-certificates git python3 pytho
 RUN=(ca-certificates libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0
      libspdlog1.10 libpcre2-8-0 libutf8proc2 libcurl4)
 CLANG=(clang clang-tidy clang-format)
+# The CUDA toolkit is in no Debian release: apt must know NVIDIA's packages (deploy/gpu.md).
+CUDA=(cuda-nvcc-13-0 cuda-cudart-dev-13-0 libcublas-dev-13-0 libnccl-dev)
+CUDA_RUN=(libcublas-13-0 libnccl2)
 
 die() { echo "install_packages.sh: $*" >&2; exit 1; }
 
@@ -21,7 +24,9 @@ for group in "${@:-build}"; do
     build) packages+=("${BUILD[@]}") ;;
     run) packages+=("${RUN[@]}") ;;
     clang) packages+=("${CLANG[@]}") ;;
-    *) die "unknown group '$group': give build, run or clang" ;;
+    cuda) packages+=("${CUDA[@]}") ;;
+    cuda-run) packages+=("${CUDA_RUN[@]}") ;;
+    *) die "unknown group '$group': give build, run, clang, cuda or cuda-run" ;;
   esac
 done
 
