@@ -95,14 +95,16 @@ TEST_P(PackedTest, Embeds) {
   EXPECT_EQ(Download(residual, expected.size()), expected);
 }
 
-// Tolerance: the float32 sums of K products, by the norms of both factors, and one rounding to the type of y.
+// Weights are rounded to the type of x before they are multiplied. Tolerance: the float32 sums of K products,
+// by the norms of both factors, and one rounding to the type of y.
 TEST_P(PackedTest, MultipliesAndLeavesTheGapsOfY) {
-  constexpr int64_t kTokens = 5, kRows = 7, kStride = 11;
+  constexpr int64_t kTokens = 5, kRows = 19, kStride = 23;
   const Weights weights = RandomWeights(GetParam(), kRows, 5 * block(), 4);
   const DeviceMatrix matrix = UploadWeights(weights);
   const int64_t columns = weights.columns;
   for (Element element : kElements) {
     const std::vector<float> x = RandomValues(element, kTokens * columns, 5);
+    const std::vector<float> values = Decode(element, Encode(element, weights.values));
     for (Element out : {Element::kF32, element}) {
       const std::vector<uint8_t> bytes = Multiply(matrix, element, out, kTokens, kStride, x);
       const std::vector<float> y = Decode(out, bytes);
@@ -111,8 +113,7 @@ TEST_P(PackedTest, MultipliesAndLeavesTheGapsOfY) {
         for (int64_t row = 0; row < kRows; ++row) {
           double sum = 0, norm = 0;
           for (int64_t i = 0; i < columns; ++i) {
-            const double product =
-                static_cast<double>(weights.values[row * columns + i]) * x[t * columns + i];
+            const double product = static_cast<double>(values[row * columns + i]) * x[t * columns + i];
             sum += product;
             norm += std::fabs(product);
           }
@@ -127,13 +128,13 @@ TEST_P(PackedTest, MultipliesAndLeavesTheGapsOfY) {
 }
 
 TEST_P(PackedTest, ProductsOfATokenDoNotDependOnTheOthers) {
-  constexpr int64_t kMost = 17, kRows = 6;
+  constexpr int64_t kMost = 70, kRows = 6;
   const Weights weights = RandomWeights(GetParam(), kRows, 2 * block(), 6);
   const DeviceMatrix matrix = UploadWeights(weights);
   for (Element element : kElements) {
     const std::vector<float> x = RandomValues(element, kMost * weights.columns, 7);
     const std::vector<uint8_t> all = Multiply(matrix, element, Element::kF32, kMost, kRows, x);
-    for (int64_t tokens : {1, 2, 4, 5, 8, 9}) {
+    for (int64_t tokens : {1, 2, 8, 9, 33}) {
       const std::vector<uint8_t> some = Multiply(matrix, element, Element::kF32, tokens, kRows, x);
       EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << NameOf(element) << " T " << tokens;
     }
