@@ -8,6 +8,8 @@
 // Arithmetic: activations are f16, bf16 or f32, sums are float32, the residual stream is float32. Every
 // output row is computed in an order that depends on that row alone (ARCHITECTURE.md section 6).
 //
+// Pointers are aligned to 16 bytes; counts of tokens, rows and pages are at least 1.
+//
 // Graph-safe: counts and shapes are arguments by value; whatever differs between two runs of a captured step
 // lies in device memory. A token with position < 0 is padding: it writes no keys and values, and its outputs
 // are finite.
@@ -92,7 +94,7 @@ struct GateArgs {
 };
 
 // y = x W^T for packed weights, any number of tokens; each output is summed over K in one order whatever T
-// is.
+// is. Where x has 16 bits the weights are rounded to its type first, as Unpack does it.
 struct PackedMatMulArgs {
   DeviceMatrix weights;              // [M, K] of a packed type
   Element element = Element::kBF16;  // of x
@@ -103,14 +105,16 @@ struct PackedMatMulArgs {
   int64_t y_stride = 0;
 };
 
-// Packed weights as a dense matrix [M, K] of `element`, for a product by Gemm.
+// Packed weights as a dense matrix [M, K] of `element`, for a product by Gemm: the numbers of
+// engine/tensor/dequantize, rounded to `element`.
 struct UnpackArgs {
   DeviceMatrix weights;
   Element element = Element::kBF16;
   void* out = nullptr;
 };
 
-// Contents of page from[i] are copied to page to[i], keys, values and scales, of all layers.
+// Contents of page from[i] are copied to page to[i], keys, values and scales, of all layers. REQUIRES: no
+// page is both read and written, none is written twice.
 struct CopyPagesArgs {
   KvPages kv;                // of layer 0
   int64_t layer_bytes = 0;   // from one layer's data to the next
