@@ -85,11 +85,9 @@ bool DeviceMemory::Contains(const void* address, size_t bytes) {
   return offset - start <= size && bytes <= size - (offset - start);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-// AddressSanitizer sees the write itself, and would see this reading of the gaps too.
-const void* DeviceMemory::FindOverrun() { return nullptr; }
-#else
 const void* DeviceMemory::FindOverrun() {
+  // AddressSanitizer sees the write itself, and would see this reading of the gaps too.
+  if (ROPEWAY_EMULATION_ASAN) return nullptr;
   std::lock_guard lock(mutex_);
   for (const auto& [offset, bytes] : allocations_) {
     const char* gap = base_ + offset + bytes;
@@ -100,7 +98,6 @@ const void* DeviceMemory::FindOverrun() {
   }
   return nullptr;
 }
-#endif
 
 size_t DeviceMemory::free_bytes() {
   std::lock_guard lock(mutex_);

@@ -134,7 +134,7 @@ TEST_F(EmulatedRuntimeTest, InjectedErrors) {
 }
 
 TEST_F(EmulatedRuntimeTest, AWritePastAnAllocationIsReported) {
-#if defined(__SANITIZE_ADDRESS__)
+#if ROPEWAY_EMULATION_ASAN
   GTEST_SKIP() << "AddressSanitizer ends the program at such a write";
 #endif
   auto* end = static_cast<char*>(device_) + 64;

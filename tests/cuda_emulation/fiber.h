@@ -7,13 +7,11 @@
 
 #include <cstddef>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ROPEWAY_EMULATION_ASAN 1
-#else
+// Defined by the build, for each sanitizer. The emulator itself is compiled without -fsanitize=thread, since
+// its fibers share its state by taking turns, and speaks to ThreadSanitizer by hand.
+#if !defined(ROPEWAY_EMULATION_ASAN)
 #define ROPEWAY_EMULATION_ASAN 0
 #endif
-// Defined by the build: the emulator itself is compiled without -fsanitize=thread, since its fibers share its
-// state by taking turns, and speaks to the sanitizer by hand.
 #if !defined(ROPEWAY_EMULATION_TSAN)
 #define ROPEWAY_EMULATION_TSAN 0
 #endif
@@ -48,8 +46,8 @@ class Fiber {
   char* stack_ = nullptr;
   size_t stack_bytes_ = 0;
   bool owns_stack_ = false;
-  void* fake_stack_ = nullptr;       // AddressSanitizer's
-  void* sanitizer_fiber_ = nullptr;  // ThreadSanitizer's
+  [[maybe_unused]] void* fake_stack_ = nullptr;       // AddressSanitizer's
+  [[maybe_unused]] void* sanitizer_fiber_ = nullptr;  // ThreadSanitizer's
 };
 
 // For ThreadSanitizer; nothing otherwise. What was done before a release of `address` is seen after an

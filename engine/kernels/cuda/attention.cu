@@ -36,7 +36,7 @@ ROPEWAY_DEVICE void MergeColumns(const AttentionParams& params, const AttentionM
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWarps * 32)
+__global__ void __launch_bounds__(kWarps * 32, 8)  // 64 registers: with fewer it spills on sm_86
     MergeKernel(AttentionParams params, StandardModifier modifier) {
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const WorkList<AttentionMerge>& work = params.args.merges;
