@@ -16,10 +16,15 @@ constexpr uint64_t SplitMix(uint64_t z) {
   return z ^ (z >> 31);
 }
 
+// 64 random bits, keyed by (seed, counter).
+constexpr uint64_t RandomBits(uint64_t seed, uint64_t counter) {
+  const uint64_t key = SplitMix(seed + kGoldenRatio64);
+  return SplitMix(key + (counter + 1) * kGoldenRatio64);
+}
+
 // A number in [0, 1) with 53 random bits, keyed by (seed, counter).
 constexpr double UnitInterval(uint64_t seed, uint64_t counter) {
-  const uint64_t key = SplitMix(seed + kGoldenRatio64);
-  return static_cast<double>(SplitMix(key + (counter + 1) * kGoldenRatio64) >> 11) * 0x1p-53;
+  return static_cast<double>(RandomBits(seed, counter) >> 11) * 0x1p-53;
 }
 
 }  // namespace ropeway
