@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <limits>
 #include <numeric>
 #include <unordered_map>
 
 #include "engine/base/check.h"
-#include "engine/base/splitmix.h"
+#include "engine/base/softmax_weight.h"
+#include "engine/sample/sampler.h"
 
 namespace ropeway {
 namespace {
@@ -69,14 +69,6 @@ void AppendChanges(const SampleRow& row, std::vector<cuda::LogitChange>& changes
   for (TokenId token : row.masked) list.Of(token).masked = 1;
 }
 
-// 64 bits, of which the upper 53 are those of the CPU sampler's coin.
-uint64_t CoinOf(const SampleRow& row) {
-  return static_cast<uint64_t>(
-      UnitInterval(row.params->seed + static_cast<uint64_t>(row.sample) * kGoldenRatio64,
-                   static_cast<uint64_t>(row.step)) *
-      0x1p64);
-}
-
 float ScaleOf(float temperature) {
   return temperature > 0 ? std::min(1 / temperature, std::numeric_limits<float>::max()) : 0;
 }
@@ -89,8 +81,8 @@ void AppendSample(const SampleRow& row, int32_t logit_row, CudaStep& step) {
                                .top_p = params.top_p,
                                .num_logprobs = params.num_logprobs,
                                .first_change = static_cast<int32_t>(step.changes.size()),
-                               .coin = CoinOf(row)};
-  if (params.min_p > 0 && sample.scale > 0) sample.least = std::log(double{params.min_p}) / sample.scale;
+                               .coin = CoinOf(params.seed, row.sample, row.step)};
+  if (params.min_p > 0 && sample.scale > 0) sample.least = ExactLog(params.min_p) / sample.scale;
   AppendChanges(row, step.changes);
   sample.num_changes = static_cast<int32_t>(step.changes.size()) - sample.first_change;
   step.samples.push_back(sample);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "engine/base/softmax_weight.h"
+
 namespace ropeway {
 namespace {
 
@@ -50,7 +52,7 @@ void Candidates::HoldMass(absl::Span<const float> logits, const Peak& peak, floa
 }
 
 void Candidates::Weigh(float largest, float scale) {
-  for (Candidate& candidate : held_) candidate.weight = Weight((candidate.logit - largest) * scale);
+  for (Candidate& candidate : held_) candidate.weight = SoftmaxWeight((candidate.logit - largest) * scale);
 }
 
 uint64_t Candidates::TotalWeight() const {

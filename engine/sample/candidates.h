@@ -13,7 +13,7 @@
 
 #include "absl/types/span.h"
 #include "engine/api/token.h"
-#include "engine/sample/softmax_weights.h"
+#include "engine/sample/peak.h"
 
 namespace ropeway {
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/softmax_weight.h"
 #include "engine/base/splitmix.h"
 
 namespace ropeway {
@@ -113,7 +114,7 @@ TokenId Sampler::DrawFromAll(absl::Span<const float> logits, float largest, floa
   size_t block = 0;
   while (left >= block_sums_[block]) left -= block_sums_[block++];
   for (size_t id = block * kBlock;; ++id) {
-    const uint64_t weight = Weight((logits[id] - largest) * scale);
+    const uint64_t weight = SoftmaxWeight((logits[id] - largest) * scale);
     if (left < weight) return static_cast<TokenId>(id);
     left -= weight;
   }
@@ -123,7 +124,7 @@ TokenId Sampler::DrawFromAll(absl::Span<const float> logits, float largest, floa
 void Sampler::Narrow(absl::Span<const float> logits, const Peak& peak, float scale,
                      const SamplingParams& params) {
   const float least =
-      params.min_p > 0 ? static_cast<float>(peak.logit + NaturalLog(params.min_p) / scale) : -kInfinity;
+      params.min_p > 0 ? static_cast<float>(peak.logit + ExactLog(params.min_p) / scale) : -kInfinity;
   if (NarrowsBy(params.top_k, logits.size())) {
     candidates_.HoldTop(logits, peak, params.top_k);
     candidates_.Weigh(peak.logit, scale);
@@ -143,8 +144,7 @@ void Sampler::Narrow(absl::Span<const float> logits, const Peak& peak, float sca
 TokenLogprobs ScoreToken(absl::Span<const float> logits, TokenId token, int32_t top) {
   const std::optional<Peak> peak = FindPeak(logits);
   if (!peak.has_value()) return {.chosen = std::numeric_limits<float>::quiet_NaN()};
-  const double sum = static_cast<double>(SumWeights(logits, peak->logit, 1)) / kUnitWeight;
-  const double normaliser = peak->logit + NaturalLog(sum);
+  const double normaliser = LogNormaliser(peak->logit, SumWeights(logits, peak->logit, 1));
   const auto logprob = [&](float logit) { return static_cast<float>(logit - normaliser); };
   TokenLogprobs result = {.chosen = logprob(logits[token])};
   if (top <= 0) return result;

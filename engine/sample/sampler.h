@@ -1,7 +1,7 @@
 // From logits to a token.
 //
-// The same arguments give the same token on every machine and device; softmax_weights.h says how. In the
-// order of SamplingParams, with x the logit of a token in float32:
+// The same arguments give the same token on every machine and device; engine/base/softmax_weight.h says how.
+// In the order of SamplingParams, with x the logit of a token in float32:
 //
 //   x += bias;   x = x > 0 ? x / repetition : x * repetition   (once, for tokens of prompt and answer)
 //   x -= presence + frequency * occurrences                    (for tokens of the answer);   masked: x = -inf
@@ -21,7 +21,7 @@
 #include "engine/api/event.h"
 #include "engine/api/step.h"
 #include "engine/sample/candidates.h"
-#include "engine/sample/softmax_weights.h"
+#include "engine/sample/peak.h"
 
 namespace ropeway {
 

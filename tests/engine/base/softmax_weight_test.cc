@@ -18,6 +18,19 @@ TEST(SoftmaxWeightTest, IsExpInFixedPoint) {
   EXPECT_EQ(SoftmaxWeight(-std::numeric_limits<float>::infinity()), 0u);
 }
 
+// A golden sum: whoever computes weights elsewhere has to come to it, to the last bit.
+TEST(SoftmaxWeightTest, IsTheSameOnEveryMachine) {
+  uint64_t sum = 0;
+  uint64_t mixed = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const uint64_t weight = SoftmaxWeight(-static_cast<float>(i) * 0x1p-7F);
+    sum += weight;
+    mixed = mixed * 31 + weight;
+  }
+  EXPECT_EQ(sum, 141287960339829u);
+  EXPECT_EQ(mixed, 11617612179882012227u);
+}
+
 TEST(SoftmaxWeightTest, Logarithms) {
   EXPECT_EQ(ExactLog(1), 0);
   for (double x = 0x1p-40; x < 0x1p40; x *= 1.00731) {
