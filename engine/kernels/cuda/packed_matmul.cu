@@ -99,8 +99,9 @@ ROPEWAY_DEVICE void StoreTile(const Product& product, int first_row, int first_t
   }
 }
 
+// Two blocks of a processor where one token is multiplied; more tokens need more registers than that leaves.
 template <DType kType, int kTiles, class T>
-__global__ void __launch_bounds__(kMmaWarps * 32) PackedMmaKernel(Product product) {
+__global__ void __launch_bounds__(kMmaWarps * 32, kTiles == 1 ? 2 : 1) PackedMmaKernel(Product product) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int first_row = static_cast<int>(blockIdx.x) * kMmaRows, last_row = product.rows - 1;
   const int first_token = static_cast<int>(blockIdx.y) * kTiles * kMmaTokens;

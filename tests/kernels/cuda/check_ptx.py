@@ -20,8 +20,9 @@ import sys
 
 import kernel_facts
 
-# Spills are looked for on all of these: 8.6 (8.9 is like it) holds fewer threads, for which ptxas spends fewer registers.
-ARCHITECTURES = (80, 86, 90)
+# Spills are looked for on all of these that ptxas knows: each has its own trade of registers for threads (8.9 is like
+# 8.6).
+ARCHITECTURES = (80, 86, 90, 100, 120)
 # Of a streaming multiprocessor (CUDA programming guide, "Technical specifications per compute capability").
 # 1 KiB of each block's shared memory is the system's.
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024}
@@ -107,10 +108,10 @@ def check(variant):
             variant.problems.append(f"has no {what}")
 
 
-def inspect(ptxas, path):
+def inspect(ptxas, architectures, path):
     """The checked variants of a PTX file."""
     variants = read_variants(path)
-    for architecture in ARCHITECTURES:
+    for architecture in architectures:
         for symbol, (registers, shared, stack, spills) in assemble(ptxas, path, architecture).items():
             variant = variants[symbol]
             variant.registers[architecture] = registers
@@ -169,14 +170,17 @@ def main():
     parser.add_argument("--write", action="store_true")
     parser.add_argument("files", type=pathlib.Path, nargs="+")
     arguments = parser.parse_args()
+    known = subprocess.run([arguments.ptxas, "--help"], text=True, capture_output=True, check=True).stdout
+    architectures = [architecture for architecture in ARCHITECTURES if f"'sm_{architecture}'" in known]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        variants = [variant for found in pool.map(lambda path: inspect(arguments.ptxas, path), arguments.files)
+        variants = [variant for found in pool.map(
+                        lambda path: inspect(arguments.ptxas, architectures, path), arguments.files)
                     for variant in found]
     problems = [f"{variant.source}: {variant.name} {problem}" for variant in variants for problem in variant.problems]
     for problem in problems:
         print(problem)
     version = subprocess.run([arguments.ptxas, "--version"], text=True, capture_output=True, check=True).stdout
-    print(f"{len(variants)} variants of kernels, {len(problems)} problems")
+    print(f"{len(variants)} variants of kernels on sm_{', sm_'.join(map(str, architectures))}: {len(problems)} problems")
     if problems or not variants:
         return 1
     made = table(variants, re.search(r"release ([\d.]+)", version)[1])
