@@ -18,8 +18,8 @@ WORKDIR /src
 COPY deploy/install_packages.sh deploy/
 RUN deploy/install_packages.sh build $([ "$CUDA" != ON ] || echo cuda)
 COPY . .
-RUN cmake --preset release -DROPEWAY_BUILD_TESTS=OFF -DROPEWAY_CUDA="$CUDA" \
- && cmake --build build/release --target ropeway_server ropeway $([ "$CUDA" != ON ] || echo ropeway_cuda) \
+RUN cmake --preset release -DROPEWAY_BUILD_TESTS=OFF -DROPEWAY_CUDA="$CUDA" >/dev/null \
+ && deploy/build.sh release ropeway_server ropeway $([ "$CUDA" != ON ] || echo ropeway_cuda) \
  && strip --strip-unneeded build/release/bin/*
 
 FROM ${BASE}

@@ -10,6 +10,9 @@ shift
 log=build/$preset/build.log
 mkdir -p "build/$preset" 2>/dev/null || { echo "build.sh: cannot write to build/$preset: make it writable" >&2; exit 1; }
 
+# What was compiled once is found again in another folder, too: another checkout, or the image of the Dockerfile.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+
 # A large translation unit of gRPC code takes more than a gigabyte.
 jobs=$(nproc)
 by_memory=$(awk '/^MemAvailable:/ {print int($2 / 1500000)}' /proc/meminfo)

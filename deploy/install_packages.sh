@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, as root or by sudo. Quiet where nothing is.
 #
-# Usage: deploy/install_packages.sh [GROUP...]     groups: build (default), run, clang, cuda, cuda-run
+# Usage: deploy/install_packages.sh [GROUP...]
+#   groups: build (default), run, clang, test, container, cuda, cuda-run
 set -euo pipefail
 
 BUILD=(g++ cmake ninja-build ccache pkg-config ca-certificates git python3 python3-pip
@@ -15,6 +16,9 @@ CLANG=(clang clang-tidy clang-format)
 # The CUDA toolkit is in no Debian release: apt must know NVIDIA's packages (deploy/gpu.md).
 CUDA=(cuda-nvcc-13-0 cuda-cudart-dev-13-0 libcublas-dev-13-0 libnccl-dev)
 CUDA_RUN=(libcublas-13-0 libnccl2)
+# What tests/deploy run beside the server.
+TEST=(prometheus)
+CONTAINER=(podman runc mmdebstrap)
 
 die() { echo "install_packages.sh: $*" >&2; exit 1; }
 
@@ -26,7 +30,9 @@ for group in "${@:-build}"; do
     clang) packages+=("${CLANG[@]}") ;;
     cuda) packages+=("${CUDA[@]}") ;;
     cuda-run) packages+=("${CUDA_RUN[@]}") ;;
-    *) die "unknown group '$group': give build, run, clang, cuda or cuda-run" ;;
+    test) packages+=("${TEST[@]}") ;;
+    container) packages+=("${CONTAINER[@]}") ;;
+    *) die "unknown group '$group': give build, run, clang, test, container, cuda or cuda-run" ;;
   esac
 done
 

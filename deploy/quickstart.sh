@@ -17,6 +17,8 @@ once=false
 port=
 metrics_port=
 prompt="What is the capital of France?"
+# The system message of the model's own template makes so small a model answer that question in French, at length.
+system="You are a helpful assistant."
 while [ $# -gt 0 ]; do
   case "$1" in
     --once) once=true ;;
@@ -72,7 +74,7 @@ for ((second = 0; ; ++second)); do
 done
 
 echo "> $prompt"
-build/release/bin/ropeway generate --chat "$prompt" --max_tokens 128 --temperature 0 | tee "$answer" ||
+build/release/bin/ropeway generate --chat "$prompt" --system "$system" --max_tokens 128 --temperature 0 | tee "$answer" ||
   die "no answer; the server's log is $log"
 grep -q '[^[:space:]]' "$answer" || die "the answer is empty; the server's log is $log"
 

@@ -18,7 +18,9 @@ esac
 step() { echo "[$((SECONDS / 60))m$((SECONDS % 60))s] $*"; }
 warn() { printf '\n*** WARNING: %s\n\n' "$*" >&2; }
 
-deploy/install_packages.sh build $([ "$preset" != clang ] || echo clang)
+deploy/install_packages.sh build test $([ "$preset" != clang ] || echo clang)
+# Where containers cannot be had, their test says so and is skipped.
+[ "$(id -u)" -ne 0 ] || deploy/install_packages.sh container || warn "no container tools: the image will not be tested"
 deploy/fetch_model.sh smollm2
 deploy/fetch_model.sh gemma3 || warn "no Gemma 3 model: the tests that need it will not pass"
 tests/golden/fetch_vocabularies.sh || warn "no vocabularies or templates: the tests that need them will not pass"
@@ -38,6 +40,8 @@ code=0
 ctest --test-dir "build/$preset" --parallel "$(nproc)" --output-on-failure --no-tests=error "$@" 2>&1 | tee "$log" |
   { grep -Ev --line-buffered '^ +Start |  +Passed +|^Internal ctest|^Test project|^[0-9]+% tests passed|^$' || true; } ||
   code=$?
+skipped=$(sed -n 's/^ *[0-9]* - \(.*\) (Skipped)$/\1/p' "$log")
+[ -z "$skipped" ] || warn "skipped: $skipped; build/$preset/Testing/Temporary/LastTest.log says why"
 summary=$(grep -E '^[0-9]+% tests passed' "$log") || summary="no test ran: see $log"
 step "done"
 echo "$summary"
