@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <optional>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/utf8.h"
 
@@ -41,6 +42,20 @@ absl::Status CheckLength(absl::string_view key, size_t length, size_t expected) 
   if (length == expected) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "metadata key '", key, "' must have one element for each of ", expected, " tokens, has ", length));
+}
+
+// The byte that "<0x0A>" stands for.
+std::optional<uint8_t> ByteOf(absl::string_view spelling) {
+  if (spelling.size() != 6 || !absl::ConsumePrefix(&spelling, "<0x") || !absl::ConsumeSuffix(&spelling, ">"))
+    return std::nullopt;
+  uint8_t byte = 0;
+  for (const char digit : spelling) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(digit))) return std::nullopt;
+    const int value =
+        absl::ascii_isdigit(static_cast<unsigned char>(digit)) ? digit - '0' : (digit | 0x20) - 'a' + 10;
+    byte = static_cast<uint8_t>(byte << 4 | value);
+  }
+  return byte;
 }
 
 }  // namespace
@@ -91,11 +106,8 @@ absl::Status Vocabulary::ReadTokens(const Metadata& metadata) {
     if (FindInvalidUtf8(tokens_[id]) != std::string_view::npos)
       return absl::InvalidArgumentError(absl::StrCat("token ", id, " is not valid UTF-8"));
     ids_.emplace(tokens_[id], id);
-    unsigned byte = 0;
-    char end = 0;
-    if (types_[id] == TokenType::kByte && tokens_[id].size() == 6 &&
-        std::sscanf(tokens_[id].c_str(), "<0x%2X%c", &byte, &end) == 2 && end == '>')
-      byte_tokens_[byte] = id;
+    if (types_[id] == TokenType::kByte)
+      if (const std::optional<uint8_t> byte = ByteOf(tokens_[id])) byte_tokens_[*byte] = id;
   }
   return absl::OkStatus();
 }

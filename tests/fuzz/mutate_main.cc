@@ -20,7 +20,7 @@ namespace ropeway::testing {
 namespace {
 
 #ifdef NDEBUG
-constexpr uint64_t kDefaultRuns = 20'000;
+constexpr uint64_t kDefaultRuns = 100'000;
 #else
 constexpr uint64_t kDefaultRuns = 2'000;
 #endif

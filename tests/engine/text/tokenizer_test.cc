@@ -65,6 +65,17 @@ Metadata Gpt2() {
 const EncodeOptions kPlain{.parse_special = false, .add_special = false};
 const EncodeOptions kSpecial{.parse_special = true, .add_special = false};
 
+// A byte token whose digits are none stands for no byte.
+TEST(TokenizerTest, TakesOnlyHexadecimalByteTokens) {
+  std::vector<Token> tokens = {{"a"}, {"<unk>", kUnknown}};
+  for (const char* spelling : {"<0x-1>", "<0x+1>", "<0x 1>", "<0xG1>", "<0x41>", "<0x4b>"})
+    tokens.push_back({spelling, kByte});
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, MakeTokenizer(Vocabulary("llama", tokens)));
+  EXPECT_EQ(tokenizer->TokenBytes(6), "A");
+  EXPECT_EQ(tokenizer->TokenBytes(7), "K");
+  EXPECT_EQ(tokenizer->Encode("A", kPlain)->back(), 6);
+}
+
 TEST(TokenizerTest, ControlTokensAreReadOnlyOnRequestUserDefinedOnesAlways) {
   ASSERT_OK_AND_ASSIGN(const auto tokenizer, MakeTokenizer(Gpt2()));
   EXPECT_THAT(*tokenizer->Encode("ab<|x|>", kPlain), ElementsAre(2, 6, 7, 8, 7, 9));
