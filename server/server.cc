@@ -133,6 +133,10 @@ absl::Status Server::Parts::Load(const ModelLoader& load) {
                                          .limits = RequestLimitsOf(config, limits),
                                          .stream = StreamLimitsOf(config),
                                          .mailbox = mailbox});
+  metrics->SetModel({.architecture = served.facts.architecture,
+                     .quantization = served.facts.quantization,
+                     .num_parameters = served.facts.num_parameters,
+                     .max_model_len = backend->limits.max_model_len});
   metrics->SetBuild({.version = context.version, .kernels = served.kernels});
   metrics->SetEngine({.total_pages = limits.num_pages});
   context.backend.store(backend.get(), std::memory_order_release);

@@ -119,7 +119,7 @@ bool EngineLoop::Impl::Step() {
   absl::StatusOr<StepResult> result = parts_.executor.Step(plan);
   const absl::Time end = parts_.clock.Now();
   if (result.ok()) {
-    parts_.observer.OnStep(end - begin, plan.num_tokens());
+    parts_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());
   } else {
     parts_.observer.OnStepFailed(result.status());
   }

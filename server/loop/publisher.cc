@@ -92,8 +92,11 @@ void Publisher::TakeToken(TokenEvent& event, Live& live, Sample& sample, absl::T
   if (event.sample_finish != FinishReason::kStop) {
     chunk.text += sample.matcher.Push(sample.detokenizer.Push(event.token));
   }
+  ++sample.tokens;
   if (sample.last_token.has_value()) {
     observer_.OnNextToken(now - *sample.last_token);
+  } else if (live.completion_tokens > 1) {
+    observer_.OnSiblingToken();
   } else {
     observer_.OnFirstToken(now - live.arrival);
   }
@@ -119,9 +122,12 @@ void Publisher::EndRequest(const TokenEvent& event, FinishReason reason, Live& l
                         .prompt_tokens = live.prompt_tokens,
                         .completion_tokens = live.completion_tokens,
                         .receipt = event.receipt};
+  const auto longest = std::max_element(live.samples.begin(), live.samples.end(),
+                                        [](const Sample& a, const Sample& b) { return a.tokens < b.tokens; });
   observer_.OnRequestEnd({.finish_reason = NameOf(reason),
                           .prompt_tokens = live.prompt_tokens,
                           .generated_tokens = live.completion_tokens,
+                          .longest_sample_tokens = longest->tokens,
                           .cached_tokens = event.receipt.cached_tokens,
                           .queue = event.receipt.queue,
                           .prefill = event.receipt.prefill,

@@ -60,6 +60,7 @@ class Publisher {
 
     Detokenizer detokenizer;
     StopMatcher matcher;
+    int32_t tokens = 0;  // generated
     std::optional<absl::Time> last_token;
     std::optional<StreamChunk> chunk;  // to be delivered
   };

@@ -17,6 +17,7 @@ struct RequestOutcome {
   absl::string_view finish_reason;  // "stop", "length", "abort", "deadline", "error"
   int32_t prompt_tokens = 0;
   int32_t generated_tokens = 0;
+  int32_t longest_sample_tokens = 0;  // generated for the sample that has the most
   int32_t cached_tokens = 0;
   absl::Duration queue;
   absl::Duration prefill;
@@ -37,10 +38,11 @@ class EngineObserver {
   virtual ~EngineObserver() = default;
 
   virtual void SetEngine(const EngineGauges& gauges) = 0;
-  virtual void OnStep(absl::Duration duration, int32_t batch_tokens) = 0;
+  virtual void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) = 0;
   virtual void OnStepFailed(const absl::Status& error) = 0;  // the requests of that step have ended
   virtual void OnPreemptions(int32_t count) = 0;
-  virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a sample
+  virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a request
+  virtual void OnSiblingToken() = 0;  // the first one of another sample of a request that has its first token
   virtual void OnNextToken(absl::Duration since_last) = 0;      // of the sample
   virtual void OnRequestEnd(const RequestOutcome& outcome) = 0;
 };

@@ -1,9 +1,9 @@
 #include "server/obs/metrics.h"
 
+#include <string>
 #include <utility>
 
 #include "absl/strings/string_view.h"
-#include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 
@@ -36,6 +36,7 @@ constexpr Alias kAliases[] = {
     {"ropeway_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"},
     {"ropeway_inter_token_latency_seconds", "vllm:inter_token_latency_seconds"},
     {"ropeway_inter_token_latency_seconds", "vllm:time_per_output_token_seconds"},
+    {"ropeway_time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds"},
     {"ropeway_request_duration_seconds", "vllm:e2e_request_latency_seconds"},
     {"ropeway_request_queue_seconds", "vllm:request_queue_time_seconds"},
     {"ropeway_request_prefill_seconds", "vllm:request_prefill_time_seconds"},
@@ -67,10 +68,17 @@ Metrics::Metrics(const std::string& model_name)
                  .Help("1, with the version and the kernels as labels")
                  .Labels(labels_)
                  .Register(registry_)),
+      model_(prometheus::BuildGauge()
+                 .Name("ropeway_model_info")
+                 .Help("1, with what is served as labels")
+                 .Labels(labels_)
+                 .Register(registry_)),
       time_to_first_token_(AddHistogram("ropeway_time_to_first_token_seconds",
                                         "From a request's arrival to its first token", kSeconds)),
       inter_token_latency_(AddHistogram("ropeway_inter_token_latency_seconds",
                                         "From one token of a sample to the next", kSeconds)),
+      time_per_output_token_(AddHistogram("ropeway_time_per_output_token_seconds",
+                                          "Mean time between tokens of a request", kSeconds)),
       request_duration_(
           AddHistogram("ropeway_request_duration_seconds", "From a request's arrival to its end", kSeconds)),
       request_queue_(AddHistogram("ropeway_request_queue_seconds",
@@ -85,6 +93,8 @@ Metrics::Metrics(const std::string& model_name)
           AddHistogram("ropeway_request_generation_tokens", "Tokens generated for a request", kTokens)),
       step_duration_(AddHistogram("ropeway_step_duration_seconds", "Duration of an engine step", kSeconds)),
       step_tokens_(AddHistogram("ropeway_step_tokens", "Tokens computed by an engine step", kTokens)),
+      step_sequences_(
+          AddHistogram("ropeway_step_sequences", "Sequences in the batch of an engine step", kTokens)),
       prompt_tokens_(AddCounter("ropeway_prompt_tokens_total", "Prompt tokens of ended requests")),
       generation_tokens_(AddCounter("ropeway_generation_tokens_total", "Tokens generated")),
       prefix_queried_(AddCounter("ropeway_prefix_cache_queried_tokens_total",
@@ -116,6 +126,15 @@ void Metrics::SetBuild(const BuildFacts& facts) {
   build_.Add({{"version", facts.version}, {"kernels", facts.kernels}}).Set(1);
 }
 
+void Metrics::SetModel(const ModelLabels& model) {
+  model_
+      .Add({{"architecture", model.architecture},
+            {"quantization", model.quantization},
+            {"parameters", std::to_string(model.num_parameters)},
+            {"max_model_len", std::to_string(model.max_model_len)}})
+      .Set(1);
+}
+
 void Metrics::OnCall(absl::string_view method, absl::StatusCode code) {
   calls_.Add({{"method", std::string(method)}, {"code", CodeName(code)}}).Increment();
 }
@@ -136,6 +155,10 @@ void Metrics::OnRequestEnd(const RequestOutcome& outcome) {
   request_queue_.Observe(absl::ToDoubleSeconds(outcome.queue));
   request_prefill_.Observe(absl::ToDoubleSeconds(outcome.prefill));
   request_decode_.Observe(absl::ToDoubleSeconds(outcome.decode));
+  if (outcome.longest_sample_tokens > 1) {
+    time_per_output_token_.Observe(absl::ToDoubleSeconds(outcome.decode) /
+                                   (outcome.longest_sample_tokens - 1));
+  }
   request_prompt_tokens_.Observe(outcome.prompt_tokens);
   request_generation_tokens_.Observe(outcome.generated_tokens);
   prompt_tokens_.Increment(outcome.prompt_tokens);
@@ -158,9 +181,10 @@ EngineGauges Metrics::engine() const {
           .total_pages = static_cast<int32_t>(pages_total_.Value())};
 }
 
-void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens) {
+void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) {
   step_duration_.Observe(absl::ToDoubleSeconds(duration));
   step_tokens_.Observe(batch_tokens);
+  step_sequences_.Observe(batch_sequences);
 }
 
 void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }

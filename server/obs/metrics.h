@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "prometheus/collectable.h"
+#include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/registry.h"
 #include "server/obs/engine_observer.h"
@@ -26,20 +27,29 @@ struct BuildFacts {
   std::string kernels;
 };
 
+struct ModelLabels {
+  std::string architecture;
+  std::string quantization;
+  int64_t num_parameters = 0;
+  int32_t max_model_len = 0;
+};
+
 class Metrics final : public prometheus::Collectable, public EngineObserver {
  public:
   explicit Metrics(const std::string& model_name);
 
   void SetBuild(const BuildFacts& facts);
+  void SetModel(const ModelLabels& model);
 
   void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
   void OnFirstToken(absl::Duration since_arrival) override;
+  void OnSiblingToken() override { generation_tokens_.Increment(); }
   void OnNextToken(absl::Duration since_last) override;
   void OnRequestEnd(const RequestOutcome& outcome) override;
 
   void SetEngine(const EngineGauges& gauges) override;
   EngineGauges engine() const;
-  void OnStep(absl::Duration duration, int32_t batch_tokens) override;
+  void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) override;
   void OnStepFailed(const absl::Status&) override {}  // its requests are counted as they end
   void OnPreemptions(int32_t count) override;
 
@@ -57,8 +67,10 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Family<prometheus::Counter>& calls_;
   prometheus::Family<prometheus::Counter>& finished_;
   prometheus::Family<prometheus::Gauge>& build_;
+  prometheus::Family<prometheus::Gauge>& model_;
   prometheus::Histogram& time_to_first_token_;
   prometheus::Histogram& inter_token_latency_;
+  prometheus::Histogram& time_per_output_token_;
   prometheus::Histogram& request_duration_;
   prometheus::Histogram& request_queue_;
   prometheus::Histogram& request_prefill_;
@@ -67,6 +79,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Histogram& request_generation_tokens_;
   prometheus::Histogram& step_duration_;
   prometheus::Histogram& step_tokens_;
+  prometheus::Histogram& step_sequences_;
   prometheus::Counter& prompt_tokens_;
   prometheus::Counter& generation_tokens_;
   prometheus::Counter& prefix_queried_;

@@ -15,6 +15,10 @@ namespace {
 // Health is asked for the server as a whole ("") or for the service.
 constexpr const char* kHealthNames[] = {"", v1::Ropeway::service_full_name()};
 
+// Calls of one connection; more wait at the client, where they cost this server nothing. Well above what the
+// server admits, so that whoever asks for too much is told so.
+constexpr int kMaxStreamsPerConnection = 1024;
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& address,
@@ -27,6 +31,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& a
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   // Otherwise a second server at the same port would start and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.SetMaxReceiveMessageSize(static_cast<int>(max_request_bytes));
   builder.RegisterService(&service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

@@ -1,5 +1,6 @@
-// absl::Status to what a gRPC client gets. The codes are numerically the same; a retry hint becomes trailing
-// metadata.
+// absl::Status to what a gRPC client gets. The codes are numerically the same; a retry hint becomes
+// trailing metadata, for gRPC's own retry policy, and google.rpc.RetryInfo among the status details, for all
+// others.
 #ifndef ROPEWAY_SERVER_RPC_STATUS_MAP_H_
 #define ROPEWAY_SERVER_RPC_STATUS_MAP_H_
 

@@ -31,10 +31,11 @@ constexpr ExecutorLimits kLimits = {.num_pages = 64,
 
 struct CountingObserver final : EngineObserver {
   void SetEngine(const EngineGauges&) override {}
-  void OnStep(absl::Duration, int32_t batch_tokens) override { tokens += batch_tokens, ++steps; }
+  void OnStep(absl::Duration, int32_t batch_tokens, int32_t) override { tokens += batch_tokens, ++steps; }
   void OnStepFailed(const absl::Status&) override { ++failed_steps; }
   void OnPreemptions(int32_t count) override { preemptions += count; }
   void OnFirstToken(absl::Duration) override { ++first_tokens; }
+  void OnSiblingToken() override { ++sibling_tokens; }
   void OnNextToken(absl::Duration) override { ++next_tokens; }
   void OnRequestEnd(const RequestOutcome& outcome) override {
     absl::MutexLock lock(&mutex);
@@ -46,7 +47,7 @@ struct CountingObserver final : EngineObserver {
   }
 
   std::atomic<int> tokens = 0, steps = 0, failed_steps = 0, preemptions = 0, first_tokens = 0,
-                   next_tokens = 0;
+                   sibling_tokens = 0, next_tokens = 0;
   absl::Mutex mutex;
   std::map<std::string, int> ends ABSL_GUARDED_BY(mutex);
 };

@@ -38,6 +38,7 @@ TEST(MetricsTest, GaugesFollowTheEngineUnderBothNames) {
 TEST(MetricsTest, LatenciesAreSecondsInBucketsThatResolveMilliseconds) {
   Metrics metrics("m");
   metrics.OnFirstToken(absl::Milliseconds(4));
+  metrics.OnSiblingToken();
   metrics.OnNextToken(absl::Milliseconds(2.5));
   const std::string text = Scrape(metrics);
   EXPECT_THAT(
@@ -45,7 +46,7 @@ TEST(MetricsTest, LatenciesAreSecondsInBucketsThatResolveMilliseconds) {
                   HasSubstr("ropeway_time_to_first_token_seconds_bucket{model_name=\"m\",le=\"0.005\"} 1\n"),
                   HasSubstr("vllm:time_to_first_token_seconds_count{model_name=\"m\"} 1\n"),
                   HasSubstr("vllm:inter_token_latency_seconds_sum{model_name=\"m\"} 0.0025\n"),
-                  HasSubstr("vllm:generation_tokens_total{model_name=\"m\"} 2\n")));
+                  HasSubstr("vllm:generation_tokens_total{model_name=\"m\"} 3\n")));
 }
 
 TEST(MetricsTest, CountsCallsByMethodAndCodeAndRequestsByReason) {
@@ -61,6 +62,29 @@ TEST(MetricsTest, CountsCallsByMethodAndCodeAndRequestsByReason) {
             HasSubstr("vllm:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 1\n"),
             HasSubstr("ropeway_prompt_tokens_total{model_name=\"m\"} 7\n"),
             HasSubstr("vllm:prefix_cache_hits_total{model_name=\"m\"} 5\n")));
+}
+
+TEST(MetricsTest, TellsTheTimePerOutputTokenOfRequestsThatHaveOne) {
+  Metrics metrics("m");
+  metrics.OnRequestEnd({.finish_reason = "length", .longest_sample_tokens = 1});
+  metrics.OnRequestEnd(
+      {.finish_reason = "length", .longest_sample_tokens = 11, .decode = absl::Milliseconds(50)});
+  EXPECT_THAT(Scrape(metrics),
+              AllOf(HasSubstr("ropeway_time_per_output_token_seconds_count{model_name=\"m\"} 1\n"),
+                    HasSubstr("vllm:request_time_per_output_token_seconds_sum{model_name=\"m\"} 0.005\n")));
+}
+
+TEST(MetricsTest, TellsTheModelAndTheSizeOfSteps) {
+  Metrics metrics("m");
+  metrics.SetModel(
+      {.architecture = "llama", .quantization = "Q4_1", .num_parameters = 135, .max_model_len = 2048});
+  metrics.OnStep(absl::Milliseconds(3), 40, 7);
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr("ropeway_model_info{model_name=\"m\",architecture=\"llama\",max_model_len=\"2048\","
+                      "parameters=\"135\",quantization=\"Q4_1\"} 1\n"),
+            HasSubstr("ropeway_step_tokens_sum{model_name=\"m\"} 40\n"),
+            HasSubstr("ropeway_step_sequences_sum{model_name=\"m\"} 7\n")));
 }
 
 TEST(MetricsServerTest, APortInUseIsAnErrorThatNamesTheAddress) {

@@ -1,6 +1,8 @@
 // The service over real gRPC, with an engine that says what the test tells it to say.
 #include "server/rpc/service.h"
 
+#include <cmath>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -8,6 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/grpcpp.h"
+#include "proto/google/rpc/error_details.pb.h"
+#include "proto/google/rpc/status.pb.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "server/rpc/convert_chunk.h"
 #include "server/rpc/rpc_server.h"
@@ -286,6 +290,14 @@ TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("full with 4 requests"));
   EXPECT_EQ(call.GetServerTrailingMetadata().count(kRetryMetadataKey), 1);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  EXPECT_EQ(details.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(details.message(), status.error_message());
+  google::rpc::RetryInfo retry;
+  ASSERT_EQ(details.details_size(), 1);
+  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
   for (size_t i = 0; i < 4; ++i) engine_.Say(LastOfLength(), i);
   for (const auto& reader : readers) ReadAll(*reader);
 }
@@ -303,6 +315,81 @@ TEST_F(ServiceTest, BadInputIsRefusedByNameAndNeverReachesTheEngine) {
   const grpc::Status utf8 = stub_->GenerateUnary(&utf8_call, Request("\xff"), &response);
   EXPECT_EQ(utf8.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(utf8.error_message(), "text.text must be valid UTF-8");
+  EXPECT_EQ(engine_.num_requests(), 0);
+}
+
+// A way to spoil a request, and what the answer says about it.
+struct Fault {
+  std::function<void(v1::GenerateRequest&)> spoil;
+  std::string message;
+};
+
+std::vector<Fault> Faults() {
+  using Request = v1::GenerateRequest;
+  return {
+      {[](Request& r) { r.mutable_sampling()->set_temperature(NAN); },
+       "sampling.temperature must be in [0, 100]"},
+      {[](Request& r) { r.mutable_sampling()->set_top_p(0); }, "sampling.top_p must be in (0, 1], is 0"},
+      {[](Request& r) { r.mutable_sampling()->set_top_k(-1); }, "sampling.top_k"},
+      {[](Request& r) { r.mutable_sampling()->set_min_p(1); }, "sampling.min_p"},
+      {[](Request& r) { r.mutable_sampling()->set_repetition_penalty(0); }, "sampling.repetition_penalty"},
+      {[](Request& r) { r.mutable_sampling()->set_presence_penalty(3); }, "sampling.presence_penalty"},
+      {[](Request& r) { (*r.mutable_sampling()->mutable_logit_bias())[99999] = 1; },
+       "sampling.logit_bias key must be in [0, "},
+      {[](Request& r) { (*r.mutable_sampling()->mutable_logit_bias())[1] = -101; },
+       "sampling.logit_bias[1] must be in [-100, 100], is -101"},
+      {[](Request& r) {
+         for (int i = 0; i < 10000; ++i) r.mutable_stopping()->add_strings("x");
+       },
+       "stopping.strings must have at most 16 entries, has 10000"},
+      {[](Request& r) { r.mutable_stopping()->add_strings(""); }, "stopping.strings[0] must have [1, "},
+      {[](Request& r) { r.mutable_stopping()->add_strings("ab\xff"); },
+       "stopping.strings must be valid UTF-8"},
+      {[](Request& r) { r.mutable_stopping()->set_max_tokens(0); }, "stopping.max_tokens must be in [1, "},
+      {[](Request& r) { r.mutable_stopping()->set_min_tokens(-1); }, "stopping.min_tokens"},
+      {[](Request& r) { r.mutable_output()->set_num_samples(0); },
+       "output.num_samples must be in [1, 16], is 0"},
+      {[](Request& r) { r.mutable_output()->set_logprobs(-1); }, "output.logprobs must be in [0, 20], is -1"},
+      {[](Request& r) { r.set_priority(101); }, "priority must be in [-100, 100], is 101"},
+      {[](Request& r) { r.mutable_tokens(); }, "must not be empty"},
+      {[](Request& r) { r.mutable_tokens()->add_ids(-1); }, "tokens.ids[0] must be in [0, "},
+      {[](Request& r) { r.mutable_text()->set_text(std::string(101, 'a')); },
+       "the prompt must be at most 99 tokens"},
+      {[](Request& r) { r.mutable_chat(); }, "chat.messages must not be empty"},
+      {[](Request& r) { r.mutable_chat()->add_messages()->set_role("pirate"); }, "is \"pirate\""},
+      {[](Request& r) {
+         v1::ChatMessage& message = *r.mutable_chat()->add_messages();
+         message.set_role("user");
+         message.set_text("raise");
+       },
+       "refused by the template"},
+  };
+}
+
+TEST_F(ServiceTest, EveryFaultIsNamedToStreamsAndUnaryCalls) {
+  for (const Fault& fault : Faults()) {
+    v1::GenerateRequest request = Request();
+    fault.spoil(request);
+    grpc::ClientContext stream_call;
+    const grpc::Status stream = stub_->Generate(&stream_call, request)->Finish();
+    EXPECT_EQ(stream.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << fault.message;
+    EXPECT_THAT(stream.error_message(), HasSubstr(fault.message));
+    grpc::ClientContext unary_call;
+    v1::GenerateResponse response;
+    const grpc::Status unary = stub_->GenerateUnary(&unary_call, request, &response);
+    EXPECT_EQ(unary.error_message(), stream.error_message());
+  }
+  EXPECT_EQ(engine_.num_requests(), 0);
+  EXPECT_EQ(admission_.live_requests(), 0);
+}
+
+TEST_F(ServiceTest, AnExpiredDeadlineAndATooLargeMessageReachNothing) {
+  grpc::ClientContext late;
+  late.set_deadline(absl::ToChronoTime(absl::Now() - absl::Seconds(1)));
+  EXPECT_EQ(stub_->Generate(&late, Request())->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  grpc::ClientContext large;
+  const grpc::Status status = stub_->Generate(&large, Request(std::string(2 << 20, 'a')))->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(engine_.num_requests(), 0);
 }
 
