@@ -1,7 +1,8 @@
 // ropeway_server: flags → Config → Server → wait for a signal → drain.
 //
 // Exit codes: 0 after a drain, 2 where the server could not start, 1 where a second signal cut the drain
-// short.
+// short or the device that computes was lost, so that whoever runs the server starts it again.
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,7 @@
 namespace {
 
 constexpr int kExitCutShort = 1;
+constexpr int kExitLost = 1;
 constexpr int kExitCannotStart = 2;
 
 int CannotStart(const absl::Status& status) {
@@ -39,25 +41,37 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-// The first signal is told; the second ends the process. Before anything is served, so does the first.
-class SignalWatch {
+// Waits for a reason to end: a signal or a lost device. A second signal ends the process. Before anything is
+// served, so does the first.
+class EndWatch {
  public:
-  explicit SignalWatch(const sigset_t& signals) {
+  explicit EndWatch(const sigset_t& signals) {
     std::thread([this, signals] {
       int signal = 0;
       sigwait(&signals, &signal);
       if (!serving_.HasBeenNotified()) std::_Exit(EXIT_SUCCESS);
-      first_.Notify();
+      Tell();
       sigwait(&signals, &signal);
       std::_Exit(kExitCutShort);
     }).detach();
   }
   void OnServing() { serving_.Notify(); }
-  void WaitForFirst() { first_.WaitForNotification(); }
+  void OnLost() {
+    lost_ = true;
+    Tell();
+  }
+  void WaitForReason() { reason_.WaitForNotification(); }
+  bool lost() const { return lost_; }
 
  private:
+  void Tell() {
+    if (!told_.exchange(true)) reason_.Notify();
+  }
+
   absl::Notification serving_;
-  absl::Notification first_;
+  absl::Notification reason_;
+  std::atomic<bool> told_ = false;  // reason_ is notified once
+  std::atomic<bool> lost_ = false;
 };
 
 // Libraries write to standard error in forms of their own, also about what a client did wrong; the server's
@@ -80,13 +94,14 @@ int main(int argc, char** argv) {
   const ropeway::Config& config = std::get<ropeway::Config>(*parsed);
   const ropeway::Log log(ropeway::ParseLogLevel(config.log_level));
   SilenceLibraries();
-  auto* watch = new SignalWatch(signals);  // its thread ends with the process
-  auto server = ropeway::Server::Start(config, log);
+  auto* watch = new EndWatch(signals);  // its thread ends with the process
+  auto server = ropeway::Server::Start(config, log, ropeway::LoadModel, [watch] { watch->OnLost(); });
   if (!server.ok()) return CannotStart(server.status());
   watch->OnServing();
-  watch->WaitForFirst();
-  log.Info("draining", {{"timeout", absl::FormatDuration(config.drain_timeout)}});
-  (*server)->Drain(config.drain_timeout);
+  watch->WaitForReason();
+  const absl::Duration timeout = watch->lost() ? absl::ZeroDuration() : config.drain_timeout;
+  log.Info("draining", {{"timeout", absl::FormatDuration(timeout)}});
+  (*server)->Drain(timeout);
   log.Info("drained");
-  return EXIT_SUCCESS;
+  return watch->lost() ? kExitLost : EXIT_SUCCESS;
 }

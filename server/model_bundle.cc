@@ -8,18 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
-#include "engine/exec/cpu_executor.h"
-#include "engine/kernels/ops.h"
 #include "engine/model/tensor_source.h"
 #include "engine/tensor/dtype.h"
-#include "server/memory.h"
+#include "server/make_executor.h"
 
 namespace ropeway {
 namespace {
-
-// Where the memory for keys and values is not set: this part of what is free, so that two servers and a build
-// fit beside each other on a laptop.
-constexpr int64_t kMemoryPart = 4;
 
 constexpr WeightRole kModelRoles[] = {WeightRole::kTokenEmbedding, WeightRole::kOutputNorm,
                                       WeightRole::kOutput};
@@ -70,32 +64,6 @@ ModelFacts FactsOf(const Config& config, const OpenedModel& model) {
           .num_kv_heads = spec.num_kv_heads};
 }
 
-kernels::KvType KvTypeOf(const Config& config) {
-  return config.kv_type == "f32" ? kernels::KvType::kF32 : kernels::KvType::kBF16;
-}
-
-// As configured; or room for a full batch of longest sequences, where a part of the free memory holds that.
-int64_t KvCacheBytes(const Config& config, const DecoderSpec& spec) {
-  if (config.kv_cache_mb > 0) return config.kv_cache_mb << 20;
-  const kernels::KvLayout layout =
-      kernels::MakeKvLayout(KvTypeOf(config), spec.num_kv_heads, spec.head_dim, spec.value_dim);
-  const int64_t page_bytes = layout.page_bytes * spec.num_layers();
-  const int64_t longest = config.max_model_len > 0 ? config.max_model_len : spec.context_length;
-  const int64_t pages_per_sequence = (longest + kPageTokens - 1) / kPageTokens;
-  const int64_t wanted = page_bytes * pages_per_sequence * config.max_running;
-  return std::max(std::min(wanted, AvailableMemoryBytes() / kMemoryPart), page_bytes);
-}
-
-CpuExecutorOptions ExecutorOptionsOf(const Config& config, const DecoderSpec& spec) {
-  return {.kv_type = KvTypeOf(config),
-          .max_model_len = config.max_model_len,
-          .kernels = config.kernels,
-          .threads = config.threads,
-          .kv_cache_bytes = KvCacheBytes(config, spec),
-          .max_tokens_per_step = config.max_tokens_per_step,
-          .max_rows_per_step = std::min(config.max_tokens_per_step, config.max_running)};
-}
-
 absl::Status AddTextSide(const Metadata& metadata, ServedModel& served) {
   ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(metadata));
   served.end_token_ids = EndTokenIds(*served.tokenizer);
@@ -125,11 +93,11 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
                                                                     opened.spec.vocab_size, " tokens, has ",
                                                                     bundle.served.tokenizer->vocab_size())));
   }
-  const CpuExecutorOptions options = ExecutorOptionsOf(config, opened.spec);
-  ASSIGN_OR_RETURN(auto executor, CpuExecutor::Make(std::move(opened), options));
-  bundle.served.kernels = executor->decoder().table().name;
-  bundle.served.num_threads = executor->threads();
-  bundle.executor = std::move(executor);
+  ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(opened)));
+  bundle.served.kernels = std::move(made.kernels);
+  bundle.served.num_threads = made.num_threads;
+  bundle.executor = std::move(made.executor);
+  bundle.warning = std::move(made.warning);
   return bundle;
 }
 

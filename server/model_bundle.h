@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
@@ -15,6 +16,7 @@ namespace ropeway {
 struct ModelBundle {
   ServedModel served;
   std::unique_ptr<Executor> executor;  // never null
+  std::string warning;                 // why it computes on the CPU, where a GPU was looked for; else empty
 };
 
 // Tests load models of their own making.

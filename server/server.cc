@@ -107,7 +107,8 @@ struct Server::Parts {
   bool drained ABSL_GUARDED_BY(drain_mutex) = false;
 
   absl::Status Listen();
-  absl::Status Load(const ModelLoader& load);
+  absl::Status Load(const ModelLoader& load, std::function<void()> on_lost);
+  void Lose();
 };
 
 absl::Status Server::Parts::Listen() {
@@ -119,16 +120,29 @@ absl::Status Server::Parts::Listen() {
   return absl::OkStatus();
 }
 
-absl::Status Server::Parts::Load(const ModelLoader& load) {
+// Called by the engine's thread: its living requests end with Drain.
+void Server::Parts::Lose() {
+  health.StartDraining();
+  rpc->SetNotServing();
+  admission.StartDraining();
+  log.Error("the device is lost", {{"kernels", model.served.kernels}});
+}
+
+absl::Status Server::Parts::Load(const ModelLoader& load, std::function<void()> on_lost) {
   ASSIGN_OR_RETURN(model, load(config));
+  if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   const ServedModel& served = model.served;
   const ExecutorLimits& limits = model.executor->limits();
-  engine =
-      std::make_unique<EngineLoop>(LoopOptionsOf(config), EngineLoop::Parts{.executor = *model.executor,
-                                                                            .tokenizer = *served.tokenizer,
-                                                                            .clock = clock,
-                                                                            .mailbox = mailbox,
-                                                                            .observer = *metrics});
+  EngineLoop::Parts loop_parts = {.executor = *model.executor,
+                                  .tokenizer = *served.tokenizer,
+                                  .clock = clock,
+                                  .mailbox = mailbox,
+                                  .observer = *metrics};
+  loop_parts.on_lost = [this, on_lost = std::move(on_lost)] {
+    Lose();
+    if (on_lost) on_lost();
+  };
+  engine = std::make_unique<EngineLoop>(LoopOptionsOf(config), loop_parts);
   backend = absl::WrapUnique(new Backend{.model = served,
                                          .limits = RequestLimitsOf(config, limits),
                                          .stream = StreamLimitsOf(config),
@@ -151,11 +165,12 @@ absl::Status Server::Parts::Load(const ModelLoader& load) {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, const Log& log,
-                                                      const ModelLoader& load) {
+                                                      const ModelLoader& load,
+                                                      std::function<void()> on_lost) {
   auto parts = std::make_unique<Parts>(config, log);
   RETURN_IF_ERROR(parts->Listen());
   auto server = absl::WrapUnique(new Server(std::move(parts)));
-  RETURN_IF_ERROR(server->parts_->Load(load));
+  RETURN_IF_ERROR(server->parts_->Load(load, std::move(on_lost)));
   return server;
 }
 

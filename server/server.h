@@ -2,13 +2,15 @@
 // come and go.
 //
 //   Start   bind the ports (health: NOT_SERVING) → load the model → run the engine → health: SERVING
-//   Drain   health: NOT_SERVING, admit nothing → wait for living requests, at most drain_timeout → abort the
-//   rest
+//   lost    the device that computes is gone: health: NOT_SERVING, admit nothing; then Drain and a new
+//   process Drain   health: NOT_SERVING, admit nothing → wait for living requests, at most drain_timeout →
+//   abort the rest
 //
 // Thread-safe.
 #ifndef ROPEWAY_SERVER_SERVER_H_
 #define ROPEWAY_SERVER_SERVER_H_
 
+#include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -20,9 +22,11 @@ namespace ropeway {
 
 class Server {
  public:
-  // Serves when it returns. `config` is valid; `log` outlives the server.
+  // Serves when it returns. `config` is valid; `log` outlives the server. `on_lost` is called at most once,
+  // by a thread that must not wait, when the device is lost.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, const Log& log,
-                                                       const ModelLoader& load = LoadModel);
+                                                       const ModelLoader& load = LoadModel,
+                                                       std::function<void()> on_lost = nullptr);
   ~Server();  // drains without waiting
 
   int port() const;

@@ -8,11 +8,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/status_macros.h"
 
 namespace ropeway {
 namespace {
 
 constexpr char kLibrary[] = "libropeway_cuda.so";
+constexpr char kDriver[] = "libcuda.so.1";
+
+absl::Status FindDriver() {
+  void* driver = dlopen(kDriver, RTLD_LAZY | RTLD_LOCAL);
+  if (driver == nullptr) return absl::UnavailableError(absl::StrCat("there is no CUDA driver: ", dlerror()));
+  dlclose(driver);
+  return absl::OkStatus();
+}
 
 bool MayExist(const std::string& path) {
   return path.find('/') == std::string::npos || access(path.c_str(), F_OK) == 0;
@@ -38,6 +47,7 @@ absl::StatusOr<const cuda::Backend*> OpenCudaBackend(absl::Span<const std::strin
 }
 
 absl::StatusOr<const cuda::Backend*> OpenCudaBackend() {
+  RETURN_IF_ERROR(FindDriver());
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   std::vector<std::string> paths;

@@ -33,11 +33,20 @@ void AddBehaviour(CLI::App& app, Config& config, std::string& drain_timeout) {
   AddOption(app, "log_level", config.log_level, "debug, info, warning or error");
 }
 
+void AddDevice(CLI::App& app, Config& config) {
+  AddOption(app, "device", config.device, "auto (a GPU where there is one), cpu or cuda");
+  AddOption(app, "tensor_parallel", config.tensor_parallel, "GPUs that share the model");
+  AddOption(app, "dtype", config.dtype, "Activations on a GPU: auto (as the file), f16, bf16 or f32");
+  AddOption(app, "gpu_memory_fraction", config.gpu_memory_fraction,
+            "Of each GPU's free memory, for weights, workspace, keys and values");
+}
+
 void AddPerformance(CLI::App& app, Config& config) {
-  AddOption(app, "kernels", config.kernels, "auto, ref, avx2 or avx512");
+  AddOption(app, "kernels", config.kernels, "On a CPU: auto, ref, avx2 or avx512");
   AddOption(app, "threads", config.threads, "Threads that compute; 0: one per processor");
   AddOption(app, "kv_cache_mb", config.kv_cache_mb, "MiB for keys and values; 0: chosen from free memory");
-  AddOption(app, "kv_type", config.kv_type, "Numbers in the KV cache: bf16 or f32");
+  AddOption(app, "kv_type", config.kv_type,
+            "Numbers in the KV cache: auto, bf16 or f32; on a GPU also f16, fp8 or int8");
   AddOption(app, "max_model_len", config.max_model_len, "Tokens of prompt and answer; 0: as trained");
   AddOption(app, "max_tokens_per_step", config.max_tokens_per_step,
             "Tokens per step; more: faster prompts, longer pauses of running streams");
@@ -107,6 +116,7 @@ absl::StatusOr<std::variant<Config, PrintAndLeave>> ParseCommandLine(int argc, c
       "wins over the environment, and that over the settings file.");
   app.allow_config_extras(CLI::config_extras_mode::error);
   AddBehaviour(app, config, drain_timeout);
+  AddDevice(app, config);
   AddPerformance(app, config);
   AddAdmission(app, config);
   AddRequestLimits(app, config);

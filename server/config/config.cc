@@ -15,7 +15,10 @@ namespace {
 
 constexpr absl::Duration kMaxDrainTimeout = absl::Hours(24);
 constexpr absl::string_view kKernels[] = {"auto", "ref", "avx2", "avx512"};
-constexpr absl::string_view kKvTypes[] = {"bf16", "f32"};
+constexpr absl::string_view kDevices[] = {"auto", "cpu", "cuda"};
+constexpr absl::string_view kDtypes[] = {"auto", "f16", "bf16", "f32"};
+constexpr absl::string_view kKvTypes[] = {"auto", "bf16", "f32", "f16", "fp8", "int8"};
+constexpr absl::string_view kCpuKvTypes[] = {"auto", "bf16", "f32"};
 constexpr absl::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 
 absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t low, int64_t high) {
@@ -42,11 +45,23 @@ absl::Status CheckAddress(absl::string_view flag, absl::string_view address) {
       absl::StrCat("--", flag, " must be HOST:PORT with a port in [0, 65535], is \"", address, "\""));
 }
 
+absl::Status CheckDevice(const Config& config) {
+  RETURN_IF_ERROR(CheckChoice("device", config.device, kDevices));
+  RETURN_IF_ERROR(CheckChoice("dtype", config.dtype, kDtypes));
+  RETURN_IF_ERROR(CheckChoice("kv_type", config.kv_type, kKvTypes));
+  RETURN_IF_ERROR(CheckRange("tensor_parallel", config.tensor_parallel, 1, kMaxTensorParallel));
+  if (!(config.gpu_memory_fraction > 0 && config.gpu_memory_fraction <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--gpu_memory_fraction must be in (0, 1], is ", config.gpu_memory_fraction));
+  }
+  if (config.device != "cpu") return absl::OkStatus();
+  return CheckChoice("kv_type (with --device=cpu)", config.kv_type, kCpuKvTypes);
+}
+
 absl::Status CheckPerformance(const Config& config) {
   RETURN_IF_ERROR(CheckChoice("kernels", config.kernels, kKernels));
   RETURN_IF_ERROR(CheckRange("threads", config.threads, 0, kMaxThreads));
   RETURN_IF_ERROR(CheckRange("kv_cache_mb", config.kv_cache_mb, 0, kMaxKvCacheMb));
-  RETURN_IF_ERROR(CheckChoice("kv_type", config.kv_type, kKvTypes));
   RETURN_IF_ERROR(CheckRange("max_model_len", config.max_model_len, 0, kMaxModelLen));
   RETURN_IF_ERROR(CheckRange("max_tokens_per_step", config.max_tokens_per_step, 1, kMaxTokensPerStep));
   return CheckRange("max_running", config.max_running, 1, kMaxRunning);
@@ -85,6 +100,7 @@ absl::Status Config::Validate() const {
                                                    absl::FormatDuration(drain_timeout)));
   }
   RETURN_IF_ERROR(CheckChoice("log_level", log_level, kLogLevels));
+  RETURN_IF_ERROR(CheckDevice(*this));
   RETURN_IF_ERROR(CheckPerformance(*this));
   RETURN_IF_ERROR(CheckAdmission(*this));
   return CheckRequestLimits(*this);

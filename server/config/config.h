@@ -15,6 +15,7 @@ namespace ropeway {
 
 // Upper bounds of settings, so that a mistyped number is refused instead of exhausting memory.
 inline constexpr int32_t kMaxThreads = 1024;
+inline constexpr int32_t kMaxTensorParallel = 64;
 inline constexpr int64_t kMaxKvCacheMb = int64_t{16} << 20;
 inline constexpr int32_t kMaxModelLen = 1 << 24;
 inline constexpr int32_t kMaxTokensPerStep = 1 << 16;
@@ -31,12 +32,19 @@ struct Config {
   absl::Duration drain_timeout = absl::Seconds(30);  // SIGTERM: how long living requests may go on
   std::string log_level = "info";                    // debug, info, warning, error
 
+  // Where it computes.
+  std::string device = "auto";  // auto (a GPU where there is one), cpu, cuda
+  int32_t tensor_parallel = 1;  // GPUs that share the model
+  std::string dtype = "auto";   // auto (as the file), f16, bf16, f32: activations on a GPU
+  double gpu_memory_fraction =
+      0.9;  // of the free memory of each GPU, for weights, workspace, keys and values
+
   // Performance.
-  std::string kernels = "auto";       // auto, ref, avx2, avx512
-  int32_t threads = 0;                // that compute; 0: one per processor
-  int64_t kv_cache_mb = 0;            // mebibytes for keys and values; 0: chosen from the memory that is free
-  std::string kv_type = "bf16";       // bf16, f32: numbers in the KV cache
-  int32_t max_model_len = 0;          // tokens of prompt and answer; 0: as trained
+  std::string kernels = "auto";  // auto, ref, avx2, avx512: on a CPU
+  int32_t threads = 0;           // that compute; 0: one per processor
+  int64_t kv_cache_mb = 0;       // mebibytes for keys and values; 0: chosen from the memory that is free
+  std::string kv_type = "auto";  // auto, bf16, f32, on a GPU also f16, fp8, int8: numbers in the KV cache
+  int32_t max_model_len = 0;     // tokens of prompt and answer; 0: as trained
   int32_t max_tokens_per_step = 256;  // more: faster prompts, longer pauses of running streams
   int32_t max_running = 64;           // requests in the batch
 

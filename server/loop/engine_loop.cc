@@ -44,6 +44,7 @@ class EngineLoop::Impl {
   void Submit(Mailbox::Submission submission);
   void EndAll(Mailbox::Commands commands);
   bool Step();
+  void TellIfLost();
   void Publish(absl::Time now);
   void Report() ABSL_LOCKS_EXCLUDED(mutex_);
   void ReportDrained() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -53,6 +54,7 @@ class EngineLoop::Impl {
   Scheduler scheduler_;
   Publisher publisher_;
   int64_t reported_preemptions_ = 0;
+  bool told_lost_ = false;
 
   // ---- Any thread ----
 
@@ -108,6 +110,12 @@ void EngineLoop::Impl::EndAll(Mailbox::Commands commands) {
   Publish(now);
 }
 
+// The requests that live on end with their next steps, which fail too.
+void EngineLoop::Impl::TellIfLost() {
+  if (!parts_.executor.lost() || std::exchange(told_lost_, true)) return;
+  if (parts_.on_lost) parts_.on_lost();
+}
+
 // False where there was nothing to compute.
 bool EngineLoop::Impl::Step() {
   const absl::Time begin = parts_.clock.Now();
@@ -122,6 +130,7 @@ bool EngineLoop::Impl::Step() {
     parts_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());
   } else {
     parts_.observer.OnStepFailed(result.status());
+    TellIfLost();
   }
   scheduler_.Commit(std::move(result), end);
   Publish(end);

@@ -9,6 +9,7 @@
 #define ROPEWAY_SERVER_LOOP_ENGINE_LOOP_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/time/time.h"
@@ -37,6 +38,8 @@ class EngineLoop {
     const Clock& clock;
     Mailbox& mailbox;
     EngineObserver& observer;
+    std::function<void()>
+        on_lost;  // called once, by the engine's thread, when the executor is lost; may be null
   };
 
   // Starts the engine's thread.

@@ -1,4 +1,5 @@
 // The server's program as its operators see it: exit codes, one line of error, signals.
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -123,7 +124,25 @@ TEST(BinaryTest, RefusesWhatItCannotServeInOneLine) {
   ExpectRefused(Arguments({"--no_such_flag"}), "no_such_flag");
   ExpectRefused(Arguments({"--max_running", "0"}), "max_running");
   ExpectRefused(Arguments({"--kernels", "sse"}), "kernels");
+  ExpectRefused(Arguments({"--device", "cpu", "--kv_type", "fp8"}), "kv_type");
   ExpectRefused({}, "model");
+}
+
+bool HasCudaDriver() {
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver != nullptr) dlclose(driver);
+  return driver != nullptr;
+}
+
+TEST(BinaryTest, SaysWhatKeepsItFromAGpu) {
+  if (HasCudaDriver()) GTEST_SKIP() << "this machine has a CUDA driver";
+  ExpectRefused(Arguments({"--device", "cuda"}), "--device=cuda: there is no CUDA driver");
+  ExpectRefused(Arguments({"--device", "auto", "--kv_type", "fp8"}), "without a GPU");
+  ServerProcess process(Arguments({"--device", "auto"}));
+  EXPECT_NE(process.WaitUntilServing(), 0) << process.Log();
+  EXPECT_THAT(process.Log(), HasSubstr("computing on the CPU why=\"there is no CUDA driver"));
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(), 0) << process.Log();
 }
 
 TEST(BinaryTest, RefusesPortsThatAreTaken) {

@@ -29,6 +29,7 @@ absl::StatusOr<StepResult> FakeExecutor::Step(const StepPlan& plan) {
   if (on_step_) on_step_(plan);
   CheckPlan(plan);
   CheckWrites(plan);
+  if (lost()) return lost_error_;
   if (!next_error_.ok()) {
     Spoil(plan);
     return std::exchange(next_error_, absl::OkStatus());

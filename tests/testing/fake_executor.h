@@ -24,9 +24,12 @@ class FakeExecutor final : public Executor {
 
   const ExecutorLimits& limits() const override { return limits_; }
   absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+  bool lost() const override { return !lost_error_.ok(); }
 
   // The next step fails and spoils the contents of all pages of its rows.
   void FailNextStep(absl::Status error) { next_error_ = std::move(error); }
+  // The next step fails, and so does every further one.
+  void Lose(const absl::Status& error) { lost_error_ = error; }
   // From now on `choose` decides instead of the hash.
   void SetChooser(std::function<TokenId(const SampleRow&)> choose) { choose_ = std::move(choose); }
   // Called with each plan, before it runs.
@@ -50,6 +53,7 @@ class FakeExecutor final : public Executor {
   const ExecutorLimits limits_;
   std::vector<Slot> slots_;  // [num_pages, kPageTokens]
   absl::Status next_error_;
+  absl::Status lost_error_;
   std::function<TokenId(const SampleRow&)> choose_;
   std::function<void(const StepPlan&)> on_step_;
 };

@@ -127,7 +127,8 @@ class EngineLoopTest : public ::testing::Test {
                                                                     .tokenizer = tokenizer_,
                                                                     .clock = clock_,
                                                                     .mailbox = mailbox_,
-                                                                    .observer = observer_});
+                                                                    .observer = observer_,
+                                                                    .on_lost = [this] { ++losses_; }});
   }
 
   ValidRequest Request(int32_t max_tokens = 100) {
@@ -155,6 +156,7 @@ class EngineLoopTest : public ::testing::Test {
   FakeExecutor executor_{kLimits};
   Mailbox mailbox_{100};
   CountingObserver observer_;
+  std::atomic<int> losses_ = 0;
   std::unique_ptr<EngineLoop> loop_;
   RequestId next_id_ = 1;
 };
@@ -290,7 +292,21 @@ TEST_F(EngineLoopTest, AFailedStepEndsItsRequestsAndTheLoopLivesOn) {
   EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kInternal, HasSubstr("on fire")));
   EXPECT_EQ(answer.reason(), FinishReason::kError);
   EXPECT_EQ(observer_.failed_steps, 1);
+  EXPECT_EQ(losses_, 0);
   EXPECT_EQ(Ask(Request()).text(), "text");
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+}
+
+TEST_F(EngineLoopTest, ALostExecutorIsToldOnceAndEveryRequestStillEnds) {
+  Start("text");
+  EXPECT_EQ(Ask(Request()).text(), "text");
+  EXPECT_EQ(losses_, 0);
+  executor_.Lose(absl::InternalError("the device fell off the bus"));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(Ask(Request()).end.status, StatusIs(absl::StatusCode::kInternal, HasSubstr("off the bus")));
+    EXPECT_EQ(losses_, 1);
+  }
+  EXPECT_EQ(observer_.failed_steps, 3);
   EXPECT_EQ(loop_->stats().used_pages, 0);
 }
 

@@ -1,0 +1,35 @@
+// The executor that a Config asks for: on the CPU, or on GPUs.
+#ifndef ROPEWAY_SERVER_MAKE_EXECUTOR_H_
+#define ROPEWAY_SERVER_MAKE_EXECUTOR_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/api/step.h"
+#include "engine/exec/cuda_backend.h"
+#include "engine/model/tensor_source.h"
+#include "server/config/config.h"
+
+namespace ropeway {
+
+struct MadeExecutor {
+  std::unique_ptr<Executor> executor;
+  std::string kernels;      // the set that computes: "avx2", "cuda: NVIDIA L4, bf16"
+  int32_t num_threads = 0;  // that compute
+  std::string warning;      // why it computes on the CPU, where a GPU was looked for; else empty
+};
+
+// Tests open backends of their own.
+using CudaBackendOpener = std::function<absl::StatusOr<const cuda::Backend*>()>;
+
+// With device "auto", what keeps the model from running on a GPU is a warning, and it runs on the CPU; with
+// "cuda" it is an error.
+absl::StatusOr<MadeExecutor> MakeExecutor(
+    const Config& config, OpenedModel model,
+    const CudaBackendOpener& open_backend = [] { return OpenCudaBackend(); });
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_SERVER_MAKE_EXECUTOR_H_
