@@ -30,14 +30,19 @@ std::string ReadFile(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-// All series names that the server exports, with their labels.
-std::map<std::string, Labels> Exported() {
+// What the server exports, with a sample of each.
+std::vector<prometheus::MetricFamily> Families() {
   Metrics metrics("model");
   metrics.SetBuild({.version = "1", .kernels = "ref"});
   metrics.OnCall("Generate", absl::StatusCode::kOk);
   metrics.OnRequestEnd({.finish_reason = "stop"});
+  return metrics.Collect();
+}
+
+// All series names that the server exports, with their labels.
+std::map<std::string, Labels> Exported() {
   std::map<std::string, Labels> series;
-  for (const prometheus::MetricFamily& family : metrics.Collect()) {
+  for (const prometheus::MetricFamily& family : Families()) {
     Labels labels = kScrapeLabels;
     EXPECT_FALSE(family.metric.empty()) << family.name << " has no sample: observe it above";
     for (const prometheus::ClientMetric& metric : family.metric)
@@ -94,6 +99,42 @@ TEST(DashboardTest, EveryQueryAsksForWhatTheServerExports) {
   EXPECT_GT(queries, 20);
   for (const auto& variable : dashboard["templating"]["list"])
     if (variable["type"] == "query") CheckQuery(variable["query"], exported);
+}
+
+const char* TypeName(prometheus::MetricType type) {
+  switch (type) {
+    case prometheus::MetricType::Counter:
+      return "counter";
+    case prometheus::MetricType::Gauge:
+      return "gauge";
+    case prometheus::MetricType::Histogram:
+      return "histogram";
+    default:
+      return "another";
+  }
+}
+
+TEST(ReadmeTest, TheTableOfMetricsTellsWhatTheServerExports) {
+  std::vector<std::string> exported;
+  for (const prometheus::MetricFamily& family : Families()) {
+    if (!absl::StartsWith(family.name, "ropeway_")) continue;  // another name of one that is there
+    std::string row = family.name + " " + TypeName(family.type);
+    std::set<std::string> labels;
+    for (const prometheus::ClientMetric::Label& label : family.metric.at(0).label) labels.insert(label.name);
+    EXPECT_EQ(labels.erase("model_name"), 1) << family.name;
+    for (const std::string& label : labels) row += " " + label;
+    exported.push_back(row);
+  }
+  std::vector<std::string> told;
+  const std::string readme = ReadFile("README.md");
+  const std::regex row(R"(\n\| `(ropeway_\w+)` \| (\w+) \| [^|]+ \|([^|]*)\|)");
+  for (std::sregex_iterator match(readme.begin(), readme.end(), row), end; match != end; ++match) {
+    std::string text = (*match)[1].str() + " " + (*match)[2].str();
+    const std::vector<std::string> names = Matches((*match)[3], R"(`(\w+)`)");
+    for (const std::string& label : std::set<std::string>(names.begin(), names.end())) text += " " + label;
+    told.push_back(text);
+  }
+  EXPECT_THAT(told, ::testing::UnorderedElementsAreArray(exported));
 }
 
 TEST(DashboardTest, PanelsHaveTheirOwnIdsAndPlaces) {

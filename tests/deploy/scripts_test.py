@@ -115,7 +115,8 @@ class ReadmeTest(unittest.TestCase):
             message = re.search(r"message " + group.capitalize() + r" \{(.*?)\n\}", proto, re.S)[1]
             place = fields.index(group)
             fields[place:place + 1] = [f"{group}.{field}" for field in re.findall(r" (\w+) = \d+;", message)]
-        rows = re.findall(r"^\| ((?:`[\w.]+`(?: / )?)+) \| ", read("README.md"), re.M)
+        table = re.search(r"^\| field \|.*?\n\n", read("README.md"), re.M | re.S)[0]
+        rows = re.findall(r"^\| ((?:`[\w.]+`(?: / )?)+) \| ", table, re.M)
         self.assertEqual(re.findall(r"[\w.]+", " ".join(rows)), fields)
 
     def test_paths_exist(self):
