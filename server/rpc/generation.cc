@@ -77,7 +77,9 @@ absl::Status Generation::Submit(GenerationPlan plan) {
   ASSIGN_OR_RETURN(permit_, context_.admission.TryAdmit(tenant_, plan.max_cost_tokens(), now));
   auto stream = std::make_shared<TokenStream>(backend_.stream);
   stream->SetReady([self = shared_from_this()] { self->ScheduleDelivery(); });
-  RETURN_IF_ERROR(backend_.mailbox.TrySubmit({.request = std::move(request), .stream = stream}));
+  absl::Status submitted = backend_.mailbox.TrySubmit({.request = std::move(request), .stream = stream});
+  if (absl::IsResourceExhausted(submitted)) SetRetryHint(submitted, kRetryAfter);
+  RETURN_IF_ERROR(submitted);
   stream_ = std::move(stream);
   return absl::OkStatus();
 }

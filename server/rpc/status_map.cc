@@ -40,7 +40,7 @@ void AddRetryMetadata(const absl::Status& status, grpc::ServerContextBase& conte
 
 absl::Status TooMuchToPrepare() {
   absl::Status status = absl::ResourceExhaustedError("too many requests are being prepared; try again in 1s");
-  SetRetryHint(status, absl::Seconds(1));
+  SetRetryHint(status, kRetryAfter);
   return status;
 }
 

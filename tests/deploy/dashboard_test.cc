@@ -34,6 +34,7 @@ std::string ReadFile(const std::string& path) {
 std::vector<prometheus::MetricFamily> Families() {
   Metrics metrics("model");
   metrics.SetBuild({.version = "1", .kernels = "ref"});
+  metrics.SetModel({.architecture = "llama", .quantization = "Q4_1"});
   metrics.OnCall("Generate", absl::StatusCode::kOk);
   metrics.OnRequestEnd({.finish_reason = "stop"});
   return metrics.Collect();

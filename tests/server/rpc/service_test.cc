@@ -276,6 +276,32 @@ TEST_F(ServiceTest, ARequestIdIsUniqueAmongTheLiving) {
   EXPECT_TRUE((ReadAll(*first), first->Finish()).ok());
 }
 
+// Both ways of telling a client when to come again say the same.
+void ExpectRetryInOneSecond(const grpc::ClientContext& call, const grpc::Status& status) {
+  EXPECT_EQ(call.GetServerTrailingMetadata().count(kRetryMetadataKey), 1);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  EXPECT_EQ(details.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(details.message(), status.error_message());
+  google::rpc::RetryInfo retry;
+  ASSERT_EQ(details.details_size(), 1);
+  EXPECT_EQ(details.details(0).type_url(), "type.googleapis.com/google.rpc.RetryInfo");
+  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
+}
+
+TEST_F(ServiceTest, AFullMailboxRefusesWithARetryHintAndFreesThePermit) {
+  Mailbox full(0);
+  const Backend backend = {.model = model_, .limits = backend_.limits, .stream = {}, .mailbox = full};
+  context_.backend = &backend;
+  grpc::ClientContext call;
+  const grpc::Status status = stub_->Generate(&call, Request())->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  ExpectRetryInOneSecond(call, status);
+  server_->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(admission_.live_requests(), 0);
+}
+
 TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
   std::vector<std::unique_ptr<grpc::ClientContext>> calls;
   std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateChunk>>> readers;
@@ -289,15 +315,7 @@ TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
   const grpc::Status status = refused->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("full with 4 requests"));
-  EXPECT_EQ(call.GetServerTrailingMetadata().count(kRetryMetadataKey), 1);
-  google::rpc::Status details;
-  ASSERT_TRUE(details.ParseFromString(status.error_details()));
-  EXPECT_EQ(details.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(details.message(), status.error_message());
-  google::rpc::RetryInfo retry;
-  ASSERT_EQ(details.details_size(), 1);
-  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
-  EXPECT_EQ(retry.retry_delay().seconds(), 1);
+  ExpectRetryInOneSecond(call, status);
   for (size_t i = 0; i < 4; ++i) engine_.Say(LastOfLength(), i);
   for (const auto& reader : readers) ReadAll(*reader);
 }
