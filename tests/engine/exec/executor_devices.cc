@@ -39,6 +39,9 @@ std::string NameOf(const DeviceOptions& options) {
                       options.element == cuda::Element::kF32   ? "_f32"
                       : options.element == cuda::Element::kF16 ? "_f16"
                                                                : "_bf16",
+                      options.kv_element == cuda::KvElement::kInt8      ? "_int8_kv"
+                      : options.kv_element == cuda::KvElement::kFp8E4M3 ? "_fp8_kv"
+                                                                        : "",
                       options.tensor_parallel > 1 ? absl::StrCat("_tp", options.tensor_parallel) : "");
 }
 
@@ -48,6 +51,8 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const 
   if (options.kind == DeviceKind::kCpu) return OpenOnCpu(std::move(model), options);
   return CudaExecutor::Make(model, cuda::emulation::EmulatedBackend(KernelsOf(options.kind)),
                             {.element = options.element,
+                             .kv_element = options.kv_element,
+                             .deterministic = options.deterministic,
                              .tensor_parallel = options.tensor_parallel,
                              .kv_cache_bytes = kKvCacheBytes,
                              .max_tokens_per_step = options.max_tokens_per_step,

@@ -198,6 +198,18 @@ INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
                            return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
                          });
 
+// An 8-bit cache rounds keys and values to one part in some tens or hundreds: only clear choices must stay.
+INSTANTIATE_TEST_SUITE_P(
+    EightBitCache, TinyModelsOnTest,
+    ::testing::Combine(::testing::Values("llama_base"),
+                       ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels,
+                                                       .element = Element::kBF16,
+                                                       .kv_element = cuda::KvElement::kInt8},
+                                         DeviceOptions{.kind = DeviceKind::kEmulatedKernels,
+                                                       .element = Element::kBF16,
+                                                       .kv_element = cuda::KvElement::kFp8E4M3})),
+    [](const auto& info) { return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param)); });
+
 // Four KV heads, so that four ranks have one each.
 void WriteModelForFourRanks(const TempFolder& folder) {
   ASSERT_OK_AND_ASSIGN(auto golden, ReadTinyGolden("llama_tied_bias"));
@@ -262,6 +274,18 @@ TEST(SmolLm2Test, FourLayersOnThreeRanks) {
 // Minutes long; see CMakeLists.txt.
 TEST(SmolLm2LongTest, AllLayersOnEmulatedKernels) {
   ExpectTokensOfCpu({.kind = DeviceKind::kEmulatedKernels}, 4);
+}
+
+// Without the promise of equal bytes, the weights are unpacked for a prompt as long as this one.
+TEST(SmolLm2Test, LongPromptsAreMultipliedByUnpackedWeights) {
+  ASSERT_OK_AND_ASSIGN(const auto reference, OpenOn(kSmolLm2, {.kind = DeviceKind::kCpu, .num_layers = 1}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto executor,
+      OpenOn(kSmolLm2, {.kind = DeviceKind::kEmulatedKernels, .deterministic = false, .num_layers = 1}));
+  const ValidRequest request = Greedy(RandomIds(64, 3, 49152), 1);
+  const Sampled expected = RunAll(*reference, {request})[0][0], result = RunAll(*executor, {request})[0][0];
+  EXPECT_EQ(result.tokens, expected.tokens);
+  EXPECT_NEAR(result.logprobs[0].chosen, expected.logprobs[0].chosen, 1e-3);
 }
 
 TEST(SmolLm2Test, AllLayersOnHostKernels) { ExpectTokensOfCpu({.kind = DeviceKind::kHostKernels}, 12); }
