@@ -72,6 +72,10 @@ class Client::Impl {
   template <typename Function>
   absl::Status Call(const CallOptions& options, Cancellation* cancellation, int32_t& attempts,
                     Function attempt) {
+    if (options.timeout < absl::ZeroDuration()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("timeout must be in [0, inf], is ", absl::FormatDuration(options.timeout)));
+    }
     const absl::Time deadline = absl::Now() + options.timeout;
     for (;;) {
       ++attempts;

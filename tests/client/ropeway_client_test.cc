@@ -148,6 +148,18 @@ TEST_F(ClientTest, TheDeadlineReachesTheServerAndEndsTheCall) {
   EXPECT_TRUE(had_deadline);
 }
 
+TEST_F(ClientTest, ANegativeTimeoutIsRefusedBeforeACall) {
+  std::atomic<int> calls = 0;
+  server_.generate = [&](grpc::ServerContext&, const v1::GenerateRequest&, FakeServer::Writer&) {
+    ++calls;
+    return grpc::Status::OK;
+  };
+  const Answer answer = client_->Generate(request_, {.timeout = absl::Seconds(-1)});
+  EXPECT_THAT(answer.status,
+              StatusIs(absl::StatusCode::kInvalidArgument, "timeout must be in [0, inf], is -1s"));
+  EXPECT_EQ(calls, 0);
+}
+
 TEST_F(ClientTest, CancelFromTheCallback) {
   server_.generate = [](grpc::ServerContext& context, const v1::GenerateRequest&,
                         FakeServer::Writer& writer) {

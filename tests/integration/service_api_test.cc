@@ -1,4 +1,5 @@
 // Every field of a request and every call of the service, asked of a whole server with the real model.
+#include <algorithm>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -7,7 +8,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -20,9 +20,10 @@
 namespace ropeway::testing {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr absl::Duration kPatience = absl::Seconds(60);
 
@@ -59,6 +60,13 @@ class ServiceApiTest : public ::testing::Test {
     const grpc::Status status = stub_->Tokenize(&call, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return {response.ids().begin(), response.ids().end()};
+  }
+
+  v1::GetServerInfoResponse ServerInfo() {
+    grpc::ClientContext call;
+    v1::GetServerInfoResponse response;
+    EXPECT_TRUE(stub_->GetServerInfo(&call, {}, &response).ok());
+    return response;
   }
 
   static ModelServer* served_;
@@ -190,15 +198,79 @@ TEST_F(ServiceApiTest, TextIsTokenizedDetokenizedAndRendered) {
   v1::RenderChatResponse rendered;
   grpc::ClientContext render_call;
   ASSERT_TRUE(stub_->RenderChat(&render_call, render, &rendered).ok());
-  EXPECT_THAT(rendered.text(), HasSubstr("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"));
+  EXPECT_EQ(
+      rendered.text(),
+      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+      "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n")
+      << "the model's own template brings a system turn";
+}
 
+TEST_F(ServiceApiTest, TheModelAndTheServerTellAboutThemselves) {
   v1::GetModelInfoResponse model;
   grpc::ClientContext model_call;
   ASSERT_TRUE(stub_->GetModelInfo(&model_call, {}, &model).ok());
   EXPECT_EQ(model.architecture(), "llama");
   EXPECT_EQ(model.quantization(), "Q4_1");
+  EXPECT_EQ(model.num_parameters(), 134'515'008);
+  EXPECT_EQ(model.vocab_size(), 49152);
   EXPECT_EQ(model.max_model_len(), 2048);
+  EXPECT_EQ(model.trained_context_len(), 8192);
+  EXPECT_EQ(model.num_layers(), 30);
+  EXPECT_EQ(model.embedding_dim(), 576);
+  EXPECT_EQ(model.num_heads(), 9);
+  EXPECT_EQ(model.num_kv_heads(), 3);
+  EXPECT_THAT(model.end_token_ids(), Contains(model.eos_token_id()));
+  EXPECT_THAT(model.chat_template(), HasSubstr("<|im_start|>"));
   EXPECT_THAT(served_->Metrics(), HasSubstr("ropeway_model_info"));
+
+  const v1::GetServerInfoResponse server = ServerInfo();
+  EXPECT_EQ(server.state(), v1::SERVER_STATE_SERVING);
+  EXPECT_FALSE(server.version().empty());
+  EXPECT_GT(server.total_pages(), 0);
+  EXPECT_EQ(server.limits().max_prompt_tokens(), 2047);
+}
+
+TEST_F(ServiceApiTest, OneTokenToChooseFromIsTheGreedyChoiceAndBiasForcesAToken) {
+  const v1::GenerateResponse greedy = Ask(Request());
+  v1::GenerateRequest request = Request();
+  request.mutable_sampling()->set_temperature(2);
+  request.mutable_sampling()->set_top_k(1);
+  EXPECT_EQ(Ask(request).samples(0).text(), greedy.samples(0).text());
+  request.mutable_sampling()->set_top_k(0);
+  request.mutable_sampling()->set_top_p(1e-6f);
+  EXPECT_EQ(Ask(request).samples(0).text(), greedy.samples(0).text());
+  constexpr int32_t kForced = 1234;
+  request = Request(5);
+  (*request.mutable_sampling()->mutable_logit_bias())[kForced] = 100;
+  EXPECT_THAT(Ask(request).samples(0).token_ids(), ElementsAre(kForced, kForced, kForced, kForced, kForced));
+}
+
+TEST_F(ServiceApiTest, SamplesShareThePagesOfTheirPrompt) {
+  constexpr int kPrompt = 337;  // the last page is not full: each sample writes into a copy of its own
+  v1::GenerateRequest request = Request(24);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_seed(5);
+  request.mutable_output()->set_num_samples(3);
+  for (int i = 0; i < kPrompt; ++i) request.mutable_tokens()->add_ids(1000 + i);
+  grpc::ClientContext call;
+  const auto reader = stub_->Generate(&call, request);
+  std::vector<std::vector<int32_t>> shared(3);
+  int most_used = 0;
+  for (v1::GenerateChunk chunk; reader->Read(&chunk);) {
+    const v1::GetServerInfoResponse server = ServerInfo();
+    most_used = std::max(most_used, server.total_pages() - server.free_pages());
+    for (const int32_t id : chunk.token_ids()) shared[chunk.sample()].push_back(id);
+  }
+  ASSERT_TRUE(reader->Finish().ok());
+  const int prompt_pages = kPrompt / ServerInfo().page_tokens();
+  EXPECT_GE(most_used, prompt_pages);
+  EXPECT_LT(most_used, 2 * prompt_pages) << "three prompts of their own would take more";
+  EXPECT_NE(shared[0], shared[1]);
+  EXPECT_NE(shared[1], shared[2]);
+  for (int samples = 1; samples <= 3; ++samples) {  // what a sample says does not depend on its siblings
+    request.mutable_output()->set_num_samples(samples);
+    EXPECT_THAT(Ask(request).samples(samples - 1).token_ids(), ElementsAreArray(shared[samples - 1]));
+  }
 }
 
 TEST_F(ServiceApiTest, UnaryCallsEndByDeadlineAndByTheirClient) {
