@@ -200,6 +200,11 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   return absl::OkStatus();
 }
 
+absl::Status CudaRank::StatusOf(const CudaPass& pass) {
+  if (pass.error() != 0 && parts_.runtime->IsFatal(pass.error())) lost_ = true;
+  return pass.status();
+}
+
 absl::Status CudaRank::MakeStaging(int64_t bytes) {
   ASSIGN_OR_RETURN(host_inputs_, CudaMemory::Make(*parts_.runtime, MemoryKind::kPinned, bytes, "inputs"));
   ASSIGN_OR_RETURN(device_inputs_, CudaMemory::Make(*parts_.runtime, MemoryKind::kDevice, bytes, "inputs"));
@@ -250,9 +255,6 @@ absl::Status CudaRank::RunOn(const CudaStep& step) {
   return FetchResults(step);
 }
 
-// Hidden states, and with a bucket the logits too.
-void CudaRank::Forward(CudaPass& pass) const { RunDecoder(spec_, pass); }
-
 absl::Status CudaRank::Compute(const CudaStep& step, CudaPass& pass) {
   const bool samples = options_.shard.rank == 0;
   const int32_t max_top = std::max(options_.max_logprobs, 1);
@@ -263,7 +265,7 @@ absl::Status CudaRank::Compute(const CudaStep& step, CudaPass& pass) {
   if (replayed) {
     RETURN_IF_ERROR(Check(parts_.runtime->Launch(graph->second, stream_), "launching a graph"));
   } else {
-    Forward(pass);
+    RunDecoder(spec_, pass);
   }
   for (const LogitRound& round : step.rounds) {
     if (!samples) break;
@@ -274,17 +276,17 @@ absl::Status CudaRank::Compute(const CudaStep& step, CudaPass& pass) {
     pass.Sample(round, step_options_.max_logit_rows, max_top, results);
     pass.Score(round, step.shape.samples, max_top, results);
   }
-  RETURN_IF_ERROR(Check(pass.error(), "").ok() ? absl::OkStatus() : pass.status());
+  RETURN_IF_ERROR(StatusOf(pass));
   return step.is_bucket && !replayed ? Capture(step, pass) : absl::OkStatus();
 }
 
 absl::Status CudaRank::Capture(const CudaStep& step, CudaPass& pass) {
   RETURN_IF_ERROR(Check(parts_.runtime->BeginCapture(stream_), "capturing a graph"));
-  Forward(pass);
+  RunDecoder(spec_, pass);
   if (options_.shard.rank == 0) RunLogits(spec_, pass);
   cuda::Graph graph;
   const cuda::ErrorCode code = parts_.runtime->EndCapture(stream_, &graph);
-  RETURN_IF_ERROR(Check(pass.error(), "").ok() ? absl::OkStatus() : pass.status());
+  RETURN_IF_ERROR(StatusOf(pass));
   RETURN_IF_ERROR(Check(code, "capturing a graph"));
   graphs_[{step.shape.rows, step.shape.max_pages}] = graph;
   return absl::OkStatus();

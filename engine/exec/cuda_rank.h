@@ -78,19 +78,18 @@ class CudaRank {
 
   CudaRank(CudaRankParts parts, const CudaRankOptions& options);
   absl::Status PlanMemory();
-  absl::StatusOr<int64_t> WorkingBytes();
   CudaActivationsShape ActivationsShape() const;
   int64_t UnpackedBytes() const;
   cuda::KvPages Kv() const;
   CudaPassContext Context() const;
 
   absl::Status Check(cuda::ErrorCode code, absl::string_view what);
+  absl::Status StatusOf(const CudaPass& pass);
   absl::Status MakeStaging(int64_t bytes);
   absl::Status RunOn(const CudaStep& step);
   absl::Status Compute(const CudaStep& step, CudaPass& pass);
   absl::Status Capture(const CudaStep& step, CudaPass& pass);
   absl::Status FetchResults(const CudaStep& step);
-  void Forward(CudaPass& pass) const;
   void DropGraphs();
   CudaResultArrays ResultsIn(const CudaStep& step, uint8_t* block) const;
 
