@@ -221,6 +221,9 @@ TEST_F(EngineLoopTest, SamplesEndOnTheirOwn) {
   EXPECT_EQ(answer.end.prompt_tokens, 3);
   EXPECT_EQ(answer.end.completion_tokens, 9);
   EXPECT_EQ(loop_->stats().used_pages, 0);
+  EXPECT_EQ(observer_.first_tokens, 1) << "the first token of a request, not of a sample";
+  EXPECT_EQ(observer_.sibling_tokens, 2);
+  EXPECT_EQ(observer_.next_tokens, 6);
 }
 
 TEST_F(EngineLoopTest, CancellingFreesThePages) {
