@@ -11,7 +11,7 @@ log=build/$preset/build.log
 mkdir -p "build/$preset" 2>/dev/null || { echo "build.sh: cannot write to build/$preset: make it writable" >&2; exit 1; }
 
 # What was compiled once is found again in another folder, too: another checkout, or the image of the Dockerfile.
-export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true LANG=C.UTF-8
 
 # A large translation unit of gRPC code takes more than a gigabyte.
 jobs=$(nproc)
