@@ -1,7 +1,6 @@
 #include "tests/cuda_emulation/host_collective.h"
 
 #include <condition_variable>
-#include <cstring>
 #include <mutex>
 
 #include "tests/cuda_emulation/emulated_runtime.h"
@@ -33,12 +32,10 @@ class Meeting {
     all_.notify_all();
   }
 
-  int size() const { return static_cast<int>(parts_.size()); }
-
  private:
   bool Wait(std::unique_lock<std::mutex>& lock) {
     const uint64_t round = round_;
-    if (++arrived_ == size()) {
+    if (++arrived_ == parts_.size()) {
       arrived_ = 0;
       ++round_;
       all_.notify_all();
@@ -51,7 +48,7 @@ class Meeting {
   std::mutex mutex_;
   std::condition_variable all_;
   std::vector<std::vector<uint8_t>> parts_;
-  int arrived_ = 0;
+  size_t arrived_ = 0;
   uint64_t round_ = 0;
   bool aborted_ = false;
 };
@@ -59,9 +56,6 @@ class Meeting {
 class HostCollective final : public Collective {
  public:
   HostCollective(int rank, std::shared_ptr<Meeting> meeting) : rank_(rank), meeting_(std::move(meeting)) {}
-
-  int rank() const override { return rank_; }
-  int size() const override { return meeting_->size(); }
 
   ErrorCode AllReduce(void* values, int64_t count, Element element, Stream stream) override {
     return EnqueueOnHost(stream, [=, this] {
@@ -71,16 +65,6 @@ class HostCollective final : public Collective {
           for (const auto& part : parts) sum += LoadElement(element, part.data(), i);
           StoreElement(element, values, i, sum);
         }
-      });
-    });
-  }
-
-  ErrorCode AllGather(const void* values, void* out, int64_t count, Element element, Stream stream) override {
-    return EnqueueOnHost(stream, [=, this] {
-      const int64_t bytes = count * BytesOf(element);
-      meeting_->Meet(rank_, values, bytes, [&](const auto& parts) {
-        for (size_t r = 0; r < parts.size(); ++r)
-          std::memcpy(static_cast<uint8_t*>(out) + r * bytes, parts[r].data(), bytes);
       });
     });
   }

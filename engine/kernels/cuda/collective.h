@@ -15,16 +15,10 @@ namespace ropeway::cuda {
 class Collective {
  public:
   virtual ~Collective() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
 
   // values[i] = sum over ranks of values[i], in the order of the stream. All ranks call it with the same
   // count and type.
   virtual ErrorCode AllReduce(void* values, int64_t count, Element element, Stream stream) = 0;
-
-  // out[r * count ...] = rank r's values.
-  virtual ErrorCode AllGather(const void* values, void* out, int64_t count, Element element,
-                              Stream stream) = 0;
 
   // After a failure of one rank: whatever other ranks of the group wait for ends, with an error where there
   // can be one. The group is of no use any more. Any rank's thread may call it, for all.

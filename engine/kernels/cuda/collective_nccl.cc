@@ -22,7 +22,6 @@ struct Nccl {
   decltype(&ncclCommDestroy) destroy;
   decltype(&ncclCommAbort) abort;
   decltype(&ncclAllReduce) all_reduce;
-  decltype(&ncclAllGather) all_gather;
   decltype(&ncclGetErrorString) error_string;
 };
 
@@ -44,7 +43,6 @@ bool OpenNccl(Nccl* nccl, std::string* error) {
          Load(library, "ncclCommDestroy", &nccl->destroy, error) &&
          Load(library, "ncclCommAbort", &nccl->abort, error) &&
          Load(library, "ncclAllReduce", &nccl->all_reduce, error) &&
-         Load(library, "ncclAllGather", &nccl->all_gather, error) &&
          Load(library, "ncclGetErrorString", &nccl->error_string, error);
 }
 
@@ -77,7 +75,6 @@ class Group {
   }
 
   const Nccl& nccl() const { return nccl_; }
-  int size() const { return static_cast<int>(communicators_.size()); }
   ncclComm_t communicator(int rank) const { return communicators_[rank]; }
 
   void Abort() {
@@ -98,17 +95,9 @@ class NcclCollective final : public Collective {
  public:
   NcclCollective(int rank, std::shared_ptr<Group> group) : rank_(rank), group_(std::move(group)) {}
 
-  int rank() const override { return rank_; }
-  int size() const override { return group_->size(); }
-
   ErrorCode AllReduce(void* values, int64_t count, Element element, Stream stream) override {
     return CodeOf(group_->nccl().all_reduce(values, values, count, TypeOf(element), ncclSum,
                                             group_->communicator(rank_),
-                                            static_cast<cudaStream_t>(stream.native)));
-  }
-
-  ErrorCode AllGather(const void* values, void* out, int64_t count, Element element, Stream stream) override {
-    return CodeOf(group_->nccl().all_gather(values, out, count, TypeOf(element), group_->communicator(rank_),
                                             static_cast<cudaStream_t>(stream.native)));
   }
 
