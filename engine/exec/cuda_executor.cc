@@ -7,12 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "engine/kernels/cuda/sampling.h"
 
 namespace ropeway {
 namespace {
 
 constexpr int32_t kMaxTokensPerStep = 1 << 16;
-constexpr int32_t kMaxTop = 1024;
 
 absl::Status InRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
   if (value >= least && value <= most) return absl::OkStatus();
@@ -24,7 +24,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
   RETURN_IF_ERROR(InRange("max_tokens_per_step", options.max_tokens_per_step, 1, kMaxTokensPerStep));
   RETURN_IF_ERROR(InRange("max_rows_per_step", options.max_rows_per_step, 1, options.max_tokens_per_step));
   RETURN_IF_ERROR(InRange("max_model_len", options.max_model_len, 0, spec.context_length));
-  RETURN_IF_ERROR(InRange("max_logprobs", options.max_logprobs, 0, kMaxTop));
+  RETURN_IF_ERROR(InRange("max_logprobs", options.max_logprobs, 0, cuda::kMaxTop));
   RETURN_IF_ERROR(InRange("kv_cache_bytes", options.kv_cache_bytes, 0, INT64_MAX));
   if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
     return absl::InvalidArgumentError(

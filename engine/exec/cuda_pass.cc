@@ -301,26 +301,23 @@ void CudaPass::CopyPages() {
   });
 }
 
-void CudaPass::Sample(const LogitRound& round, int32_t max_logit_rows, int32_t max_top,
-                      const CudaResultArrays& results) {
-  for (int32_t done = 0; done < round.num_samples; done += max_logit_rows) {
-    const int64_t first = round.first_sample + done;
-    Try("sampling", [&] {
-      return context_.kernels.sample({.logits = context_.activations.logits,
-                                      .logit_stride = CudaLogitStride(context_.spec.vocab_size),
-                                      .vocab_size = context_.spec.vocab_size,
-                                      .rows = arrays_.samples + first,
-                                      .changes = arrays_.changes,
-                                      .num_rows = std::min(max_logit_rows, round.num_samples - done),
-                                      .scratch = context_.activations.scratch,
-                                      .tokens = results.tokens + first,
-                                      .logprobs = results.logprobs + first,
-                                      .top_tokens = results.top_tokens + first * max_top,
-                                      .top_logprobs = results.top_logprobs + first * max_top,
-                                      .max_top = max_top},
-                                     context_.stream);
-    });
-  }
+void CudaPass::Sample(const SampleBatch& batch, int32_t max_top, const CudaResultArrays& results) {
+  const int64_t first = batch.first;
+  Try("sampling", [&] {
+    return context_.kernels.sample({.logits = context_.activations.logits,
+                                    .logit_stride = CudaLogitStride(context_.spec.vocab_size),
+                                    .vocab_size = context_.spec.vocab_size,
+                                    .rows = arrays_.samples + first,
+                                    .changes = arrays_.changes,
+                                    .num_rows = batch.count,
+                                    .scratch = context_.activations.scratch,
+                                    .tokens = results.tokens + first,
+                                    .logprobs = results.logprobs + first,
+                                    .top_tokens = results.top_tokens + first * max_top,
+                                    .top_logprobs = results.top_logprobs + first * max_top,
+                                    .max_top = max_top},
+                                   context_.stream);
+  });
 }
 
 void CudaPass::Score(const LogitRound& round, int32_t num_samples, int32_t max_top,

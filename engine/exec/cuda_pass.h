@@ -86,9 +86,8 @@ class CudaPass {
   void SoftcapLogits();
 
   void CopyPages();
-  // Tokens of the round's samples, log-probabilities of its scores.
-  void Sample(const LogitRound& round, int32_t max_logit_rows, int32_t max_top,
-              const CudaResultArrays& results);
+  // Tokens of a round's samples, log-probabilities of its scores.
+  void Sample(const SampleBatch& batch, int32_t max_top, const CudaResultArrays& results);
   void Score(const LogitRound& round, int32_t num_samples, int32_t max_top, const CudaResultArrays& results);
 
   absl::Status status() const { return CudaStatus(context_.runtime, error_, what_); }

@@ -17,8 +17,8 @@ constexpr int kMinMajor = 8;
 // Rows of logits that are computed at a time, and the largest batch that becomes a graph.
 constexpr int32_t kMaxLogitRows = 128;
 
-// Changes to logits (penalties, biases) that a step has room for before its memory grows.
-constexpr int32_t kInitialChanges = 4096;
+// As many rows as may change every logit (penalties, biases) before a step fills its array of changes twice.
+constexpr int32_t kChangedRows = 4;
 
 int32_t PagesOf(int32_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
@@ -33,6 +33,22 @@ int32_t LargestWindow(const DecoderSpec& spec) {
 
 const char* NameOf(cuda::Element element) {
   return element == cuda::Element::kF32 ? "f32" : element == cuda::Element::kF16 ? "f16" : "bf16";
+}
+
+const char* NameOf(cuda::KvElement element) {
+  switch (element) {
+    case cuda::KvElement::kF32:
+      return "f32";
+    case cuda::KvElement::kF16:
+      return "f16";
+    case cuda::KvElement::kBF16:
+      return "bf16";
+    case cuda::KvElement::kFp8E4M3:
+      return "fp8";
+    case cuda::KvElement::kInt8:
+      return "int8";
+  }
+  return "?";
 }
 
 absl::Status CheckDevice(const cuda::DeviceInfo& device) {
@@ -77,8 +93,13 @@ absl::Status CudaRank::PlanMemory() {
                                  .processors = device_.processors};
   if (const char* supported = cuda::AttentionUnsupported(attention, options_.element, options_.kv_element)) {
     return absl::UnimplementedError(absl::StrCat("no attention kernel for head_dim ", spec_.head_dim,
-                                                 ", value_dim ", spec_.value_dim, " and activations of ",
-                                                 NameOf(options_.element), ": ", supported));
+                                                 ", value_dim ", spec_.value_dim, ", activations of ",
+                                                 NameOf(options_.element), " and keys and values of ",
+                                                 NameOf(options_.kv_element), ": ", supported));
+  }
+  if (spec_.vocab_size > cuda::kMaxVocabulary) {
+    return absl::UnimplementedError(absl::StrCat("no sampling kernel for a vocabulary of ", spec_.vocab_size,
+                                                 " tokens: it takes at most ", cuda::kMaxVocabulary));
   }
   bounds_ = cuda::BoundAttention(attention, options_.max_tokens, options_.max_rows, options_.max_model_len);
   attention.max_partials = bounds_.partials;
@@ -87,6 +108,7 @@ absl::Status CudaRank::PlanMemory() {
   step_options_ = {.attention = attention,
                    .window = LargestWindow(spec_),
                    .max_logit_rows = max_logit_rows,
+                   .max_changes = kChangedRows * spec_.vocab_size,
                    .max_bucket = options_.use_graphs && narrow_decode
                                      ? std::min({max_logit_rows, options_.max_tokens})
                                      : 0,
@@ -96,25 +118,53 @@ absl::Status CudaRank::PlanMemory() {
                                                     .element = options_.element,
                                                     .shard = options_.shard,
                                                     .max_model_len = options_.max_model_len}));
-  Carver carver(nullptr);
-  CarveActivations(ActivationsShape(), carver);
-  working_bytes_ = carver.used();
+  Carver activations(nullptr), inputs(nullptr), results(nullptr);
+  CarveActivations(ActivationsShape(), activations);
+  CarveStep(LargestStep(), inputs);
+  if (options_.shard.rank == 0) CarveResults(options_.max_rows, options_.max_tokens, max_top(), results);
+  activation_bytes_ = activations.used();
+  input_bytes_ = inputs.used();
+  result_bytes_ = results.used();
+  return PlanPages();
+}
+
+// Keys and values get what weights and workspace leave.
+absl::Status CudaRank::PlanPages() {
+  const int64_t working_bytes = activation_bytes_ + input_bytes_ + result_bytes_;
   const cuda::KvPages kv = Kv();
   const int64_t page_bytes =
       (kv.page_bytes() + kv.page_scales() * static_cast<int64_t>(sizeof(float))) * spec_.num_layers();
   const int64_t allowed =
       static_cast<int64_t>(static_cast<double>(device_.free_bytes) * options_.memory_fraction);
-  const int64_t needed = weight_bytes_ + working_bytes_ + std::max(page_bytes, options_.kv_cache_bytes);
+  const int64_t needed = weight_bytes_ + working_bytes + std::max(page_bytes, options_.kv_cache_bytes);
   if (needed > allowed) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "the model needs ", needed, " bytes of device memory (weights ", weight_bytes_, ", workspace ",
-        working_bytes_, ", keys and values ", std::max(page_bytes, options_.kv_cache_bytes), "), may take ",
+        working_bytes, ", keys and values ", std::max(page_bytes, options_.kv_cache_bytes), "), may take ",
         allowed, " of ", device_.free_bytes, " that are free on ", device_.name));
   }
   const int64_t for_pages =
-      options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : allowed - weight_bytes_ - working_bytes_;
+      options_.kv_cache_bytes > 0 ? options_.kv_cache_bytes : allowed - weight_bytes_ - working_bytes;
   num_pages_ = static_cast<int32_t>(std::clamp<int64_t>(for_pages / page_bytes, 1, INT32_MAX));
   return absl::OkStatus();
+}
+
+// No array of any step has more elements.
+CudaStepShape CudaRank::LargestStep() const {
+  const int32_t max_bucket = step_options_.max_bucket;
+  return {
+      .tokens = options_.max_tokens,
+      .rows = std::max(options_.max_rows, max_bucket),
+      .max_pages = step_options_.max_model_pages,
+      .logit_rows = options_.max_tokens + options_.max_rows,
+      .narrow = bounds_.items + max_bucket * (1 + options_.max_model_len / cuda::kChunkTokens),
+      .wide = bounds_.items,
+      .merges = std::max(bounds_.merges, max_bucket),
+      .samples = options_.max_rows,
+      .changes = step_options_.max_changes,
+      .scores = options_.max_tokens,
+      .copies = options_.max_rows,
+  };
 }
 
 // The largest packed matrix as a dense one, where prompts are multiplied by dense matrices.
@@ -152,43 +202,8 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   RETURN_IF_ERROR(Check(runtime.CreateStream(&stream_), "creating a stream"));
   ASSIGN_OR_RETURN(weight_memory_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, weight_bytes_, "the weights"));
-  ASSIGN_OR_RETURN(working_memory_,
-                   CudaMemory::Make(runtime, MemoryKind::kDevice, working_bytes_, "the workspace"));
-  const cuda::KvPages kv = Kv();
-  ASSIGN_OR_RETURN(kv_memory_,
-                   CudaMemory::Make(runtime, MemoryKind::kDevice,
-                                    kv.page_bytes() * num_pages * spec_.num_layers(), "keys and values"));
-  if (kv.page_scales() > 0) {
-    const int64_t floats = kv.page_scales() * num_pages * spec_.num_layers();
-    ASSIGN_OR_RETURN(kv_scale_memory_, CudaMemory::Make(runtime, MemoryKind::kDevice,
-                                                        floats * static_cast<int64_t>(sizeof(float)),
-                                                        "scales of keys and values"));
-  }
-  Carver carver(working_memory_.data());
-  activations_ = CarveActivations(ActivationsShape(), carver);
-  const CudaStepShape largest{
-      .tokens = std::max(options_.max_tokens, step_options_.max_bucket),
-      .rows = std::max(options_.max_rows, step_options_.max_bucket),
-      .max_pages = step_options_.max_model_pages,
-      .logit_rows = options_.max_tokens + options_.max_rows,
-      .narrow = bounds_.items + step_options_.max_bucket * (1 + options_.max_model_len / cuda::kChunkTokens),
-      .wide = bounds_.items,
-      .merges = std::max(bounds_.merges, step_options_.max_bucket),
-      .samples = options_.max_rows,
-      .changes = kInitialChanges,
-      .scores = options_.max_tokens,
-      .copies = 2 * options_.max_rows};
-  Carver staging(nullptr);
-  CarveStep(largest, staging);
-  RETURN_IF_ERROR(MakeStaging(staging.used()));
-  if (options_.shard.rank == 0) {
-    Carver results(nullptr);
-    CarveResults(options_.max_rows, options_.max_tokens, std::max(options_.max_logprobs, 1), results);
-    ASSIGN_OR_RETURN(host_results_,
-                     CudaMemory::Make(runtime, MemoryKind::kPinned, results.used(), "results"));
-    ASSIGN_OR_RETURN(device_results_,
-                     CudaMemory::Make(runtime, MemoryKind::kDevice, results.used(), "results"));
-  }
+  RETURN_IF_ERROR(AllocateWorkspace());
+  RETURN_IF_ERROR(AllocatePages());
   ASSIGN_OR_RETURN(weights_, LoadCudaWeights({.spec = options_.model->spec,
                                               .tensors = *options_.model->tensors,
                                               .element = options_.element,
@@ -200,15 +215,38 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   return absl::OkStatus();
 }
 
+absl::Status CudaRank::AllocateWorkspace() {
+  cuda::Runtime& runtime = *parts_.runtime;
+  ASSIGN_OR_RETURN(working_memory_,
+                   CudaMemory::Make(runtime, MemoryKind::kDevice, activation_bytes_, "the workspace"));
+  Carver carver(working_memory_.data());
+  activations_ = CarveActivations(ActivationsShape(), carver);
+  ASSIGN_OR_RETURN(host_inputs_, CudaMemory::Make(runtime, MemoryKind::kPinned, input_bytes_, "inputs"));
+  ASSIGN_OR_RETURN(device_inputs_, CudaMemory::Make(runtime, MemoryKind::kDevice, input_bytes_, "inputs"));
+  if (options_.shard.rank > 0) return absl::OkStatus();  // one of them samples
+  ASSIGN_OR_RETURN(host_results_, CudaMemory::Make(runtime, MemoryKind::kPinned, result_bytes_, "results"));
+  ASSIGN_OR_RETURN(device_results_, CudaMemory::Make(runtime, MemoryKind::kDevice, result_bytes_, "results"));
+  return absl::OkStatus();
+}
+
+absl::Status CudaRank::AllocatePages() {
+  cuda::Runtime& runtime = *parts_.runtime;
+  const cuda::KvPages kv = Kv();
+  ASSIGN_OR_RETURN(kv_memory_,
+                   CudaMemory::Make(runtime, MemoryKind::kDevice,
+                                    kv.page_bytes() * num_pages_ * spec_.num_layers(), "keys and values"));
+  if (kv.page_scales() > 0) {
+    const int64_t floats = kv.page_scales() * num_pages_ * spec_.num_layers();
+    ASSIGN_OR_RETURN(kv_scale_memory_, CudaMemory::Make(runtime, MemoryKind::kDevice,
+                                                        floats * static_cast<int64_t>(sizeof(float)),
+                                                        "scales of keys and values"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CudaRank::StatusOf(const CudaPass& pass) {
   if (pass.error() != 0 && parts_.runtime->IsFatal(pass.error())) lost_ = true;
   return pass.status();
-}
-
-absl::Status CudaRank::MakeStaging(int64_t bytes) {
-  ASSIGN_OR_RETURN(host_inputs_, CudaMemory::Make(*parts_.runtime, MemoryKind::kPinned, bytes, "inputs"));
-  ASSIGN_OR_RETURN(device_inputs_, CudaMemory::Make(*parts_.runtime, MemoryKind::kDevice, bytes, "inputs"));
-  return absl::OkStatus();
 }
 
 CudaPassContext CudaRank::Context() const {
@@ -238,14 +276,10 @@ absl::Status CudaRank::Run(const CudaStep& step) {
 }
 
 absl::Status CudaRank::RunOn(const CudaStep& step) {
-  Carver count(nullptr);
-  CarveStep(step.shape, count);
-  if (count.used() > host_inputs_.bytes()) {  // long lists of penalties
-    DropGraphs();
-    RETURN_IF_ERROR(MakeStaging(2 * count.used()));
-  }
   Carver host(host_inputs_.data()), device(device_inputs_.data());
-  WriteStep(step, CarveStep(step.shape, host));
+  const CudaStepArrays inputs = CarveStep(step.shape, host);
+  ROPEWAY_CHECK(host.used() <= input_bytes_);
+  WriteStep(step, inputs);
   RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), host_inputs_.data(), host.used(),
                                              cuda::CopyKind::kHostToDevice, stream_),
                         "copying a step to the device"));
@@ -257,7 +291,6 @@ absl::Status CudaRank::RunOn(const CudaStep& step) {
 
 absl::Status CudaRank::Compute(const CudaStep& step, CudaPass& pass) {
   const bool samples = options_.shard.rank == 0;
-  const int32_t max_top = std::max(options_.max_logprobs, 1);
   const CudaResultArrays results = samples ? ResultsIn(step, device_results_.data()) : CudaResultArrays{};
   pass.CopyPages();
   const auto graph = step.is_bucket ? graphs_.find({step.shape.rows, step.shape.max_pages}) : graphs_.end();
@@ -273,11 +306,34 @@ absl::Status CudaRank::Compute(const CudaStep& step, CudaPass& pass) {
       pass.ChooseLogitRows(round.first, round.count);
       RunLogits(spec_, pass);
     }
-    pass.Sample(round, step_options_.max_logit_rows, max_top, results);
-    pass.Score(round, step.shape.samples, max_top, results);
+    RETURN_IF_ERROR(Sample(step, round, results, pass));
+    pass.Score(round, step.shape.samples, max_top(), results);
   }
   RETURN_IF_ERROR(StatusOf(pass));
   return step.is_bucket && !replayed ? Capture(step, pass) : absl::OkStatus();
+}
+
+absl::Status CudaRank::Sample(const CudaStep& step, const LogitRound& round, const CudaResultArrays& results,
+                              CudaPass& pass) {
+  for (int32_t i = round.first_batch; i < round.first_batch + round.num_batches; ++i) {
+    const int32_t window = step.batches[i].window;
+    if (i > 0 && window != step.batches[i - 1].window)
+      RETURN_IF_ERROR(UploadChanges(step, step.windows[window]));
+    pass.Sample(step.batches[i], max_top(), results);
+  }
+  return absl::OkStatus();
+}
+
+// Waits for the tokens that are chosen by the window before.
+absl::Status CudaRank::UploadChanges(const CudaStep& step, const ChangeWindow& window) {
+  RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "computing a part of a step"));
+  Carver host(host_inputs_.data()), device(device_inputs_.data());
+  cuda::LogitChange* const from = CarveStep(step.shape, host).changes;
+  cuda::LogitChange* const to = CarveStep(step.shape, device).changes;
+  std::copy_n(step.changes.begin() + window.first, window.count, from);
+  return Check(parts_.runtime->Copy(to, from, window.count * sizeof(cuda::LogitChange),
+                                    cuda::CopyKind::kHostToDevice, stream_),
+               "copying changes of logits to the device");
 }
 
 absl::Status CudaRank::Capture(const CudaStep& step, CudaPass& pass) {
@@ -294,7 +350,7 @@ absl::Status CudaRank::Capture(const CudaStep& step, CudaPass& pass) {
 
 absl::Status CudaRank::FetchResults(const CudaStep& step) {
   Carver used(nullptr);
-  CarveResults(step.shape.samples, step.shape.scores, std::max(options_.max_logprobs, 1), used);
+  CarveResults(step.shape.samples, step.shape.scores, max_top(), used);
   if (options_.shard.rank == 0 && used.used() > 0) {
     RETURN_IF_ERROR(Check(parts_.runtime->Copy(host_results_.data(), device_results_.data(), used.used(),
                                                cuda::CopyKind::kDeviceToHost, stream_),
@@ -305,7 +361,7 @@ absl::Status CudaRank::FetchResults(const CudaStep& step) {
 
 CudaResultArrays CudaRank::ResultsIn(const CudaStep& step, uint8_t* block) const {
   Carver carver(block);
-  return CarveResults(step.shape.samples, step.shape.scores, std::max(options_.max_logprobs, 1), carver);
+  return CarveResults(step.shape.samples, step.shape.scores, max_top(), carver);
 }
 
 CudaResultArrays CudaRank::results(const CudaStep& step) const {

@@ -1,6 +1,7 @@
 // One device of a CudaExecutor: its share of the weights, its pages of the KV cache, its stream and graphs.
 //
-// A step is one copy to the device, launches, one copy back and one wait. Decode steps are padded to a bucket
+// A step is one copy to the device, launches, one copy back and one wait (one more for each further window of
+// changes to logits, cuda_step.h); all memory is allocated by Load. Decode steps are padded to a bucket
 // (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs as it is, which
 // also makes whatever the capture forbids (plans of matrix products), and is then captured.
 //
@@ -8,6 +9,7 @@
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_RANK_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_RANK_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -78,6 +80,9 @@ class CudaRank {
 
   CudaRank(CudaRankParts parts, const CudaRankOptions& options);
   absl::Status PlanMemory();
+  absl::Status PlanPages();
+  CudaStepShape LargestStep() const;
+  int32_t max_top() const { return std::max(options_.max_logprobs, 1); }
   CudaActivationsShape ActivationsShape() const;
   int64_t UnpackedBytes() const;
   cuda::KvPages Kv() const;
@@ -85,9 +90,13 @@ class CudaRank {
 
   absl::Status Check(cuda::ErrorCode code, absl::string_view what);
   absl::Status StatusOf(const CudaPass& pass);
-  absl::Status MakeStaging(int64_t bytes);
+  absl::Status AllocateWorkspace();
+  absl::Status AllocatePages();
   absl::Status RunOn(const CudaStep& step);
   absl::Status Compute(const CudaStep& step, CudaPass& pass);
+  absl::Status Sample(const CudaStep& step, const LogitRound& round, const CudaResultArrays& results,
+                      CudaPass& pass);
+  absl::Status UploadChanges(const CudaStep& step, const ChangeWindow& window);
   absl::Status Capture(const CudaStep& step, CudaPass& pass);
   absl::Status FetchResults(const CudaStep& step);
   void DropGraphs();
@@ -101,7 +110,7 @@ class CudaRank {
   cuda::AttentionBounds bounds_;
   CudaStepOptions step_options_;
   int32_t num_pages_ = 0;
-  int64_t weight_bytes_ = 0, working_bytes_ = 0;
+  int64_t weight_bytes_ = 0, activation_bytes_ = 0, input_bytes_ = 0, result_bytes_ = 0;
   cuda::Stream stream_;
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;

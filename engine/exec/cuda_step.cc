@@ -73,28 +73,59 @@ float ScaleOf(float temperature) {
   return temperature > 0 ? std::min(1 / temperature, std::numeric_limits<float>::max()) : 0;
 }
 
-void AppendSample(const SampleRow& row, int32_t logit_row, CudaStep& step) {
+// The last window, or a new one where it has no room for so many more of the changes.
+ChangeWindow& WindowFor(int32_t num_changes, int32_t max_changes, CudaStep& step) {
+  ROPEWAY_CHECK(num_changes <= max_changes);
+  const ChangeWindow& last = step.windows.back();
+  if (last.count + num_changes > max_changes) step.windows.push_back({.first = last.first + last.count});
+  return step.windows.back();
+}
+
+// The last batch of the last round, or a new one where the sample cannot go with the others.
+SampleBatch& BatchFor(int32_t max_samples, CudaStep& step) {
+  LogitRound& round = step.rounds.back();
+  const int32_t window = static_cast<int32_t>(step.windows.size()) - 1;
+  if (round.num_batches == 0 || step.batches.back().count == max_samples ||
+      step.batches.back().window != window) {
+    step.batches.push_back({.first = static_cast<int32_t>(step.samples.size()), .window = window});
+    ++round.num_batches;
+  }
+  return step.batches.back();
+}
+
+void AddRound(const LogitRound& round, CudaStep& step) {
+  step.rounds.push_back(round);
+  step.rounds.back().first_batch = static_cast<int32_t>(step.batches.size());
+}
+
+// To the last round.
+void AppendSample(const SampleRow& row, int32_t logit_row, const CudaStepOptions& options, CudaStep& step) {
   const SamplingParams& params = *row.params;
+  const size_t first_change = step.changes.size();
+  AppendChanges(row, step.changes);
+  const int32_t num_changes = static_cast<int32_t>(step.changes.size() - first_change);
+  ChangeWindow& window = WindowFor(num_changes, options.max_changes, step);
   cuda::SampleRowParams sample{.logit_row = logit_row,
                                .scale = ScaleOf(params.temperature),
                                .top_k = params.top_k,
                                .top_p = params.top_p,
                                .num_logprobs = params.num_logprobs,
-                               .first_change = static_cast<int32_t>(step.changes.size()),
+                               .first_change = window.count,
+                               .num_changes = num_changes,
                                .coin = CoinOf(params.seed, row.sample, row.step)};
   if (params.min_p > 0 && sample.scale > 0) sample.least = ExactLog(params.min_p) / sample.scale;
-  AppendChanges(row, step.changes);
-  sample.num_changes = static_cast<int32_t>(step.changes.size()) - sample.first_change;
+  window.count += num_changes;
+  ++BatchFor(options.max_logit_rows, step).count;
   step.samples.push_back(sample);
 }
 
 // Every row of a bucket has its logits computed, wanted or not: that is what its graph does.
-void WantBucket(const StepPlan& plan, int32_t rows, CudaStep& step) {
+void WantBucket(const StepPlan& plan, int32_t rows, const CudaStepOptions& options, CudaStep& step) {
   step.logit_tokens.resize(rows);
   std::iota(step.logit_tokens.begin(), step.logit_tokens.end(), 0);
-  for (int32_t i : step.sample_order) AppendSample(plan.sample_rows[i], plan.sample_rows[i].row, step);
-  step.rounds.push_back(
-      {.first = 0, .count = rows, .num_samples = static_cast<int32_t>(step.samples.size())});
+  AddRound({.first = 0, .count = rows}, step);
+  for (int32_t i : step.sample_order)
+    AppendSample(plan.sample_rows[i], plan.sample_rows[i].row, options, step);
 }
 
 void WantScores(const StepPlan& plan, int32_t max_logit_rows, CudaStep& step) {
@@ -107,26 +138,29 @@ void WantScores(const StepPlan& plan, int32_t max_logit_rows, CudaStep& step) {
   const int32_t all = static_cast<int32_t>(step.score_tokens.size());
   for (int32_t first = 0; first < all; first += max_logit_rows) {
     const int32_t count = std::min(max_logit_rows, all - first);
-    step.rounds.push_back({.first = first, .count = count, .first_score = first, .num_scores = count});
+    AddRound({.first = first, .count = count, .first_score = first, .num_scores = count}, step);
   }
 }
 
-void WantSamples(const StepPlan& plan, int32_t max_logit_rows, CudaStep& step) {
+void WantSamples(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step) {
   int32_t last_row = -1;
   for (int32_t i : step.sample_order) {
     const SampleRow& row = plan.sample_rows[i];
     const int32_t next = static_cast<int32_t>(step.logit_tokens.size());
     if (row.row != last_row) {
-      if (last_row < 0 || step.rounds.back().count == max_logit_rows)
-        step.rounds.push_back({.first = next, .first_sample = static_cast<int32_t>(step.samples.size())});
+      if (last_row < 0 || step.rounds.back().count == options.max_logit_rows) AddRound({.first = next}, step);
       step.logit_tokens.push_back(plan.row_starts[row.row + 1] - 1);
       ++step.rounds.back().count;
       last_row = row.row;
     }
-    LogitRound& round = step.rounds.back();
-    AppendSample(row, static_cast<int32_t>(step.logit_tokens.size()) - 1 - round.first, step);
-    ++round.num_samples;
+    AppendSample(row, step.rounds.back().count - 1, options, step);
   }
+}
+
+int32_t LargestWindow(const CudaStep& step) {
+  int32_t largest = 0;
+  for (const ChangeWindow& window : step.windows) largest = std::max(largest, window.count);
+  return largest;
 }
 
 // A decode step's tiles are narrow, one for each row, divided at most into its chunks.
@@ -183,16 +217,18 @@ void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep&
   step.score_tokens.clear();
   step.samples.clear();
   step.changes.clear();
+  step.windows.assign(1, {});
+  step.batches.clear();
   step.rounds.clear();
   step.sample_order.resize(plan.sample_rows.size());
   std::iota(step.sample_order.begin(), step.sample_order.end(), 0);
   std::stable_sort(step.sample_order.begin(), step.sample_order.end(),
                    [&](int32_t a, int32_t b) { return plan.sample_rows[a].row < plan.sample_rows[b].row; });
   if (step.is_bucket) {
-    WantBucket(plan, rows, step);
+    WantBucket(plan, rows, options, step);
   } else {
     WantScores(plan, options.max_logit_rows, step);
-    WantSamples(plan, options.max_logit_rows, step);
+    WantSamples(plan, options, step);
   }
   cuda::PlanAttention(options.attention, step.row_starts, step.positions, options.window, step.attention);
   step.shape = {.tokens = static_cast<int32_t>(step.token_ids.size()),
@@ -203,7 +239,7 @@ void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep&
                 .wide = static_cast<int32_t>(step.attention.wide.size()),
                 .merges = static_cast<int32_t>(step.attention.merges.size()),
                 .samples = static_cast<int32_t>(step.samples.size()),
-                .changes = static_cast<int32_t>(step.changes.size()),
+                .changes = LargestWindow(step),
                 .scores = static_cast<int32_t>(step.score_tokens.size()),
                 .copies = static_cast<int32_t>(step.copies.size())};
   if (step.is_bucket) BoundBucketWork(step.shape);
@@ -230,7 +266,7 @@ void WriteStep(const CudaStep& step, const CudaStepArrays& out) {
   std::copy(step.attention.wide.begin(), step.attention.wide.end(), out.wide);
   std::copy(step.attention.merges.begin(), step.attention.merges.end(), out.merges);
   std::copy(step.samples.begin(), step.samples.end(), out.samples);
-  std::copy(step.changes.begin(), step.changes.end(), out.changes);
+  std::copy_n(step.changes.begin(), step.windows.front().count, out.changes);
   std::copy(step.score_tokens.begin(), step.score_tokens.end(), out.score_tokens);
   for (size_t i = 0; i < step.copies.size(); ++i) {
     out.copy_from[i] = step.copies[i].from;

@@ -37,7 +37,7 @@ struct CudaStepArrays {
   cuda::AttentionItem* wide;       // [wide]
   cuda::AttentionMerge* merges;    // [merges]
   cuda::SampleRowParams* samples;  // [samples]
-  cuda::LogitChange* changes;      // [changes]
+  cuda::LogitChange* changes;      // [changes] of one window
   int32_t* score_tokens;           // [scores]
   int32_t* copy_from;              // [copies]
   int32_t* copy_to;                // [copies]
@@ -55,11 +55,23 @@ struct CudaResultArrays {
 };
 CudaResultArrays CarveResults(int32_t samples, int32_t scores, int32_t max_top, Carver& carver);
 
+// Changes to logits that lie in device memory at a time. Nearly all steps have one window; where prompts are
+// long, many and penalised, the device's array is filled again for each further one.
+struct ChangeWindow {
+  int32_t first = 0, count = 0;  // of CudaStep::changes
+};
+
+// Samples that are chosen by one launch.
+struct SampleBatch {
+  int32_t first = 0, count = 0;  // of CudaStep::samples
+  int32_t window = 0;            // that has all their changes; never less than the batch's before
+};
+
 // A range of logit rows that are computed at a time, and what is wanted of them.
 struct LogitRound {
-  int32_t first = 0, count = 0;               // of logit_tokens
-  int32_t first_sample = 0, num_samples = 0;  // of CudaStep::samples
-  int32_t first_score = 0, num_scores = 0;    // of the scores, one for each logit row from `first` on
+  int32_t first = 0, count = 0;              // of logit_tokens
+  int32_t first_batch = 0, num_batches = 0;  // of CudaStep::batches
+  int32_t first_score = 0, num_scores = 0;   // of the scores, one for each logit row from `first` on
 };
 
 struct CudaStep {
@@ -69,8 +81,11 @@ struct CudaStep {
   std::vector<absl::Span<const PageId>> page_tables;  // of the plan's rows; padding has none
   std::vector<PageCopy> copies;
   cuda::AttentionPlan attention;
-  std::vector<cuda::SampleRowParams> samples;  // logit_row counts from the round's first
+  std::vector<cuda::SampleRowParams> samples;  // logit_row counts from the round's, first_change from the
+                                               // window's first
   std::vector<cuda::LogitChange> changes;
+  std::vector<ChangeWindow> windows;  // at least one
+  std::vector<SampleBatch> batches;
   std::vector<int32_t> sample_order;  // samples[i] answers plan.sample_rows[sample_order[i]]
   std::vector<LogitRound> rounds;
 };
@@ -78,7 +93,8 @@ struct CudaStep {
 struct CudaStepOptions {
   cuda::AttentionShape attention;  // of one rank
   int32_t window = 0;              // the largest of all layers; 0 where one has none
-  int32_t max_logit_rows = 0;      // that are computed at a time
+  int32_t max_logit_rows = 0;      // that are computed at a time, or sampled by a launch
+  int32_t max_changes = 0;         // of a window; at least the vocabulary, so that any row's fit
   int32_t max_bucket = 0;          // the largest batch that is kept as a graph; 0: none
   int32_t max_model_pages = 0;     // of a sequence
 };
@@ -86,7 +102,7 @@ struct CudaStepOptions {
 // Turns `plan` into `step`, which keeps its memory from step to step. `plan` outlives its use.
 void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step);
 
-// Writes what lies in `step` to host arrays that were carved for step.shape.
+// Writes what lies in `step` to host arrays that were carved for step.shape; of the changes the first window.
 void WriteStep(const CudaStep& step, const CudaStepArrays& out);
 
 // The batch size that a decode step of `rows` rows is padded to: at most an eighth more, beyond 8.

@@ -104,11 +104,6 @@ size_t DeviceMemory::free_bytes() {
   return total_bytes_ - allocated_bytes_;
 }
 
-int DeviceMemory::num_allocations() {
-  std::lock_guard lock(mutex_);
-  return static_cast<int>(allocations_.size());
-}
-
 void DeviceMemory::Protect(int protection) {
   if (touched_bytes_ == 0) return;
   if (mprotect(base_, RoundUp(touched_bytes_, kPageBytes), protection) != 0) {

@@ -28,7 +28,6 @@ class DeviceMemory {
 
   size_t total_bytes() const { return total_bytes_; }
   size_t free_bytes();
-  int num_allocations();
 
   // While one is open, the memory can be read and written.
   class Access {

@@ -81,6 +81,22 @@ ErrorCode EmulatedRuntime::Enter(bool allowed_in_capture) {
   return kSuccess;
 }
 
+ErrorCode EmulatedRuntime::EnterAllocation() {
+  {
+    std::lock_guard lock(mutex_);
+    ++counts_.allocations;
+  }
+  return Enter(false);
+}
+
+ErrorCode EmulatedRuntime::EnterWait() {
+  {
+    std::lock_guard lock(mutex_);
+    ++counts_.waits;
+  }
+  return Enter(false);
+}
+
 ErrorCode EmulatedRuntime::Refuse(ErrorCode code, std::string why) const {
   std::lock_guard lock(mutex_);
   details_[code] = std::move(why);
@@ -110,7 +126,7 @@ ErrorCode EmulatedRuntime::Info(DeviceInfo* info) {
 // ---- Memory.
 
 ErrorCode EmulatedRuntime::Malloc(void** memory, size_t bytes) {
-  if (const ErrorCode error = Enter(false)) return error;
+  if (const ErrorCode error = EnterAllocation()) return error;
   *memory = bytes == 0 ? nullptr : memory_.Allocate(bytes);
   if (*memory != nullptr || bytes == 0) return kSuccess;
   return Refuse(kOutOfMemory, std::to_string(bytes) + " bytes asked for, " +
@@ -119,14 +135,14 @@ ErrorCode EmulatedRuntime::Malloc(void** memory, size_t bytes) {
 
 ErrorCode EmulatedRuntime::Free(void* memory) {
   if (memory == nullptr) return kSuccess;
-  if (const ErrorCode error = Enter(false)) return error;
+  if (const ErrorCode error = EnterWait()) return error;
   if (const ErrorCode error = RunAll()) return error;  // cudaFree waits for the device
   return memory_.Free(memory) ? kSuccess
                               : Refuse(kInvalidValue, "Free of an address that Malloc did not give");
 }
 
 ErrorCode EmulatedRuntime::MallocHost(void** memory, size_t bytes) {
-  if (const ErrorCode error = Enter(false)) return error;
+  if (const ErrorCode error = EnterAllocation()) return error;
   const size_t size = (std::max<size_t>(bytes, 1) + 63) / 64 * 64;
   *memory = std::aligned_alloc(64, size);
   if (*memory == nullptr) return Refuse(kOutOfMemory, "pinned memory of the host");
@@ -138,7 +154,7 @@ ErrorCode EmulatedRuntime::MallocHost(void** memory, size_t bytes) {
 
 ErrorCode EmulatedRuntime::FreeHost(void* memory) {
   if (memory == nullptr) return kSuccess;
-  if (const ErrorCode error = Enter(false)) return error;
+  if (const ErrorCode error = EnterWait()) return error;
   if (const ErrorCode error = RunAll()) return error;
   {
     std::lock_guard lock(mutex_);
@@ -159,9 +175,9 @@ bool EmulatedRuntime::IsPinned(const void* address, size_t bytes) const {
   return begin - start <= size && bytes <= size - (begin - start);
 }
 
-int EmulatedRuntime::num_pinned() const {
+CallCounts EmulatedRuntime::counts() const {
   std::lock_guard lock(mutex_);
-  return static_cast<int>(pinned_.size());
+  return counts_;
 }
 
 // ---- Streams.
@@ -226,7 +242,7 @@ ErrorCode EmulatedRuntime::RunAll() {
 }
 
 ErrorCode EmulatedRuntime::Synchronize(Stream stream) {
-  if (const ErrorCode error = Enter(false)) return error;
+  if (const ErrorCode error = EnterWait()) return error;
   StreamState* state = Find(stream);
   if (state == nullptr) return Refuse(kInvalidHandle, "no stream of this device");
   return RunUntil(*state, state->num_enqueued);
@@ -291,7 +307,7 @@ ErrorCode EmulatedRuntime::Wait(Stream stream, Event event) {
 }
 
 ErrorCode EmulatedRuntime::Synchronize(Event event) {
-  if (const ErrorCode error = Enter(false)) return error;
+  if (const ErrorCode error = EnterWait()) return error;
   const EventState awaited = *static_cast<EventState*>(event.native);
   StreamState* stream = Find(awaited.stream);
   return stream == nullptr ? kSuccess : RunUntil(*stream, awaited.count);

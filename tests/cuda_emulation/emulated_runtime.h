@@ -46,6 +46,12 @@ struct RuntimeOptions {
   int processors = 4;
 };
 
+// What a step of the engine should do rarely.
+struct CallCounts {
+  int allocations = 0;  // of device or pinned memory
+  int waits = 0;        // of the host: for a stream or an event, and where memory is freed
+};
+
 class EmulatedRuntime final : public Runtime {
  public:
   explicit EmulatedRuntime(RuntimeOptions options = {});
@@ -77,8 +83,7 @@ class EmulatedRuntime final : public Runtime {
   // For tests: the call after `calls` more, of any kind but Describe and IsFatal, fails with `code`. A fatal
   // code stays.
   void InjectError(ErrorCode code, int calls);
-  int num_allocations() { return memory_.num_allocations(); }
-  int num_pinned() const;
+  CallCounts counts() const;
 
  private:
   friend ErrorCode LaunchKernel(Stream stream, const LaunchShape& shape, std::function<void()> body);
@@ -90,6 +95,8 @@ class EmulatedRuntime final : public Runtime {
   struct GraphState;
 
   ErrorCode Enter(bool allowed_in_capture);
+  ErrorCode EnterAllocation();
+  ErrorCode EnterWait();
   ErrorCode Refuse(ErrorCode code, std::string why) const;
   ErrorCode Fail(std::string why);
   StreamState* Find(Stream stream) const;
@@ -111,6 +118,7 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode lost_ = kSuccess;  // the error that stays
 
   mutable std::mutex mutex_;  // of what follows
+  CallCounts counts_;
   std::map<uintptr_t, size_t> pinned_;
   mutable std::map<ErrorCode, std::string> details_;  // the last of each code
 };

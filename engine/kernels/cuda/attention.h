@@ -129,8 +129,7 @@ struct AttentionArgs {
   float* workspace = nullptr;  // 16-byte aligned
 };
 
-// Null where there are kernels for the shape; otherwise what is supported ("head_dim and value_dim must be
-// multiples of 8, at most 256").
+// Null where there are kernels for the shape; otherwise what there are kernels for.
 const char* AttentionUnsupported(const AttentionShape& shape, Element element, KvElement kv);
 
 }  // namespace ropeway::cuda

@@ -106,13 +106,12 @@ AttentionBounds BoundAttention(const AttentionShape& shape, int32_t max_tokens, 
 const char* AttentionUnsupported(const AttentionShape& shape, Element element, KvElement kv) {
   if (element == Element::kF32) return nullptr;
   const bool own_type = kv == (element == Element::kF16 ? KvElement::kF16 : KvElement::kBF16);
-  if (!own_type && !HasScales(kv)) return "the KV cache must have the type of the activations, fp8 or int8";
   const int multiple = HasScales(kv) ? 16 : 8;
-  if (shape.head_dim % multiple != 0 || shape.value_dim % multiple != 0)
-    return HasScales(kv) ? "head_dim and value_dim must be multiples of 16 for an 8-bit KV cache"
-                         : "head_dim and value_dim must be multiples of 8";
-  if (shape.head_dim > 256 || shape.value_dim > 256) return "head_dim and value_dim must be at most 256";
-  return nullptr;
+  const bool fits = shape.head_dim % multiple == 0 && shape.value_dim % multiple == 0 &&
+                    shape.head_dim <= 256 && shape.value_dim <= 256;
+  if (fits && (own_type || HasScales(kv))) return nullptr;
+  return "f16 and bf16 take keys and values of their own type with dimensions that are multiples of 8, or of "
+         "fp8 or int8 with multiples of 16, up to 256; f32 takes all";
 }
 
 }  // namespace ropeway::cuda

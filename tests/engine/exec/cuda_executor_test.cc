@@ -1,11 +1,12 @@
 // What CudaExecutor does with devices that are missing, too small, too old, or fail.
 #include "engine/exec/cuda_executor.h"
 
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "engine/exec/cuda_backend.h"
-#include "engine/exec/cuda_step.h"
+#include "engine/kernels/cuda/sampling.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/host_kernels.h"
 #include "tests/engine/exec/executor_devices.h"
@@ -98,8 +99,14 @@ TEST_F(CudaExecutorTest, RefusesRanksThatDoNotDivideTheModel) {
 }
 
 TEST_F(CudaExecutorTest, NamesWhatHasNoKernel) {
-  EXPECT_THAT(Make({.element = cuda::Element::kBF16, .kv_element = cuda::KvElement::kInt8}).status(),
-              StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("head_dim 24"), HasSubstr("16"))));
+  EXPECT_THAT(
+      Make({.element = cuda::Element::kBF16, .kv_element = cuda::KvElement::kInt8}).status(),
+      StatusIs(absl::StatusCode::kUnimplemented,
+               AllOf(HasSubstr("no attention kernel for head_dim 24"), HasSubstr("activations of bf16"),
+                     HasSubstr("keys and values of int8"), HasSubstr("int8 with multiples of 16"))));
+  model_.spec.vocab_size = cuda::kMaxVocabulary + 1;
+  EXPECT_THAT(Make().status(),
+              StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("4194305"), HasSubstr("4194304"))));
 }
 
 TEST_F(CudaExecutorTest, RefusesOptionsOutOfRange) {
@@ -110,15 +117,72 @@ TEST_F(CudaExecutorTest, RefusesOptionsOutOfRange) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_model_len")));
 }
 
-// The first step of a bucket runs as it is, the others as a graph; nothing is allocated for any of them.
-TEST_F(CudaExecutorTest, StepsAllocateNothing) {
+// What a step did that it should do rarely.
+cuda::emulation::CallCounts Since(const cuda::emulation::CallCounts& before) {
+  const cuda::emulation::CallCounts now = cuda::emulation::LastDevice()->counts();
+  return {now.allocations - before.allocations, now.waits - before.waits};
+}
+
+// The first step of a bucket runs as it is, the others as a graph.
+TEST_F(CudaExecutorTest, DecodeStepsAllocateNothingAndWaitOnce) {
   ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
-  cuda::emulation::EmulatedRuntime& device = *cuda::emulation::LastDevice();
-  const int allocations = device.num_allocations(), pinned = device.num_pinned();
   for (int32_t position = 0; position < 4; ++position) {
+    const auto before = cuda::emulation::LastDevice()->counts();
     ASSERT_THAT(Decode(*executor, position).status(), IsOk());
-    EXPECT_EQ(device.num_allocations(), allocations);
-    EXPECT_EQ(device.num_pinned(), pinned);
+    EXPECT_EQ(Since(before).allocations, 0);
+    EXPECT_EQ(Since(before).waits, 1);
+  }
+}
+
+// As many tokens, rows, scores, samples and copies as the limits allow.
+TEST_F(CudaExecutorTest, TheLargestStepAllocatesNothingAndWaitsOnce) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  StepPlan plan;
+  std::vector<std::vector<PageId>> pages(8);
+  const std::vector<TokenId> next_tokens(4, 9);
+  const SamplingParams params{.seed = 1, .num_logprobs = 20};
+  for (int32_t row = 0; row < 8; ++row) {
+    pages[row] = {row};
+    for (int32_t t = 0; t < 4; ++t) plan.token_ids.push_back(t), plan.positions.push_back(t);
+    plan.row_starts.push_back(plan.num_tokens());
+    plan.page_tables.push_back(pages[row]);
+    plan.page_copies.push_back({.from = row, .to = 8 + row});
+    plan.score_rows.push_back({.row = row, .top = 20, .next_tokens = next_tokens});
+    plan.sample_rows.push_back({.row = row, .params = &params});
+  }
+  const auto before = cuda::emulation::LastDevice()->counts();
+  ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Step(plan));
+  EXPECT_EQ(Since(before).allocations, 0);
+  EXPECT_EQ(Since(before).waits, 1);
+  for (const auto& scores : result.scores) EXPECT_EQ(scores.size(), 4u);
+}
+
+// Every logit of every row changes: more at a time than there is memory for.
+TEST_F(CudaExecutorTest, ChangesOfAllLogitsTakeTurns) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  const int32_t vocab_size = executor->limits().vocab_size;
+  std::vector<TokenId> prompt(vocab_size);
+  std::iota(prompt.begin(), prompt.end(), 0);
+  std::vector<SamplingParams> params(8, {.temperature = 0, .repetition_penalty = 1.5});
+  std::vector<std::vector<PageId>> pages(8);
+  StepPlan plan;
+  for (int32_t row = 0; row < 8; ++row) {
+    for (TokenId token = 0; token < vocab_size; ++token)
+      params[row].logit_bias.emplace_back(token, token == 10 * row ? 300.0f : -300.0f);
+    pages[row] = {row};
+    plan.token_ids.push_back(3);
+    plan.positions.push_back(0);
+    plan.row_starts.push_back(plan.num_tokens());
+    plan.page_tables.push_back(pages[row]);
+    plan.sample_rows.push_back({.row = row, .params = &params[row], .prompt = prompt});
+  }
+  for (const char* way : {"launched", "replayed"}) {
+    SCOPED_TRACE(way);
+    const auto before = cuda::emulation::LastDevice()->counts();
+    ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Step(plan));
+    EXPECT_EQ(Since(before).allocations, 0);
+    EXPECT_EQ(Since(before).waits, 2);
+    for (int32_t row = 0; row < 8; ++row) EXPECT_EQ(result.samples[row].token, 10 * row);
   }
 }
 
@@ -175,17 +239,6 @@ TEST(CudaBackendTest, SaysWhatIsWrongWithALibrary) {
   const TempFolder folder;
   const std::string path = folder.Write("libropeway_cuda.so", "not a library");
   EXPECT_THAT(OpenCudaBackend({path}).status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(path)));
-}
-
-TEST(BucketTest, PadsLittle) {
-  EXPECT_EQ(BucketOf(1), 1);
-  EXPECT_EQ(BucketOf(3), 4);
-  EXPECT_EQ(BucketOf(9), 9);
-  EXPECT_EQ(BucketOf(17), 18);
-  for (int32_t rows = 9; rows < 1000; ++rows) {
-    EXPECT_GE(BucketOf(rows), rows);
-    EXPECT_LE(BucketOf(rows), rows + rows / 8);
-  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The plan divides a step's attention without loss: every chunk that a query needs is in exactly one item,
 // and what is split is merged.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -223,15 +224,18 @@ TEST(AttentionPlan, MemoryIsUsedAgain) {
 TEST(AttentionPlan, UnsupportedShapesAreNamed) {
   AttentionShape shape{.num_heads = 6, .num_kv_heads = 2, .head_dim = 20, .value_dim = 20};
   EXPECT_EQ(AttentionUnsupported(shape, Element::kF32, KvElement::kF32), nullptr);
-  EXPECT_STREQ(AttentionUnsupported(shape, Element::kBF16, KvElement::kBF16),
-               "head_dim and value_dim must be multiples of 8");
+  EXPECT_THAT(AttentionUnsupported(shape, Element::kBF16, KvElement::kBF16),
+              testing::HasSubstr("multiples of 8, or of fp8 or int8 with multiples of 16, up to 256"));
   shape.head_dim = shape.value_dim = 24;
   EXPECT_EQ(AttentionUnsupported(shape, Element::kBF16, KvElement::kBF16), nullptr);
   EXPECT_NE(AttentionUnsupported(shape, Element::kBF16, KvElement::kInt8), nullptr);
   EXPECT_NE(AttentionUnsupported(shape, Element::kBF16, KvElement::kF16), nullptr);
-  shape.head_dim = 264;
-  EXPECT_STREQ(AttentionUnsupported(shape, Element::kF16, KvElement::kF16),
-               "head_dim and value_dim must be at most 256");
+  shape.value_dim = 32;
+  EXPECT_NE(AttentionUnsupported(shape, Element::kF16, KvElement::kFp8E4M3), nullptr);
+  shape.head_dim = 256;
+  EXPECT_EQ(AttentionUnsupported(shape, Element::kF16, KvElement::kFp8E4M3), nullptr);
+  shape.head_dim = 272;
+  EXPECT_NE(AttentionUnsupported(shape, Element::kF16, KvElement::kF16), nullptr);
 }
 
 }  // namespace
