@@ -1,104 +1,27 @@
 // The server's program as its operators see it: exit codes, one line of error, signals.
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/ropeway_client.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/integration/model_server.h"
+#include "tests/integration/server_process.h"
 #include "tests/testing/temp_folder.h"
 
 namespace ropeway::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr absl::Duration kPatience = absl::Seconds(60);
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// A running ropeway_server whose output goes to a file.
-class ServerProcess {
- public:
-  explicit ServerProcess(std::vector<std::string> arguments) : log_(absl::StrCat(folder_.path(), "/log")) {
-    arguments.insert(arguments.begin(), ROPEWAY_SERVER_PROGRAM);
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = fork();
-    if (pid_ != 0) return;
-    const int file = open(log_.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
-    dup2(file, STDOUT_FILENO);
-    dup2(file, STDERR_FILENO);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
-  ~ServerProcess() {
-    if (pid_ == 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-
-  void Signal(int signal) const { kill(pid_, signal); }
-
-  // The exit code; -1 where a signal ended it or it does not end.
-  int Wait() {
-    const absl::Time end = absl::Now() + kPatience;
-    for (int status = 0; absl::Now() < end; absl::SleepFor(absl::Milliseconds(5))) {
-      if (waitpid(pid_, &status, WNOHANG) == 0) continue;
-      pid_ = 0;
-      return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    }
-    return -1;
-  }
-
-  std::string Log() const { return ReadAll(log_); }
-
-  // The port of gRPC, once the server serves; 0 where it does not.
-  int WaitUntilServing() {
-    const absl::Time end = absl::Now() + kPatience;
-    while (absl::Now() < end) {
-      const std::string log = Log();
-      const size_t listening = log.find("listening on"), port = log.find(" port=", listening);
-      int number = 0;
-      if (log.find(" serving ") != std::string::npos && port != std::string::npos &&
-          absl::SimpleAtoi(log.substr(port + 6, log.find('\n', port) - port - 6), &number)) {
-        return number;
-      }
-      absl::SleepFor(absl::Milliseconds(10));
-    }
-    return 0;
-  }
-
- private:
-  TempFolder folder_;
-  const std::string log_;
-  pid_t pid_ = 0;
-};
-
-std::vector<std::string> Arguments(std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments = {"--model",          kModelPath,    "--listen",      "127.0.0.1:0",
-                                        "--metrics_listen", "127.0.0.1:0", "--kv_cache_mb", "64"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
 
 // Exit code 2, and one line that says why.
 void ExpectRefused(const std::vector<std::string>& arguments, const std::string& why) {

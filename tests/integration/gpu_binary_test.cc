@@ -1,0 +1,127 @@
+// The server's program with a GPU, which the emulation plays: it computes there, and ends when the GPU is
+// lost.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/ropeway_client.h"
+#include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "tests/integration/server_process.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+
+namespace ropeway::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+// What the health service says of the whole server, from now on.
+class HealthWatch {
+ public:
+  explicit HealthWatch(int port)
+      : stub_(grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials())),
+        call_(stub_.PrepareCall(&context_, "/grpc.health.v1.Health/Watch", &queue_)) {
+    call_->StartCall(nullptr);
+    if (!Await()) return;
+    const grpc::Slice whole_server("");
+    call_->WriteLast(grpc::ByteBuffer(&whole_server, 1), {}, nullptr);
+    Await();
+  }
+  ~HealthWatch() {
+    context_.TryCancel();
+    queue_.Shutdown();
+    while (Await()) continue;
+  }
+
+  // The next state; empty where there is none.
+  std::string Next() {
+    grpc::ByteBuffer message;
+    call_->Read(&message, nullptr);
+    grpc::Slice bytes;
+    if (!Await() || !message.DumpToSingleSlice(&bytes).ok()) return "";
+    const std::string field(bytes.begin(), bytes.end());  // HealthCheckResponse.status
+    return field == "\x08\x01" ? "SERVING" : field == "\x08\x02" ? "NOT_SERVING" : field;
+  }
+
+ private:
+  bool Await() {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue_.AsyncNext(&tag, &ok, absl::ToChronoTime(absl::Now() + kPatience)) ==
+               grpc::CompletionQueue::GOT_EVENT &&
+           ok;
+  }
+
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  grpc::GenericStub stub_;
+  const std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+};
+
+// A folder as an installation has it: the program, its plug-in for GPUs, and a driver.
+class GpuBinaryTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::copy_file(ROPEWAY_SERVER_PROGRAM, program_);
+    std::filesystem::create_symlink(ROPEWAY_EMULATED_PLUGIN, folder_.File("libropeway_cuda.so"));
+    // Any library will do: the server asks no more of the driver than that it can be opened.
+    std::filesystem::create_symlink(ROPEWAY_EMULATED_PLUGIN, folder_.File("libcuda.so.1"));
+    environment_ = {absl::StrCat("LD_LIBRARY_PATH=", folder_.path())};
+  }
+
+  static absl::Status Ask(int port, int max_tokens) {
+    const auto client =
+        client::Client::Create({.server = absl::StrCat("127.0.0.1:", port), .retry = {.max_attempts = 1}});
+    return client
+        ->Generate({.prompt = client::TextPrompt{.text = "Once"},
+                    .sampling = {.temperature = 0.f},
+                    .stopping = {.max_tokens = max_tokens, .ignore_eos = true}})
+        .status;
+  }
+
+  const TempFolder folder_;
+  const std::string program_ = folder_.File("ropeway_server");
+  std::vector<std::string> environment_;
+};
+
+TEST_F(GpuBinaryTest, EndsWithOneWhenTheGpuIsLost) {
+  environment_.push_back("ROPEWAY_EMULATED_STEPS=5");
+  ServerProcess process(Arguments({"--device", "cuda"}), program_, environment_);
+  const int port = process.WaitUntilServing();
+  ASSERT_NE(port, 0) << process.Log();
+  EXPECT_THAT(process.Log(), HasSubstr("cuda: emulated device, bf16"));
+  HealthWatch health(port);
+  EXPECT_EQ(health.Next(), "SERVING");
+  EXPECT_OK(Ask(port, 2));
+  EXPECT_THAT(Ask(port, 100), StatusIs(absl::StatusCode::kInternal, HasSubstr("cudaErrorLaunchFailure")));
+  EXPECT_EQ(health.Next(), "NOT_SERVING");
+  EXPECT_EQ(process.Wait(), 1) << process.Log();
+  EXPECT_THAT(process.Log(), HasSubstr("the device is lost"));
+}
+
+TEST_F(GpuBinaryTest, TakesTheGpuByItself) {
+  ServerProcess process(Arguments({"--device", "auto"}), program_, environment_);
+  EXPECT_NE(process.WaitUntilServing(), 0) << process.Log();
+  EXPECT_THAT(process.Log(), HasSubstr("cuda: emulated device"));
+}
+
+// A driver alone is not enough.
+TEST_F(GpuBinaryTest, SaysWhatIsWrongWithThePlugIn) {
+  std::filesystem::remove(folder_.File("libropeway_cuda.so"));
+  folder_.Write("libropeway_cuda.so", "not a library");
+  ServerProcess refused(Arguments({"--device", "cuda"}), program_, environment_);
+  EXPECT_EQ(refused.Wait(), 2);
+  EXPECT_THAT(refused.Log(), HasSubstr("libropeway_cuda.so"));
+  ServerProcess process(Arguments({"--device", "auto"}), program_, environment_);
+  EXPECT_NE(process.WaitUntilServing(), 0) << process.Log();
+  EXPECT_THAT(process.Log(), HasSubstr("computing on the CPU why="));
+}
+
+}  // namespace
+}  // namespace ropeway::testing
