@@ -123,5 +123,16 @@ TEST_F(GpuBinaryTest, SaysWhatIsWrongWithThePlugIn) {
   EXPECT_THAT(process.Log(), HasSubstr("computing on the CPU why="));
 }
 
+#ifdef ROPEWAY_CUDA_LIBRARY
+// What serves as driver here knows no CUDA, as one from before the toolkit would not.
+TEST_F(GpuBinaryTest, SaysThatTheDriverIsTooOld) {
+  std::filesystem::remove(folder_.File("libropeway_cuda.so"));
+  std::filesystem::create_symlink(ROPEWAY_CUDA_LIBRARY, folder_.File("libropeway_cuda.so"));
+  ServerProcess refused(Arguments({"--device", "cuda"}), program_, environment_);
+  EXPECT_EQ(refused.Wait(), 2);
+  EXPECT_THAT(refused.Log(), HasSubstr("--device=cuda: no usable CUDA device: cudaErrorInsufficientDriver"));
+}
+#endif
+
 }  // namespace
 }  // namespace ropeway::testing
