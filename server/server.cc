@@ -22,7 +22,9 @@ namespace ropeway {
 namespace {
 
 constexpr int kPreparingThreads = 2;
-constexpr size_t kMaxPreparing = 1024;  // requests that wait to be converted and tokenized
+// Calls beside the generations that are admitted: that wait to be prepared (tokenized, rendered), or are open
+// on one connection, so that a generation too many is told so.
+constexpr int32_t kSpareCalls = 1024;
 constexpr int kDeliveringThreads = 2;
 // How long calls may take to say their last word once their requests have ended.
 constexpr absl::Duration kLastWords = absl::Seconds(1);
@@ -32,8 +34,10 @@ uint64_t RandomKey() {
   return (uint64_t{random()} << 32) | random();
 }
 
+int32_t MaxRequests(const Config& config) { return config.max_running + config.max_queue; }
+
 AdmissionLimits AdmissionLimitsOf(const Config& config) {
-  return {.max_requests = config.max_running + config.max_queue,
+  return {.max_requests = MaxRequests(config),
           .max_tokens = config.max_live_tokens,
           .max_tenant_requests = config.max_tenant_requests,
           .tenant_tokens_per_second = config.tenant_tokens_per_second,
@@ -74,7 +78,8 @@ struct Server::Parts {
         log(log),
         metrics(std::make_shared<Metrics>(ModelName(config))),
         admission(AdmissionLimitsOf(config)),
-        mailbox(config.max_running + config.max_queue) {}
+        mailbox(MaxRequests(config)),
+        preparing(kPreparingThreads, MaxRequests(config) + kSpareCalls) {}
 
   const Config config;
   const Log& log;
@@ -85,7 +90,7 @@ struct Server::Parts {
   LiveRequests live_requests;
   Mailbox mailbox;
   ModelBundle model;
-  WorkerPool preparing{kPreparingThreads, kMaxPreparing};
+  WorkerPool preparing;
   WorkerPool delivering{kDeliveringThreads, SIZE_MAX};
   std::unique_ptr<EngineLoop> engine;
   std::unique_ptr<Backend> backend;
@@ -112,7 +117,10 @@ struct Server::Parts {
 };
 
 absl::Status Server::Parts::Listen() {
-  ASSIGN_OR_RETURN(rpc, RpcServer::Start(config.listen, config.max_request_bytes, *service));
+  ASSIGN_OR_RETURN(rpc, RpcServer::Start({.address = config.listen,
+                                          .max_request_bytes = config.max_request_bytes,
+                                          .max_streams_per_connection = MaxRequests(config) + kSpareCalls},
+                                         *service));
   log.Info("listening on", {{"address", config.listen}, {"port", rpc->port()}});
   if (config.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics));

@@ -39,22 +39,20 @@ std::optional<absl::Duration> RetryHint(const absl::Status& status) {
 
 Admission::Permit::Permit(Permit&& other) noexcept
     : admission_(std::exchange(other.admission_, nullptr)),
-      tenant_(std::move(other.tenant_)),
-      tokens_(other.tokens_) {}
+      charge_(std::exchange(other.charge_, std::nullopt)) {}
 
 Admission::Permit& Admission::Permit::operator=(Permit&& other) noexcept {
   if (this == &other) return *this;
   Release();
   admission_ = std::exchange(other.admission_, nullptr);
-  tenant_ = std::move(other.tenant_);
-  tokens_ = other.tokens_;
+  charge_ = std::exchange(other.charge_, std::nullopt);
   return *this;
 }
 
 Admission::Permit::~Permit() { Release(); }
 
 void Admission::Permit::Release() {
-  if (Admission* admission = std::exchange(admission_, nullptr)) admission->Release(tenant_, tokens_);
+  if (Admission* admission = std::exchange(admission_, nullptr)) admission->Release(*this);
 }
 
 Admission::~Admission() {
@@ -62,12 +60,22 @@ Admission::~Admission() {
   ROPEWAY_CHECK(live_requests_ == 0);
 }
 
-absl::StatusOr<Admission::Permit> Admission::TryAdmit(absl::string_view tenant_name, int64_t tokens,
-                                                      absl::Time now) {
-  ROPEWAY_CHECK(tokens >= 0);
+absl::StatusOr<Admission::Permit> Admission::TryEnter() {
   absl::MutexLock lock(&mutex_);
-  if (draining_) return absl::UnavailableError("the server is draining; use another replica");
-  RETURN_IF_ERROR(CheckCaps(tokens));
+  RETURN_IF_ERROR(CheckDraining());
+  if (live_requests_ >= limits_.max_requests) {
+    return Exhausted(kCapRetryHint, absl::StrCat("the server is full with ", live_requests_, " requests"));
+  }
+  ++live_requests_;
+  return Permit(this);
+}
+
+absl::Status Admission::TryCharge(absl::string_view tenant_name, int64_t tokens, absl::Time now,
+                                  Permit& permit) {
+  ROPEWAY_CHECK(tokens >= 0 && permit.admission_ == this && !permit.charge_);
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(CheckDraining());
+  RETURN_IF_ERROR(CheckTokens(tokens));
 
   auto found = tenants_.find(tenant_name);
   if (found == tenants_.end()) {
@@ -86,9 +94,9 @@ absl::StatusOr<Admission::Permit> Admission::TryAdmit(absl::string_view tenant_n
   }
   if (has_budgets()) tenant.budget_tokens -= static_cast<double>(tokens);
   ++tenant.live_requests;
-  ++live_requests_;
   live_tokens_ += tokens;
-  return Permit(this, std::string(tenant_name), tokens);
+  permit.charge_ = {.tenant = std::string(tenant_name), .tokens = tokens};
+  return absl::OkStatus();
 }
 
 void Admission::StartDraining() {
@@ -129,10 +137,12 @@ void Admission::ForgetFullBudgets(absl::Time now) {
   }
 }
 
-absl::Status Admission::CheckCaps(int64_t tokens) const {
-  if (live_requests_ >= limits_.max_requests) {
-    return Exhausted(kCapRetryHint, absl::StrCat("the server is full with ", live_requests_, " requests"));
-  }
+absl::Status Admission::CheckDraining() const {
+  if (!draining_) return absl::OkStatus();
+  return absl::UnavailableError("the server is draining; use another replica");
+}
+
+absl::Status Admission::CheckTokens(int64_t tokens) const {
   if (limits_.max_tokens == 0) return absl::OkStatus();
   if (tokens > limits_.max_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("prompt and max_tokens of all samples must be at most ",
@@ -162,12 +172,14 @@ absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const 
   return Exhausted(absl::Ceil(wait, absl::Milliseconds(1)), "the tenant's token budget is spent");
 }
 
-void Admission::Release(const std::string& tenant_name, int64_t tokens) {
+void Admission::Release(const Permit& permit) {
   absl::MutexLock lock(&mutex_);
   --live_requests_;
-  live_tokens_ -= tokens;
-  const auto found = tenants_.find(tenant_name);
-  ROPEWAY_CHECK(found != tenants_.end() && found->second.live_requests > 0 && live_requests_ >= 0);
+  ROPEWAY_CHECK(live_requests_ >= 0);
+  if (!permit.charge_) return;
+  live_tokens_ -= permit.charge_->tokens;
+  const auto found = tenants_.find(permit.charge_->tenant);
+  ROPEWAY_CHECK(found != tenants_.end() && found->second.live_requests > 0);
   if (--found->second.live_requests == 0 && !has_budgets()) tenants_.erase(found);
 }
 

@@ -2,8 +2,8 @@
 // tenant.
 //
 // Thread-safe. Nothing waits here: what does not fit now is refused with RESOURCE_EXHAUSTED and a retry hint.
-// A request is charged for its prompt and all the tokens that it may generate, since that is what it can
-// cost.
+// A request takes its place when it arrives, before any work is done for it, and is charged once it is known
+// what it can cost: its prompt and all the tokens that it may generate.
 #ifndef ROPEWAY_SERVER_ADMISSION_ADMISSION_H_
 #define ROPEWAY_SERVER_ADMISSION_ADMISSION_H_
 
@@ -26,7 +26,7 @@ void SetRetryHint(absl::Status& status, absl::Duration after);
 std::optional<absl::Duration> RetryHint(const absl::Status& status);
 
 struct AdmissionLimits {
-  int32_t max_requests = 320;            // living, over all tenants
+  int32_t max_requests = 320;            // living or being prepared, over all tenants
   int64_t max_tokens = 0;                // of living requests; 0: no cap
   int32_t max_tenant_requests = 0;       // living, of one tenant; 0: no cap
   int64_t tenant_tokens_per_second = 0;  // refills a tenant's budget; 0: no budget
@@ -36,7 +36,8 @@ struct AdmissionLimits {
 
 class Admission {
  public:
-  // The right of one request to live. Gives it back when destroyed; outlived by its Admission.
+  // The place of one request and what it was charged. Gives both back when destroyed; outlived by its
+  // Admission.
   class Permit {
    public:
     Permit() = default;
@@ -48,23 +49,30 @@ class Admission {
 
    private:
     friend class Admission;
-    Permit(Admission* admission, std::string tenant, int64_t tokens)
-        : admission_(admission), tenant_(std::move(tenant)), tokens_(tokens) {}
+    explicit Permit(Admission* admission) : admission_(admission) {}
     void Release();
 
+    struct Charge {
+      std::string tenant;
+      int64_t tokens = 0;
+    };
     Admission* admission_ = nullptr;
-    std::string tenant_;
-    int64_t tokens_ = 0;
+    std::optional<Charge> charge_;
   };
 
   explicit Admission(const AdmissionLimits& limits) : limits_(limits) {}
   ~Admission();  // REQUIRES: no permit is held
 
-  // Admits a request that may cost `tokens` >= 0. RESOURCE_EXHAUSTED with a retry hint where a cap or the
-  // tenant's budget does not allow it now, INVALID_ARGUMENT where it never will, UNAVAILABLE while draining.
-  absl::StatusOr<Permit> TryAdmit(absl::string_view tenant, int64_t tokens, absl::Time now);
+  // Takes a place for a request that has arrived. RESOURCE_EXHAUSTED with a retry hint where all are taken,
+  // UNAVAILABLE while draining.
+  absl::StatusOr<Permit> TryEnter();
 
-  // From now on nothing is admitted.
+  // Charges a request that may cost `tokens` >= 0 to `tenant`. RESOURCE_EXHAUSTED with a retry hint where a
+  // cap or the tenant's budget does not allow it now, INVALID_ARGUMENT where it never will, UNAVAILABLE while
+  // draining; then nothing is charged. REQUIRES: `permit` is held and was not charged before.
+  absl::Status TryCharge(absl::string_view tenant, int64_t tokens, absl::Time now, Permit& permit);
+
+  // From now on nothing enters and nothing is charged.
   void StartDraining();
 
   int32_t live_requests() const;
@@ -82,9 +90,10 @@ class Admission {
   bool has_budgets() const { return limits_.tenant_tokens_per_second > 0; }
   void Refill(Tenant& tenant, absl::Time now) const;
   void ForgetFullBudgets(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckCaps(int64_t tokens) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckDraining() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckTokens(int64_t tokens) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTenant(const Tenant& tenant, int64_t tokens) const;
-  void Release(const std::string& tenant, int64_t tokens);
+  void Release(const Permit& permit);
 
   const AdmissionLimits limits_;
 

@@ -41,7 +41,11 @@ Generation::Generation(const ServiceContext& context, const Backend& backend, Ca
       arrival_(context.clock.Now()),
       client_(client) {}
 
-void Generation::Start(v1::GenerateRequest message) {
+void Generation::Start(v1::GenerateRequest message, Admission::Permit permit) {
+  {
+    absl::MutexLock lock(&mutex_);
+    permit_ = std::move(permit);
+  }
   auto shared = std::make_shared<v1::GenerateRequest>(std::move(message));
   if (context_.preparing.TryPost([self = shared_from_this(), shared] { self->Prepare(*shared); })) return;
   End(nullptr, TooMuchToPrepare());
@@ -74,7 +78,7 @@ absl::Status Generation::Submit(GenerationPlan plan) {
   if (cancelled_ || now >= call_.deadline) return Gone(call_.deadline, now);
   RETURN_IF_ERROR(context_.live_requests.Add(tenant_, told_.name, weak_from_this()));
   registered_ = true;
-  ASSIGN_OR_RETURN(permit_, context_.admission.TryAdmit(tenant_, plan.max_cost_tokens(), now));
+  RETURN_IF_ERROR(context_.admission.TryCharge(tenant_, plan.max_cost_tokens(), now, permit_));
   auto stream = std::make_shared<TokenStream>(backend_.stream);
   stream->SetReady([self = shared_from_this()] { self->ScheduleDelivery(); });
   absl::Status submitted = backend_.mailbox.TrySubmit({.request = std::move(request), .stream = stream});

@@ -1,7 +1,7 @@
 // One generation call, from its request to its last message.
 //
 //   gRPC thread        Start()    posts to the preparing workers
-//   preparing worker   Prepare()  convert, tokenize, admit, mail to the engine
+//   preparing worker   Prepare()  convert, tokenize, charge, mail to the engine
 //   engine thread      the stream is ready: posts to the delivering workers
 //   delivering worker  Deliver()  chunks to messages, one message in flight
 //
@@ -50,7 +50,7 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   // `client` lives until it is told the end.
   Generation(const ServiceContext& context, const Backend& backend, Call call, Client* client);
 
-  void Start(v1::GenerateRequest message);
+  void Start(v1::GenerateRequest message, Admission::Permit permit);
   void OnSent(bool ok);
   void OnCancel();  // the client has gone or its deadline has expired
   void Abort() override;

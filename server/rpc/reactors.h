@@ -16,7 +16,9 @@ namespace ropeway {
 class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Generation::Client {
  public:
   StreamReactor(const ServiceContext& context, const Backend& backend, grpc::CallbackServerContext& call);
-  void Start(v1::GenerateRequest message) { generation_->Start(std::move(message)); }
+  void Start(v1::GenerateRequest message, Admission::Permit permit) {
+    generation_->Start(std::move(message), std::move(permit));
+  }
 
   bool Send(v1::GenerateChunk chunk) override;
   void End(v1::GenerateChunk* last_chunk, const absl::Status& status) override;
@@ -36,7 +38,9 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public Generation::C
  public:
   UnaryReactor(const ServiceContext& context, const Backend& backend, grpc::CallbackServerContext& call,
                grpc::ByteBuffer* response);
-  void Start(v1::GenerateRequest message) { generation_->Start(std::move(message)); }
+  void Start(v1::GenerateRequest message, Admission::Permit permit) {
+    generation_->Start(std::move(message), std::move(permit));
+  }
 
   bool Send(v1::GenerateChunk chunk) override;
   void End(v1::GenerateChunk* last_chunk, const absl::Status& status) override;

@@ -15,29 +15,23 @@ namespace {
 // Health is asked for the server as a whole ("") or for the service.
 constexpr const char* kHealthNames[] = {"", v1::Ropeway::service_full_name()};
 
-// Calls of one connection; more wait at the client, where they cost this server nothing. Well above what the
-// server admits, so that whoever asks for too much is told so.
-constexpr int kMaxStreamsPerConnection = 1024;
-
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& address,
-                                                            int64_t max_request_bytes,
-                                                            grpc::Service& service) {
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& options, grpc::Service& service) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
   // Otherwise a second server at the same port would start and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(max_request_bytes));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_request_bytes));
   builder.RegisterService(&service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(
-        absl::StrCat("cannot listen at ", address, ": address in use or not this machine's"));
+        absl::StrCat("cannot listen at ", options.address, ": address in use or not this machine's"));
   }
   for (const char* name : kHealthNames) server->GetHealthCheckService()->SetServingStatus(name, false);
   return absl::WrapUnique(new RpcServer(std::move(server), port));

@@ -17,10 +17,16 @@ namespace ropeway {
 
 class RpcServer {
  public:
-  // Listens at `address`, HOST:PORT; port 0 takes a free one. Health answers NOT_SERVING until SetServing().
-  // UNAVAILABLE where the address is taken or not this machine's. `service` outlives the server.
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const std::string& address,
-                                                          int64_t max_request_bytes, grpc::Service& service);
+  struct Options {
+    std::string address;  // HOST:PORT; port 0 takes a free one
+    int64_t max_request_bytes = 8 << 20;
+    // Calls of one connection. More wait at the client, untold: to be larger than what the service refuses.
+    int32_t max_streams_per_connection = 1024;
+  };
+
+  // Listens. Health answers NOT_SERVING until SetServing(). UNAVAILABLE where the address is taken or not
+  // this machine's. `service` outlives the server.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Options& options, grpc::Service& service);
 
   int port() const { return port_; }
   void SetServing();

@@ -36,7 +36,10 @@ using UnaryResult = absl::StatusOr<grpc::ByteBuffer>;
 // A call that was answered before it began.
 class RefusedStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  explicit RefusedStream(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  RefusedStream(const absl::Status& status, ServerContext& call) {
+    AddRetryMetadata(status, call);
+    Finish(ToGrpcStatus(status));
+  }
   void OnDone() override { delete this; }
 };
 
@@ -46,22 +49,22 @@ class RopewayService final : public RawService {
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(ServerContext* call,
                                                        const grpc::ByteBuffer* request) override {
-    auto message = Accept(*request);
-    if (!message.ok()) {
-      context_.metrics.OnCall("Generate", message.status().code());
-      return new RefusedStream(message.status());
+    auto accepted = Accept(*request);
+    if (!accepted.ok()) {
+      context_.metrics.OnCall("Generate", accepted.status().code());
+      return new RefusedStream(accepted.status(), *call);
     }
-    auto* reactor = new StreamReactor(context_, *context_.backend.load(), *call);
-    reactor->Start(*std::move(message));
+    auto* reactor = new StreamReactor(context_, *accepted->backend, *call);
+    reactor->Start(std::move(accepted->message), std::move(accepted->permit));
     return reactor;
   }
 
   grpc::ServerUnaryReactor* GenerateUnary(ServerContext* call, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    auto message = Accept(*request);
-    if (!message.ok()) return FinishAtOnce("GenerateUnary", call, message.status(), response);
-    auto* reactor = new UnaryReactor(context_, *context_.backend.load(), *call, response);
-    reactor->Start(*std::move(message));
+    auto accepted = Accept(*request);
+    if (!accepted.ok()) return FinishAtOnce("GenerateUnary", call, accepted.status(), response);
+    auto* reactor = new UnaryReactor(context_, *accepted->backend, *call, response);
+    reactor->Start(std::move(accepted->message), std::move(accepted->permit));
     return reactor;
   }
 
@@ -102,13 +105,19 @@ class RopewayService final : public RawService {
     return backend;
   }
 
-  // A generation may begin only while the server serves.
-  absl::StatusOr<v1::GenerateRequest> Accept(const grpc::ByteBuffer& request) const {
-    RETURN_IF_ERROR(GetBackend().status());
-    if (context_.health.state() == HealthState::kDraining) {
-      return absl::UnavailableError("the server is draining; use another replica");
-    }
-    return ParseMessage<v1::GenerateRequest>(request);
+  // A generation that may be prepared.
+  struct Accepted {
+    const Backend* backend;
+    Admission::Permit permit;
+    v1::GenerateRequest message;
+  };
+
+  // Takes a place before anything is done for the request, so that a flood is refused at no cost.
+  absl::StatusOr<Accepted> Accept(const grpc::ByteBuffer& request) const {
+    ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
+    ASSIGN_OR_RETURN(Admission::Permit permit, context_.admission.TryEnter());
+    ASSIGN_OR_RETURN(auto message, ParseMessage<v1::GenerateRequest>(request));
+    return Accepted{.backend = backend, .permit = std::move(permit), .message = std::move(message)};
   }
 
   absl::CivilSecond Now() const { return absl::ToCivilSecond(context_.clock.Now(), absl::LocalTimeZone()); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "grpcpp/grpcpp.h"
 #include "proto/google/rpc/error_details.pb.h"
 #include "proto/google/rpc/status.pb.h"
@@ -34,7 +35,7 @@ class ServiceTest : public ::testing::Test {
  protected:
   ServiceTest() {
     service_ = MakeRopewayService(context_);
-    auto server = RpcServer::Start("127.0.0.1:0", 1 << 20, *service_);
+    auto server = RpcServer::Start({.address = "127.0.0.1:0", .max_request_bytes = 1 << 20}, *service_);
     EXPECT_OK(server);
     server_ = *std::move(server);
     channel_ =
@@ -320,6 +321,39 @@ TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
   for (const auto& reader : readers) ReadAll(*reader);
 }
 
+// The preparing worker is kept busy, so that requests have arrived but none was tokenized.
+TEST_F(ServiceTest, AFullServerRefusesOnArrivalBeforeAnythingIsPrepared) {
+  absl::Notification prepare;
+  ASSERT_TRUE(preparing_.TryPost([&] { prepare.WaitForNotification(); }));
+  std::vector<std::unique_ptr<grpc::ClientContext>> calls;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateChunk>>> readers;
+  const auto ask = [&](const std::string& text) {
+    calls.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->Generate(calls.back().get(), Request(text)));
+    while (admission_.live_requests() < static_cast<int32_t>(readers.size())) std::this_thread::yield();
+  };
+  for (int i = 0; i < 3; ++i) ask("hi");
+  ask("");  // is found to be bad only when it is prepared
+  grpc::ClientContext call;
+  const grpc::Status stream = stub_->Generate(&call, Request())->Finish();
+  EXPECT_THAT(stream.error_message(), HasSubstr("full with 4 requests"));
+  ExpectRetryInOneSecond(call, stream);
+  grpc::ClientContext unary_call;
+  v1::GenerateResponse response;
+  const grpc::Status unary = stub_->GenerateUnary(&unary_call, Request(), &response);
+  EXPECT_EQ(unary.error_message(), stream.error_message());
+  ExpectRetryInOneSecond(unary_call, unary);
+  EXPECT_EQ(engine_.num_requests(), 0);
+
+  prepare.Notify();
+  EXPECT_EQ(readers[3]->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  engine_.WaitForRequest(2);
+  for (size_t i = 0; i < 3; ++i) engine_.Say(LastOfLength(), i);
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE((ReadAll(*readers[i]), readers[i]->Finish()).ok());
+  server_->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(admission_.live_requests(), 0);
+}
+
 TEST_F(ServiceTest, BadInputIsRefusedByNameAndNeverReachesTheEngine) {
   v1::GenerateRequest bad = Request();
   bad.mutable_sampling()->set_temperature(-1);
@@ -481,10 +515,10 @@ TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
 
 TEST(RpcServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
   v1::Ropeway::Service service;
-  ASSERT_OK_AND_ASSIGN(const auto first, RpcServer::Start("127.0.0.1:0", 1 << 20, service));
+  ASSERT_OK_AND_ASSIGN(const auto first, RpcServer::Start({.address = "127.0.0.1:0"}, service));
   v1::Ropeway::Service other;
   const std::string address = absl::StrCat("127.0.0.1:", first->port());
-  EXPECT_THAT(RpcServer::Start(address, 1 << 20, other),
+  EXPECT_THAT(RpcServer::Start({.address = address}, other),
               ::ropeway::testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
 }
 
