@@ -125,6 +125,7 @@ void Publisher::EndRequest(const TokenEvent& event, FinishReason reason, Live& l
   const auto longest = std::max_element(live.samples.begin(), live.samples.end(),
                                         [](const Sample& a, const Sample& b) { return a.tokens < b.tokens; });
   observer_.OnRequestEnd({.finish_reason = NameOf(reason),
+                          .code = live.end->status.code(),
                           .prompt_tokens = live.prompt_tokens,
                           .generated_tokens = live.completion_tokens,
                           .longest_sample_tokens = longest->tokens,

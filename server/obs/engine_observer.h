@@ -15,6 +15,7 @@ namespace ropeway {
 // What a generation request came to, whichever way it ended.
 struct RequestOutcome {
   absl::string_view finish_reason;  // "stop", "length", "abort", "deadline", "error"
+  absl::StatusCode code = absl::StatusCode::kOk;
   int32_t prompt_tokens = 0;
   int32_t generated_tokens = 0;
   int32_t longest_sample_tokens = 0;  // generated for the sample that has the most
@@ -43,7 +44,7 @@ class EngineObserver {
   virtual void OnPreemptions(int32_t count) = 0;
   virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a request
   virtual void OnSiblingToken() = 0;  // the first one of another sample of a request that has its first token
-  virtual void OnNextToken(absl::Duration since_last) = 0;      // of the sample
+  virtual void OnNextToken(absl::Duration since_last) = 0;  // of the sample
   virtual void OnRequestEnd(const RequestOutcome& outcome) = 0;
 };
 

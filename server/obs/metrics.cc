@@ -46,8 +46,18 @@ constexpr Alias kAliases[] = {
     {"ropeway_step_tokens", "vllm:iteration_tokens_total"},
 };
 
-// Stable names of the codes that gRPC dashboards know.
-std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
+// What counts from the start, as 0: rate() misses the first event of a series that appears with it.
+constexpr absl::StatusCode kExpectedCodes[] = {absl::StatusCode::kOk, absl::StatusCode::kResourceExhausted,
+                                               absl::StatusCode::kInternal, absl::StatusCode::kUnknown};
+constexpr std::pair<absl::string_view, absl::StatusCode> kExpectedEnds[] = {
+    {"stop", absl::StatusCode::kOk},
+    {"length", absl::StatusCode::kOk},
+    {"abort", absl::StatusCode::kCancelled},
+    {"abort", absl::StatusCode::kResourceExhausted},  // a reader too slow
+    {"abort", absl::StatusCode::kUnavailable},        // the server shut down
+    {"deadline", absl::StatusCode::kDeadlineExceeded},
+    {"error", absl::StatusCode::kInternal},
+};
 
 }  // namespace
 
@@ -60,7 +70,7 @@ Metrics::Metrics(const std::string& model_name)
                  .Register(registry_)),
       finished_(prometheus::BuildCounter()
                     .Name("ropeway_requests_finished_total")
-                    .Help("Generation requests that ended, by reason")
+                    .Help("Generation requests that ended, by reason and status code")
                     .Labels(labels_)
                     .Register(registry_)),
       build_(prometheus::BuildGauge()
@@ -106,7 +116,9 @@ Metrics::Metrics(const std::string& model_name)
       waiting_(AddGauge("ropeway_requests_waiting", "Requests that wait for a place in the batch")),
       pages_used_(AddGauge("ropeway_kv_pages_used", "KV cache pages held by requests")),
       pages_total_(AddGauge("ropeway_kv_pages_total", "KV cache pages")),
-      kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")) {}
+      kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")) {
+  for (const auto& [reason, code] : kExpectedEnds) Finished(reason, code);
+}
 
 prometheus::Counter& Metrics::AddCounter(const std::string& name, const std::string& help) {
   return prometheus::BuildCounter().Name(name).Help(help).Labels(labels_).Register(registry_).Add({});
@@ -135,8 +147,18 @@ void Metrics::SetModel(const ModelLabels& model) {
       .Set(1);
 }
 
-void Metrics::OnCall(absl::string_view method, absl::StatusCode code) {
-  calls_.Add({{"method", std::string(method)}, {"code", CodeName(code)}}).Increment();
+void Metrics::AddMethod(absl::string_view method) {
+  for (const absl::StatusCode code : kExpectedCodes) Calls(method, code);
+}
+
+void Metrics::OnCall(absl::string_view method, absl::StatusCode code) { Calls(method, code).Increment(); }
+
+prometheus::Counter& Metrics::Calls(absl::string_view method, absl::StatusCode code) {
+  return calls_.Add({{"method", std::string(method)}, {"code", absl::StatusCodeToString(code)}});
+}
+
+prometheus::Counter& Metrics::Finished(absl::string_view reason, absl::StatusCode code) {
+  return finished_.Add({{"finished_reason", std::string(reason)}, {"code", absl::StatusCodeToString(code)}});
 }
 
 void Metrics::OnFirstToken(absl::Duration since_arrival) {
@@ -150,7 +172,7 @@ void Metrics::OnNextToken(absl::Duration since_last) {
 }
 
 void Metrics::OnRequestEnd(const RequestOutcome& outcome) {
-  finished_.Add({{"finished_reason", std::string(outcome.finish_reason)}}).Increment();
+  Finished(outcome.finish_reason, outcome.code).Increment();
   request_duration_.Observe(absl::ToDoubleSeconds(outcome.total));
   request_queue_.Observe(absl::ToDoubleSeconds(outcome.queue));
   request_prefill_.Observe(absl::ToDoubleSeconds(outcome.prefill));

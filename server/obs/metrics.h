@@ -41,6 +41,9 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   void SetBuild(const BuildFacts& facts);
   void SetModel(const ModelLabels& model);
 
+  // Lets the series of `method` that alerts and dashboards ask for begin at 0, so that rate() sees their
+  // first call.
+  void AddMethod(absl::string_view method);
   void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
   void OnFirstToken(absl::Duration since_arrival) override;
   void OnSiblingToken() override { generation_tokens_.Increment(); }
@@ -57,6 +60,8 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
+  prometheus::Counter& Calls(absl::string_view method, absl::StatusCode code);
+  prometheus::Counter& Finished(absl::string_view reason, absl::StatusCode code);
   prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
   prometheus::Gauge& AddGauge(const std::string& name, const std::string& help);
   prometheus::Histogram& AddHistogram(const std::string& name, const std::string& help,

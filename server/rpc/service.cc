@@ -5,8 +5,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/api/step.h"
+#include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "google/protobuf/descriptor.h"
 #include "grpcpp/impl/codegen/server_callback.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "server/rpc/convert_info.h"
@@ -204,6 +205,10 @@ class RopewayService final : public RawService {
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeRopewayService(const ServiceContext& context) {
+  const auto* service =
+      google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(v1::Ropeway::service_full_name());
+  ROPEWAY_CHECK(service != nullptr);
+  for (int i = 0; i < service->method_count(); ++i) context.metrics.AddMethod(service->method(i)->name());
   return std::make_unique<RopewayService>(context);
 }
 

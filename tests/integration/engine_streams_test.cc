@@ -213,6 +213,11 @@ TEST(EngineStreamsTest, ComingAndGoingLeavesNothingBehind) {
 TEST(EngineStreamsTest, MetricsAddUpToTheReceipts) {
   constexpr int kStreams = 12;
   ModelServer served;
+  const std::string before = served.Metrics();
+  for (const char* series :
+       {"code=\"INTERNAL\",method=\"Generate\"", "code=\"RESOURCE_EXHAUSTED\",method=\"Tokenize\""})
+    EXPECT_THAT(before, ::testing::HasSubstr(absl::StrCat(series, "} 0\n")))
+        << "an alert would miss the first such call";
   const auto client = client::Client::Create({.server = served.address()});
   Told told;
   std::atomic<double> queue_ms = 0, prefill_ms = 0, decode_ms = 0;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "tests/testing/byte_tokenizer.h"
@@ -39,11 +40,11 @@ struct CountingObserver final : EngineObserver {
   void OnNextToken(absl::Duration) override { ++next_tokens; }
   void OnRequestEnd(const RequestOutcome& outcome) override {
     absl::MutexLock lock(&mutex);
-    ++ends[std::string(outcome.finish_reason)];
+    ++ends[absl::StrCat(outcome.finish_reason, " ", absl::StatusCodeToString(outcome.code))];
   }
-  int NumEnds(const std::string& reason) {
+  int NumEnds(const std::string& reason_and_code) {
     absl::MutexLock lock(&mutex);
-    return ends[reason];
+    return ends[reason_and_code];
   }
 
   std::atomic<int> tokens = 0, steps = 0, failed_steps = 0, preemptions = 0, first_tokens = 0,
@@ -176,7 +177,7 @@ TEST_F(EngineLoopTest, StreamsTextUntilTheEndToken) {
   EXPECT_EQ(observer_.tokens, 3 + 7);
   EXPECT_EQ(observer_.first_tokens, 1);
   EXPECT_EQ(observer_.next_tokens, 7);
-  EXPECT_EQ(observer_.NumEnds("stop"), 1);
+  EXPECT_EQ(observer_.NumEnds("stop OK"), 1);
 }
 
 TEST_F(EngineLoopTest, AStopStringEndsASampleAndIsNotDelivered) {
@@ -208,7 +209,7 @@ TEST_F(EngineLoopTest, WhatWasHeldBackIsDeliveredAtTheEnd) {
   Answer answer = Ask(request);
   EXPECT_EQ(answer.text(), "one ST");
   EXPECT_EQ(answer.reason(), FinishReason::kLength);
-  EXPECT_EQ(observer_.NumEnds("length"), 1);
+  EXPECT_EQ(observer_.NumEnds("length OK"), 1);
 }
 
 TEST_F(EngineLoopTest, SamplesEndOnTheirOwn) {
@@ -237,7 +238,7 @@ TEST_F(EngineLoopTest, CancellingFreesThePages) {
   EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kCancelled, HasSubstr("cancelled")));
   EXPECT_EQ(loop_->stats().used_pages, 0);
   EXPECT_EQ(loop_->stats().running, 0);
-  EXPECT_EQ(observer_.NumEnds("abort"), 1);
+  EXPECT_EQ(observer_.NumEnds("abort CANCELLED"), 1);
 }
 
 TEST_F(EngineLoopTest, TheDeadlineEndsARequest) {
@@ -385,7 +386,7 @@ TEST_F(EngineLoopTest, ManyClientsAtOnce) {
   mailbox_.Drain();
   EXPECT_TRUE(loop_->WaitUntilDrained(absl::InfiniteDuration()));
   EXPECT_EQ(loop_->stats().used_pages, 0);
-  EXPECT_EQ(observer_.NumEnds("abort") + observer_.NumEnds("length"), kThreads * kRequestsEach);
+  EXPECT_EQ(observer_.NumEnds("abort CANCELLED") + observer_.NumEnds("length OK"), kThreads * kRequestsEach);
 }
 
 }  // namespace

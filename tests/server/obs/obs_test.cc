@@ -55,13 +55,27 @@ TEST(MetricsTest, CountsCallsByMethodAndCodeAndRequestsByReason) {
   metrics.OnCall("Generate", absl::StatusCode::kInvalidArgument);
   metrics.OnRequestEnd(
       {.finish_reason = "stop", .prompt_tokens = 7, .generated_tokens = 3, .cached_tokens = 5});
+  metrics.OnRequestEnd({.finish_reason = "abort", .code = absl::StatusCode::kResourceExhausted});
   EXPECT_THAT(
       Scrape(metrics),
-      AllOf(HasSubstr(
-                "ropeway_calls_total{model_name=\"m\",code=\"INVALID_ARGUMENT\",method=\"Generate\"} 2\n"),
-            HasSubstr("vllm:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 1\n"),
-            HasSubstr("ropeway_prompt_tokens_total{model_name=\"m\"} 7\n"),
-            HasSubstr("vllm:prefix_cache_hits_total{model_name=\"m\"} 5\n")));
+      AllOf(
+          HasSubstr(
+              "ropeway_calls_total{model_name=\"m\",code=\"INVALID_ARGUMENT\",method=\"Generate\"} 2\n"),
+          HasSubstr("vllm:request_success_total{model_name=\"m\",code=\"OK\",finished_reason=\"stop\"} 1\n"),
+          HasSubstr("ropeway_requests_finished_total{model_name=\"m\",code=\"RESOURCE_EXHAUSTED\","
+                    "finished_reason=\"abort\"} 1\n"),
+          HasSubstr("ropeway_prompt_tokens_total{model_name=\"m\"} 7\n"),
+          HasSubstr("vllm:prefix_cache_hits_total{model_name=\"m\"} 5\n")));
+}
+
+TEST(MetricsTest, SeriesThatAlertsAskForBeginAtZero) {
+  Metrics metrics("m");
+  metrics.AddMethod("Generate");
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr("ropeway_calls_total{model_name=\"m\",code=\"INTERNAL\",method=\"Generate\"} 0\n"),
+            HasSubstr("ropeway_requests_finished_total{model_name=\"m\",code=\"OK\","
+                      "finished_reason=\"stop\"} 0\n")));
 }
 
 TEST(MetricsTest, TellsTheTimePerOutputTokenOfRequestsThatHaveOne) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -499,6 +500,19 @@ TEST_F(ServiceTest, TellsAboutTheModelAndTheServer) {
   EXPECT_EQ(server.state(), v1::SERVER_STATE_SERVING);
   EXPECT_EQ(server.free_pages(), 7);
   EXPECT_EQ(server.limits().max_prompt_tokens(), 99);
+}
+
+TEST_F(ServiceTest, EveryMethodIsCountedFromZero) {
+  std::set<std::string> methods;
+  for (const prometheus::MetricFamily& family : metrics_.Collect()) {
+    if (family.name != "ropeway_calls_total") continue;
+    for (const prometheus::ClientMetric& metric : family.metric) {
+      for (const prometheus::ClientMetric::Label& label : metric.label)
+        if (label.name == "method") methods.insert(label.value);
+    }
+  }
+  EXPECT_THAT(methods, ElementsAre("Abort", "Detokenize", "Generate", "GenerateUnary", "GetModelInfo",
+                                   "GetServerInfo", "RenderChat", "Tokenize"));
 }
 
 TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
