@@ -58,62 +58,109 @@ class AttentionTest : public DeviceTest {
 
   // The output of every token of a step; those of padding are checked to be zero.
   Outputs Run(const std::vector<Row>& rows, const Division& division) {
-    std::vector<int32_t> row_starts = {0}, positions, page_tables;
-    std::vector<uint8_t> queries;
-    std::vector<Token> tokens;
-    for (const Row& row : rows) {
-      for (int t = 0; t < row.tokens; ++t) {
-        const int position = row.sequence < 0 ? -1 : row.first_position + t;
-        positions.push_back(position);
-        tokens.push_back({row.sequence, position});
-        const std::vector<uint8_t> query = problem_->QueryBytes(row.sequence, position);
-        queries.insert(queries.end(), query.begin(), query.end());
-      }
-      row_starts.push_back(static_cast<int32_t>(positions.size()));
-      const auto table = problem_->page_tables().begin() + std::max(0, row.sequence) * args_.max_pages;
-      page_tables.insert(page_tables.end(), table, table + args_.max_pages);
+    const Step step = MakeStep(rows, division);
+    args_.queries = Upload(step.queries);
+    args_.page_tables = Upload(step.page_tables);
+    const int32_t* counts = Upload(step.counts);
+    args_.narrow = {Upload(plan_.narrow), counts, division.blocks};
+    args_.wide = {Upload(plan_.wide), counts + 1, plan_.wide.empty() ? 0 : division.blocks};
+    args_.merges = {Upload(plan_.merges), counts + 2, division.blocks};
+    args_.workspace = Allocate<float>(AttentionWorkspaceFloats(step.shape, plan_.num_partials) + 4);
+    auto* out = Allocate<uint8_t>(step.tokens.size() * RowBytes());
+    args_.out = out;
+    Check(Attention(args_, stream()));
+    return Read(step, out);
+  }
+
+  // The outputs of steps of as many tokens each, none of them more than a narrow item: the first is captured,
+  // and replayed for all.
+  std::vector<Outputs> Replay(const std::vector<std::vector<Row>>& steps, const Division& division) {
+    constexpr size_t kMaxItems = 64, kMaxPartials = 256;
+    const Step first = MakeStep(steps[0], division);
+    auto* queries = Upload(first.queries);
+    auto* page_tables = Upload(first.page_tables);
+    auto* counts = Upload(first.counts);
+    auto* narrow = Allocate<AttentionItem>(kMaxItems);
+    auto* merges = Allocate<AttentionMerge>(kMaxItems);
+    auto* out = Allocate<uint8_t>(first.tokens.size() * RowBytes());
+    args_.queries = queries;
+    args_.page_tables = page_tables;
+    args_.narrow = {narrow, counts, division.blocks};
+    args_.wide = {};
+    args_.merges = {merges, counts + 2, division.blocks};
+    args_.workspace = Allocate<float>(AttentionWorkspaceFloats(first.shape, kMaxPartials));
+    args_.out = out;
+    Graph graph;
+    Check(runtime().BeginCapture(stream()));
+    Check(Attention(args_, stream()));
+    Check(runtime().EndCapture(stream(), &graph));
+    std::vector<Outputs> outputs;
+    for (const std::vector<Row>& rows : steps) {
+      const Step step = MakeStep(rows, division);
+      EXPECT_TRUE(plan_.wide.empty() && plan_.narrow.size() <= kMaxItems);
+      EXPECT_LE(plan_.num_partials, static_cast<int32_t>(kMaxPartials));
+      Write(step.queries, queries);
+      Write(step.page_tables, page_tables);
+      Write(step.counts, counts);
+      Write(plan_.narrow, narrow);
+      Write(plan_.merges, merges);
+      Check(runtime().Launch(graph, stream()));
+      outputs.push_back(Read(step, out));
     }
-    args_.queries = Upload(queries);
-    args_.page_tables = Upload(page_tables);
-    Plan(row_starts, positions, division);
-    return Launch(tokens);
+    Check(runtime().DestroyGraph(graph));
+    return outputs;
   }
 
   AttentionPlan plan_;
 
  private:
-  void Plan(const std::vector<int32_t>& row_starts, const std::vector<int32_t>& positions,
-            const Division& division) {
-    AttentionShape shape{.num_heads = args_.num_heads,
-                         .num_kv_heads = args_.kv.num_kv_heads,
-                         .head_dim = args_.kv.head_dim,
-                         .value_dim = args_.kv.value_dim,
-                         .processors = division.processors,
-                         .max_partials = division.split ? 1 << 20 : 0};
-    PlanAttention(shape, row_starts, positions, division.window < 0 ? args_.modifier.window : division.window,
-                  plan_);
-    const int32_t* counts = Upload(std::vector<int32_t>{static_cast<int32_t>(plan_.narrow.size()),
-                                                        static_cast<int32_t>(plan_.wide.size()),
-                                                        static_cast<int32_t>(plan_.merges.size())});
-    args_.narrow = {Upload(plan_.narrow), counts, division.blocks};
-    args_.wide = {Upload(plan_.wide), counts + 1, plan_.wide.empty() ? 0 : division.blocks};
-    args_.merges = {Upload(plan_.merges), counts + 2, division.blocks};
-    args_.workspace = Allocate<float>(AttentionWorkspaceFloats(shape, plan_.num_partials) + 4);
+  // What a step puts on the device, beside plan_.
+  struct Step {
+    std::vector<Token> tokens;
+    std::vector<uint8_t> queries;
+    std::vector<int32_t> page_tables, counts;
+    AttentionShape shape;
+  };
+
+  Step MakeStep(const std::vector<Row>& rows, const Division& division) {
+    Step step{.shape = {.num_heads = args_.num_heads,
+                        .num_kv_heads = args_.kv.num_kv_heads,
+                        .head_dim = args_.kv.head_dim,
+                        .value_dim = args_.kv.value_dim,
+                        .processors = division.processors,
+                        .max_partials = division.split ? 1 << 20 : 0}};
+    std::vector<int32_t> row_starts = {0}, positions;
+    for (const Row& row : rows) {
+      for (int t = 0; t < row.tokens; ++t) {
+        const int position = row.sequence < 0 ? -1 : row.first_position + t;
+        positions.push_back(position);
+        step.tokens.push_back({row.sequence, position});
+        const std::vector<uint8_t> query = problem_->QueryBytes(row.sequence, position);
+        step.queries.insert(step.queries.end(), query.begin(), query.end());
+      }
+      row_starts.push_back(static_cast<int32_t>(positions.size()));
+      const auto table = problem_->page_tables().begin() + std::max(0, row.sequence) * args_.max_pages;
+      step.page_tables.insert(step.page_tables.end(), table, table + args_.max_pages);
+    }
+    PlanAttention(step.shape, row_starts, positions,
+                  division.window < 0 ? args_.modifier.window : division.window, plan_);
+    step.counts = {static_cast<int32_t>(plan_.narrow.size()), static_cast<int32_t>(plan_.wide.size()),
+                   static_cast<int32_t>(plan_.merges.size())};
+    return step;
   }
 
-  Outputs Launch(const std::vector<Token>& tokens) {
-    const int64_t row_bytes = int64_t{args_.num_heads} * args_.kv.value_dim * BytesOf(args_.element);
-    auto* out = Allocate<uint8_t>(tokens.size() * row_bytes);
-    args_.out = out;
-    Check(Attention(args_, stream()));
-    const std::vector<uint8_t> bytes = Download(out, tokens.size() * row_bytes);
+  int64_t RowBytes() const { return int64_t{args_.num_heads} * args_.kv.value_dim * BytesOf(args_.element); }
+
+  Outputs Read(const Step& step, const uint8_t* out) {
+    const int64_t row_bytes = RowBytes();
+    const std::vector<uint8_t> bytes = Download(out, step.tokens.size() * row_bytes);
     Outputs outputs;
-    for (size_t i = 0; i < tokens.size(); ++i) {
+    for (size_t i = 0; i < step.tokens.size(); ++i) {
       const std::vector<uint8_t> row(&bytes[i * row_bytes], &bytes[i * row_bytes] + row_bytes);
-      if (tokens[i].first < 0)
+      if (step.tokens[i].first < 0)
         EXPECT_EQ(row, std::vector<uint8_t>(row_bytes)) << "padding gives zeros";
       else
-        outputs[tokens[i]] = row;
+        outputs[step.tokens[i]] = row;
     }
     return outputs;
   }
@@ -159,17 +206,6 @@ std::vector<AttentionCase> Cases() {
   cases.push_back({.head_dim = 192, .value_dim = 128, .lengths = {40}});
   cases.push_back({.head_dim = 64, .value_dim = 96, .lengths = {40}});
   for (int window : {1, 20, 31, 300}) cases.push_back({.lengths = {600, 19}, .window = window});
-  cases.push_back({.lengths = {290}, .softcap = 3});
-  cases.push_back({.lengths = {290}, .alibi = true});
-  cases.push_back({.lengths = {290, 1}, .sinks = true});
-  cases.push_back({.element = Element::kF16,
-                   .kv = KvElement::kF16,
-                   .lengths = {290},
-                   .softcap = 30,
-                   .window = 100,
-                   .alibi = true,
-                   .sinks = true,
-                   .spread = 8});
   for (int dim : {64, 128})
     cases.push_back({.element = Element::kF16,
                      .kv = KvElement::kF16,
@@ -196,10 +232,28 @@ std::vector<AttentionCase> Cases() {
                    .head_dim = 24,
                    .value_dim = 32,
                    .lengths = {600},
-                   .softcap = 5,
-                   .window = 40,
-                   .alibi = true,
-                   .sinks = true});
+                   .window = 40});
+  return cases;
+}
+
+// Score modifiers alone, by twos and all together. Scores are spread widely enough for the cap to matter, and
+// sequences of one and two tokens give a sink a share that shows.
+std::vector<AttentionCase> ModifierCases() {
+  std::vector<AttentionCase> cases;
+  const auto add = [&](Element element, KvElement kv, const std::vector<int>& choices) {
+    for (int on : choices)
+      cases.push_back({.element = element,
+                       .kv = kv,
+                       .lengths = {270, 2, 1},
+                       .softcap = on & 1 ? 1.5f : 0,
+                       .window = on & 2 ? 20 : 0,
+                       .alibi = (on & 4) != 0,
+                       .sinks = (on & 8) != 0,
+                       .spread = 6});
+  };
+  add(Element::kBF16, KvElement::kBF16, {1, 2, 4, 8, 1 | 2, 1 | 4, 1 | 8, 2 | 4, 2 | 8, 4 | 8, 15});
+  add(Element::kF16, KvElement::kInt8, {1, 2, 4, 8, 15});
+  add(Element::kF32, KvElement::kF32, {1, 2, 4, 8, 15});
   return cases;
 }
 
@@ -234,6 +288,7 @@ TEST_P(AttentionCaseTest, SameBytesHoweverCut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttentionCaseTest, testing::ValuesIn(Cases()));
+INSTANTIATE_TEST_SUITE_P(Modifiers, AttentionCaseTest, testing::ValuesIn(ModifierCases()));
 
 // Wide tiles, too, are split, and give the same bytes.
 TEST_F(AttentionTest, WideTilesAreSplit) {
@@ -246,6 +301,25 @@ TEST_F(AttentionTest, WideTilesAreSplit) {
     EXPECT_EQ(Run(rows, {.processors = 1000, .split = true, .window = 0}), expected);
     EXPECT_EQ(plan_.num_partials, 3 * 60);
     EXPECT_GT(plan_.wide.size(), 1u);
+  }
+}
+
+// What differs between two decode steps of as many rows lies in device memory alone.
+TEST_F(AttentionTest, AGraphReplaysOtherTablesAndLengths) {
+  for (Element element : {Element::kF32, Element::kBF16}) {
+    const KvElement kv = element == Element::kF32 ? KvElement::kF32 : KvElement::kInt8;
+    const AttentionProblem problem({.element = element, .kv = kv, .lengths = {600, 90, 300}, .sinks = true});
+    Load(problem);
+    const std::vector<std::vector<Row>> steps = {{{0, 599, 1}, {1, 80, 1}, {2, 299, 1}},
+                                                 {{2, 10, 1}, {0, 300, 1}, {1, 89, 1}},
+                                                 {{-1, 0, 1}, {1, 0, 1}, {2, 270, 1}}};
+    const Division division{.processors = 1000, .split = true};
+    const std::vector<Outputs> replayed = Replay(steps, division);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      SCOPED_TRACE(i);
+      ExpectNear(problem, replayed[i]);
+      EXPECT_EQ(replayed[i], Run(steps[i], {}));
+    }
   }
 }
 

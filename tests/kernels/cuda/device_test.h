@@ -55,15 +55,21 @@ class DeviceTest : public testing::Test {
   T* Upload(const std::vector<T>& values) {
     if (values.empty()) return nullptr;
     T* buffer = Allocate<T>(values.size());
+    Write(values, buffer);
+    return buffer;
+  }
+
+  template <class T>
+  void Write(const std::vector<T>& values, T* buffer) {
+    if (values.empty()) return;
     const size_t bytes = values.size() * sizeof(T);
     void* staging = nullptr;
     Check(runtime_->MallocHost(&staging, bytes));
-    if (staging == nullptr) return buffer;  // the device is lost, which was said
+    if (staging == nullptr) return;  // the device is lost, which was said
     std::memcpy(staging, values.data(), bytes);
     Check(runtime_->Copy(buffer, staging, bytes, CopyKind::kHostToDevice, stream_));
     Synchronize();
     Check(runtime_->FreeHost(staging));
-    return buffer;
   }
 
   template <class T>
