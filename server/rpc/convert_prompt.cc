@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/detokenizer.h"
+#include "engine/text/template_variables.h"
 #include "nlohmann/json.hpp"
 
 namespace ropeway {
@@ -43,6 +44,10 @@ int32_t JsonDepth(absl::string_view text) {
   return deepest;
 }
 
+absl::Status WithField(absl::string_view field, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
+}
+
 absl::StatusOr<Json> ParseJson(absl::string_view text, Json::value_t type, absl::string_view field) {
   const absl::string_view type_name = type == Json::value_t::array ? "an array" : "an object";
   const int32_t depth = JsonDepth(text);
@@ -50,18 +55,11 @@ absl::StatusOr<Json> ParseJson(absl::string_view text, Json::value_t type, absl:
     return absl::InvalidArgumentError(
         absl::StrCat(field, " must nest at most ", kMaxJsonDepth, " deep, nests ", depth));
   }
-  Json value;
-  try {
-    value = Json::parse(text.begin(), text.end());
-  } catch (const Json::parse_error& error) {
+  auto value = ParseTemplateVariables({text.data(), text.size()}, kMaxJsonDepth);
+  if (!value.ok()) return WithField(field, value.status());
+  if (value->type() != type) {
     return absl::InvalidArgumentError(
-        absl::StrCat(field, " must be valid JSON, is not at byte ", error.byte));
-  } catch (const Json::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat(field, " must be valid JSON: ", error.what()));
-  }
-  if (value.type() != type) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(field, " must be ", type_name, " in JSON, is of type ", value.type_name()));
+        absl::StrCat(field, " must be ", type_name, " in JSON, is of type ", value->type_name()));
   }
   return value;
 }
@@ -139,10 +137,6 @@ absl::StatusOr<Json> TemplateVariables(const v1::ChatInput& input, const Tokeniz
   variables["bos_token"] = Spelling(tokenizer, tokenizer.bos_id());
   variables["eos_token"] = Spelling(tokenizer, tokenizer.eos_id());
   return variables;
-}
-
-absl::Status WithField(absl::string_view field, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/rpc/convert_prompt.h"
 #include "tests/server/rpc/test_model.h"
 #include "tests/testing/status_matchers.h"
@@ -289,8 +290,7 @@ TEST_F(ConvertRequestTest, RefusesBadChats) {
         "chat.messages[0].parts[0] must set one kind of content, sets none"},
        {with([](auto& c) { c.mutable_messages(0)->set_tool_calls_json("{}"); }),
         "chat.messages[0].tool_calls_json must be an array in JSON, is of type object"},
-       {with([](auto& c) { c.set_tools_json("[1, 2"); }),
-        "chat.tools_json must be valid JSON, is not at byte 6"},
+       {with([](auto& c) { c.set_tools_json("[1, 2"); }), "chat.tools_json: not valid JSON at byte 6"},
        {with([](auto& c) { c.set_tools_json("3"); }),
         "chat.tools_json must be an array in JSON, is of type number"},
        {with([](auto& c) { c.set_tools_json(std::string(65, '[') + std::string(65, ']')); }),
@@ -303,6 +303,19 @@ TEST_F(ConvertRequestTest, RefusesBadChats) {
         "chat, rendered, must be at most 1000 bytes, is 1049"}});
   EXPECT_THAT(Convert(ChatRequest("user", "raise")),
               StatusIs(kInvalid, HasSubstr("refused by the template")));
+}
+
+TEST_F(ConvertRequestTest, ManyTemplateArgumentsTakeNoQuadraticTimeAndLargeIntegersStayExact) {
+  constexpr int kArguments = 300'000;
+  v1::GenerateRequest message = ChatRequest();
+  std::string arguments = "{";
+  for (int i = 0; i < kArguments; ++i) absl::StrAppend(&arguments, "\"argument", i, "\":0,");
+  message.mutable_chat()->set_template_arguments_json(arguments + "\"style\":100000000000000000000}");
+  const absl::Time begin = absl::Now();
+  const auto segments = RenderChat(message.chat(), model_, limits_, {});
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(30)) << "looking each key up in a list takes minutes";
+  ASSERT_OK(segments);
+  EXPECT_THAT(JoinSegments(*segments), HasSubstr("style=100000000000000000000"));
 }
 
 TEST_F(ConvertRequestTest, AModelWithoutTemplateTakesNoChat) {
