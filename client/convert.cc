@@ -134,8 +134,7 @@ v1::ChatInput ToWire(const ChatPrompt& prompt) {
   for (const ChatMessage& message : prompt.messages) {
     v1::ChatMessage* turn = wire.add_messages();
     turn->set_role(message.role);
-    // A turn that only calls tools has no content.
-    if (!message.text.empty() || message.tool_calls_json.empty()) turn->set_text(message.text);
+    if (message.text) turn->set_text(*message.text);
     turn->set_name(message.name);
     turn->set_reasoning_content(message.reasoning_content);
     turn->set_tool_calls_json(message.tool_calls_json);

@@ -29,7 +29,8 @@ struct TokenPrompt {
 
 struct ChatMessage {
   std::string role;  // "system", "developer", "user", "assistant" or "tool"
-  std::string text;
+  std::optional<std::string>
+      text;  // none: the template sees no content, as with a turn that only calls tools
   std::string name;
   std::string reasoning_content;
   std::string tool_calls_json;

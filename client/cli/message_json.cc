@@ -50,7 +50,8 @@ Json ToJson(const Receipt& receipt) {
 }
 
 // Takes a string member; other kinds are an error, but null is as good as none.
-absl::Status Take(const Json& object, const char* key, std::string& value) {
+template <typename Text>
+absl::Status Take(const Json& object, const char* key, Text& value) {
   const auto found = object.find(key);
   if (found == object.end() || found->is_null()) return absl::OkStatus();
   if (!found->is_string()) return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" must be a string"));
@@ -68,7 +69,8 @@ absl::StatusOr<ChatMessage> ParseMessage(const Json& json) {
   status.Update(Take(json, "tool_call_id", message.tool_call_id));
   if (!status.ok()) return status;
   if (message.role.empty()) return absl::InvalidArgumentError("\"role\" is missing");
-  if (const auto calls = json.find("tool_calls"); calls != json.end()) message.tool_calls_json = Dump(*calls);
+  const auto calls = json.find("tool_calls");
+  if (calls != json.end() && !calls->is_null()) message.tool_calls_json = Dump(*calls);
   return message;
 }
 

@@ -88,13 +88,15 @@ TEST(ConvertTest, ATurnThatOnlyCallsToolsHasNoContent) {
   const v1::ChatInput wire =
       ToWire(ChatPrompt{.messages = {{.role = "user", .text = ""},
                                      {.role = "assistant", .tool_calls_json = "[]"},
-                                     {.role = "tool", .text = "42", .tool_call_id = "c"}},
+                                     {.role = "tool", .text = "42", .tool_call_id = "c"},
+                                     {.role = "assistant", .text = "", .tool_calls_json = "[]"}},
                         .add_generation_prompt = false});
-  ASSERT_EQ(wire.messages_size(), 3);
+  ASSERT_EQ(wire.messages_size(), 4);
   EXPECT_EQ(wire.messages(0).content_case(), v1::ChatMessage::kText);
   EXPECT_EQ(wire.messages(1).content_case(), v1::ChatMessage::CONTENT_NOT_SET);
   EXPECT_EQ(wire.messages(1).tool_calls_json(), "[]");
   EXPECT_EQ(wire.messages(2).tool_call_id(), "c");
+  EXPECT_EQ(wire.messages(3).content_case(), v1::ChatMessage::kText) << "empty is not none";
   EXPECT_TRUE(wire.has_add_generation_prompt());
 }
 
