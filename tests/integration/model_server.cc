@@ -52,8 +52,8 @@ Config SmallConfig() {
           .max_model_len = 2048};
 }
 
-ModelServer::ModelServer(const Config& config) {
-  auto server = Server::Start(config, log_);
+ModelServer::ModelServer(const Config& config, const ModelLoader& load) {
+  auto server = Server::Start(config, log_, load);
   if (!server.ok()) {
     log_.Error("no server (fetch the model with deploy/fetch_model.sh)",
                {{"why", server.status().message()}});

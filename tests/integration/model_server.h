@@ -28,7 +28,7 @@ Config SmallConfig();
 
 class ModelServer {
  public:
-  explicit ModelServer(const Config& config = SmallConfig());
+  explicit ModelServer(const Config& config = SmallConfig(), const ModelLoader& load = LoadModel);
 
   Server& server() { return *server_; }
   std::string address() const;
