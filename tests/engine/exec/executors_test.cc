@@ -1,7 +1,7 @@
 // What every executor promises, CPU and CUDA alike: the answers of other implementations' golden files, and
 // the same bytes for a request whatever it is batched with.
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -198,17 +198,44 @@ INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
                            return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
                          });
 
-// An 8-bit cache rounds keys and values to one part in some tens or hundreds: only clear choices must stay.
-INSTANTIATE_TEST_SUITE_P(
-    EightBitCache, TinyModelsOnTest,
-    ::testing::Combine(::testing::Values("llama_base"),
-                       ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels,
-                                                       .element = Element::kBF16,
-                                                       .kv_element = cuda::KvElement::kInt8},
-                                         DeviceOptions{.kind = DeviceKind::kEmulatedKernels,
-                                                       .element = Element::kBF16,
-                                                       .kv_element = cuda::KvElement::kFp8E4M3})),
-    [](const auto& info) { return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param)); });
+// An 8-bit cache rounds keys and values to one part in some tens (fp8) or hundreds (int8), which moves
+// log-probabilities; a cache that is read wrongly moves them by more than 1.
+class EightBitCacheTest : public ::testing::TestWithParam<DeviceOptions> {};
+
+TEST_P(EightBitCacheTest, MovesLogprobsLittle) {
+  const TempFolder folder;
+  ASSERT_TRUE(WriteTinyModel("llama_base", folder.path()).ok());
+  ASSERT_OK_AND_ASSIGN(const auto cpu, OpenOn(folder.path(), {.kind = DeviceKind::kCpu}));
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), GetParam()));
+  ValidRequest request = Greedy(RandomIds(75, 1, cpu->limits().vocab_size), 4);  // in two chunks
+  request.prompt_logprobs = 0;
+  const Sampled expected = RunAll(*cpu, {request})[0][0], result = RunAll(*executor, {request})[0][0];
+  ASSERT_TRUE(result.error.ok()) << result.error;
+  ASSERT_EQ(result.prompt_logprobs.size(), 74u);
+  double squares = 0;
+  for (size_t i = 0; i < 74; ++i)
+    squares += std::pow(result.prompt_logprobs[i].chosen - expected.prompt_logprobs[i].chosen, 2);
+  EXPECT_LT(std::sqrt(squares / 74), GetParam().kv_element == cuda::KvElement::kInt8 ? 0.1 : 0.3);
+  EXPECT_GT(squares, 0);
+  EXPECT_EQ(result.tokens.size(), 4u);
+}
+
+std::vector<DeviceOptions> EightBitCaches() {
+  std::vector<DeviceOptions> devices;
+  for (const Element element : {Element::kF32, Element::kF16, Element::kBF16})
+    for (const cuda::KvElement kv : {cuda::KvElement::kInt8, cuda::KvElement::kFp8E4M3})
+      devices.push_back({.kind = DeviceKind::kEmulatedKernels, .element = element, .kv_element = kv});
+  return devices;
+}
+
+INSTANTIATE_TEST_SUITE_P(Emulated, EightBitCacheTest, ::testing::ValuesIn(EightBitCaches()), NameOfParam);
+
+// Scales beside the pages are kept apart and copied like them.
+INSTANTIATE_TEST_SUITE_P(EightBitCache, ExecutorTest,
+                         ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels,
+                                                         .element = Element::kBF16,
+                                                         .kv_element = cuda::KvElement::kInt8}),
+                         NameOfParam);
 
 // Four KV heads, so that four ranks have one each.
 void WriteModelForFourRanks(const TempFolder& folder) {
