@@ -233,7 +233,7 @@ INSTANTIATE_TEST_SUITE_P(Emulated, EightBitCacheTest, ::testing::ValuesIn(EightB
 // Scales beside the pages are kept apart and copied like them.
 INSTANTIATE_TEST_SUITE_P(EightBitCache, ExecutorTest,
                          ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels,
-                                                         .element = Element::kBF16,
+                                                         .element = Element::kF32,
                                                          .kv_element = cuda::KvElement::kInt8}),
                          NameOfParam);
 
