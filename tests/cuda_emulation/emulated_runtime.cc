@@ -43,10 +43,6 @@ struct EmulatedRuntime::StreamState {
   bool capturing = false;
   std::vector<Work> captured;
 };
-struct EmulatedRuntime::EventState {
-  Stream stream;
-  uint64_t count = 0;  // of the stream's work; done when so much of it is
-};
 struct EmulatedRuntime::GraphState {
   std::vector<Work> works;
 };
@@ -274,43 +270,6 @@ ErrorCode EmulatedRuntime::Fill(void* memory, int byte, size_t bytes, Stream str
     std::memset(memory, byte, bytes);
     return kSuccess;
   });
-}
-
-// ---- Events.
-
-ErrorCode EmulatedRuntime::CreateEvent(Event* event) {
-  if (const ErrorCode error = Enter(false)) return error;
-  event->native = new EventState;
-  return kSuccess;
-}
-
-ErrorCode EmulatedRuntime::DestroyEvent(Event event) {
-  delete static_cast<EventState*>(event.native);
-  return kSuccess;
-}
-
-ErrorCode EmulatedRuntime::Record(Event event, Stream stream) {
-  if (const ErrorCode error = Enter(false)) return error;
-  const StreamState* state = Find(stream);
-  if (state == nullptr) return Refuse(kInvalidHandle, "no stream of this device");
-  *static_cast<EventState*>(event.native) = {stream, state->num_enqueued};
-  return kSuccess;
-}
-
-ErrorCode EmulatedRuntime::Wait(Stream stream, Event event) {
-  if (const ErrorCode error = Enter(false)) return error;
-  const EventState awaited = *static_cast<EventState*>(event.native);
-  return Enqueue(stream, [this, awaited] {
-    StreamState* other = Find(awaited.stream);  // one that is gone has done its work
-    return other == nullptr ? kSuccess : RunUntil(*other, awaited.count);
-  });
-}
-
-ErrorCode EmulatedRuntime::Synchronize(Event event) {
-  if (const ErrorCode error = EnterWait()) return error;
-  const EventState awaited = *static_cast<EventState*>(event.native);
-  StreamState* stream = Find(awaited.stream);
-  return stream == nullptr ? kSuccess : RunUntil(*stream, awaited.count);
 }
 
 // ---- Graphs.

@@ -49,7 +49,7 @@ struct RuntimeOptions {
 // What a step of the engine should do rarely.
 struct CallCounts {
   int allocations = 0;  // of device or pinned memory
-  int waits = 0;        // of the host: for a stream or an event, and where memory is freed
+  int waits = 0;        // of the host: for a stream, and where memory is freed
 };
 
 class EmulatedRuntime final : public Runtime {
@@ -68,11 +68,6 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode Synchronize(Stream stream) override;
   ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) override;
   ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) override;
-  ErrorCode CreateEvent(Event* event) override;
-  ErrorCode DestroyEvent(Event event) override;
-  ErrorCode Record(Event event, Stream stream) override;
-  ErrorCode Wait(Stream stream, Event event) override;
-  ErrorCode Synchronize(Event event) override;
   ErrorCode BeginCapture(Stream stream) override;
   ErrorCode EndCapture(Stream stream, Graph* graph) override;
   ErrorCode Launch(Graph graph, Stream stream) override;
@@ -91,7 +86,6 @@ class EmulatedRuntime final : public Runtime {
 
   using Work = std::function<ErrorCode()>;
   struct StreamState;
-  struct EventState;
   struct GraphState;
 
   ErrorCode Enter(bool allowed_in_capture);

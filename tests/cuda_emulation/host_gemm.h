@@ -11,7 +11,6 @@ namespace ropeway::cuda::emulation {
 
 class HostGemm final : public Gemm {
  public:
-  ErrorCode Prepare(const GemmArgs&) override { return 0; }
   ErrorCode Run(const GemmArgs& args, Stream stream) override;
 };
 

@@ -38,8 +38,7 @@ struct GemmOptions {
 class Gemm {
  public:
   virtual ~Gemm() = default;
-  // Before the first capture of a graph: whatever a product of this shape needs that a capture forbids.
-  virtual ErrorCode Prepare(const GemmArgs& args) = 0;
+  // The first product of a shape may do what a capture of a graph forbids.
   virtual ErrorCode Run(const GemmArgs& args, Stream stream) = 0;
 };
 

@@ -107,11 +107,6 @@ class CublasLtGemm final : public Gemm {
     return MakePreference();
   }
 
-  ErrorCode Prepare(const GemmArgs& args) override {
-    Plan* plan = nullptr;
-    return CodeOf(Find(args, &plan));
-  }
-
   ErrorCode Run(const GemmArgs& args, Stream stream) override {
     Plan* plan = nullptr;
     if (const auto status = Find(args, &plan); status != CUBLAS_STATUS_SUCCESS) return CodeOf(status);

@@ -9,7 +9,6 @@ namespace ropeway::cuda {
 namespace {
 
 cudaStream_t NativeStream(Stream stream) { return static_cast<cudaStream_t>(stream.native); }
-cudaEvent_t NativeEvent(Event event) { return static_cast<cudaEvent_t>(event.native); }
 cudaGraphExec_t NativeGraph(Graph graph) { return static_cast<cudaGraphExec_t>(graph.native); }
 
 cudaMemcpyKind NativeKind(CopyKind kind) {
@@ -47,18 +46,6 @@ class CudaRuntime final : public Runtime {
   ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) override {
     return cudaMemsetAsync(memory, byte, bytes, NativeStream(stream));
   }
-
-  ErrorCode CreateEvent(Event* event) override {
-    return cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(&event->native), cudaEventDisableTiming);
-  }
-  ErrorCode DestroyEvent(Event event) override { return cudaEventDestroy(NativeEvent(event)); }
-  ErrorCode Record(Event event, Stream stream) override {
-    return cudaEventRecord(NativeEvent(event), NativeStream(stream));
-  }
-  ErrorCode Wait(Stream stream, Event event) override {
-    return cudaStreamWaitEvent(NativeStream(stream), NativeEvent(event), 0);
-  }
-  ErrorCode Synchronize(Event event) override { return cudaEventSynchronize(NativeEvent(event)); }
 
   // Of this thread alone: other devices of the process go on as they were.
   ErrorCode BeginCapture(Stream stream) override {

@@ -1,4 +1,4 @@
-// The CUDA runtime as the engine sees it: memory, streams, events and graphs.
+// The CUDA runtime as the engine sees it: memory, streams and graphs.
 //
 // Plain C++: no CUDA header is needed to call it. Two implementations: one over the CUDA runtime
 // (runtime.cc), one that executes on the CPU (tests/cuda_emulation). Every call returns a code, 0 for
@@ -19,9 +19,6 @@ namespace ropeway::cuda {
 using ErrorCode = int;
 
 struct Stream {
-  void* native = nullptr;
-};
-struct Event {
   void* native = nullptr;
 };
 // A captured sequence of work, ready to run again.
@@ -60,12 +57,6 @@ class Runtime {
   // done.
   virtual ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) = 0;
   virtual ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) = 0;
-
-  virtual ErrorCode CreateEvent(Event* event) = 0;
-  virtual ErrorCode DestroyEvent(Event event) = 0;
-  virtual ErrorCode Record(Event event, Stream stream) = 0;
-  virtual ErrorCode Wait(Stream stream, Event event) = 0;  // the stream waits
-  virtual ErrorCode Synchronize(Event event) = 0;          // the caller waits
 
   // What is launched on the stream between the two is recorded instead of run.
   virtual ErrorCode BeginCapture(Stream stream) = 0;
