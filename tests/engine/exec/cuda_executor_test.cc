@@ -29,7 +29,7 @@ class CudaExecutorTest : public ::testing::Test {
   void TearDown() override { cuda::emulation::DeviceOptions() = {}; }
 
   absl::StatusOr<std::unique_ptr<CudaExecutor>> Make(CudaExecutorOptions options = {}) {
-    options.max_tokens_per_step = 32;
+    options.max_tokens_per_step = 64;
     options.max_rows_per_step = 8;
     return CudaExecutor::Make(model_, backend_, options);
   }
@@ -139,11 +139,14 @@ TEST_F(CudaExecutorTest, TheLargestStepAllocatesNothingAndWaitsOnce) {
   ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
   StepPlan plan;
   std::vector<std::vector<PageId>> pages(8);
-  const std::vector<TokenId> next_tokens(4, 9);
+  const std::vector<TokenId> next_tokens(8, 9);
   const SamplingParams params{.seed = 1, .num_logprobs = 20};
   for (int32_t row = 0; row < 8; ++row) {
     pages[row] = {row};
-    for (int32_t t = 0; t < 4; ++t) plan.token_ids.push_back(t), plan.positions.push_back(t);
+    for (int32_t t = 0; t < 8; ++t) {
+      plan.token_ids.push_back(t);
+      plan.positions.push_back(t);
+    }
     plan.row_starts.push_back(plan.num_tokens());
     plan.page_tables.push_back(pages[row]);
     plan.page_copies.push_back({.from = row, .to = 8 + row});
@@ -154,7 +157,7 @@ TEST_F(CudaExecutorTest, TheLargestStepAllocatesNothingAndWaitsOnce) {
   ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Step(plan));
   EXPECT_EQ(Since(before).allocations, 0);
   EXPECT_EQ(Since(before).waits, 1);
-  for (const auto& scores : result.scores) EXPECT_EQ(scores.size(), 4u);
+  for (const auto& scores : result.scores) EXPECT_EQ(scores.size(), 8u);
 }
 
 // Every logit of every row changes: more at a time than there is memory for.
@@ -186,13 +189,73 @@ TEST_F(CudaExecutorTest, ChangesOfAllLogitsTakeTurns) {
   }
 }
 
-TEST_F(CudaExecutorTest, GraphsGiveTheTokensOfLaunches) {
-  ASSERT_OK_AND_ASSIGN(const auto graphs, Make({.kv_cache_bytes = 1 << 20}));
-  ASSERT_OK_AND_ASSIGN(const auto launches, Make({.kv_cache_bytes = 1 << 20, .use_graphs = false}));
-  for (int32_t position = 0; position < 6; ++position) {
-    ASSERT_OK_AND_ASSIGN(const StepResult a, Decode(*graphs, position));
-    ASSERT_OK_AND_ASSIGN(const StepResult b, Decode(*launches, position));
-    for (int i = 0; i < 2; ++i) EXPECT_EQ(a.samples[i].token, b.samples[i].token) << position;
+// Sequences of different lengths on pages of their own, of which any few can be computed in a step.
+class Sequences {
+ public:
+  explicit Sequences(const SamplingParams& params) : params_(params) {
+    PageId page = 20;
+    for (const int length : {5, 40, 17, 1}) {
+      std::vector<TokenId> tokens(length);
+      for (int t = 0; t < length; ++t) tokens[t] = (7 * t + length) % 100;
+      tokens_.push_back(tokens);
+      pages_.emplace_back();
+      while (pages_.back().size() < 4) pages_.back().push_back(--page);  // room for 64 tokens
+    }
+  }
+
+  StepPlan Decode(const std::vector<int>& which) const {
+    StepPlan plan;
+    for (const int i : which) Append(i, static_cast<int32_t>(tokens_[i].size()) - 1, plan);
+    return plan;
+  }
+  StepPlan Prefill(int which) const {
+    StepPlan plan;
+    Append(which, 0, plan);
+    return plan;
+  }
+  void Extend(int which, TokenId token) { tokens_[which].push_back(token); }
+
+ private:
+  void Append(int which, int32_t first, StepPlan& plan) const {
+    for (int32_t t = first; t < static_cast<int32_t>(tokens_[which].size()); ++t) {
+      plan.token_ids.push_back(tokens_[which][t]);
+      plan.positions.push_back(t);
+    }
+    plan.sample_rows.push_back({.row = plan.num_rows(), .params = &params_});
+    plan.row_starts.push_back(plan.num_tokens());
+    plan.page_tables.push_back(pages_[which]);
+  }
+
+  const SamplingParams& params_;
+  std::vector<std::vector<TokenId>> tokens_;
+  std::vector<std::vector<PageId>> pages_;
+};
+
+// A graph meets other sequences, lengths and numbers of padded rows than those it was captured with.
+TEST_F(CudaExecutorTest, GraphsGiveTheBytesOfLaunches) {
+  const SamplingParams params{.temperature = 0, .num_logprobs = 3};
+  for (const cuda::KernelTable* kernels : {&cuda::emulation::HostKernels(), &cuda::Kernels()}) {
+    backend_.kernels = kernels;
+    const CudaExecutorOptions options{.element = cuda::Element::kF32, .kv_cache_bytes = 1 << 20};
+    CudaExecutorOptions without = options;
+    without.use_graphs = false;
+    ASSERT_OK_AND_ASSIGN(const auto graphs, Make(options));
+    ASSERT_OK_AND_ASSIGN(const auto launches, Make(without));
+    Sequences sequences(params);
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_THAT(graphs->Step(sequences.Prefill(i)).status(), IsOk());
+      ASSERT_THAT(launches->Step(sequences.Prefill(i)).status(), IsOk());
+    }
+    for (const std::vector<int>& which : std::vector<std::vector<int>>{
+             {0, 1, 2, 3}, {3, 1, 0}, {2, 3, 1}, {1, 2, 0, 3}, {1}, {0}, {2, 0, 3}, {3, 2}, {0, 1}}) {
+      ASSERT_OK_AND_ASSIGN(const StepResult a, graphs->Step(sequences.Decode(which)));
+      ASSERT_OK_AND_ASSIGN(const StepResult b, launches->Step(sequences.Decode(which)));
+      for (size_t i = 0; i < which.size(); ++i) {
+        EXPECT_EQ(a.samples[i].token, b.samples[i].token);
+        EXPECT_EQ(a.samples[i].logprobs->top, b.samples[i].logprobs->top);
+        sequences.Extend(which[i], b.samples[i].token);
+      }
+    }
   }
 }
 
