@@ -101,11 +101,10 @@ TEST(EngineStreamsTest, EveryStreamSaysWhatItSaysAlone) {
 }
 
 TEST(EngineStreamsTest, PagesThatRunOutChangeNoAnswer) {
-  constexpr int kStreams = 8, kLong = 72;
+  constexpr int kStreams = 8, kLong = 30;
   Config config = SmallConfig();
-  config.kv_cache_mb =
-      9;  // about 390 tokens; the streams below come to more, so that some are computed again
-  config.max_model_len = 384;
+  config.kv_cache_mb = 4;  // about 170 tokens; the streams come to more, so that some are computed again
+  config.max_model_len = 160;
   ModelServer served(config);
   const auto client = client::Client::Create({.server = served.address()});
   const auto alone = AnswersAlone(*client, kStreams, kLong);
