@@ -14,7 +14,7 @@ class Exposer;
 
 namespace ropeway {
 
-// Thread-safe; serves until it is destroyed.
+// Thread-safe; serves until it is destroyed, which takes no longer than the scrapes under way.
 class MetricsServer {
  public:
   // Listens at `address`, HOST:PORT; port 0 takes a free one. UNAVAILABLE where that cannot be. `metrics` is
@@ -27,10 +27,11 @@ class MetricsServer {
 
  private:
   MetricsServer(std::unique_ptr<prometheus::Exposer> exposer,
-                std::shared_ptr<prometheus::Collectable> metrics, int port);
+                std::shared_ptr<prometheus::Collectable> metrics, std::string host, int port);
 
   const std::shared_ptr<prometheus::Collectable> metrics_;
-  const std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+  const std::string host_;
   const int port_;
 };
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "prometheus/text_serializer.h"
 #include "server/obs/health.h"
 #include "server/obs/log.h"
@@ -108,6 +109,17 @@ TEST(MetricsServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
   const std::string address = absl::StrCat("127.0.0.1:", first->port());
   EXPECT_THAT(MetricsServer::Start(address, metrics),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
+}
+
+TEST(MetricsServerTest, EndsAtOnce) {
+  for (const char* address : {"127.0.0.1:0", "0.0.0.0:0"}) {
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<MetricsServer> server,
+                         MetricsServer::Start(address, std::make_shared<Metrics>("m")));
+    absl::SleepFor(absl::Milliseconds(100));  // it has begun to wait for calls
+    const absl::Time told = absl::Now();
+    server = nullptr;
+    EXPECT_LT(absl::Now() - told, absl::Seconds(1)) << address;
+  }
 }
 
 TEST(LogTest, WritesOneLinePerEventWhateverTheValues) {
