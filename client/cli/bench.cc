@@ -138,12 +138,12 @@ Command AddBench(CLI::App& app) {
   count("--warmup_requests", flags->warmup_requests, 0, "Requests before those that are measured");
   count("--concurrency", flags->concurrency, 0, "Requests at a time, at most; 0: all");
   command->add_option("--request_rate", workload.request_rate, "Poisson arrivals per second; 0: all at once")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str();
   command->add_option("--seed", workload.seed, "Of prompts and arrivals")->capture_default_str();
   command->add_option("--model", flags->run.model, "Name of the model (default: the one served)");
   command->add_option("--temperature", flags->run.temperature, "0 takes the likeliest token")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str();
   command->add_flag("--stop_at_eos", flags->stop_at_eos, "Answers may end before --output_tokens tokens");
   command->add_flag("--json", flags->json, "Print one JSON object with the keys of `vllm bench serve`");

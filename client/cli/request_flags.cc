@@ -12,6 +12,9 @@
 namespace ropeway::client {
 namespace {
 
+constexpr char kChatForms[] = "--chat or --messages_file";
+constexpr char kTextForms[] = "--prompt or --prompt_file";
+
 absl::StatusOr<ChatPrompt> MakeChat(const PromptFlags& flags, Terminal& terminal) {
   ChatPrompt chat;
   chat.template_arguments_json = flags.template_arguments_json;
@@ -34,6 +37,22 @@ absl::StatusOr<ChatPrompt> MakeChat(const PromptFlags& flags, Terminal& terminal
   return chat;
 }
 
+// Flags that a prompt of this form would not heed.
+absl::Status CheckForm(const PromptFlags& flags) {
+  const bool is_chat = flags.chat || flags.messages_file;
+  const bool is_text = flags.prompt || flags.prompt_file;
+  const auto check = [](bool fits, bool given, const char* flag, const char* forms) {
+    if (fits || !given) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(flag, " goes with ", forms));
+  };
+  absl::Status status = check(is_chat, !flags.system.empty(), "--system", kChatForms);
+  status.Update(check(is_chat, !flags.tools_file.empty(), "--tools_file", kChatForms));
+  status.Update(check(is_chat, !flags.template_arguments_json.empty(), "--template_arguments", kChatForms));
+  status.Update(check(is_text, flags.no_add_special, "--no_add_special", kTextForms));
+  status.Update(check(is_text, flags.parse_special, "--parse_special", kTextForms));
+  return status;
+}
+
 TextPrompt MakeText(const PromptFlags& flags, std::string text) {
   TextPrompt prompt{.text = std::move(text), .parse_special = flags.parse_special};
   if (flags.no_add_special) prompt.add_special = false;
@@ -42,19 +61,28 @@ TextPrompt MakeText(const PromptFlags& flags, std::string text) {
 
 }  // namespace
 
+CLI::Validator NotNegative() {
+  const auto check = [](const std::string& text) {
+    double value = 0;
+    if (absl::SimpleAtod(text, &value) && value >= 0) return std::string();
+    return absl::StrCat("must be at least 0, is ", text);
+  };
+  return CLI::Validator(check, ">= 0");
+}
+
 void AddConnectionFlags(CLI::App& command, ConnectionFlags& flags) {
   command.add_option("--server", flags.options.server, "Address of the server")
       ->envname("ROPEWAY_SERVER")
       ->capture_default_str()
       ->group("Connection");
   command.add_option("--timeout", flags.timeout_seconds, "Give up after this many seconds; 0: never")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str()
       ->group("Connection");
   command
       .add_option("--max_attempts", flags.options.retry.max_attempts,
                   "Calls made at most while the server is full or away")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str()
       ->group("Connection");
 }
@@ -136,6 +164,7 @@ CallOptions MakeCallOptions(const ConnectionFlags& flags) {
 std::unique_ptr<Client> MakeClient(const ConnectionFlags& flags) { return Client::Create(flags.options); }
 
 absl::StatusOr<Prompt> MakePrompt(const PromptFlags& flags, Terminal& terminal) {
+  if (absl::Status status = CheckForm(flags); !status.ok()) return status;
   if (!flags.token_ids.empty()) return TokenPrompt{.ids = flags.token_ids};
   if (flags.chat || flags.messages_file) {
     absl::StatusOr<ChatPrompt> chat = MakeChat(flags, terminal);

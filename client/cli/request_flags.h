@@ -40,6 +40,9 @@ struct PromptFlags {
   bool parse_special = false;
 };
 
+// A number of at least 0. CLI11's own check takes NaN, and prints its bound with 309 digits.
+CLI::Validator NotNegative();
+
 void AddConnectionFlags(CLI::App& command, ConnectionFlags& flags);
 void AddRequestFlags(CLI::App& command, RequestFlags& flags);
 

@@ -95,7 +95,7 @@ Command AddHealth(CLI::App& app) {
   CLI::App* command = app.add_subcommand("health", "Exit with 0 if the health service says SERVING");
   const auto flags = std::make_shared<HealthFlags>();
   command->add_option("--wait", flags->wait_seconds, "Ask until it does, for at most this many seconds")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   AddConnectionFlags(*command, flags->connection);
   return {command, [flags](Terminal& terminal) { return RunHealth(*flags, terminal); }};
 }

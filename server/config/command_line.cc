@@ -93,6 +93,19 @@ std::vector<std::string> Arguments(const CLI::App& app, int argc, const char* co
   return arguments;
 }
 
+// CLI11 reads an empty value, such as that of a variable that is set to nothing, as the number 0.
+absl::Status CheckNumbers(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    if (type != "INT" && type != "FLOAT") continue;
+    for (const std::string& value : option->results()) {
+      if (!value.empty()) continue;
+      return absl::InvalidArgumentError(absl::StrCat(option->get_name(), " takes a number, not \"\""));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<absl::Duration> ParseDrainTimeout(const std::string& text) {
   absl::Duration duration;
   double seconds = 0;
@@ -129,6 +142,7 @@ absl::StatusOr<std::variant<Config, PrintAndLeave>> ParseCommandLine(int argc, c
   } catch (const CLI::Error& error) {
     return absl::InvalidArgumentError(absl::StrReplaceAll(error.what(), {{"\n", " "}}));
   }
+  RETURN_IF_ERROR(CheckNumbers(app));
   ASSIGN_OR_RETURN(config.drain_timeout, ParseDrainTimeout(drain_timeout));
   RETURN_IF_ERROR(config.Validate());
   return config;

@@ -1,5 +1,6 @@
 #include "client/cli/command_line.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -17,6 +18,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 class CommandLineTest : public ::testing::Test {
  protected:
@@ -172,13 +174,29 @@ TEST_F(CommandLineTest, WrongCommandLinesAreUsageErrors) {
                                              {"generate", "--prompt", "a", "--no_such_flag"},
                                              {"generate", "--prompt_file", "no/such/file"},
                                              {"generate", "--messages_file", "-"},
+                                             {"generate", "--prompt", "a", "--timeout", "nan"},
+                                             {"generate", "--prompt", "a", "--timeout", "-1"},
+                                             {"generate", "--prompt", "a", "--max_attempts", "0"},
+                                             {"generate", "--prompt", "a", "--seed", "-1"},
+                                             {"generate", "--prompt", "a", "--temperature", ""},
+                                             {"generate", "--token_ids", ""},
+                                             {"generate", "--token_ids", "1,,2", "--top_k", ""},
+                                             {"generate", "--prompt", "a", "--tools_file", "-"},
+                                             {"generate", "--token_ids", "1", "--parse_special"},
+                                             {"tokenize", "--prompt", "a", "--system", "b"},
+                                             {"bench", "--request_rate", "nan"},
                                              {"chat", "--num_samples", "2"},
                                              {"detokenize", "1,x"}}) {
     const CommandResult result = RunCommand(arguments, "not json");
     EXPECT_EQ(result.code, kExitUsage) << result.out << result.err;
     EXPECT_THAT(result.out, IsEmpty());
-    EXPECT_FALSE(result.err.empty());
+    EXPECT_THAT(result.err, StartsWith("ropeway: "));
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_LT(result.err.size(), 200u) << result.err;
   }
+  EXPECT_THAT(RunCommand({"fly"}).err, HasSubstr("fly"));
+  EXPECT_THAT(RunCommand({"generate", "--prompt", "a", "--timeout", "-1"}).err,
+              HasSubstr("--timeout: must be at least 0, is -1"));
 }
 
 TEST_F(CommandLineTest, HelpListsTheExitCodes) {
