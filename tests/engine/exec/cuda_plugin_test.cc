@@ -21,6 +21,12 @@ TEST(CudaPluginTest, OpensAndTellsOfDevices) {
   ASSERT_NE(error, nullptr);
   EXPECT_GT(std::strlen(error), 10u);
   EXPECT_EQ(backend->make_runtime(0, &error), nullptr);
+  const int devices[] = {0, 1};
+  cuda::Collective* collectives[2];
+  error = nullptr;
+  EXPECT_FALSE(backend->make_collectives(2, devices, collectives, &error));
+  ASSERT_NE(error, nullptr);
+  EXPECT_GT(std::strlen(error), 10u);
 }
 
 }  // namespace

@@ -1,0 +1,86 @@
+// The call sites of NCCL, which opens a stand-in for the library.
+#include <nccl.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/kernels/cuda/nccl_collective.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/cuda_emulation/fake_nccl.h"
+
+namespace ropeway::cuda {
+namespace {
+
+using emulation::FakeNccl;
+using ::testing::ElementsAre;
+
+class NcclTest : public ::testing::Test {
+ protected:
+  NcclTest() { *fake_nccl() = {}; }
+
+  bool Make(int size) {
+    const std::vector<int> devices = {3, 1, 2};
+    std::vector<Collective*> made(size);
+    if (!MakeNcclCollectives(size, devices.data(), made.data(), &error_)) return false;
+    for (Collective* collective : made) ranks_.emplace_back(collective);
+    return true;
+  }
+
+  FakeNccl& nccl_ = *fake_nccl();
+  std::vector<std::unique_ptr<Collective>> ranks_;
+  std::string error_;
+};
+
+TEST_F(NcclTest, RanksAddUpInPlaceOnTheirStreams) {
+  ASSERT_TRUE(Make(3)) << error_;
+  EXPECT_THAT(nccl_.devices, ElementsAre(3, 1, 2));
+  int values[3], streams[3];
+  const Element elements[3] = {Element::kF32, Element::kF16, Element::kBF16};
+  const int types[3] = {ncclFloat32, ncclFloat16, ncclBfloat16};
+  for (int rank = 0; rank < 3; ++rank) {
+    EXPECT_EQ(ranks_[rank]->AllReduce(&values[rank], 100 + rank, elements[rank], {&streams[rank]}), 0);
+    const FakeNccl::Sum& sum = nccl_.sums.at(rank);
+    EXPECT_EQ(sum.rank, rank);
+    EXPECT_EQ(sum.from, &values[rank]);
+    EXPECT_EQ(sum.to, &values[rank]);
+    EXPECT_EQ(sum.count, 100u + rank);
+    EXPECT_EQ(sum.type, types[rank]);
+    EXPECT_EQ(sum.operation, ncclSum);
+    EXPECT_EQ(sum.stream, &streams[rank]);
+  }
+}
+
+TEST_F(NcclTest, TheLastRankDestroysTheGroup) {
+  ASSERT_TRUE(Make(2)) << error_;
+  ranks_.pop_back();
+  EXPECT_EQ(nccl_.living, 2);
+  ranks_.clear();
+  EXPECT_EQ(nccl_.destroyed, 2);
+  EXPECT_EQ(nccl_.living, 0);
+}
+
+TEST_F(NcclTest, AGroupIsAbortedOnce) {
+  ASSERT_TRUE(Make(2)) << error_;
+  ranks_[1]->Abort();
+  ranks_[0]->Abort();
+  ranks_.clear();
+  EXPECT_EQ(nccl_.aborted, 2);
+  EXPECT_EQ(nccl_.destroyed, 0);
+  EXPECT_EQ(nccl_.living, 0);
+}
+
+TEST_F(NcclTest, FailuresAreTold) {
+  ASSERT_TRUE(Make(2)) << error_;
+  int value;
+  for (const int result : {ncclInvalidArgument, ncclUnhandledCudaError, ncclRemoteError}) {
+    nccl_.next_result = result;
+    EXPECT_NE(ranks_[0]->AllReduce(&value, 1, Element::kF32, {}), 0);
+  }
+  EXPECT_FALSE(Make(2));
+  EXPECT_EQ(error_, "a reason of the fake");
+}
+
+}  // namespace
+}  // namespace ropeway::cuda
