@@ -18,6 +18,7 @@ namespace ropeway::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 class CudaExecutorTest : public ::testing::Test {
@@ -257,6 +258,31 @@ TEST_F(CudaExecutorTest, GraphsGiveTheBytesOfLaunches) {
       }
     }
   }
+}
+
+// Which call of the start fails, counted from the making of the device.
+int& FailingCall() {
+  static int calls = 0;
+  return calls;
+}
+
+// Whatever cannot be had at the start, the reason is told.
+TEST_F(CudaExecutorTest, AnyCallOfTheStartMayFail) {
+  backend_.make_runtime = [](int device, const char** error) {
+    cuda::Runtime* runtime =
+        cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels()).make_runtime(device, error);
+    cuda::emulation::LastDevice()->InjectError(cuda::emulation::kOutOfMemory, FailingCall());
+    return runtime;
+  };
+  int failures = 0;
+  for (FailingCall() = 0;; ++FailingCall()) {
+    const absl::Status status = Make({.kv_cache_bytes = 1 << 20}).status();
+    if (status.ok()) break;
+    ++failures;
+    EXPECT_THAT(status.code(), AnyOf(absl::StatusCode::kResourceExhausted, absl::StatusCode::kInternal));
+    EXPECT_THAT(status.message(), HasSubstr("cudaErrorMemoryAllocation"));
+  }
+  EXPECT_GT(failures, 20);
 }
 
 // Every call of a step may fail. An error that passes leaves an executor that goes on; one that stays says
