@@ -85,6 +85,7 @@ TEST(RealGoldenTest, Gemma3) {
 
 // Longer than the window of 512 that five of six layers have.
 TEST(RealGoldenTest, Gemma3BeyondItsWindow) {
+  if (kSlowBuild) GTEST_SKIP() << "too slow in this build, where the tiny models' windows are tested";
   ExpectGoldenPrompts(kGemma3, {"long_700"}, {.scored = 4, .greedy = 4});
 }
 
