@@ -29,6 +29,10 @@ constexpr int kDeliveringThreads = 2;
 // How long calls may take to say their last word once their requests have ended.
 constexpr absl::Duration kLastWords = absl::Seconds(1);
 
+// Messages of full length that may be under way at a time, and what gRPC may use at least.
+constexpr int64_t kLongMessages = 32;
+constexpr int64_t kMinMessageMemory = 256 << 20;
+
 uint64_t RandomKey() {
   std::random_device random;
   return (uint64_t{random()} << 32) | random();
@@ -119,6 +123,8 @@ struct Server::Parts {
 absl::Status Server::Parts::Listen() {
   ASSIGN_OR_RETURN(rpc, RpcServer::Start({.address = config.listen,
                                           .max_request_bytes = config.max_request_bytes,
+                                          .max_message_memory = std::max(
+                                              kMinMessageMemory, kLongMessages * config.max_request_bytes),
                                           .max_streams_per_connection = MaxRequests(config) + kSpareCalls},
                                          *service));
   log.Info("listening on", {{"address", config.listen}, {"port", rpc->port()}});

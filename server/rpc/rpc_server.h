@@ -20,6 +20,9 @@ class RpcServer {
   struct Options {
     std::string address;  // HOST:PORT; port 0 takes a free one
     int64_t max_request_bytes = 8 << 20;
+    // Of messages that have not come to their end, on all connections; streams beyond are reset with
+    // RESOURCE_EXHAUSTED.
+    int64_t max_message_memory = 256 << 20;
     // Calls of one connection. More wait at the client, untold: to be larger than what the service refuses.
     int32_t max_streams_per_connection = 1024;
   };

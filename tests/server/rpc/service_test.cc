@@ -527,14 +527,5 @@ TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
   EXPECT_TRUE(stub_->GetServerInfo(&server_call, {}, &server).ok());
 }
 
-TEST(RpcServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
-  v1::Ropeway::Service service;
-  ASSERT_OK_AND_ASSIGN(const auto first, RpcServer::Start({.address = "127.0.0.1:0"}, service));
-  v1::Ropeway::Service other;
-  const std::string address = absl::StrCat("127.0.0.1:", first->port());
-  EXPECT_THAT(RpcServer::Start({.address = address}, other),
-              ::ropeway::testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
-}
-
 }  // namespace
 }  // namespace ropeway
