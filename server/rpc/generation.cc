@@ -27,11 +27,6 @@ absl::string_view ReasonName(FinishReason reason) {
   return "error";
 }
 
-absl::Status Gone(absl::Time deadline, absl::Time now) {
-  if (now >= deadline) return absl::DeadlineExceededError("the deadline expired before the request was run");
-  return absl::CancelledError("the request was cancelled before it was run");
-}
-
 }  // namespace
 
 Generation::Generation(const ServiceContext& context, const Backend& backend, Call call, Client* client)
@@ -52,6 +47,12 @@ void Generation::Start(v1::GenerateRequest message, Admission::Permit permit) {
 }
 
 void Generation::Prepare(const v1::GenerateRequest& message) {
+  absl::Status wanted;
+  {
+    absl::MutexLock lock(&mutex_);
+    wanted = CheckWanted(context_.clock.Now());
+  }
+  if (!wanted.ok()) return End(nullptr, wanted);
   const RequestId id = context_.next_id.fetch_add(1, std::memory_order_relaxed);
   const uint64_t random = SplitMix(context_.random_key + id * kGoldenRatio64);
   auto plan = ConvertGenerateRequest(message, {.model = backend_.model,
@@ -67,6 +68,14 @@ void Generation::Prepare(const v1::GenerateRequest& message) {
   Deliver();  // begins to wait for the stream
 }
 
+absl::Status Generation::CheckWanted(absl::Time now) {
+  if (now >= call_.deadline) {
+    return absl::DeadlineExceededError("the deadline expired before the request was run");
+  }
+  if (cancelled_) return absl::CancelledError("the request was cancelled before it was run");
+  return absl::OkStatus();
+}
+
 absl::Status Generation::Submit(GenerationPlan plan) {
   ValidRequest& request = plan.request;
   absl::MutexLock lock(&mutex_);
@@ -75,7 +84,7 @@ absl::Status Generation::Submit(GenerationPlan plan) {
   told_ = {.name = plan.name, .seed = request.sampling.seed, .echo = plan.echo};
   if (plan.echo || request.prompt_logprobs >= 0) told_.prompt = request.prompt;
   const absl::Time now = context_.clock.Now();
-  if (cancelled_ || now >= call_.deadline) return Gone(call_.deadline, now);
+  RETURN_IF_ERROR(CheckWanted(now));
   RETURN_IF_ERROR(context_.live_requests.Add(tenant_, told_.name, weak_from_this()));
   registered_ = true;
   RETURN_IF_ERROR(context_.admission.TryCharge(tenant_, plan.max_cost_tokens(), now, permit_));

@@ -63,6 +63,7 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   bool DeliverOne();
   void End(v1::GenerateChunk* last_chunk, const absl::Status& status);
 
+  absl::Status CheckWanted(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelInEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -193,7 +193,9 @@ class RopewayService final : public RawService {
     grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
     const bool posted =
         context_.preparing.TryPost([this, method, call, reactor, response, work = std::move(work)] {
-          FinishUnary(method, call, reactor, work(), response);
+          // Nobody waits any more where the client left or its deadline expired.
+          UnaryResult result = call->IsCancelled() ? absl::CancelledError("the call was cancelled") : work();
+          FinishUnary(method, call, reactor, std::move(result), response);
         });
     if (!posted) FinishUnary(method, call, reactor, TooMuchToPrepare(), response);
     return reactor;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "grpcpp/grpcpp.h"
+#include "prometheus/text_serializer.h"
 #include "proto/google/rpc/error_details.pb.h"
 #include "proto/google/rpc/status.pb.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
@@ -353,6 +354,42 @@ TEST_F(ServiceTest, AFullServerRefusesOnArrivalBeforeAnythingIsPrepared) {
   for (size_t i = 0; i < 3; ++i) EXPECT_TRUE((ReadAll(*readers[i]), readers[i]->Finish()).ok());
   server_->Shutdown(absl::InfiniteDuration());
   EXPECT_EQ(admission_.live_requests(), 0);
+}
+
+double CallsOf(const Metrics& metrics, const std::string& method, const std::string& code) {
+  const std::string text = prometheus::TextSerializer().Serialize(metrics.Collect());
+  const std::string series = absl::StrCat("code=\"", code, "\",method=\"", method, "\"} ");
+  const size_t found = text.find(series);
+  return found == std::string::npos ? 0 : std::stod(text.substr(found + series.size()));
+}
+
+// The preparing worker is busy until the deadlines have passed.
+TEST_F(ServiceTest, WhatNobodyWaitsForIsNotPrepared) {
+  const auto expire = [&](const std::function<void(grpc::ClientContext&)>& ask) {
+    absl::Notification free;
+    ASSERT_TRUE(preparing_.TryPost([&] { free.WaitForNotification(); }));
+    grpc::ClientContext call;
+    call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(20)));
+    ask(call);
+    free.Notify();
+    absl::Notification done;
+    ASSERT_TRUE(preparing_.TryPost([&] { done.Notify(); }));
+    done.WaitForNotification();
+  };
+  const absl::Time end = absl::Now() + absl::Seconds(30);
+  // It is bad, which would be found if it were looked at.
+  while (CallsOf(metrics_, "Generate", "DEADLINE_EXCEEDED") == 0 && absl::Now() < end)
+    expire([&](grpc::ClientContext& call) { stub_->Generate(&call, Request(""))->Finish(); });
+  EXPECT_GT(CallsOf(metrics_, "Generate", "DEADLINE_EXCEEDED"), 0);
+  // The server hears of an expired deadline a moment after the client, so that not each attempt tells.
+  while (CallsOf(metrics_, "Tokenize", "CANCELLED") == 0 && absl::Now() < end)
+    expire([&](grpc::ClientContext& call) {
+      v1::TokenizeRequest request;
+      request.mutable_text()->set_text("hi");
+      v1::TokenizeResponse response;
+      stub_->Tokenize(&call, request, &response);
+    });
+  EXPECT_GT(CallsOf(metrics_, "Tokenize", "CANCELLED"), 0);
 }
 
 TEST_F(ServiceTest, BadInputIsRefusedByNameAndNeverReachesTheEngine) {
