@@ -45,8 +45,9 @@ absl::StatusOr<std::vector<WorkItem>> MakeWorkload(const WorkloadOptions& option
   return items;
 }
 
-// Random prompts need to know the vocabulary.
-absl::Status FindVocabulary(Client& client, const Flags& flags, WorkloadOptions& options) {
+// Random prompts need to know the vocabulary; the model that is asked for it is the one that is named.
+absl::Status FindVocabulary(Client& client, Flags& flags) {
+  WorkloadOptions& options = flags.workload;
   if (!flags.prompts_file.empty()) return absl::OkStatus();
   if (options.num_requests == 0) options.num_requests = kDefaultRequests;
   if (options.shared_prefix_tokens > options.prompt_tokens)
@@ -59,6 +60,7 @@ absl::Status FindVocabulary(Client& client, const Flags& flags, WorkloadOptions&
   const absl::StatusOr<ModelInfo> model = client.GetModelInfo(MakeCallOptions(flags.connection));
   if (!model.ok()) return model.status();
   options.vocab_size = std::max(1, model->vocab_size);
+  if (flags.run.model.empty()) flags.run.model = model->name;
   return absl::OkStatus();
 }
 
@@ -81,7 +83,7 @@ absl::Status Run(Flags flags, Terminal& terminal) {
   flags.run.ignore_eos = !flags.stop_at_eos;
   flags.run.timeout_seconds = flags.connection.timeout_seconds;
   const std::unique_ptr<Client> client = MakeClient(flags.connection);
-  if (const absl::Status status = FindVocabulary(*client, flags, flags.workload); !status.ok()) return status;
+  if (const absl::Status status = FindVocabulary(*client, flags); !status.ok()) return status;
   absl::StatusOr<std::vector<WorkItem>> items = MakeWorkload(flags.workload, flags, terminal);
   if (!items.ok()) return items.status();
   const int32_t concurrency = flags.concurrency > 0 ? flags.concurrency : static_cast<int32_t>(items->size());

@@ -18,6 +18,7 @@ class BenchCommandTest : public ::testing::Test {
   BenchCommandTest() {
     server_.get_model_info = [](const v1::GetModelInfoRequest&, v1::GetModelInfoResponse& response) {
       response.set_vocab_size(50);
+      response.set_name("small");
       return grpc::Status::OK;
     };
     server_.generate = [this](grpc::ServerContext&, const v1::GenerateRequest& request,
@@ -48,6 +49,7 @@ TEST_F(BenchCommandTest, RandomPrompts) {
   ASSERT_EQ(result.code, kExitOk) << result.err;
   const auto json = nlohmann::json::parse(result.out);
   EXPECT_EQ(json["completed"], 10);
+  EXPECT_EQ(json["model_id"], "small");
   EXPECT_EQ(json["total_input_tokens"], 60);
   EXPECT_EQ(json["total_output_tokens"], 40);
   EXPECT_GT(json["output_throughput"], 0);
