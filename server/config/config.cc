@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -92,6 +94,10 @@ absl::Status CheckRequestLimits(const Config& config) {
 
 absl::Status Config::Validate() const {
   if (model.empty()) return absl::InvalidArgumentError("--model is required: the path of a GGUF file");
+  if (!std::all_of(model_name.begin(), model_name.end(), absl::ascii_isprint)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--model_name must be printable ASCII, is \"", absl::CHexEscape(model_name), "\""));
+  }
   RETURN_IF_ERROR(CheckAddress("listen", listen));
   if (!metrics_listen.empty()) RETURN_IF_ERROR(CheckAddress("metrics_listen", metrics_listen));
   if (drain_timeout < absl::ZeroDuration() || drain_timeout > kMaxDrainTimeout) {

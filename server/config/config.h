@@ -25,9 +25,9 @@ inline constexpr int64_t kMaxMessageBytes = int64_t{1} << 30;
 
 struct Config {
   // Behaviour.
-  std::string model;                       // path of a GGUF file
-  std::string model_name;                  // name on the wire; empty: the file's name without extension
-  std::string listen = "127.0.0.1:50051";  // HOST:PORT of gRPC; port 0 takes a free one
+  std::string model;       // path of a GGUF file
+  std::string model_name;  // name on the wire, printable ASCII; empty: the file's name without extension
+  std::string listen = "127.0.0.1:50051";            // HOST:PORT of gRPC; port 0 takes a free one
   std::string metrics_listen = "127.0.0.1:9464";     // HOST:PORT of Prometheus metrics; empty: none
   absl::Duration drain_timeout = absl::Seconds(30);  // SIGTERM: how long living requests may go on
   std::string log_level = "info";                    // debug, info, warning, error

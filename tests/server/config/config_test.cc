@@ -87,6 +87,7 @@ TEST(CommandLineTest, ErrorsAreOneLineAndNameTheFlag) {
       {{"--model=m", "--nonsense"}, "--nonsense"},
       {{"--model=m", "--threads", "many"}, "threads"},
       {{"--model=m", "--threads", "-1"}, "--threads must be in [0, 1024], is -1"},
+      {{"--model=m", "--model_name", "a\xff"}, "--model_name must be printable ASCII, is \"a\\xff\""},
       {{"--model=m", "--gpu_memory_fraction", ""}, "--gpu_memory_fraction takes a number, not \"\""},
       {{"--model=m", "--listen", "here"}, "--listen must be HOST:PORT"},
       {{"--model=m", "--listen", "a:65536"}, "--listen must be HOST:PORT"},
