@@ -41,7 +41,10 @@ void ConnectOnce(absl::string_view host, int port) {
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
     const std::string& address, std::shared_ptr<prometheus::Collectable> metrics) {
   try {
-    auto exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/2);
+    // A client that does not come to the end of its request holds a thread: there are some, and not for long.
+    const std::vector<std::string> options = {"listening_ports",    address, "num_threads", "8",
+                                              "request_timeout_ms", "2000"};
+    auto exposer = std::make_unique<prometheus::Exposer>(options);
     exposer->RegisterCollectable(metrics);
     const std::vector<int> ports = exposer->GetListeningPorts();
     const int port = ports.empty() ? 0 : ports.front();

@@ -1,7 +1,13 @@
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <memory>
 #include <sstream>
 #include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "prometheus/text_serializer.h"
@@ -109,6 +115,35 @@ TEST(MetricsServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
   const std::string address = absl::StrCat("127.0.0.1:", first->port());
   EXPECT_THAT(MetricsServer::Start(address, metrics),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
+}
+
+// A connection to a port of this machine, with the beginning of a request sent.
+int BeginRequest(int port, const std::string& bytes) {
+  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(send(connection, bytes.data(), bytes.size(), MSG_NOSIGNAL), std::ssize(bytes));
+  return connection;
+}
+
+TEST(MetricsServerTest, AnswersWhileOthersStallTheirRequests) {
+  ASSERT_OK_AND_ASSIGN(const auto server,
+                       MetricsServer::Start("127.0.0.1:0", std::make_shared<Metrics>("m")));
+  std::vector<int> stalled;
+  for (int i = 0; i < 12; ++i)
+    stalled.push_back(BeginRequest(server->port(), "GET /metrics HTTP/1.1\r\nX: "));
+  const absl::Time asked = absl::Now();
+  const int scrape = BeginRequest(server->port(), "GET /metrics HTTP/1.0\r\n\r\n");
+  std::string answer, part(4096, '\0');
+  while (!absl::StrContains(answer, "ropeway_")) {
+    const ssize_t size = recv(scrape, part.data(), part.size(), 0);
+    ASSERT_GT(size, 0);
+    answer.append(part, 0, size);
+  }
+  EXPECT_LT(absl::Now() - asked, absl::Seconds(20));
+  close(scrape);
+  for (const int connection : stalled) close(connection);
 }
 
 TEST(MetricsServerTest, EndsAtOnce) {
