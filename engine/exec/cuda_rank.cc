@@ -342,10 +342,11 @@ absl::Status CudaRank::Capture(const CudaStep& step, CudaPass& pass) {
   if (options_.shard.rank == 0) RunLogits(spec_, pass);
   cuda::Graph graph;
   const cuda::ErrorCode code = parts_.runtime->EndCapture(stream_, &graph);
-  RETURN_IF_ERROR(StatusOf(pass));
-  RETURN_IF_ERROR(Check(code, "capturing a graph"));
-  graphs_[{step.shape.rows, step.shape.max_pages}] = graph;
-  return absl::OkStatus();
+  absl::Status status = StatusOf(pass);
+  if (!status.ok() && code == 0) parts_.runtime->DestroyGraph(graph);  // of a part of the decoder
+  status.Update(Check(code, "capturing a graph"));
+  if (status.ok()) graphs_[{step.shape.rows, step.shape.max_pages}] = graph;
+  return status;
 }
 
 absl::Status CudaRank::FetchResults(const CudaStep& step) {
