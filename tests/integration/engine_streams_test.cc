@@ -20,11 +20,11 @@
 #include "gtest/gtest.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "tests/integration/model_server.h"
+#include "tests/testing/patience.h"
 
 namespace ropeway::testing {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(60);
 constexpr int kTokens = 16;
 
 const char* const kPrompts[] = {

@@ -12,14 +12,13 @@
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/engine/exec/executor_devices.h"
 #include "tests/integration/model_server.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr absl::Duration kPatience = absl::Seconds(60);
 
 absl::StatusOr<ModelBundle> LoadOnEmulatedDevice(const Config& config) {
   absl::StatusOr<ModelBundle> bundle = LoadModel(config);

@@ -15,6 +15,7 @@
 #include "client/ropeway_client.h"
 #include "engine/inspect/sequence_runner.h"
 #include "tests/integration/model_server.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::testing {
@@ -26,7 +27,6 @@ using ::testing::Not;
 using Ids = std::vector<int32_t>;
 using Logits = std::vector<float>;
 
-constexpr absl::Duration kPatience = absl::Seconds(60);
 constexpr int kTokens = 16;
 constexpr char kPrompt[] = "Row, row, row your boat, gently down the";
 

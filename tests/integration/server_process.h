@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/temp_folder.h"
 
 namespace ropeway::testing {
-
-inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
 // Its output goes to a file.
 class ServerProcess {

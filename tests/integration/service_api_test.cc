@@ -16,6 +16,7 @@
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "spdlog/sinks/ostream_sink.h"
 #include "tests/integration/model_server.h"
+#include "tests/testing/patience.h"
 
 namespace ropeway::testing {
 namespace {
@@ -24,8 +25,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
-
-constexpr absl::Duration kPatience = absl::Seconds(60);
 
 class ServiceApiTest : public ::testing::Test {
  protected:
