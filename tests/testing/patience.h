@@ -7,12 +7,14 @@
 
 namespace ropeway::testing {
 
-// Sanitizers and builds without optimisation take their time.
+// Whether the build is too slow for more than a sample of the work (sanitizers, no optimisation).
 #ifdef NDEBUG
-inline constexpr absl::Duration kPatience = absl::Seconds(60);
+inline constexpr bool kSlowBuild = false;
 #else
-inline constexpr absl::Duration kPatience = absl::Minutes(5);
+inline constexpr bool kSlowBuild = true;
 #endif
+
+inline constexpr absl::Duration kPatience = kSlowBuild ? absl::Minutes(5) : absl::Seconds(60);
 
 }  // namespace ropeway::testing
 

@@ -12,6 +12,7 @@
 #include "tests/engine/exec/executor_runs.h"
 #include "tests/engine/exec/real_golden.h"
 #include "tests/testing/gguf_writer.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 

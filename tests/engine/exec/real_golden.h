@@ -13,13 +13,6 @@ namespace ropeway::testing {
 inline constexpr char kSmolLm2[] = "smollm2";
 inline constexpr char kGemma3[] = "gemma3-270m";
 
-// Whether the build is too slow for more than a sample of the work (sanitizers, no optimisation).
-#ifdef NDEBUG
-inline constexpr bool kSlowBuild = false;
-#else
-inline constexpr bool kSlowBuild = true;
-#endif
-
 // Where the model lies; fetched by deploy/fetch_model.sh.
 std::string RealModelPath(const std::string& model);
 

@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/engine/exec/executor_runs.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::testing {
