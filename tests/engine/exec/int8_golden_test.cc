@@ -70,7 +70,9 @@ struct Drift {
     EXPECT_GE(mean, kLeastMeanDivergence) << "activations were not rounded";
     EXPECT_LE(divergences[divergences.size() * 99 / 100], kHighDivergence);
     // What a few tokens lose is chance.
-    if (!kSlowBuild) EXPECT_LE(logprob_lost / scored, kMeanLogprobLost);
+    if (!kSlowBuild) {
+      EXPECT_LE(logprob_lost / scored, kMeanLogprobLost);
+    }
     EXPECT_GE(equal, kEqualShare * static_cast<double>(divergences.size()));
     EXPECT_EQ(certain_changed, 0);
     std::cout << "mean KL " << mean << ", 99th percentile " << divergences[divergences.size() * 99 / 100]
