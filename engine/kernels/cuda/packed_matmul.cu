@@ -50,13 +50,15 @@ template <class T, int kTiles>
 ROPEWAY_DEVICE void AddGroup(const Product& product, const uint32_t (&low_row)[kPairs],
                              const uint32_t (&high_row)[kPairs], int first_token, int unit,
                              float (&sums)[kTiles][4]) {
+  // So many offsets of 64 bits do not fit the registers of sm_120; fewer are quicker to add.
+  using Offset = std::conditional_t<kTiles == 8, int, int64_t>;
   const int lane = static_cast<int>(threadIdx.x % 32);
-  const int64_t columns = int64_t{product.units} * kUnitColumns;
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
     // Tokens past the last repeat it; their sums are not stored.
     const int token = min(first_token + tile * kMmaTokens + lane / 4, product.num_tokens - 1);
-    const T* x = static_cast<const T*>(product.x) + token * columns + unit * kUnitColumns;
+    const int64_t first_unit = Offset{token} * product.units + unit;
+    const T* x = static_cast<const T*>(product.x) + first_unit * kUnitColumns;
 #pragma unroll
     for (int part = 0; part < kUnitColumns / 8; ++part) {  // 8 columns, two steps
       Vector128<uint32_t> tokens = {};
