@@ -40,15 +40,22 @@ struct MatMulArgs {
   int64_t next_bytes = 0;
 };
 
-// Brings activations into the form that matrices multiply. Units of work are independent of each other.
+// Tokens are brought into the form that matrices multiply in groups of so many.
+inline constexpr int kPrepareTokens = 8;
+
+constexpr int64_t NumPrepareGroups(int64_t num_tokens) {
+  return (num_tokens + kPrepareTokens - 1) / kPrepareTokens;
+}
+
+// Brings activations into the form that matrices multiply. Groups are independent of each other.
 struct PrepareArgs {
   ActivationKind kind;
-  const float* x;  // [num_tokens, x_stride]
+  const float* x;  // [tokens of the groups, x_stride]
   int64_t x_stride;
-  int64_t num_tokens;
+  int64_t num_tokens;  // of all groups
   int64_t columns;
-  uint8_t* out;  // activation_bytes(kind, num_tokens, columns), 64-byte aligned
-  Range units;   // of [0, prepare_units(kind, num_tokens, columns))
+  uint8_t* out;  // of all groups: activation_bytes(kind, num_tokens, columns), 64-byte aligned
+  Range groups;  // of [0, NumPrepareGroups(num_tokens))
 };
 
 enum class KvType : uint8_t { kF32, kBF16 };
@@ -56,13 +63,13 @@ enum class KvType : uint8_t { kF32, kBF16 };
 KvLayout MakeKvLayout(KvType type, int num_kv_heads, int head_dim, int value_dim);
 
 struct KernelTable {
-  const char* name;  // "ref", "avx2", "avx512"
+  const char* name;       // "ref", "avx2", "avx512"
+  const char* extension;  // "vnni", "amx": what its products use besides; or ""
 
   // Repacks matrices of one type into one. Allocates: for load time only.
   PackedMatrix (*pack)(const PackRequest& request);
 
   int64_t (*activation_bytes)(ActivationKind kind, int64_t num_tokens, int64_t columns);
-  int64_t (*prepare_units)(ActivationKind kind, int64_t num_tokens, int64_t columns);
   void (*prepare)(const PrepareArgs& args);
   void (*matmul)(const MatMulArgs& args);
 
@@ -80,9 +87,13 @@ struct KernelTable {
 
 const KernelTable& RefKernels();
 
-// Null where this processor lacks the instructions.
-const KernelTable* Avx2Kernels();
-const KernelTable* Avx512Kernels();
+// Instructions that make products faster and leave their bytes as they are: AVX-VNNI with avx2, AMX with
+// avx512.
+enum class Extensions { kUsed, kUnused };
+
+// Null where this processor lacks the instructions. Extensions are used where it has them.
+const KernelTable* Avx2Kernels(Extensions extensions = Extensions::kUsed);
+const KernelTable* Avx512Kernels(Extensions extensions = Extensions::kUsed);
 
 // The table called `name`, where "auto" is the fastest that this processor runs; null when unknown or unable
 // to run.

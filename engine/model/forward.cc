@@ -12,10 +12,7 @@ namespace {
 using kernels::ActivationKind;
 using kernels::Epilogue;
 using kernels::kPanelRows;
-
-// Tokens whose activations are prepared together: the tile of the kernels. Activations of tokens 8 i .. 8 i +
-// 7 lie at i * activation_bytes(kind, 8, columns).
-constexpr int kTile = 8;
+using kernels::kPrepareTokens;
 
 // Tokens of one piece of attention work.
 constexpr int kAttentionTokens = 16;
@@ -48,7 +45,7 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   const int64_t rows = std::max(max_tokens, max_logit_rows);
   hidden_ = Floats(max_tokens * hidden_stride_);
   branch_ = Floats(rows * hidden_stride_);
-  normed_ = Floats(int64_t{threads} * kTile * hidden_stride_);
+  normed_ = Floats(int64_t{threads} * kPrepareTokens * hidden_stride_);
   qkv_ = Floats(max_tokens * qkv_stride_);
   attention_ = Floats(max_tokens * attention_stride_);
   ffn_ = Floats(max_tokens * ffn_stride_);
@@ -56,9 +53,10 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   const int64_t widest =
       std::max<int64_t>({spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim, spec.ffn_size});
   for (ActivationKind kind : kKinds) {
-    const int64_t tile = table.activation_bytes(kind, kTile, Padded(widest, kQuantBlock));
-    activations_[static_cast<int>(kind)] = AlignedBuffer(Padded(rows, kTile) / kTile * tile);
-    for (int i = 0; i < threads; ++i) private_activations_.emplace_back(tile);
+    const int64_t columns = Padded(widest, kQuantBlock);
+    activations_[static_cast<int>(kind)] = AlignedBuffer(table.activation_bytes(kind, rows, columns));
+    for (int i = 0; i < threads; ++i)
+      private_activations_.emplace_back(table.activation_bytes(kind, kPrepareTokens, columns));
   }
   for (int i = 0; i < threads; ++i) scratch_.emplace_back(table.attention_scratch_bytes(kv));
   int64_t angles = 0;
@@ -115,9 +113,9 @@ class Decoder::Pass {
   void AddToHidden(const Projection& projection, const std::vector<float>& post_norm, const Projection* next);
   void Prepare(const float* x, int64_t x_stride, int64_t num_tokens, const Projection& consumer,
                const std::vector<float>* norm);
-  void PrepareTile(const float* x, int64_t x_stride, int64_t num_tokens, const Projection& consumer,
-                   const std::vector<float>* norm, int64_t tile, bool shared);
-  uint8_t* Activations(ActivationKind kind, int64_t columns, int64_t tile, bool shared);
+  void PrepareGroup(const float* x, int64_t x_stride, const Projection& consumer,
+                    const std::vector<float>* norm, int64_t group);
+  uint8_t* Activations(ActivationKind kind);
   void Multiply(const Projection& projection, float* y, int64_t y_stride, Epilogue epilogue,
                 const Projection* next);
 
@@ -295,24 +293,24 @@ void Decoder::Pass::AddToHidden(const Projection& projection, const std::vector<
   team_.Wait();
 }
 
-uint8_t* Decoder::Pass::Activations(ActivationKind kind, int64_t columns, int64_t tile, bool shared) {
-  if (shared) {
-    AlignedBuffer& buffer = workspace_.activations_[static_cast<int>(kind)];
-    return buffer.data() + tile * table_.activation_bytes(kind, kTile, columns);
-  }
+// Few tokens are prepared by every member for itself, which costs no more than waiting for another to do it,
+// and no barrier.
+uint8_t* Decoder::Pass::Activations(ActivationKind kind) {
+  if (num_tokens_ > kPrepareTokens) return workspace_.activations_[static_cast<int>(kind)].data();
   const int64_t threads = workspace_.scratch_.size();
   return workspace_.private_activations_[static_cast<int>(kind) * threads + team_.index()].data();
 }
 
-// One tile: normed, where asked for, and brought into every form that the consumer's matrices multiply.
-void Decoder::Pass::PrepareTile(const float* x, int64_t x_stride, int64_t num_tokens,
-                                const Projection& consumer, const std::vector<float>* norm, int64_t tile,
-                                bool shared) {
-  const int64_t columns = consumer.parts[0].matrix.columns, first = tile * kTile;
-  const int64_t tokens = std::min<int64_t>(kTile, num_tokens - first);
+// One group of tokens: normed, where asked for, and brought into every form that the consumer's matrices
+// multiply.
+void Decoder::Pass::PrepareGroup(const float* x, int64_t x_stride, const Projection& consumer,
+                                 const std::vector<float>* norm, int64_t group) {
+  const int64_t columns = consumer.parts[0].matrix.columns, first = group * kPrepareTokens;
+  const int64_t tokens = std::min<int64_t>(kPrepareTokens, num_tokens_ - first);
   const float* rows = x + first * x_stride;
   if (norm != nullptr) {
-    float* normed = workspace_.normed_.as<float>() + team_.index() * kTile * workspace_.hidden_stride_;
+    float* normed =
+        workspace_.normed_.as<float>() + team_.index() * kPrepareTokens * workspace_.hidden_stride_;
     for (int64_t t = 0; t < tokens; ++t)
       table_.rms_norm(rows + t * x_stride, norm->data(), columns, spec_.norm_epsilon,
                       normed + t * workspace_.hidden_stride_);
@@ -327,25 +325,24 @@ void Decoder::Pass::PrepareTile(const float* x, int64_t x_stride, int64_t num_to
     table_.prepare({.kind = kind,
                     .x = rows,
                     .x_stride = x_stride,
-                    .num_tokens = tokens,
+                    .num_tokens = num_tokens_,
                     .columns = columns,
-                    .out = Activations(kind, columns, tile, shared),
-                    .units = {0, table_.prepare_units(kind, tokens, columns)}});
+                    .out = Activations(kind),
+                    .groups = {group, group + 1}});
   }
 }
 
-// Activations for the next Multiply. A single tile is prepared by every member for itself, which costs no
-// more than waiting for another to do it, and no barrier.
+// Activations for the next Multiply.
 void Decoder::Pass::Prepare(const float* x, int64_t x_stride, int64_t num_tokens, const Projection& consumer,
                             const std::vector<float>* norm) {
   num_tokens_ = num_tokens;
-  if (num_tokens <= kTile) {
-    PrepareTile(x, x_stride, num_tokens, consumer, norm, 0, /*shared=*/false);
+  if (num_tokens <= kPrepareTokens) {
+    PrepareGroup(x, x_stride, consumer, norm, 0);
     return;
   }
-  const Range tiles = Mine((num_tokens + kTile - 1) / kTile);
-  for (int64_t tile = tiles.first; tile < tiles.last; ++tile)
-    PrepareTile(x, x_stride, num_tokens, consumer, norm, tile, /*shared=*/true);
+  const Range groups = Mine(kernels::NumPrepareGroups(num_tokens));
+  for (int64_t group = groups.first; group < groups.last; ++group)
+    PrepareGroup(x, x_stride, consumer, norm, group);
   team_.Wait();
 }
 
@@ -365,7 +362,7 @@ void Decoder::Pass::Multiply(const Projection& projection, float* y, int64_t y_s
     const kernels::PackedMatrix* after = next == nullptr ? nullptr : &next->parts[0].matrix;
     const int64_t after_panel = after == nullptr ? 0 : Mine(after->num_panels).first;
     table_.matmul({.matrix = &matrix,
-                   .activations = Activations(matrix.activation, matrix.columns, 0, num_tokens_ > kTile),
+                   .activations = Activations(matrix.activation),
                    .num_tokens = num_tokens_,
                    .y = y + part.first_output,
                    .y_stride = y_stride,

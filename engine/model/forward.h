@@ -56,7 +56,7 @@ class Workspace {
   const int64_t hidden_stride_, qkv_stride_, attention_stride_, ffn_stride_, logit_stride_;  // in floats
   AlignedBuffer hidden_;     // [T, D] residual stream
   AlignedBuffer branch_;     // [T, D] what a block adds, where it is normed first; gathered rows for logits
-  AlignedBuffer normed_;     // [threads, kTile, D] rows on their way from norm to prepare
+  AlignedBuffer normed_;     // [threads, kPrepareTokens, D] rows on their way from norm to prepare
   AlignedBuffer qkv_;        // [T, H E + G E + G Ev]
   AlignedBuffer attention_;  // [T, H Ev]
   AlignedBuffer ffn_;        // [T, F]

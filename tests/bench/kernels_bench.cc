@@ -93,7 +93,7 @@ void BM_MatMul(benchmark::State& state, const KernelTable& table, DType type, co
                    .num_tokens = num_tokens,
                    .columns = shape.columns,
                    .out = activations.data(),
-                   .units = {0, table.prepare_units(first.activation, num_tokens, shape.columns)}});
+                   .groups = {0, NumPrepareGroups(num_tokens)}});
     table.matmul({.matrix = &matrix,
                   .activations = activations.data(),
                   .num_tokens = num_tokens,
@@ -182,15 +182,16 @@ void BM_Prepare(benchmark::State& state, const KernelTable& table) {
                    .num_tokens = num_tokens,
                    .columns = columns,
                    .out = out.data(),
-                   .units = {0, table.prepare_units(ActivationKind::kInt8, num_tokens, columns)}});
+                   .groups = {0, NumPrepareGroups(num_tokens)}});
 }
 
 void RegisterAll() {
   benchmark::RegisterBenchmark("limit/read_memory", BM_ReadMemory);
   benchmark::RegisterBenchmark("limit/vpdpbusd", BM_Peak, &DotProducts);
   benchmark::RegisterBenchmark("limit/fma", BM_Peak, &FusedMultiplyAdds);
-  for (const KernelTable* table : FastTables()) {
-    const std::string name = std::string("/") + table->name;
+  for (const KernelTable* table : ProductTables()) {
+    const std::string name =
+        std::string("/") + table->name + (*table->extension != 0 ? "_" : "") + table->extension;
     for (DType type : kAllTypes)
       for (const Shape& shape : kShapes) {
         if (shape.columns % InfoOf(type).block_columns != 0) continue;
@@ -199,9 +200,13 @@ void RegisterAll() {
             ->ArgName("n")
             ->Arg(1)
             ->Arg(8)
+            ->Arg(16)
             ->Arg(32)
             ->Arg(512);
       }
+  }
+  for (const KernelTable* table : FastTables()) {
+    const std::string name = std::string("/") + table->name;
     for (const AttentionShape& shape : kAttentionShapes)
       benchmark::RegisterBenchmark(("attention" + name + "/" + shape.name).c_str(), BM_Attention, *table,
                                    shape)

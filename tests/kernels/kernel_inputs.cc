@@ -1,5 +1,6 @@
 #include "tests/kernels/kernel_inputs.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -54,6 +55,14 @@ std::vector<const KernelTable*> FastTables() {
   std::vector<const KernelTable*> tables;
   for (const KernelTable* table : {Avx512Kernels(), Avx2Kernels()})
     if (table != nullptr) tables.push_back(table);
+  return tables;
+}
+
+std::vector<const KernelTable*> ProductTables() {
+  std::vector<const KernelTable*> tables = FastTables();
+  for (const KernelTable* table : {Avx512Kernels(Extensions::kUnused), Avx2Kernels(Extensions::kUnused)})
+    if (table != nullptr && std::find(tables.begin(), tables.end(), table) == tables.end())
+      tables.push_back(table);
   return tables;
 }
 
@@ -113,15 +122,17 @@ std::vector<float> Multiply(const KernelTable& table, const PackedMatrix& matrix
                             int64_t num_tokens, const ProductOptions& options) {
   const int64_t columns = matrix.columns, outputs = matrix.interleaved ? matrix.rows / 2 : matrix.rows;
   AlignedBuffer activations(table.activation_bytes(matrix.activation, num_tokens, columns));
-  const int64_t units = table.prepare_units(matrix.activation, num_tokens, columns);
-  for (int part = 0; part < options.parts; ++part)
+  const int64_t x_stride = columns + options.x_gap;
+  for (int part = 0; part < options.parts; ++part) {
+    const Range groups = PartOf(NumPrepareGroups(num_tokens), part, options.parts);
     table.prepare({.kind = matrix.activation,
-                   .x = x,
-                   .x_stride = columns + options.x_gap,
+                   .x = x + groups.first * kPrepareTokens * x_stride,
+                   .x_stride = x_stride,
                    .num_tokens = num_tokens,
                    .columns = columns,
                    .out = activations.data(),
-                   .units = PartOf(units, part, options.parts)});
+                   .groups = groups});
+  }
   std::vector<float> y(num_tokens * (outputs + options.gap), options.initial);
   for (int part = 0; part < options.parts; ++part)
     table.matmul({.matrix = &matrix,

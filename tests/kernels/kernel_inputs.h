@@ -19,6 +19,9 @@ inline constexpr DType kAllTypes[kNumDTypes] = {
 // The tables that this processor runs, but for "ref"; best first.
 std::vector<const KernelTable*> FastTables();
 
+// The same and, after them, those without extensions, where they have any: they differ in matrix products.
+std::vector<const KernelTable*> ProductTables();
+
 // Numbers that depend on the seed alone.
 class Random {
  public:

@@ -31,7 +31,7 @@ Case MakeCase(const KernelTable& table, DType type) {
 
 // Starting at shifting rows, so that tokens change places in tiles of all sizes.
 TEST(MatMulBytes, EveryBatchSizeAndSplit) {
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : kAllTypes) {
       const Case c = MakeCase(*table, type);
       for (int64_t n = 1; n <= kTokens; ++n)
@@ -44,63 +44,93 @@ TEST(MatMulBytes, EveryBatchSizeAndSplit) {
     }
 }
 
+// What `run` gives with every table must be the same.
+template <typename Run>
+void ExpectTablesAgree(const std::string& what, const Run& run) {
+  const std::vector<const KernelTable*> tables = ProductTables();
+  if (tables.size() < 2) return;  // this processor has one fast instruction set
+  const std::vector<float> first = run(*tables[0]);
+  for (size_t i = 1; i < tables.size(); ++i) {
+    const std::vector<float> other = run(*tables[i]);
+    ASSERT_EQ(first.size(), other.size());
+    EXPECT_EQ(FirstDifference(first.data(), other.data(), static_cast<int64_t>(first.size())), "")
+        << tables[0]->name << " " << tables[0]->extension << " against " << tables[i]->name << " "
+        << tables[i]->extension << ": " << what;
+  }
+}
+
 TEST(MatMulBytes, InstructionSetsAgree) {
-  const std::vector<const KernelTable*> tables = FastTables();
-  if (tables.size() < 2) GTEST_SKIP() << "this processor has one fast instruction set";
+  const std::vector<float> bias = RandomActivations(1, kRows, 23);
   for (DType type : kAllTypes) {
-    const Case a = MakeCase(*tables[0], type), b = MakeCase(*tables[1], type);
-    EXPECT_EQ(FirstDifference(a.alone.data(), b.alone.data(), kTokens * kRows), "") << NameOf(type);
-    const std::vector<float> bias = RandomActivations(1, kRows, 23);
-    for (Epilogue epilogue : {Epilogue::kStore, Epilogue::kAdd}) {
-      const ProductOptions options{.epilogue = epilogue, .bias = bias.data(), .initial = 0.3f};
-      const std::vector<float> y = Multiply(*tables[0], a.matrix, a.x.data(), kTokens, options),
-                               z = Multiply(*tables[1], b.matrix, b.x.data(), kTokens, options);
-      EXPECT_EQ(FirstDifference(y.data(), z.data(), kTokens * kRows), "") << NameOf(type);
+    ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) { return MakeCase(table, type).alone; });
+    for (Epilogue epilogue : {Epilogue::kStore, Epilogue::kAdd})
+      ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) {
+        const Case c = MakeCase(table, type);
+        return Multiply(table, c.matrix, c.x.data(), kTokens,
+                        {.epilogue = epilogue, .bias = bias.data(), .initial = 0.3f});
+      });
+  }
+}
+
+// One block of columns, few, odd numbers of them, and more than any kernel unpacks at a time.
+TEST(MatMulBytes, InstructionSetsAgreeForEveryWidth) {
+  constexpr int64_t kHeight = 72, kGap = 5;
+  for (DType type : kAllTypes)
+    for (int64_t blocks : {1, 2, 3, 5, 18, 25, 49}) {
+      const int64_t columns = blocks * std::max(kQuantBlock, InfoOf(type).block_columns);
+      const std::vector<uint8_t> bytes = RandomWeights(type, kHeight, columns, 31);
+      const std::vector<float> x = RandomActivations(kTokens, columns + kGap, 32);
+      ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) {
+        return Multiply(table, PackOne(table, type, bytes, kHeight, columns), x.data(), kTokens,
+                        {.epilogue = Epilogue::kAdd, .parts = 2, .initial = 0.3f, .gap = 3, .x_gap = kGap});
+      });
     }
+}
+
+TEST(MatMulBytes, InstructionSetsAgreeForManyTokens) {
+  constexpr int64_t kHeight = 100, kColumns = 256, kMany = 555;
+  const std::vector<float> x = RandomActivations(kMany, kColumns, 34);
+  for (DType type : kAllTypes) {
+    const std::vector<uint8_t> bytes = RandomWeights(type, kHeight, kColumns, 33);
+    ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) {
+      return Multiply(table, PackOne(table, type, bytes, kHeight, kColumns), x.data(), kMany, {.parts = 3});
+    });
   }
 }
 
 TEST(MatMulBytes, GatesOfInstructionSetsAgree) {
-  const std::vector<const KernelTable*> tables = FastTables();
-  if (tables.size() < 2) GTEST_SKIP() << "this processor has one fast instruction set";
   for (DType type : kAllTypes) {
     const int64_t columns = ColumnsOf(type), height = 40;
     const std::vector<uint8_t> gate = RandomWeights(type, height, columns, 24),
                                up = RandomWeights(type, height, columns, 25);
     const TensorView views[2] = {ViewOf(type, gate, height, columns), ViewOf(type, up, height, columns)};
+    const std::vector<float> bias = RandomActivations(1, 2 * height, 35);
     std::vector<float> x = RandomActivations(kTokens, columns, 26);
     for (int64_t i = 0; i < columns; ++i) x[i] *= 100;  // far into both tails of the activation
-    for (Epilogue epilogue : {Epilogue::kSiluGate, Epilogue::kGeluGate}) {
-      std::vector<float> y[2];
-      for (int i = 0; i < 2; ++i)
-        y[i] = Multiply(*tables[i], tables[i]->pack({.parts = views, .interleave = true}), x.data(), kTokens,
-                        {.epilogue = epilogue});
-      EXPECT_EQ(FirstDifference(y[0].data(), y[1].data(), kTokens * height), "") << NameOf(type);
-    }
+    for (Epilogue epilogue : {Epilogue::kSiluGate, Epilogue::kGeluGate})
+      for (const float* some_bias : {static_cast<const float*>(nullptr), bias.data()})
+        ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) {
+          return Multiply(table, table.pack({.parts = views, .interleave = true}), x.data(), kTokens,
+                          {.epilogue = epilogue, .bias = some_bias});
+        });
   }
 }
 
 // Activations too small for their scales to be normal numbers.
 TEST(MatMulBytes, TinyActivations) {
-  const std::vector<const KernelTable*> tables = FastTables();
-  if (tables.size() < 2) GTEST_SKIP() << "this processor has one fast instruction set";
   for (DType type : kAllTypes)
-    for (float size : {1e-42f, 1e-37f, 1e-33f, 1e-28f, 1e-24f}) {
-      std::vector<float> y[2];
-      for (int i = 0; i < 2; ++i) {
-        Case c = MakeCase(*tables[i], type);
+    for (float size : {1e-42f, 1e-37f, 1e-33f, 1e-28f, 1e-24f})
+      ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) {
+        Case c = MakeCase(table, type);
         for (float& x : c.x) x *= size;
-        y[i] = Multiply(*tables[i], c.matrix, c.x.data(), kTokens);
-      }
-      EXPECT_EQ(FirstDifference(y[0].data(), y[1].data(), kTokens * kRows), "")
-          << NameOf(type) << " " << size;
-    }
+        return Multiply(table, c.matrix, c.x.data(), kTokens);
+      });
 }
 
 // Many tokens take several passes over the panels.
 TEST(MatMulBytes, SeveralPasses) {
   constexpr int64_t kWide = 8192, kMany = 160, kFew = 40;
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : {DType::kQ8_0, DType::kF32}) {
       const PackedMatrix matrix = PackOne(*table, type, RandomWeights(type, kFew, kWide, 27), kFew, kWide);
       const std::vector<float> x = RandomActivations(kMany, kWide, 28);
@@ -113,7 +143,7 @@ TEST(MatMulBytes, SeveralPasses) {
 }
 
 TEST(MatMulBytes, Threads) {
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : {DType::kQ4_1, DType::kQ6_K, DType::kF16}) {
       const Case c = MakeCase(*table, type);
       const int64_t columns = c.matrix.columns;
@@ -125,14 +155,14 @@ TEST(MatMulBytes, Threads) {
         other.join();
       };
       run([&](int thread) {
-        const int64_t units = table->prepare_units(c.matrix.activation, kTokens, columns);
+        const Range groups = PartOf(NumPrepareGroups(kTokens), thread, 2);
         table->prepare({.kind = c.matrix.activation,
-                        .x = c.x.data(),
+                        .x = &c.x[groups.first * kPrepareTokens * columns],
                         .x_stride = columns,
                         .num_tokens = kTokens,
                         .columns = columns,
                         .out = activations.data(),
-                        .units = PartOf(units, thread, 2)});
+                        .groups = groups});
       });
       run([&](int thread) {
         table->matmul({.matrix = &c.matrix,

@@ -81,7 +81,7 @@ std::vector<Shape> ShapesOf(DType type) {
 
 TEST(MatMul, EveryTypeAgainstTheExactProduct) {
   constexpr int64_t kTokens = 11;
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : kAllTypes)
       for (const auto [rows, columns] : ShapesOf(type)) {
         SCOPED_TRACE(testing::Message()
@@ -129,7 +129,7 @@ TEST(MatMul, SpecificationAgainstTheExactProduct) {
 // Stacked parts (query, key, value) are their rows one after the other.
 TEST(MatMul, StackedParts) {
   constexpr int64_t kColumns = 256, kTokens = 5, kHeights[] = {48, 16, 20};
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : kAllTypes) {
       SCOPED_TRACE(testing::Message() << table->name << " " << NameOf(type));
       std::vector<std::vector<uint8_t>> bytes;
@@ -151,7 +151,7 @@ TEST(MatMul, StackedParts) {
 
 TEST(MatMul, RowsOfTheFileMayLieAtAnyAddress) {
   constexpr int64_t kRows = 33, kColumns = 256, kTokens = 2;
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : kAllTypes) {
       const std::vector<uint8_t> bytes = RandomWeights(type, kRows, kColumns, 5);
       std::vector<uint8_t> shifted(bytes.size() + 1);
@@ -165,7 +165,7 @@ TEST(MatMul, RowsOfTheFileMayLieAtAnyAddress) {
 }
 
 std::vector<const KernelTable*> AllTables() {
-  std::vector<const KernelTable*> tables = FastTables();
+  std::vector<const KernelTable*> tables = ProductTables();
   tables.push_back(&RefKernels());
   return tables;
 }
@@ -293,7 +293,7 @@ TEST(MatMul, NotANumberPassesGates) {
 
 TEST(MatMul, ZeroAndTinyActivations) {
   constexpr int64_t kRows = 32, kColumns = 256;
-  for (const KernelTable* table : FastTables())
+  for (const KernelTable* table : ProductTables())
     for (DType type : kAllTypes)
       for (float size : {0.f, 1e-44f, 1e-38f, 1e-30f}) {
         const PackedMatrix matrix =

@@ -8,22 +8,20 @@
 namespace ropeway::kernels {
 namespace {
 
-int64_t NumTiles(int64_t num_tokens) { return (num_tokens + kTileTokens - 1) / kTileTokens; }
+int64_t TileTokens(ActivationKind kind) {
+  return kind == ActivationKind::kInt8 ? kInt8TileTokens : kFloatTileTokens;
+}
 
-int TokensOf(int64_t num_tokens, int64_t tile) {
-  return static_cast<int>(std::min<int64_t>(kTileTokens, num_tokens - tile * kTileTokens));
+int64_t NumTiles(ActivationKind kind, int64_t num_tokens) {
+  return (num_tokens + TileTokens(kind) - 1) / TileTokens(kind);
 }
 
 // Bytes from the beginning of one full tile to the next.
 int64_t TileStride(ActivationKind kind, int64_t columns) {
   const int64_t bytes = kind == ActivationKind::kInt8
-                            ? TileBytes(columns / kBlock, kTileTokens)
-                            : columns * kTileTokens * static_cast<int64_t>(sizeof(float));
+                            ? TileBytes(columns / kBlock, kInt8TileTokens)
+                            : columns * kFloatTileTokens * static_cast<int64_t>(sizeof(float));
   return (bytes + 63) / 64 * 64;
-}
-
-int64_t UnitsPerTile(ActivationKind kind, int64_t columns) {
-  return kind == ActivationKind::kInt8 ? columns / kBlock : (columns + kBlock - 1) / kBlock;
 }
 
 // Tiles per pass over a thread's panels, so that their activations stay in half of L2 beside a panel.
@@ -32,21 +30,26 @@ int64_t TilesPerPass(ActivationKind kind, int64_t columns) {
   return std::max<int64_t>(1, kL2Share / TileStride(kind, columns));
 }
 
-// The memory needed after a panel, brought nearer in equal shares by all blocks of all its tiles, so that
-// DRAM and the multipliers work at the same time. A panel (20 to 280 KB) waits in L2.
+// Of whole tiles: fewer do not earn the unpacking of a panel.
+constexpr int64_t kFewestWideTiles = 2;
+
+// The memory needed after a panel, brought nearer in equal shares by all steps of its product (a block
+// of columns of a group of tokens), so that DRAM and the multipliers work at the same time. A panel (20 to
+// 280 KB) waits in L2.
 class Ahead {
  public:
   Ahead() = default;
   Ahead(const uint8_t* data, int64_t bytes, int64_t steps)
       : data_(data), lines_(bytes / 64), lines_per_step_((lines_ + steps - 1) / steps) {}
 
-  // Gives the next tile's blocks their share.
-  void Take(int64_t blocks, TileArgs& args) {
+  // Gives the next `steps` steps their share.
+  void Take(int64_t steps, TileArgs& args) {
+    args.prefetch_lines = 0;
     if (lines_ <= 0) return;
     args.prefetch = data_;
     args.prefetch_lines = lines_per_step_;
-    data_ += blocks * lines_per_step_ * 64;
-    lines_ -= blocks * lines_per_step_;
+    data_ += steps * lines_per_step_ * 64;
+    lines_ -= steps * lines_per_step_;
   }
 
  private:
@@ -66,13 +69,22 @@ bool IsGate(Epilogue epilogue) { return epilogue == Epilogue::kSiluGate || epilo
 
 // A product whose shapes are resolved: what its tiles have in common.
 struct Product {
-  const TileFunction* tiles;  // by tokens - 1
+  const TileFunction* some;  // by tokens - 1
+  WideFunction wide;         // for whole tiles; may be null
   const MatMulArgs& args;
   PanelLayout layout;
   int64_t outputs;       // per panel
   int64_t columns_of_y;  // outputs in all
-  int64_t blocks;        // steps of a tile
+  int64_t blocks;        // of columns
+  int64_t tile_tokens;
   int64_t tile_stride;
+
+  // Steps of tiles [range.first, range.last): see Ahead.
+  int64_t StepsOf(Range range) const {
+    const int64_t first = range.first * tile_tokens,
+                  last = std::min(range.last * tile_tokens, args.num_tokens);
+    return (last - first + kMaxTokens - 1) / kMaxTokens * blocks;
+  }
 
   // The bias of a panel in the order of its rows; null where there is none.
   const float* BiasOf(int64_t panel, float* scratch) const {
@@ -86,16 +98,31 @@ struct Product {
 
   // The panel at the end of a matrix whose height is no multiple of the panel's: computed aside, what exists
   // copied out.
-  void RunPartial(TileFunction tile, TileArgs tile_args, int tokens, int64_t count) const {
-    float aside[kTileTokens * kRows] = {};
+  void RunPartial(TileArgs tile_args, int tokens, int64_t count) const {
+    float aside[kMaxTokens * kRows] = {};
     float* y = tile_args.y;
     if (tile_args.epilogue == kTileAdd)
       for (int t = 0; t < tokens; ++t) std::copy_n(y + t * tile_args.y_stride, count, aside + t * kRows);
     const int64_t y_stride = tile_args.y_stride;
     tile_args.y = aside;
     tile_args.y_stride = kRows;
-    tile(tile_args);
+    some[tokens - 1](tile_args);
     for (int t = 0; t < tokens; ++t) std::copy_n(aside + t * kRows, count, y + t * y_stride);
+  }
+
+  // One tile, some tokens at a time.
+  void RunTile(TileArgs tile_args, int64_t panel, Ahead& ahead) const {
+    const int64_t rest = columns_of_y - panel * outputs;
+    for (int first = 0; first < tile_args.tile_tokens; first += kMaxTokens) {
+      const int tokens = std::min(kMaxTokens, tile_args.tile_tokens - first);
+      tile_args.first_token = first;
+      ahead.Take(blocks, tile_args);
+      if (rest < outputs)
+        RunPartial(tile_args, tokens, rest);
+      else
+        some[tokens - 1](tile_args);
+      tile_args.y += tokens * args.y_stride;
+    }
   }
 
   void RunTiles(int64_t panel, Range range, Ahead ahead) const {
@@ -104,25 +131,31 @@ struct Product {
     TileArgs tile_args{.codes = codes,
                        .side = codes + layout.side,
                        .super = codes + layout.super,
-                       .activations = nullptr,
+                       .activations = args.activations + range.first * tile_stride,
+                       .tile_tokens = static_cast<int>(tile_tokens),
+                       .first_token = 0,
                        .columns = args.matrix->columns,
-                       .y = nullptr,
+                       .y = args.y + range.first * tile_tokens * args.y_stride + panel * outputs,
                        .y_stride = args.y_stride,
                        .epilogue = static_cast<TileEpilogue>(args.epilogue),
                        .bias = BiasOf(panel, bias),
                        .prefetch = nullptr,
                        .prefetch_lines = 0};
-    for (int64_t i = range.first; i < range.last; ++i) {
-      const int tokens = TokensOf(args.num_tokens, i);
-      tile_args.activations = args.activations + i * tile_stride;
-      tile_args.y = args.y + i * kTileTokens * args.y_stride + panel * outputs;
-      tile_args.prefetch_lines = 0;
-      ahead.Take(blocks, tile_args);
-      const int64_t rest = columns_of_y - panel * outputs;
-      if (rest < outputs)
-        RunPartial(tiles[tokens - 1], tile_args, tokens, rest);
-      else
-        tiles[tokens - 1](tile_args);
+    const auto advance = [&](int64_t tiles) {
+      range.first += tiles;
+      tile_args.activations += tiles * tile_stride;
+      tile_args.y += tiles * tile_tokens * args.y_stride;
+    };
+    const int64_t whole = std::min(range.last, args.num_tokens / tile_tokens) - range.first;
+    if (wide != nullptr && whole >= kFewestWideTiles && columns_of_y - panel * outputs >= outputs) {
+      ahead.Take(StepsOf({range.first, range.first + whole}), tile_args);
+      wide(tile_args, whole, tile_stride);
+      advance(whole);
+    }
+    for (; range.first < range.last; advance(1)) {
+      tile_args.tile_tokens =
+          static_cast<int>(std::min(tile_tokens, args.num_tokens - range.first * tile_tokens));
+      RunTile(tile_args, panel, ahead);
     }
   }
 };
@@ -132,58 +165,60 @@ static_assert(static_cast<int>(Epilogue::kStore) == kTileStore &&
               static_cast<int>(Epilogue::kSiluGate) == kTileSiluGate &&
               static_cast<int>(Epilogue::kGeluGate) == kTileGeluGate);
 static_assert(kRows == kPanelRows && kBlock == kQuantBlock);
+static_assert(kPrepareTokens == kMaxTokens && kPrepareTokens == kFloatTileTokens);
 
-// [K][T] floats of blocks [first, last).
-void TransposeFloats(const PrepareArgs& args, int64_t tile, int64_t first, int64_t last, float* out) {
-  const int tokens = TokensOf(args.num_tokens, tile);
-  const float* x = args.x + tile * kTileTokens * args.x_stride;
-  const int64_t end = std::min(last * kBlock, args.columns);
-  for (int64_t k = first * kBlock; k < end; ++k)
-    for (int t = 0; t < tokens; ++t) out[k * tokens + t] = x[t * args.x_stride + k];
+// [K][T] floats.
+void TransposeFloats(const float* x, int64_t x_stride, int64_t columns, int64_t tokens, float* out) {
+  for (int64_t k = 0; k < columns; ++k)
+    for (int64_t t = 0; t < tokens; ++t) out[k * tokens + t] = x[t * x_stride + k];
 }
 
 }  // namespace
 
 int64_t TiledActivationBytes(ActivationKind kind, int64_t num_tokens, int64_t columns) {
-  return NumTiles(num_tokens) * TileStride(kind, columns);
-}
-
-int64_t TiledPrepareUnits(ActivationKind kind, int64_t num_tokens, int64_t columns) {
-  return NumTiles(num_tokens) * UnitsPerTile(kind, columns);
+  return NumTiles(kind, num_tokens) * TileStride(kind, columns);
 }
 
 void TiledPrepare(const TileKernels& kernels, const PrepareArgs& args) {
-  const int64_t per_tile = UnitsPerTile(args.kind, args.columns),
-                stride = TileStride(args.kind, args.columns);
-  for (int64_t unit = args.units.first; unit < args.units.last;) {
-    const int64_t tile = unit / per_tile, first = unit % per_tile;
-    const int64_t last = std::min(per_tile, first + args.units.last - unit);
-    uint8_t* out = args.out + tile * stride;
+  const int64_t tile_tokens = TileTokens(args.kind), stride = TileStride(args.kind, args.columns);
+  const float* x = args.x;
+  for (int64_t group = args.groups.first; group < args.groups.last; ++group) {
+    const int64_t token = group * kPrepareTokens, tile = token / tile_tokens;
+    const auto count = [&](int64_t from, int64_t most) {
+      return static_cast<int>(std::min(most, args.num_tokens - from));
+    };
+    const TilePlace to{.tile = args.out + tile * stride,
+                       .tile_tokens = count(tile * tile_tokens, tile_tokens),
+                       .first_token = static_cast<int>(token % tile_tokens),
+                       .tokens = count(token, kPrepareTokens)};
     if (args.kind == ActivationKind::kInt8)
-      kernels.quantize(args.x + tile * kTileTokens * args.x_stride, args.x_stride,
-                       TokensOf(args.num_tokens, tile), per_tile, first, last, out);
+      kernels.quantize(x, args.x_stride, args.columns / kBlock, to);
     else
-      TransposeFloats(args, tile, first, last, reinterpret_cast<float*>(out));
-    unit += last - first;
+      TransposeFloats(x, args.x_stride, args.columns, to.tokens, reinterpret_cast<float*>(to.tile));
+    x += kPrepareTokens * args.x_stride;
   }
 }
 
 // In each pass over some tiles, whose activations stay in L2, every panel of the range meets all of them.
-void TiledMatMul(const TileKernels& kernels, const MatMulArgs& args) {
+void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatMulArgs& args) {
   const PackedMatrix& matrix = *args.matrix;
   const bool gate = IsGate(args.epilogue);
-  const Product product{.tiles = kernels.tile[matrix.format],
+  const bool has_wide = wide != nullptr && matrix.format < kNumIntegerFormats;
+  const Product product{.some = kernels.tile[matrix.format],
+                        .wide = has_wide ? wide->panel[matrix.format] : nullptr,
                         .args = args,
                         .layout = PanelLayoutOf(static_cast<PanelFormat>(matrix.format), matrix.columns),
                         .outputs = gate ? kRows / 2 : kRows,
                         .columns_of_y = gate ? matrix.rows / 2 : matrix.rows,
                         .blocks = (matrix.columns + kBlock - 1) / kBlock,
+                        .tile_tokens = TileTokens(matrix.activation),
                         .tile_stride = TileStride(matrix.activation, matrix.columns)};
-  const int64_t tiles = NumTiles(args.num_tokens), per_pass = TilesPerPass(matrix.activation, matrix.columns);
+  const int64_t tiles = NumTiles(matrix.activation, args.num_tokens);
+  const int64_t per_pass = TilesPerPass(matrix.activation, matrix.columns);
   const int passes = static_cast<int>((tiles + per_pass - 1) / per_pass);
   for (int pass = 0; pass < passes; ++pass) {
     const Range range = PartOf(tiles, pass, passes);
-    const int64_t steps = range.size() * product.blocks;
+    const int64_t steps = product.StepsOf(range);
     for (int64_t panel = args.panels.first; panel < args.panels.last; ++panel) {
       Ahead ahead;
       if (panel + 1 < args.panels.last) {

@@ -1,7 +1,6 @@
 // Matrix products over panels and tiles: what all instruction sets share.
 //
-// Pure functions; see MatMulArgs and PrepareArgs in ops.h. Work units of Prepare are blocks of 32 columns of
-// a tile of tokens.
+// Pure functions; see MatMulArgs and PrepareArgs in ops.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_GEMM_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_GEMM_H_
 
@@ -13,9 +12,9 @@
 namespace ropeway::kernels {
 
 int64_t TiledActivationBytes(ActivationKind kind, int64_t num_tokens, int64_t columns);
-int64_t TiledPrepareUnits(ActivationKind kind, int64_t num_tokens, int64_t columns);
 void TiledPrepare(const TileKernels& kernels, const PrepareArgs& args);
-void TiledMatMul(const TileKernels& kernels, const MatMulArgs& args);
+// `wide` may be null.
+void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatMulArgs& args);
 
 }  // namespace ropeway::kernels
 

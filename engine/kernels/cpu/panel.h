@@ -13,14 +13,14 @@
 //   super  [K/256][super bytes]  what belongs to 256 columns
 // A float panel is [K][32 rows] of float32, fp16 or bf16.
 //
-// Activations are int8 with one float scale per 32 columns of a token, in tiles of up to 8 tokens. A tile of
-// T tokens (T = 8 but for the last) over K columns:
-//   main   [K/32]{ codes [8 groups of 4 columns][T][4] int8, scale [T] float, init [T] int32 }
+// Activations are int8 with one float scale per 32 columns of a token, in tiles of up to 16 tokens. A tile of
+// T tokens (T = 16 but for the last) over K columns:
+//   main   [K/32]{ codes [T][32] int8, scale [T] float, init [T] int32 }
 //   sums   [K/32][T] float        scale * sum(codes): what a weight block's minimum is multiplied by
 //   halves [K/32][2][T] int32     init of columns 0..15 and of 16..31, for formats with a scale per 16
 //   columns
-// where init is -128 * sum(codes), so that a kernel for T tokens reads its broadcasts at constant offsets
-// from one pointer. Float tiles are [K][T] float.
+// where init is -128 * sum(codes). A kernel reads some tokens of a tile at constant offsets from few
+// pointers. Float tiles are [K][T] float, T = 8 but for the last.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_PANEL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_PANEL_H_
 
@@ -79,30 +79,34 @@ constexpr IntegerFormat kIntegerFormats[kNumIntegerFormats] = {
 
 constexpr int kBlock = 32;        // columns that share one activation scale
 constexpr int kSuperBlock = 256;  // columns that share the super plane
-constexpr int kTileTokens = 8;
+constexpr int kInt8TileTokens = 16;
+constexpr int kFloatTileTokens = 8;
+constexpr int kMaxTokens = 8;         // of a TileFunction's call
 constexpr int kRows = 32;             // of a panel
 constexpr int kBitPlane = kRows * 4;  // bytes of a plane of one bit per code, per 32 columns
 
-static constexpr int64_t MainBytes(int tokens) { return 40 * tokens; }  // per 32 columns
-static constexpr int64_t SumsOffset(int64_t blocks, int tokens) { return blocks * MainBytes(tokens); }
-static constexpr int64_t HalvesOffset(int64_t blocks, int tokens) {
+static constexpr int64_t MainBytes(int64_t tokens) { return 40 * tokens; }  // per 32 columns
+static constexpr int64_t SumsOffset(int64_t blocks, int64_t tokens) { return blocks * MainBytes(tokens); }
+static constexpr int64_t HalvesOffset(int64_t blocks, int64_t tokens) {
   return SumsOffset(blocks, tokens) + blocks * tokens * 4;
 }
-static constexpr int64_t TileBytes(int64_t blocks, int tokens) {
+static constexpr int64_t TileBytes(int64_t blocks, int64_t tokens) {
   return HalvesOffset(blocks, tokens) + blocks * tokens * 8;
 }
 
 // What happens to a tile's outputs; the numbers are those of Epilogue in ops.h.
 enum TileEpilogue : int { kTileStore, kTileAdd, kTileSiluGate, kTileGeluGate };
 
-// One panel times one tile of tokens.
+// One panel times some tokens of a tile.
 struct TileArgs {
   const uint8_t* codes;
   const uint8_t* side;
   const uint8_t* super;
-  const uint8_t* activations;
-  int64_t columns;  // K
-  float* y;         // outputs of the first token; those of token t at y + t * y_stride
+  const uint8_t* activations;  // the tile
+  int tile_tokens;             // T
+  int first_token;             // of those that are computed
+  int64_t columns;             // K
+  float* y;                    // outputs of the first token; those of token t at y + t * y_stride
   int64_t y_stride;
   TileEpilogue epilogue;
   const float* bias;        // [32] of the panel's rows in their order, or null
@@ -112,14 +116,29 @@ struct TileArgs {
 
 using TileFunction = void (*)(const TileArgs& args);
 
-// Quantises blocks [first, last) of `tokens` <= 8 rows of x into one tile that has `blocks` blocks in all.
-using QuantizeFunction = void (*)(const float* x, int64_t x_stride, int tokens, int64_t blocks, int64_t first,
-                                  int64_t last, uint8_t* tile);
+// One panel times `tiles` whole tiles of int8 activations, which follow one another, `stride` bytes apart.
+using WideFunction = void (*)(const TileArgs& args, int64_t tiles, int64_t stride);
+
+// Where a tile's tokens are written.
+struct TilePlace {
+  uint8_t* tile;
+  int tile_tokens;  // T
+  int first_token;
+  int tokens;  // <= 8
+};
+
+// Quantises `to.tokens` rows of x, of `blocks` blocks each.
+using QuantizeFunction = void (*)(const float* x, int64_t x_stride, int64_t blocks, const TilePlace& to);
 
 // What an instruction set provides to the matrix product.
 struct TileKernels {
   QuantizeFunction quantize;
-  TileFunction tile[kNumPanelFormats][kTileTokens];  // by format and tokens - 1
+  TileFunction tile[kNumPanelFormats][kMaxTokens];  // by format and tokens - 1
+};
+
+// What an instruction set may provide beside them, for whole tiles.
+struct WideKernels {
+  WideFunction panel[kNumIntegerFormats];
 };
 
 }  // namespace ropeway::kernels

@@ -1,7 +1,7 @@
-// Quantises eight tokens x 32 columns at a time: lanes are tokens for the maxima, sums and the final 8 x 8
-// transposition, columns for the rounding. About 25 instructions per token and block for 8 tokens; a tile
-// with fewer repeats its first token in the idle lanes and stores under a mask, so a token's bytes do not
-// depend on its neighbours. One token alone has eight of its blocks in the lanes instead.
+// Quantises eight tokens x 32 columns at a time: lanes are tokens for the maxima and, after an 8 x 8
+// transposition, for the sums; columns for the rounding. About 25 instructions per token and block for 8
+// tokens; a tile with fewer repeats its first token in the idle lanes and stores under a mask, so a token's
+// bytes do not depend on its neighbours. One token alone has eight of its blocks in the lanes instead.
 #include "engine/kernels/cpu/quantize_avx2.h"
 
 #include <immintrin.h>
@@ -123,41 +123,44 @@ void QuantizeEightBlocks(const float* x, uint8_t* main, uint8_t* sums, uint8_t* 
   }
 }
 
-void QuantizeBlock(const Rows& x, int64_t column, int tokens, __m256i mask, uint8_t* main, uint8_t* sums,
-                   uint8_t* halves) {
+// One block of up to eight tokens: the lanes are tokens.
+void QuantizeBlock(const Rows& x, int64_t column, const TilePlace& to, __m256i mask, uint8_t* main,
+                   uint8_t* sums, uint8_t* halves) {
   const Scales s = ScalesOf(x, column);
   alignas(32) float inverses[8];
   _mm256_store_ps(inverses, s.inverse);
   __m256i q[8];
   for (int t = 0; t < 8; ++t) q[t] = Round(x.row[t] + column, _mm256_set1_ps(inverses[t]));
+  for (int t = 0; t < to.tokens; ++t)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(main + (to.first_token + t) * kBlock), q[t]);
   Transpose(q);
   const auto store = [&](uint8_t* p, __m256i v) {
-    _mm256_maskstore_epi32(reinterpret_cast<int*>(p), mask, v);
+    _mm256_maskstore_epi32(reinterpret_cast<int*>(p + 4 * to.first_token), mask, v);
   };
-  for (int g = 0; g < 8; ++g) store(main + g * tokens * 4, q[g]);
   const __m256i low = SumOfGroups(q), high = SumOfGroups(q + 4), sum = _mm256_add_epi32(low, high);
-  store(main + 32 * tokens, _mm256_castps_si256(s.scale));
-  store(main + 36 * tokens, InitOf(sum));
+  store(main + 32 * to.tile_tokens, _mm256_castps_si256(s.scale));
+  store(main + 36 * to.tile_tokens, InitOf(sum));
   store(sums, _mm256_castps_si256(_mm256_mul_ps(s.scale, _mm256_cvtepi32_ps(sum))));
   store(halves, InitOf(low));
-  store(halves + 4 * tokens, InitOf(high));
+  store(halves + 4 * to.tile_tokens, InitOf(high));
 }
 
 }  // namespace
 
-void QuantizeAvx2(const float* x, int64_t x_stride, int tokens, int64_t blocks, int64_t first, int64_t last,
-                  uint8_t* tile) {
-  for (; tokens == 1 && first + 8 <= last; first += 8)
-    QuantizeEightBlocks(x + first * kBlock, tile + first * MainBytes(1),
-                        tile + SumsOffset(blocks, 1) + first * 4, tile + HalvesOffset(blocks, 1) + first * 8);
+void QuantizeAvx2(const float* x, int64_t x_stride, int64_t blocks, const TilePlace& to) {
+  const int64_t all = to.tile_tokens;
+  uint8_t *main = to.tile, *sums = to.tile + SumsOffset(blocks, all),
+          *halves = to.tile + HalvesOffset(blocks, all);
+  int64_t b = 0;
+  for (; all == 1 && b + 8 <= blocks; b += 8)
+    QuantizeEightBlocks(x + b * kBlock, main + b * MainBytes(1), sums + b * 4, halves + b * 8);
   Rows rows;
-  for (int t = 0; t < 8; ++t) rows.row[t] = x + (t < tokens ? t : 0) * x_stride;
+  for (int t = 0; t < 8; ++t) rows.row[t] = x + (t < to.tokens ? t : 0) * x_stride;
   const __m256i mask =
-      _mm256_cmpgt_epi32(_mm256_set1_epi32(tokens), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  for (int64_t b = first; b < last; ++b)
-    QuantizeBlock(rows, b * kBlock, tokens, mask, tile + b * MainBytes(tokens),
-                  tile + SumsOffset(blocks, tokens) + b * tokens * 4,
-                  tile + HalvesOffset(blocks, tokens) + b * tokens * 8);
+      _mm256_cmpgt_epi32(_mm256_set1_epi32(to.tokens), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  for (; b < blocks; ++b)
+    QuantizeBlock(rows, b * kBlock, to, mask, main + b * MainBytes(all), sums + b * all * 4,
+                  halves + b * all * 8);
 }
 
 }  // namespace ropeway::kernels

@@ -4,12 +4,13 @@
 
 #include <cstdint>
 
+#include "engine/kernels/cpu/panel.h"
+
 namespace ropeway::kernels {
 
 // See QuantizeFunction and the layout of tiles in panel.h. A block of zeros, or of magnitudes below 2^-80,
 // gets the codes 0; one that holds infinity or NaN gets it as its scale.
-void QuantizeAvx2(const float* x, int64_t x_stride, int tokens, int64_t blocks, int64_t first, int64_t last,
-                  uint8_t* tile);
+void QuantizeAvx2(const float* x, int64_t x_stride, int64_t blocks, const TilePlace& to);
 
 }  // namespace ropeway::kernels
 

@@ -1,5 +1,7 @@
 // The kernel tables of x86 processors.
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "engine/kernels/cpu/gemm.h"
 #include "engine/kernels/cpu/pack.h"
@@ -20,6 +22,9 @@ namespace avx512 {
 extern const TileKernels kTiles;
 extern const VectorKernels kVectors;
 }  // namespace avx512
+namespace amx {
+extern const WideKernels kPanels;
+}
 
 namespace {
 
@@ -27,15 +32,15 @@ int64_t AttentionScratchBytes(const KvLayout& kv) {
   return (kAttentionGroup * kv.padded_value_dim + 4 * kv.head_elements) * static_cast<int64_t>(sizeof(float));
 }
 
-template <const TileKernels& kTiles, const VectorKernels& kVectors>
-KernelTable MakeTable(const char* name) {
+template <const TileKernels& kTiles, const WideKernels* kWide, const VectorKernels& kVectors>
+KernelTable MakeTable(const char* name, const char* extension) {
   return {
       .name = name,
+      .extension = extension,
       .pack = &PackPanels,
       .activation_bytes = &TiledActivationBytes,
-      .prepare_units = &TiledPrepareUnits,
       .prepare = [](const PrepareArgs& args) { TiledPrepare(kTiles, args); },
-      .matmul = [](const MatMulArgs& args) { TiledMatMul(kTiles, args); },
+      .matmul = [](const MatMulArgs& args) { TiledMatMul(kTiles, kWide, args); },
       .rms_norm = kVectors.rms_norm,
       .rotate = kVectors.rotate,
       .store_kv = kVectors.store_kv,
@@ -67,20 +72,31 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
-}  // namespace
-
-// Tables are chosen once at start-up, so building them again costs nothing that matters.
-const KernelTable* Avx2Kernels() {
-  if (!HasAvx2()) return nullptr;
-  static const KernelTable plain = MakeTable<avx2::kTiles, avx2::kVectors>("avx2");
-  static const KernelTable vnni = MakeTable<avx_vnni::kTiles, avx2::kVectors>("avx2");
-  return HasAvxVnni() ? &vnni : &plain;
+// Int8 tiles in the processor, and the kernel's leave to use them: it is asked for once per process, since
+// their 8 KB of state make every thread's context larger.
+bool HasAmx() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a, b, c, d;
+  const bool has = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
+  return has && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-const KernelTable* Avx512Kernels() {
+}  // namespace
+
+const KernelTable* Avx2Kernels(Extensions extensions) {
+  if (!HasAvx2()) return nullptr;
+  static const KernelTable plain = MakeTable<avx2::kTiles, nullptr, avx2::kVectors>("avx2", "");
+  static const KernelTable vnni = MakeTable<avx_vnni::kTiles, nullptr, avx2::kVectors>("avx2", "vnni");
+  static const bool has_vnni = HasAvxVnni();
+  return has_vnni && extensions == Extensions::kUsed ? &vnni : &plain;
+}
+
+const KernelTable* Avx512Kernels(Extensions extensions) {
   if (!HasAvx512()) return nullptr;
-  static const KernelTable table = MakeTable<avx512::kTiles, avx512::kVectors>("avx512");
-  return &table;
+  static const KernelTable plain = MakeTable<avx512::kTiles, nullptr, avx512::kVectors>("avx512", "");
+  static const KernelTable amx = MakeTable<avx512::kTiles, &amx::kPanels, avx512::kVectors>("avx512", "amx");
+  static const bool has_amx = HasAmx();
+  return has_amx && extensions == Extensions::kUsed ? &amx : &plain;
 }
 
 }  // namespace ropeway::kernels

@@ -120,7 +120,7 @@ Vector Init(const uint8_t* init) {
 // sum[r][t] = (codes - zero) * activations over groups [first, first + kCount), of quarters 2 * half + r and
 // tokens kToken + t. `init` takes the zero off; signed bytes need none.
 #if ROPEWAY_AVX_VNNI
-template <class F, int T, int kToken, int kCount, int kTokens>
+template <class F, int kToken, int kCount, int kTokens>
 [[gnu::always_inline]] inline void Multiply(const uint8_t* block, const uint8_t* x, const uint8_t* init,
                                             int first, int half, Vector (&sum)[2][kTokens]) {
   for (int t = 0; t < kTokens; ++t)
@@ -130,13 +130,13 @@ template <class F, int T, int kToken, int kCount, int kTokens>
     const Vector w[2] = {F::Codes(block, g, 2 * half), F::Codes(block, g, 2 * half + 1)};
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
-      const Vector a = BroadcastInt(x + (g * T + kToken + t) * 4);
+      const Vector a = BroadcastInt(x + (kToken + t) * kBlock + g * 4);
       for (int r = 0; r < 2; ++r) sum[r][t] = _mm256_dpbusd_avx_epi32(sum[r][t], w[r], a);
     }
   }
 }
 #else
-template <class F, int T, int kToken, int kCount, int kTokens>
+template <class F, int kToken, int kCount, int kTokens>
 [[gnu::always_inline]] inline void Multiply(const uint8_t* block, const uint8_t* x, const uint8_t* init,
                                             int first, int half, Vector (&sum)[2][kTokens]) {
   // Groups whose 16-bit pair sums may be added before they are widened.
@@ -152,7 +152,7 @@ template <class F, int T, int kToken, int kCount, int kTokens>
     }
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
-      const Vector a = BroadcastInt(x + ((first + i) * T + kToken + t) * 4);
+      const Vector a = BroadcastInt(x + (kToken + t) * kBlock + (first + i) * 4);
 #pragma GCC unroll 2
       for (int r = 0; r < 2; ++r) {
         const Vector product = _mm256_maddubs_epi16(u[r], F::kBits == 8 ? _mm256_sign_epi8(a, w[r]) : a);
@@ -172,19 +172,19 @@ template <class F, int T, int kToken, int kCount, int kTokens>
 #endif
 
 struct Block {
-  const uint8_t *codes, *side, *super;               // weights
-  const uint8_t *x, *scales, *init, *sums, *halves;  // activations
+  const uint8_t *codes, *side, *super;      // weights
+  const uint8_t *x, *scales, *init, *sums;  // activations
+  const uint8_t* halves[2];
 };
 
 // The minima of 16 columns: total += (min0 init0 + min1 init1) * (dmin / 128 * scale). The sum in the first
 // bracket is exact: integers below 2^23.
-template <int T>
 [[gnu::always_inline]] inline __m256 SubtractMins(const Block& b, int q, int token, __m256 x_scale,
                                                   __m256 total) {
   const __m256 min0 = LoadHighNibbles(b.side + 8 * q), min1 = LoadHighNibbles(b.side + 32 + 8 * q);
   const __m256 factor = _mm256_mul_ps(LoadHalves(b.super + 64 + 16 * q), _mm256_set1_ps(1.f / 128));
-  const __m256 init0 = _mm256_cvtepi32_ps(BroadcastInt(b.halves + 4 * token));
-  const __m256 init1 = _mm256_cvtepi32_ps(BroadcastInt(b.halves + 4 * T + 4 * token));
+  const __m256 init0 = _mm256_cvtepi32_ps(BroadcastInt(b.halves[0] + 4 * token));
+  const __m256 init1 = _mm256_cvtepi32_ps(BroadcastInt(b.halves[1] + 4 * token));
   const __m256 sum = _mm256_fmadd_ps(min1, init1, _mm256_mul_ps(min0, init0));
   return _mm256_fmadd_ps(sum, _mm256_mul_ps(factor, x_scale), total);
 }
@@ -195,14 +195,14 @@ template <class F, int T, int kToken, int kTokens>
   Vector sum[2][kTokens];
   __m256 value[2][kTokens];
   if constexpr (F::kHalves) {
-    Multiply<F, T, kToken, 4>(b.codes, b.x, b.halves, 0, half, sum);
+    Multiply<F, kToken, 4>(b.codes, b.x, b.halves[0], 0, half, sum);
     for (int r = 0; r < 2; ++r)
       for (int t = 0; t < kTokens; ++t)
         value[r][t] =
             _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][t]), F::Scale(b.side, b.super, 0, 2 * half + r));
-    Multiply<F, T, kToken, 4>(b.codes, b.x, b.halves + 4 * T, 4, half, sum);
+    Multiply<F, kToken, 4>(b.codes, b.x, b.halves[1], 4, half, sum);
   } else {
-    Multiply<F, T, kToken, 8>(b.codes, b.x, b.init, 0, half, sum);
+    Multiply<F, kToken, 8>(b.codes, b.x, b.init, 0, half, sum);
   }
   for (int r = 0; r < 2; ++r) {
     const int q = 2 * half + r;
@@ -217,7 +217,7 @@ template <class F, int T, int kToken, int kTokens>
       if constexpr (F::kMin)
         total = _mm256_fmadd_ps(F::Min(b.side, b.super, q), BroadcastFloat(b.sums + 4 * (kToken + t)), total);
       if constexpr (F::kInfo.scales == kHalvesScaleMin)
-        total = SubtractMins<T>(b, q, kToken + t, x_scale, total);
+        total = SubtractMins(b, q, kToken + t, x_scale, total);
     }
   }
 }
@@ -246,24 +246,33 @@ template <int T>
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  const int64_t blocks = args.columns / kBlock;
+  const int64_t blocks = args.columns / kBlock, all = args.tile_tokens, main_bytes = MainBytes(all);
   const uint8_t* prefetch = args.prefetch;
+  const uint8_t* fields = args.activations + 4 * args.first_token;  // of the first token
+  const uint8_t* halves = fields + HalvesOffset(blocks, all);
+  Block block{args.codes,
+              args.side,
+              args.super,
+              args.activations + args.first_token * kBlock,
+              fields + 32 * all,
+              fields + 36 * all,
+              fields + SumsOffset(blocks, all),
+              {halves, halves + 4 * all}};
   __m256 acc[4][T] = {};
   for (int64_t i = 0; i < blocks; ++i) {
-    const uint8_t* x = args.activations + i * MainBytes(T);
-    const Block block{args.codes + i * F::kInfo.code_bytes,
-                      args.side + i * F::kInfo.side_bytes,
-                      args.super + i / 8 * F::kInfo.super_bytes,
-                      x,
-                      x + 32 * T,
-                      x + 36 * T,
-                      args.activations + SumsOffset(blocks, T) + i * T * 4,
-                      args.activations + HalvesOffset(blocks, T) + i * T * 8};
+    block.super = args.super + i / 8 * F::kInfo.super_bytes;
     Prefetch(prefetch, args.prefetch_lines);
     for (int half = 0; half < 2; ++half) {
       Accumulate<F, T, 0, (T < 4 ? T : 4)>(block, half, acc);
       if constexpr (T > 4) Accumulate<F, T, 4, T - 4>(block, half, acc);
     }
+    block.codes += F::kInfo.code_bytes;
+    block.side += F::kInfo.side_bytes;
+    block.x += main_bytes;
+    block.scales += main_bytes;
+    block.init += main_bytes;
+    block.sums += 4 * all;
+    for (const uint8_t*& half : block.halves) half += 8 * all;
   }
   Finish<T>(args, acc);
 }

@@ -29,91 +29,8 @@ namespace {
 // clang-format off
 #include "engine/kernels/cpu/lanes_avx512.h"
 #include "engine/kernels/cpu/math_inl.h"
+#include "engine/kernels/cpu/panel_avx512_inl.h"
 // clang-format on
-
-__m512i LoadCodes(const uint8_t* p) { return _mm512_load_si512(p); }
-__m512 LoadHalves(const uint8_t* p) {
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
-}
-__m512 LoadU8(const uint8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))));
-}
-__m512 LoadS8(const uint8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))));
-}
-__m512i BroadcastInt(const uint8_t* p) { return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
-__m512 BroadcastFloat(const uint8_t* p) { return _mm512_set1_ps(*reinterpret_cast<const float*>(p)); }
-
-// The low and the high nibbles of 16 bytes.
-__m512 LoadLowNibbles(const uint8_t* p) {
-  const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(p));
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(bytes, _mm_set1_epi8(15))));
-}
-__m512 LoadHighNibbles(const uint8_t* p) {
-  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
-  return _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
-}
-
-// Moves bits up by `by`, or down where it is negative, across byte borders.
-[[gnu::always_inline]] inline __m512i ShiftUp(__m512i v, int by) {
-  if (by > 0) return _mm512_slli_epi16(v, static_cast<unsigned>(by));
-  if (by < 0) return _mm512_srli_epi16(v, static_cast<unsigned>(-by));
-  return v;
-}
-
-// Codes() gives 16 rows x 4 columns as unsigned bytes. The codes of centred formats are shifted up to have
-// their zero at 128, which the activations' init takes off; kOutput takes the factor off at the end, exactly.
-template <PanelFormat kFormat>
-struct Format {
-  static constexpr IntegerFormat kInfo = kIntegerFormats[kFormat];
-  static constexpr bool kHalves = kInfo.scales == kHalvesScale || kInfo.scales == kHalvesScaleMin;
-  static constexpr int kUp = kInfo.centred ? 8 - kInfo.low_bits - kInfo.high_bits : 0;
-  static constexpr float kOutput = 1.f / (1 << kUp);
-
-  // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte; the rest is to be masked
-  // off.
-  template <int kWidth, int kTo>
-  [[gnu::always_inline]] static __m512i Field(const uint8_t* plane, int group, int half) {
-    constexpr int kGroups = 8 / kWidth;  // in a byte
-    return ShiftUp(LoadCodes(plane + (group / kGroups * 2 + half) * 64), kTo - group % kGroups * kWidth);
-  }
-
-  [[gnu::always_inline]] static __m512i Codes(const uint8_t* block, int group, int half) {
-    if constexpr (kInfo.low_bits == 8) {
-      return LoadCodes(block + (group * 2 + half) * 64);
-    } else {
-      constexpr int kLow = ((1 << kInfo.low_bits) - 1) << kUp;
-      const __m512i low = _mm512_and_si512(Field<kInfo.low_bits, kUp>(block, group, half),
-                                           _mm512_set1_epi8(static_cast<char>(kLow)));
-      if constexpr (kInfo.high_bits == 0) {
-        return low;
-      } else {
-        constexpr int kTo = kUp + kInfo.low_bits, kHigh = ((1 << kInfo.high_bits) - 1) << kTo;
-        const __m512i high = Field<kInfo.high_bits, kTo>(block + kInfo.low_bits * kBitPlane, group, half);
-        // low | (high & mask)
-        return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(static_cast<char>(kHigh)), 0xF8);
-      }
-    }
-  }
-
-  // Products of 11 bits and at most 8 bits: exact. `part` is 1 for columns 16..31 of a format with kHalves.
-  static __m512 Scale(const uint8_t* side, const uint8_t* super, int part, int half) {
-    if constexpr (kInfo.scales == kSuperScaleMin)
-      return _mm512_mul_ps(LoadU8(side + 16 * half), LoadHalves(super + 32 * half));
-    if constexpr (kInfo.scales == kHalvesScale)
-      return _mm512_mul_ps(LoadS8(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
-    if constexpr (kInfo.scales == kHalvesScaleMin)
-      return _mm512_mul_ps(LoadLowNibbles(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
-    return LoadHalves(side + 32 * half);
-  }
-
-  // Of a format with a minimum per 32 columns.
-  static __m512 Min(const uint8_t* side, const uint8_t* super, int half) {
-    if constexpr (kInfo.scales == kScaleMin) return LoadHalves(side + 64 + 32 * half);
-    const __m512 minus = _mm512_sub_ps(_mm512_setzero_ps(), LoadHalves(super + 64 + 32 * half));
-    return _mm512_mul_ps(LoadU8(side + 32 + 16 * half), minus);
-  }
-};
 
 // Codes of groups [kFirst, kFirst + kCount) times the activations of T tokens, onto sum.
 template <class F, int T, int kFirst, int kCount>
@@ -123,7 +40,7 @@ template <class F, int T, int kFirst, int kCount>
     const __m512i w0 = F::Codes(block, g, 0), w1 = F::Codes(block, g, 1);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const __m512i a = BroadcastInt(x + (g * T + t) * 4);
+      const __m512i a = BroadcastInt(x + t * kBlock + g * 4);
       sum[0][t] = _mm512_dpbusd_epi32(sum[0][t], w0, a);
       sum[1][t] = _mm512_dpbusd_epi32(sum[1][t], w1, a);
     }
@@ -139,118 +56,95 @@ template <bool kCentred, int T>
   }
 }
 
-[[gnu::always_inline]] inline void Prefetch(const uint8_t*& p, int64_t lines) {
-  for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
-}
-
-// The minima of 16 columns: acc += (min0 init0 + min1 init1) * (dmin / 128 * scale). The sum in the first
-// bracket is exact: integers below 2^23.
-template <int T>
-[[gnu::always_inline]] inline void SubtractMins(const uint8_t* side, const uint8_t* super,
-                                                const uint8_t* scales, const uint8_t* halves,
-                                                __m512 (&acc)[2][T]) {
-  for (int h = 0; h < 2; ++h) {
-    const __m512 min0 = LoadHighNibbles(side + 16 * h), min1 = LoadHighNibbles(side + 32 + 16 * h);
-    const __m512 factor = _mm512_mul_ps(LoadHalves(super + 64 + 32 * h), _mm512_set1_ps(1.f / 128));
-    for (int t = 0; t < T; ++t) {
-      const __m512 init0 = _mm512_cvtepi32_ps(BroadcastInt(halves + 4 * t));
-      const __m512 init1 = _mm512_cvtepi32_ps(BroadcastInt(halves + 4 * T + 4 * t));
-      const __m512 sum = _mm512_fmadd_ps(min1, init1, _mm512_mul_ps(min0, init0));
-      const __m512 scale = _mm512_mul_ps(factor, BroadcastFloat(scales + 4 * t));
-      acc[h][t] = _mm512_fmadd_ps(sum, scale, acc[h][t]);
-    }
-  }
-}
+// The weights and activations of a block.
+struct Block {
+  const uint8_t *codes, *side, *super;
+  const uint8_t *x, *scales, *init, *sums;
+  const uint8_t* halves[2];
+};
 
 // One block of a format with a scale per 16 columns.
 template <class F, int T>
-[[gnu::always_inline]] inline void AccumulateHalves(const uint8_t* block, const uint8_t* side,
-                                                    const uint8_t* super, const uint8_t* x,
-                                                    const uint8_t* halves, __m512 (&acc)[2][T]) {
-  const uint8_t* scales = x + 32 * T;
+[[gnu::always_inline]] inline void AccumulateHalves(const Block& b, __m512 (&acc)[2][T]) {
   __m512i sum[2][T];
   __m512 value[2][T];
-  Start<F::kInfo.centred>(halves, sum);
-  Multiply<F, T, 0, 4>(block, x, sum);
+  Start<F::kInfo.centred>(b.halves[0], sum);
+  Multiply<F, T, 0, 4>(b.codes, b.x, sum);
   for (int h = 0; h < 2; ++h) {
-    const __m512 scale = F::Scale(side, super, 0, h);
+    const __m512 scale = F::Scale(b.side, b.super, 0, h);
     for (int t = 0; t < T; ++t) value[h][t] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[h][t]), scale);
   }
-  Start<F::kInfo.centred>(halves + 4 * T, sum);
-  Multiply<F, T, 4, 4>(block, x, sum);
+  Start<F::kInfo.centred>(b.halves[1], sum);
+  Multiply<F, T, 4, 4>(b.codes, b.x, sum);
   for (int h = 0; h < 2; ++h) {
-    const __m512 scale = F::Scale(side, super, 1, h);
+    const __m512 scale = F::Scale(b.side, b.super, 1, h);
     for (int t = 0; t < T; ++t) {
       value[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h][t]), scale, value[h][t]);
-      acc[h][t] = _mm512_fmadd_ps(value[h][t], BroadcastFloat(scales + 4 * t), acc[h][t]);
+      acc[h][t] = _mm512_fmadd_ps(value[h][t], BroadcastFloat(b.scales + 4 * t), acc[h][t]);
     }
+    if constexpr (F::kInfo.scales == kHalvesScaleMin)
+      SubtractMins<T>(b.side, b.super, b.scales, b.halves, h, acc[h]);
   }
-  if constexpr (F::kInfo.scales == kHalvesScaleMin) SubtractMins<T>(side, super, scales, halves, acc);
 }
 
 // One block of a format with a scale per 32 columns.
 template <class F, int T>
-[[gnu::always_inline]] inline void Accumulate(const uint8_t* block, const uint8_t* side, const uint8_t* super,
-                                              const uint8_t* x, const uint8_t* sums, __m512 (&acc)[2][T]) {
-  const uint8_t* scales = x + 32 * T;
+[[gnu::always_inline]] inline void Accumulate(const Block& b, __m512 (&acc)[2][T]) {
   __m512i sum[2][T];
-  Start<F::kInfo.centred>(x + 36 * T, sum);
-  Multiply<F, T, 0, 8>(block, x, sum);
+  Start<F::kInfo.centred>(b.init, sum);
+  Multiply<F, T, 0, 8>(b.codes, b.x, sum);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512 scale = F::Scale(side, super, 0, h);
+    const __m512 scale = F::Scale(b.side, b.super, 0, h);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const __m512 both = _mm512_mul_ps(scale, BroadcastFloat(scales + 4 * t));
+      const __m512 both = _mm512_mul_ps(scale, BroadcastFloat(b.scales + 4 * t));
       acc[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h][t]), both, acc[h][t]);
     }
     if constexpr (F::kInfo.scales != kScale) {
-      const __m512 min = F::Min(side, super, h);
+      const __m512 min = F::Min(b.side, b.super, h);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) acc[h][t] = _mm512_fmadd_ps(min, BroadcastFloat(sums + 4 * t), acc[h][t]);
+      for (int t = 0; t < T; ++t) acc[h][t] = _mm512_fmadd_ps(min, BroadcastFloat(b.sums + 4 * t), acc[h][t]);
     }
   }
 }
 
 template <int T>
-[[gnu::always_inline]] inline void Finish(const TileArgs& args, const __m512 (&acc)[2][T], float factor) {
-  const Lanes bias0 = args.bias ? Load(args.bias) : Zero(), bias1 = args.bias ? Load(args.bias + 16) : Zero();
-  for (int t = 0; t < T; ++t) {
-    float* y = args.y + t * args.y_stride;
-    Lanes low = {_mm512_mul_ps(acc[0][t], _mm512_set1_ps(factor))};
-    Lanes high = {_mm512_mul_ps(acc[1][t], _mm512_set1_ps(factor))};
-    if (args.bias != nullptr) low = Add(low, bias0), high = Add(high, bias1);
-    if (args.epilogue == kTileSiluGate) {
-      Store(y, Mul(Silu(low), high));
-    } else if (args.epilogue == kTileGeluGate) {
-      Store(y, Mul(GeluTanh(low), high));
-    } else {
-      if (args.epilogue == kTileAdd) low = Add(Load(y), low), high = Add(Load(y + 16), high);
-      Store(y, low);
-      Store(y + 16, high);
-    }
-  }
+[[gnu::always_inline]] inline void FinishAll(const TileArgs& args, const __m512 (&acc)[2][T], float factor) {
+  for (int t = 0; t < T; ++t) Finish(args, args.y + t * args.y_stride, acc[0][t], acc[1][t], factor);
 }
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  const int64_t blocks = args.columns / kBlock;
+  const int64_t blocks = args.columns / kBlock, all = args.tile_tokens, main_bytes = MainBytes(all);
   const uint8_t* prefetch = args.prefetch;
-  const uint8_t* x = args.activations;
-  const uint8_t* sums = x + SumsOffset(blocks, T);
-  const uint8_t* halves = x + HalvesOffset(blocks, T);
+  const uint8_t* fields = args.activations + 4 * args.first_token;  // of the first token
+  const uint8_t* halves = fields + HalvesOffset(blocks, all);
+  Block block{args.codes,
+              args.side,
+              args.super,
+              args.activations + args.first_token * kBlock,
+              fields + 32 * all,
+              fields + 36 * all,
+              fields + SumsOffset(blocks, all),
+              {halves, halves + 4 * all}};
   __m512 acc[2][T] = {};
-  for (int64_t b = 0; b < blocks; ++b, x += MainBytes(T)) {
-    const uint8_t* block = args.codes + b * F::kInfo.code_bytes;
-    const uint8_t* side = args.side + b * F::kInfo.side_bytes;
-    const uint8_t* super = args.super + b / 8 * F::kInfo.super_bytes;
+  for (int64_t i = 0; i < blocks; ++i) {
+    block.super = args.super + i / 8 * F::kInfo.super_bytes;
     Prefetch(prefetch, args.prefetch_lines);
     if constexpr (F::kHalves)
-      AccumulateHalves<F, T>(block, side, super, x, halves + b * 8 * T, acc);
+      AccumulateHalves<F, T>(block, acc);
     else
-      Accumulate<F, T>(block, side, super, x, sums + b * 4 * T, acc);
+      Accumulate<F, T>(block, acc);
+    block.codes += F::kInfo.code_bytes;
+    block.side += F::kInfo.side_bytes;
+    block.x += main_bytes;
+    block.scales += main_bytes;
+    block.init += main_bytes;
+    block.sums += 4 * all;
+    for (const uint8_t*& half : block.halves) half += 8 * all;
   }
-  Finish<T>(args, acc, F::kOutput);
+  FinishAll<T>(args, acc, F::kOutput);
 }
 
 // Sixteen weights of a float panel, `index` elements from its beginning.
@@ -277,7 +171,7 @@ void FloatTile(const TileArgs& args) {
       acc[1][t] = _mm512_fmadd_ps(w1, a, acc[1][t]);
     }
   }
-  Finish<T>(args, acc, 1);
+  FinishAll<T>(args, acc, 1);
 }
 
 }  // namespace

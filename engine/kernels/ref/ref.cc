@@ -44,11 +44,11 @@ int64_t ActivationBytes(ActivationKind, int64_t num_tokens, int64_t columns) {
   return num_tokens * columns * static_cast<int64_t>(sizeof(float));
 }
 
-int64_t PrepareUnits(ActivationKind, int64_t num_tokens, int64_t) { return num_tokens; }
-
 void Prepare(const PrepareArgs& args) {
-  for (int64_t t = args.units.first; t < args.units.last; ++t)
-    std::copy_n(args.x + t * args.x_stride, args.columns,
+  const int64_t first = args.groups.first * kPrepareTokens,
+                last = std::min(args.groups.last * kPrepareTokens, args.num_tokens);
+  for (int64_t t = first; t < last; ++t)
+    std::copy_n(args.x + (t - first) * args.x_stride, args.columns,
                 reinterpret_cast<float*>(args.out) + t * args.columns);
 }
 
@@ -206,9 +206,9 @@ void Softcap(float cap, int64_t n, float* y) {
 
 constexpr KernelTable kTable = {
     .name = "ref",
+    .extension = "",
     .pack = &Pack,
     .activation_bytes = &ActivationBytes,
-    .prepare_units = &PrepareUnits,
     .prepare = &Prepare,
     .matmul = &MatMul,
     .rms_norm = &RmsNorm,
