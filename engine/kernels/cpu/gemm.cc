@@ -25,9 +25,10 @@ int64_t TileStride(ActivationKind kind, int64_t columns) {
 }
 
 // Tiles per pass over a thread's panels, so that their activations stay in half of L2 beside a panel.
-int64_t TilesPerPass(ActivationKind kind, int64_t columns) {
-  constexpr int64_t kL2Share = 512 << 10;
-  return std::max<int64_t>(1, kL2Share / TileStride(kind, columns));
+// Processors with wide products have 2 MB of it, and the more tiles, the less each pays for unpacking.
+int64_t TilesPerPass(ActivationKind kind, int64_t columns, bool wide) {
+  const int64_t share = (wide ? 1024 : 512) << 10;
+  return std::max<int64_t>(1, share / TileStride(kind, columns));
 }
 
 // Of whole tiles: fewer do not earn the unpacking of a panel.
@@ -214,7 +215,7 @@ void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatM
                         .tile_tokens = TileTokens(matrix.activation),
                         .tile_stride = TileStride(matrix.activation, matrix.columns)};
   const int64_t tiles = NumTiles(matrix.activation, args.num_tokens);
-  const int64_t per_pass = TilesPerPass(matrix.activation, matrix.columns);
+  const int64_t per_pass = TilesPerPass(matrix.activation, matrix.columns, product.wide != nullptr);
   const int passes = static_cast<int>((tiles + per_pass - 1) / per_pass);
   for (int pass = 0; pass < passes; ++pass) {
     const Range range = PartOf(tiles, pass, passes);
