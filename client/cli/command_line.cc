@@ -11,7 +11,9 @@
 namespace ropeway::client {
 namespace {
 
-int Report(const absl::Status& status, Terminal& terminal) {
+int Report(absl::Status status, Terminal& terminal) {
+  // A full disk, say; who reads a pipe no longer ends the program by a signal.
+  if (!terminal.out.flush()) status.Update(absl::DataLossError("cannot write the output"));
   if (status.ok()) return kExitOk;
   terminal.err << "ropeway: " << status.message();
   if (absl::StartsWith(status.message(), "cannot connect"))

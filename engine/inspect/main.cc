@@ -1,6 +1,7 @@
 // ropeway_inspect: looks into model files, tokenizers and chat templates without a server.
 //
-// Exit codes: 0; 2 where the command line or the model is wrong, with one line that says why.
+// Exit codes: 0; 1 where the output cannot be written; 2 where the command line or the model is wrong, with
+// one line that says why.
 #include <iostream>
 
 #include "CLI/CLI.hpp"
@@ -12,6 +13,7 @@
 
 namespace {
 
+constexpr int kExitNoOutput = 1;
 constexpr int kExitUsage = 2;
 
 int WrongUsage(absl::string_view message) {
@@ -36,5 +38,10 @@ int main(int argc, char** argv) {
     return error.get_exit_code() == 0 ? app.exit(error) : WrongUsage(error.what());
   }
   if (app.get_subcommands().empty()) return WrongUsage("a command is missing");
+  // A full disk, say.
+  if (!std::cout.flush()) {
+    std::cerr << "ropeway_inspect: cannot write the output\n";
+    return kExitNoOutput;
+  }
   return exit_code;
 }

@@ -199,6 +199,16 @@ TEST_F(CommandLineTest, WrongCommandLinesAreUsageErrors) {
               HasSubstr("--timeout: must be at least 0, is -1"));
 }
 
+TEST_F(CommandLineTest, OutputThatIsLostIsAnError) {
+  std::istringstream in;
+  std::ostringstream out, err;
+  out.setstate(std::ios::badbit);
+  Terminal terminal{.in = in, .out = out, .err = err};
+  EXPECT_EQ(RunCommandLine({"generate", "--prompt", "hi", "--server", server_.address()}, terminal),
+            kExitError);
+  EXPECT_EQ(err.str(), "ropeway: cannot write the output\n");
+}
+
 TEST_F(CommandLineTest, HelpListsTheExitCodes) {
   const CommandResult result = RunCommand({"--help"});
   EXPECT_EQ(result.code, kExitOk);

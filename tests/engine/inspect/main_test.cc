@@ -20,7 +20,7 @@ struct Outcome {
 };
 
 Outcome RunInspect(const std::string& arguments) {
-  FILE* const pipe = popen((ROPEWAY_INSPECT_PROGRAM " " + arguments + " 2>&1 </dev/null").c_str(), "r");
+  FILE* const pipe = popen((ROPEWAY_INSPECT_PROGRAM " 2>&1 </dev/null " + arguments).c_str(), "r");
   Outcome outcome;
   std::array<char, 4096> part;
   while (const size_t size = fread(part.data(), 1, part.size(), pipe))
@@ -47,6 +47,12 @@ TEST(InspectTest, WhatIsWrongIsToldInOneLine) {
     EXPECT_THAT(outcome.output, HasSubstr(why));
     EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'), 1) << outcome.output;
   }
+}
+
+TEST(InspectTest, OutputThatIsLostIsAnError) {
+  const Outcome outcome = RunInspect("render --template README.md </proc/sys/kernel/ostype >/dev/full");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("cannot write the output"));
 }
 
 TEST(InspectTest, HelpIsNoError) {
