@@ -67,9 +67,9 @@ ErrorCode EmulatedRuntime::Bind() {
 ErrorCode EmulatedRuntime::Enter(bool allowed_in_capture) {
   if (bound_runtime != this) return Refuse(kInvalidValue, "the calling thread has not bound this device");
   if (lost_ != kSuccess) return lost_;
-  if (injected_calls_ >= 0 && injected_calls_-- == 0) {
-    if (IsFatal(injected_code_)) lost_ = injected_code_;
-    return Refuse(injected_code_, "injected by the test");
+  if (const ErrorCode error = TakeInjectedError()) {
+    if (IsFatal(error)) lost_ = error;
+    return Refuse(error, "injected by the test");
   }
   if (!allowed_in_capture && IsCapturing()) {
     return Refuse(kCaptureUnsupported, "a call that is forbidden while a stream is captured");
@@ -315,8 +315,14 @@ std::string EmulatedRuntime::Describe(ErrorCode code) const {
 }
 
 void EmulatedRuntime::InjectError(ErrorCode code, int calls) {
+  std::lock_guard lock(mutex_);
   injected_code_ = code;
   injected_calls_ = calls;
+}
+
+ErrorCode EmulatedRuntime::TakeInjectedError() {
+  std::lock_guard lock(mutex_);
+  return injected_calls_ >= 0 && injected_calls_-- == 0 ? injected_code_ : kSuccess;
 }
 
 // ---- Work that is launched.

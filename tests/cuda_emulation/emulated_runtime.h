@@ -91,6 +91,7 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode Enter(bool allowed_in_capture);
   ErrorCode EnterAllocation();
   ErrorCode EnterWait();
+  ErrorCode TakeInjectedError();
   ErrorCode Refuse(ErrorCode code, std::string why) const;
   ErrorCode Fail(std::string why);
   StreamState* Find(Stream stream) const;
@@ -107,11 +108,11 @@ class EmulatedRuntime final : public Runtime {
   std::vector<std::unique_ptr<BlockExecutor>> executors_;  // [os_threads]
   std::vector<std::unique_ptr<StreamState>> streams_;
   uint64_t num_launches_ = 0;
-  int injected_calls_ = -1;  // until the injected error; -1: none
-  ErrorCode injected_code_ = kSuccess;
   ErrorCode lost_ = kSuccess;  // the error that stays
 
   mutable std::mutex mutex_;  // of what follows
+  int injected_calls_ = -1;  // until the injected error; -1: none
+  ErrorCode injected_code_ = kSuccess;
   CallCounts counts_;
   std::map<uintptr_t, size_t> pinned_;
   mutable std::map<ErrorCode, std::string> details_;  // the last of each code
