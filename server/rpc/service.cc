@@ -71,32 +71,32 @@ class RopewayService final : public RawService {
 
   grpc::ServerUnaryReactor* Tokenize(ServerContext* call, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker("Tokenize", call, response, [this, request] { return Tokenize(*request); });
+    return OnWorker("Tokenize", call, response, [this, request] { return AnswerTokenize(*request); });
   }
 
   grpc::ServerUnaryReactor* Detokenize(ServerContext* call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker("Detokenize", call, response, [this, request] { return Detokenize(*request); });
+    return OnWorker("Detokenize", call, response, [this, request] { return AnswerDetokenize(*request); });
   }
 
   grpc::ServerUnaryReactor* RenderChat(ServerContext* call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker("RenderChat", call, response, [this, request] { return RenderChat(*request); });
+    return OnWorker("RenderChat", call, response, [this, request] { return AnswerRenderChat(*request); });
   }
 
   grpc::ServerUnaryReactor* GetModelInfo(ServerContext* call, const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override {
-    return FinishAtOnce("GetModelInfo", call, GetModelInfo(*request), response);
+    return FinishAtOnce("GetModelInfo", call, AnswerGetModelInfo(*request), response);
   }
 
   grpc::ServerUnaryReactor* GetServerInfo(ServerContext* call, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    return FinishAtOnce("GetServerInfo", call, GetServerInfo(*request), response);
+    return FinishAtOnce("GetServerInfo", call, AnswerGetServerInfo(*request), response);
   }
 
   grpc::ServerUnaryReactor* Abort(ServerContext* call, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override {
-    return FinishAtOnce("Abort", call, Abort(*request), response);
+    return FinishAtOnce("Abort", call, AnswerAbort(*request), response);
   }
 
  private:
@@ -123,7 +123,7 @@ class RopewayService final : public RawService {
 
   absl::CivilSecond Now() const { return absl::ToCivilSecond(context_.clock.Now(), absl::LocalTimeZone()); }
 
-  UnaryResult Tokenize(const grpc::ByteBuffer& request) const {
+  UnaryResult AnswerTokenize(const grpc::ByteBuffer& request) const {
     ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
     ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::TokenizeRequest>(request));
     RETURN_IF_ERROR(CheckModelName(message.model(), backend->model));
@@ -131,7 +131,7 @@ class RopewayService final : public RawService {
     return SerializeMessage(response);
   }
 
-  UnaryResult Detokenize(const grpc::ByteBuffer& request) const {
+  UnaryResult AnswerDetokenize(const grpc::ByteBuffer& request) const {
     ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
     ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::DetokenizeRequest>(request));
     RETURN_IF_ERROR(CheckModelName(message.model(), backend->model));
@@ -139,7 +139,7 @@ class RopewayService final : public RawService {
     return SerializeMessage(response);
   }
 
-  UnaryResult RenderChat(const grpc::ByteBuffer& request) const {
+  UnaryResult AnswerRenderChat(const grpc::ByteBuffer& request) const {
     ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
     ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::RenderChatRequest>(request));
     RETURN_IF_ERROR(CheckModelName(message.model(), backend->model));
@@ -150,18 +150,18 @@ class RopewayService final : public RawService {
     return SerializeMessage(response);
   }
 
-  UnaryResult GetModelInfo(const grpc::ByteBuffer& request) const {
+  UnaryResult AnswerGetModelInfo(const grpc::ByteBuffer& request) const {
     ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
     RETURN_IF_ERROR(ParseMessage<v1::GetModelInfoRequest>(request).status());
     return SerializeMessage(ConvertModelInfo(*backend));
   }
 
-  UnaryResult GetServerInfo(const grpc::ByteBuffer& request) const {
+  UnaryResult AnswerGetServerInfo(const grpc::ByteBuffer& request) const {
     RETURN_IF_ERROR(ParseMessage<v1::GetServerInfoRequest>(request).status());
     return SerializeMessage(ConvertServerInfo(context_));
   }
 
-  UnaryResult Abort(const grpc::ByteBuffer& request) const {
+  UnaryResult AnswerAbort(const grpc::ByteBuffer& request) const {
     ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::AbortRequest>(request));
     RETURN_IF_ERROR(CheckName(message.request_id(), "request_id", kMaxRequestIdBytes));
     RETURN_IF_ERROR(CheckName(message.tenant(), "tenant", kMaxTenantBytes));
