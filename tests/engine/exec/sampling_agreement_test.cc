@@ -93,6 +93,7 @@ TEST_F(SamplingAgreementTest, TokensAndLogProbabilitiesAreTheSame) {
   PrepareStep(plan,
               {.attention = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 16, .value_dim = 16},
                .max_logit_rows = kRequests,
+               .max_changes = kRequests * kVocabulary,
                .max_model_pages = 1},
               step);
   ASSERT_EQ(step.samples.size(), static_cast<size_t>(kRequests));
