@@ -5,10 +5,9 @@
 //
 // An integer panel holds 32 rows over all K columns; its planes are contiguous and 64-byte aligned:
 //   codes  [K/32]{ low plane, high plane }   unsigned codes in 8 groups of 4 columns. A plane of `bits` bits
-//   per
-//          code is [bits][32 rows][4 columns] bytes, the codes of 8 / bits consecutive groups in each byte,
-//          the first group in the lowest bits. A code's low_bits come from the low plane, high_bits above
-//          them.
+//          per code is [bits][32 rows][4 columns] bytes, the codes of 8 / bits consecutive groups in each
+//          byte, the first group in the lowest bits. A code's low_bits come from the low plane, high_bits
+//          above them.
 //   side   [K/32][side bytes]    what belongs to 32 columns: see PanelScales
 //   super  [K/256][super bytes]  what belongs to 256 columns
 // A float panel is [K][32 rows] of float32, fp16 or bf16.
@@ -17,8 +16,7 @@
 // T tokens (T = 16 but for the last) over K columns:
 //   main   [K/32]{ codes [T][32] int8, scale [T] float, init [T] int32 }
 //   sums   [K/32][T] float        scale * sum(codes): what a weight block's minimum is multiplied by
-//   halves [K/32][2][T] int32     init of columns 0..15 and of 16..31, for formats with a scale per 16
-//   columns
+//   halves [K/32][2][T] int32     init of columns 0..15 and of 16..31, for scales per 16 columns
 // where init is -128 * sum(codes). A kernel reads some tokens of a tile at constant offsets from few
 // pointers. Float tiles are [K][T] float, T = 8 but for the last.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_PANEL_H_

@@ -28,6 +28,7 @@ namespace {
 // clang-format off
 #include "engine/kernels/cpu/lanes_avx512.h"
 #include "engine/kernels/cpu/math_inl.h"
+#include "engine/kernels/cpu/tile_inl.h"
 #include "engine/kernels/cpu/panel_avx512_inl.h"
 // clang-format on
 

@@ -1,5 +1,5 @@
 // What the AVX-512 tiles and the AMX ones share: panels' formats and what happens to outputs. Included inside
-// the namespace of the instruction set after math_inl.h.
+// the namespace of the instruction set after math_inl.h and tile_inl.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_PANEL_AVX512_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_PANEL_AVX512_INL_H_
 
@@ -88,10 +88,6 @@ struct Format {
     return _mm512_mul_ps(LoadU8(side + 32 + 16 * half), minus);
   }
 };
-
-[[gnu::always_inline]] inline void Prefetch(const uint8_t*& p, int64_t lines) {
-  for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
-}
 
 // The minima of 16 columns of kTokens tokens: acc += (min0 init0 + min1 init1) * (dmin / 128 * scale). The
 // sum in the first bracket is exact: integers below 2^23.

@@ -6,12 +6,12 @@
 // broadcast that serves both quarters; the float accumulators [4 quarters][T] live in L1. A tile of 8 tokens
 // takes two such steps per block. Per 8 rows x 4 columns x token (32 multiply-adds):
 //   AVX-VNNI      1 vpdpbusd
-//   AVX2, 8 bits  vpsignb, vpmaddubsw, vpmaddwd, vpaddd: |w| * (a with w's sign), since u8 * s8 pairs of full
-//   range
-//                 would saturate 16 bits (255 * 127 * 2) but 128 * 127 * 2 = 32512 does not
-//   AVX2, up to 4 vpmaddubsw, vpaddw, and one vpmaddwd per 32 columns: 8 groups * 2 * 15 * 127 = 30480 fits
-//   16 bits AVX2, 5 bits  the same per 4 groups: 4 * 2 * 31 * 127 = 31496 fits AVX2, 6 bits  the same per 2
-//   groups: 2 * 2 * 63 * 127 = 32004 fits
+//   AVX2, 8 bits  vpsignb, vpmaddubsw, vpmaddwd, vpaddd: |w| * (a with w's sign), since pairs of u8 * s8 of
+//                 full range would saturate 16 bits (255 * 127 * 2) but 128 * 127 * 2 = 32512 does not
+//   AVX2, 4 bits  or fewer: vpmaddubsw, vpaddw, and one vpmaddwd per 32 columns, since
+//                 8 groups * 2 * 15 * 127 = 30480 fits 16 bits
+//   AVX2, 5 bits  the same per 4 groups: 4 * 2 * 31 * 127 = 31496 fits
+//   AVX2, 6 bits  the same per 2 groups: 2 * 2 * 63 * 127 = 32004 fits
 #include <immintrin.h>
 
 #include "engine/kernels/args.h"
@@ -32,6 +32,7 @@ namespace {
 // clang-format off
 #include "engine/kernels/cpu/lanes_avx2.h"
 #include "engine/kernels/cpu/math_inl.h"
+#include "engine/kernels/cpu/tile_inl.h"
 // clang-format on
 
 using Vector = __m256i;
@@ -171,12 +172,6 @@ template <class F, int kToken, int kCount, int kTokens>
 }
 #endif
 
-struct Block {
-  const uint8_t *codes, *side, *super;      // weights
-  const uint8_t *x, *scales, *init, *sums;  // activations
-  const uint8_t* halves[2];
-};
-
 // The minima of 16 columns: total += (min0 init0 + min1 init1) * (dmin / 128 * scale). The sum in the first
 // bracket is exact: integers below 2^23.
 [[gnu::always_inline]] inline __m256 SubtractMins(const Block& b, int q, int token, __m256 x_scale,
@@ -240,39 +235,19 @@ template <int T>
   }
 }
 
-[[gnu::always_inline]] inline void Prefetch(const uint8_t*& p, int64_t lines) {
-  for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
-}
-
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  const int64_t blocks = args.columns / kBlock, all = args.tile_tokens, main_bytes = MainBytes(all);
+  const int64_t blocks = args.columns / kBlock;
   const uint8_t* prefetch = args.prefetch;
-  const uint8_t* fields = args.activations + 4 * args.first_token;  // of the first token
-  const uint8_t* halves = fields + HalvesOffset(blocks, all);
-  Block block{args.codes,
-              args.side,
-              args.super,
-              args.activations + args.first_token * kBlock,
-              fields + 32 * all,
-              fields + 36 * all,
-              fields + SumsOffset(blocks, all),
-              {halves, halves + 4 * all}};
+  Block block = FirstBlock(args);
   __m256 acc[4][T] = {};
   for (int64_t i = 0; i < blocks; ++i) {
-    block.super = args.super + i / 8 * F::kInfo.super_bytes;
     Prefetch(prefetch, args.prefetch_lines);
     for (int half = 0; half < 2; ++half) {
       Accumulate<F, T, 0, (T < 4 ? T : 4)>(block, half, acc);
       if constexpr (T > 4) Accumulate<F, T, 4, T - 4>(block, half, acc);
     }
-    block.codes += F::kInfo.code_bytes;
-    block.side += F::kInfo.side_bytes;
-    block.x += main_bytes;
-    block.scales += main_bytes;
-    block.init += main_bytes;
-    block.sums += 4 * all;
-    for (const uint8_t*& half : block.halves) half += 8 * all;
+    Advance<F>(args, i + 1, block);
   }
   Finish<T>(args, acc);
 }

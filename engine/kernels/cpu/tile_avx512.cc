@@ -5,12 +5,11 @@
 // bytes depend neither on the number of tokens, nor on the tile that computes it, nor on the thread.
 //
 // Per 32 columns of a tile with T = 8, two 16-row halves (Q8_0):
-//   128 vpdpbusd          8 groups x 2 halves x 8 tokens; 16 independent chains, 8 needed (latency 4, 2 per
-//   cycle)
+//   128 vpdpbusd          8 groups x 2 halves x 8 tokens; 16 independent chains, 8 needed (latency 4, two
+//                         per cycle)
 //    16 vcvtdq2ps, 16 vmulps, 16 vfmadd
-//   100 loads             8 groups x (2 weight vectors + 8 broadcasts), 2 scales, 8 + 8 scale and init
-//   broadcasts,
-//                         and what is spilled of the 16 float accumulators
+//   100 loads             8 groups x (2 weight vectors + 8 broadcasts), 2 scales, 8 + 8 broadcasts of scale
+//                         and init, and what is spilled of the 16 float accumulators
 // T = 8 and 32 rows need fewer loads than any other tile whose sums fit, and batches of 8, 16 and 32 divide.
 // Zen 5: vpdpbusd, vmulps and vfmadd share two pipes, vcvtdq2ps goes to the other two: 160 / 2 = 80 cycles,
 // 80 % of the vpdpbusd peak. Other formats: mins add 16 vfmadd, half-block scales 16 vfmadd and 16 vcvtdq2ps,
@@ -29,6 +28,7 @@ namespace {
 // clang-format off
 #include "engine/kernels/cpu/lanes_avx512.h"
 #include "engine/kernels/cpu/math_inl.h"
+#include "engine/kernels/cpu/tile_inl.h"
 #include "engine/kernels/cpu/panel_avx512_inl.h"
 // clang-format on
 
@@ -55,13 +55,6 @@ template <bool kCentred, int T>
     sum[1][t] = sum[0][t];
   }
 }
-
-// The weights and activations of a block.
-struct Block {
-  const uint8_t *codes, *side, *super;
-  const uint8_t *x, *scales, *init, *sums;
-  const uint8_t* halves[2];
-};
 
 // One block of a format with a scale per 16 columns.
 template <class F, int T>
@@ -116,33 +109,17 @@ template <int T>
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  const int64_t blocks = args.columns / kBlock, all = args.tile_tokens, main_bytes = MainBytes(all);
+  const int64_t blocks = args.columns / kBlock;
   const uint8_t* prefetch = args.prefetch;
-  const uint8_t* fields = args.activations + 4 * args.first_token;  // of the first token
-  const uint8_t* halves = fields + HalvesOffset(blocks, all);
-  Block block{args.codes,
-              args.side,
-              args.super,
-              args.activations + args.first_token * kBlock,
-              fields + 32 * all,
-              fields + 36 * all,
-              fields + SumsOffset(blocks, all),
-              {halves, halves + 4 * all}};
+  Block block = FirstBlock(args);
   __m512 acc[2][T] = {};
   for (int64_t i = 0; i < blocks; ++i) {
-    block.super = args.super + i / 8 * F::kInfo.super_bytes;
     Prefetch(prefetch, args.prefetch_lines);
     if constexpr (F::kHalves)
       AccumulateHalves<F, T>(block, acc);
     else
       Accumulate<F, T>(block, acc);
-    block.codes += F::kInfo.code_bytes;
-    block.side += F::kInfo.side_bytes;
-    block.x += main_bytes;
-    block.scales += main_bytes;
-    block.init += main_bytes;
-    block.sums += 4 * all;
-    for (const uint8_t*& half : block.halves) half += 8 * all;
+    Advance<F>(args, i + 1, block);
   }
   FinishAll<T>(args, acc, F::kOutput);
 }

@@ -1,0 +1,45 @@
+// How tiles of int8 activations walk along their blocks of 32 columns, whatever the instruction set. Included
+// inside its namespace, so that each has its own copy.
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_TILE_INL_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_TILE_INL_H_
+
+[[gnu::always_inline]] inline void Prefetch(const uint8_t*& p, int64_t lines) {
+  for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
+
+// The weights of a block, and its activations from the first token that is computed on.
+struct Block {
+  const uint8_t *codes, *side, *super;
+  const uint8_t *x, *scales, *init, *sums;
+  const uint8_t* halves[2];
+};
+
+[[gnu::always_inline]] inline Block FirstBlock(const TileArgs& args) {
+  const int64_t blocks = args.columns / kBlock, all = args.tile_tokens;
+  const uint8_t* fields = args.activations + 4 * args.first_token;
+  const uint8_t* halves = fields + HalvesOffset(blocks, all);
+  return {args.codes,
+          args.side,
+          args.super,
+          args.activations + args.first_token * kBlock,
+          fields + 32 * all,
+          fields + 36 * all,
+          fields + SumsOffset(blocks, all),
+          {halves, halves + 4 * all}};
+}
+
+// Makes `block` the one of this index, which follows it.
+template <class F>
+[[gnu::always_inline]] inline void Advance(const TileArgs& args, int64_t index, Block& block) {
+  const int64_t all = args.tile_tokens, main_bytes = MainBytes(all);
+  block.codes += F::kInfo.code_bytes;
+  block.side += F::kInfo.side_bytes;
+  block.super = args.super + index / 8 * F::kInfo.super_bytes;
+  block.x += main_bytes;
+  block.scales += main_bytes;
+  block.init += main_bytes;
+  block.sums += 4 * all;
+  for (const uint8_t*& half : block.halves) half += 8 * all;
+}
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_TILE_INL_H_
