@@ -4,7 +4,9 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cpu_executor.h"
 #include "engine/exec/cuda_executor.h"
@@ -91,10 +93,6 @@ absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) 
   return made;
 }
 
-bool CpuHasKvType(const std::string& kv_type) {
-  return kv_type == "auto" || kv_type == "bf16" || kv_type == "f32";
-}
-
 }  // namespace
 
 absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel model,
@@ -105,9 +103,10 @@ absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel mode
   const std::string why(on_cuda.status().message());
   if (config.device == "cuda")
     return absl::Status(on_cuda.status().code(), absl::StrCat("--device=cuda: ", why));
-  if (!CpuHasKvType(config.kv_type)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--kv_type must be one of auto, bf16, f32 without a GPU, is \"", config.kv_type, "\" (", why, ")"));
+  if (!absl::c_linear_search(kCpuKvTypes, config.kv_type)) {
+    return absl::InvalidArgumentError(absl::StrCat("--kv_type must be one of ",
+                                                   absl::StrJoin(kCpuKvTypes, ", "), " without a GPU, is \"",
+                                                   config.kv_type, "\" (", why, ")"));
   }
   ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model)));
   on_cpu.warning = why;

@@ -2,9 +2,10 @@
 // come and go.
 //
 //   Start   bind the ports (health: NOT_SERVING) → load the model → run the engine → health: SERVING
-//   lost    the device that computes is gone: health: NOT_SERVING, admit nothing; then Drain and a new
-//   process Drain   health: NOT_SERVING, admit nothing → wait for living requests, at most drain_timeout →
-//   abort the rest
+//   lost    the device that computes is gone: health: NOT_SERVING, admit nothing; then Drain, and whoever
+//           runs the process starts a new one
+//   Drain   health: NOT_SERVING, admit nothing → wait for living requests, at most drain_timeout → abort
+//           the rest
 //
 // Thread-safe.
 #ifndef ROPEWAY_SERVER_SERVER_H_

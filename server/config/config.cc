@@ -20,7 +20,6 @@ constexpr absl::string_view kKernels[] = {"auto", "ref", "avx2", "avx512"};
 constexpr absl::string_view kDevices[] = {"auto", "cpu", "cuda"};
 constexpr absl::string_view kDtypes[] = {"auto", "f16", "bf16", "f32"};
 constexpr absl::string_view kKvTypes[] = {"auto", "bf16", "f32", "f16", "fp8", "int8"};
-constexpr absl::string_view kCpuKvTypes[] = {"auto", "bf16", "f32"};
 constexpr absl::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 
 absl::Status CheckRange(absl::string_view flag, int64_t value, int64_t low, int64_t high) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace ropeway {
@@ -23,6 +24,9 @@ inline constexpr int32_t kMaxRunning = 4096;
 inline constexpr int32_t kMaxLiveRequests = 1 << 20;
 inline constexpr int64_t kMaxMessageBytes = int64_t{1} << 30;
 
+// Numbers that a KV cache on a CPU may have.
+inline constexpr absl::string_view kCpuKvTypes[] = {"auto", "bf16", "f32"};
+
 struct Config {
   // Behaviour.
   std::string model;       // path of a GGUF file
@@ -33,11 +37,10 @@ struct Config {
   std::string log_level = "info";                    // debug, info, warning, error
 
   // Where it computes.
-  std::string device = "auto";  // auto (a GPU where there is one), cpu, cuda
-  int32_t tensor_parallel = 1;  // GPUs that share the model
-  std::string dtype = "auto";   // auto (as the file), f16, bf16, f32: activations on a GPU
-  double gpu_memory_fraction =
-      0.9;  // of the free memory of each GPU, for weights, workspace, keys and values
+  std::string device = "auto";       // auto (a GPU where there is one), cpu, cuda
+  int32_t tensor_parallel = 1;       // GPUs that share the model
+  std::string dtype = "auto";        // auto (as the file), f16, bf16, f32: activations on a GPU
+  double gpu_memory_fraction = 0.9;  // of each GPU's free memory: weights, workspace, keys and values
 
   // Performance.
   std::string kernels = "auto";  // auto, ref, avx2, avx512: on a CPU

@@ -38,8 +38,7 @@ class EngineLoop {
     const Clock& clock;
     Mailbox& mailbox;
     EngineObserver& observer;
-    std::function<void()>
-        on_lost;  // called once, by the engine's thread, when the executor is lost; may be null
+    std::function<void()> on_lost;  // called once, by the engine's thread, when the executor is lost; or null
   };
 
   // Starts the engine's thread.

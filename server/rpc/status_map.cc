@@ -39,7 +39,8 @@ void AddRetryMetadata(const absl::Status& status, grpc::ServerContextBase& conte
 }
 
 absl::Status TooMuchToPrepare() {
-  absl::Status status = absl::ResourceExhaustedError("too many requests are being prepared; try again in 1s");
+  absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat("too many requests are being prepared; try again in ", absl::FormatDuration(kRetryAfter)));
   SetRetryHint(status, kRetryAfter);
   return status;
 }
