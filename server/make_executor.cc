@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
-#include "engine/exec/cpu_executor.h"
-#include "engine/exec/cuda_executor.h"
+#include "engine/exec/cpu/executor.h"
+#include "engine/exec/cuda/executor.h"
 #include "engine/kernels/ops.h"
 #include "server/memory.h"
 

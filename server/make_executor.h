@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
-#include "engine/exec/cuda_backend.h"
+#include "engine/exec/cuda/backend.h"
 #include "engine/model/tensor_source.h"
 #include "server/config/config.h"
 

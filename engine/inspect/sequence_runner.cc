@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "engine/exec/cpu/weights.h"
 #include "engine/model/tensor_source.h"
-#include "engine/model/weights.h"
 
 namespace ropeway {
 namespace {

@@ -17,7 +17,7 @@
 #include "engine/api/token.h"
 #include "engine/base/metadata.h"
 #include "engine/base/thread_pool.h"
-#include "engine/model/forward.h"
+#include "engine/exec/cpu/pass.h"
 #include "engine/tensor/aligned_buffer.h"
 
 namespace ropeway {

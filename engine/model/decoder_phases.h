@@ -1,7 +1,7 @@
 // The forward function of a decoder: the order of its phases, the same on every device.
 //
-// A pass is what carries the phases out: Decoder::Pass on CPU threads (engine/model/forward.cc), CudaPass by
-// launches on a stream (engine/exec/cuda_pass.h). Where a device does better to compute the norm at the
+// A pass is what carries the phases out: Decoder::Pass on CPU threads (engine/exec/cpu/pass.cc), CudaPass by
+// launches on a stream (engine/exec/cuda/pass.h). Where a device does better to compute the norm at the
 // beginning of a phase at the end of the one before, it may.
 #ifndef ROPEWAY_ENGINE_MODEL_DECODER_PHASES_H_
 #define ROPEWAY_ENGINE_MODEL_DECODER_PHASES_H_

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
-#include "engine/exec/cpu_executor.h"
+#include "engine/exec/cpu/executor.h"
 #include "engine/model/tensor_source.h"
 
 namespace ropeway {

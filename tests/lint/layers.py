@@ -40,6 +40,8 @@ class Folder:
 
 EVERYTHING = ("engine", "server", "proto")
 ALL_LIBRARIES = tuple(LIBRARIES)
+EXECUTOR_DEPENDENCIES = ("engine/base", "engine/api", "engine/tensor", "engine/position", "engine/model",
+                         "engine/sample")
 KERNEL_DEPENDENCIES = ("engine/base", "engine/tensor", "engine/position", "engine/kernels")
 
 FOLDERS = {
@@ -54,10 +56,9 @@ FOLDERS = {
     "engine/kernels": Folder(KERNEL_DEPENDENCIES),
     "engine/kernels/cpu": Folder(KERNEL_DEPENDENCIES, ("absl", "intrinsics")),
     "engine/kernels/cuda": Folder(KERNEL_DEPENDENCIES, ("cuda",)),
-    "engine/model": Folder(("engine/base", "engine/tensor", "engine/position", "engine/kernels/ops.h"),
-                           ("absl", "json")),
-    "engine/exec": Folder(("engine/base", "engine/api", "engine/tensor", "engine/position", "engine/kernels",
-                           "engine/model", "engine/sample")),
+    "engine/model": Folder(("engine/base", "engine/tensor", "engine/position"), ("absl", "json")),
+    "engine/exec/cpu": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/ops.h",)),
+    "engine/exec/cuda": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/cuda",)),
     "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
     "server": Folder(EVERYTHING, ALL_LIBRARIES),
     "server/config": Folder(("engine/base",), ("absl", "cli", "json")),

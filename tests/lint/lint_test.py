@@ -30,14 +30,14 @@ class IncludeTest(unittest.TestCase):
         self.assert_forbidden("engine/kv/page_pool.cc", '"engine/sched/scheduler.cc"', "engine/kv may not include")
         self.assert_forbidden("client/main.cc", '"engine/base/check.h"', "client may not include")
         self.assert_forbidden("client/main.cc", '"server/config/config.h"', "client may not include")
-        self.assert_forbidden("engine/exec/cpu_executor.cc", '"server/obs/metrics.h"', "engine/exec may not include")
+        self.assert_forbidden("engine/exec/cpu/executor.cc", '"server/obs/metrics.h"', "engine/exec/cpu may not include")
         self.assert_forbidden("server/loop/engine_loop.cc", '"proto/ropeway/v1/ropeway.pb.h"', "server/loop may not")
         self.assert_allowed("server/rpc/convert.cc", '"proto/ropeway/v1/ropeway.pb.h"')
-        self.assert_allowed("server/main.cc", '"engine/exec/cpu_executor.h"')
+        self.assert_allowed("server/main.cc", '"engine/exec/cpu/executor.h"')
 
     def test_one_header_of_a_folder(self):
-        self.assert_allowed("engine/model/forward.cc", '"engine/kernels/ops.h"')
-        self.assert_forbidden("engine/model/forward.cc", '"engine/kernels/ref/ref.h"', "engine/model may not include")
+        self.assert_allowed("engine/exec/cpu/pass.cc", '"engine/kernels/ops.h"')
+        self.assert_forbidden("engine/exec/cpu/pass.cc", '"engine/kernels/ref/ref.h"', "engine/exec/cpu may not include")
 
     def test_a_folder_whose_name_begins_alike_is_another_folder(self):
         self.assert_forbidden("engine/sched/policy.cc", '"engine/kvstore/x.h"', "engine/sched may not include")
@@ -48,7 +48,7 @@ class IncludeTest(unittest.TestCase):
         self.assert_allowed("engine/kernels/cpu/avx2/gemm.cc", "<immintrin.h>")
         self.assert_forbidden("engine/kernels/select.cc", "<immintrin.h>", "of intrinsics")
         self.assert_allowed("engine/kernels/cuda/rope.cu", "<cuda_runtime.h>")
-        self.assert_forbidden("engine/exec/cuda_executor.cc", "<cuda_runtime.h>", "of cuda")
+        self.assert_forbidden("engine/exec/cuda/executor.cc", "<cuda_runtime.h>", "of cuda")
         self.assert_forbidden("engine/text/tokenizer.cc", '"nearby.h"', "neither a path from the top")
 
     def test_pure_folders(self):

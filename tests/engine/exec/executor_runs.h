@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "engine/exec/cpu_executor.h"
+#include "engine/exec/cpu/executor.h"
 
 namespace ropeway::testing {
 

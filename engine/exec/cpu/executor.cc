@@ -1,4 +1,4 @@
-#include "engine/exec/cpu_executor.h"
+#include "engine/exec/cpu/executor.h"
 
 #include <unistd.h>
 

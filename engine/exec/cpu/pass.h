@@ -3,8 +3,8 @@
 // Decoder is immutable and may be shared; all that changes lies in a Workspace, which belongs to one pass at
 // a time. The contract of ARCHITECTURE.md section 6 holds: what is computed for a token depends on its
 // sequence alone.
-#ifndef ROPEWAY_ENGINE_MODEL_FORWARD_H_
-#define ROPEWAY_ENGINE_MODEL_FORWARD_H_
+#ifndef ROPEWAY_ENGINE_EXEC_CPU_PASS_H_
+#define ROPEWAY_ENGINE_EXEC_CPU_PASS_H_
 
 #include <atomic>
 #include <cstdint>
@@ -13,9 +13,9 @@
 
 #include "absl/types/span.h"
 #include "engine/base/thread_pool.h"
+#include "engine/exec/cpu/weights.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/decoder_spec.h"
-#include "engine/model/weights.h"
 #include "engine/tensor/aligned_buffer.h"
 
 namespace ropeway {
@@ -98,4 +98,4 @@ class Decoder {
 
 }  // namespace ropeway
 
-#endif  // ROPEWAY_ENGINE_MODEL_FORWARD_H_
+#endif  // ROPEWAY_ENGINE_EXEC_CPU_PASS_H_

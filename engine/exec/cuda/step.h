@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/api/step.h"
-#include "engine/exec/cuda_memory.h"
+#include "engine/exec/cuda/memory.h"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/sampling.h"
 

@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
 #include "engine/base/thread_pool.h"
-#include "engine/exec/cuda_rank.h"
+#include "engine/exec/cuda/rank.h"
 #include "engine/kernels/cuda/backend.h"
 #include "engine/model/tensor_source.h"
 

@@ -1,4 +1,4 @@
-#include "engine/model/weights.h"
+#include "engine/exec/cpu/weights.h"
 
 #include <utility>
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/api/step.h"
-#include "engine/exec/cuda_step.h"
+#include "engine/exec/cuda/step.h"
 #include "engine/kernels/cuda/ops.h"
 #include "engine/sample/sampler.h"
 #include "gtest/gtest.h"

@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_executor.h"
+#include "engine/exec/cuda/executor.h"
 
 #include <algorithm>
 #include <cmath>

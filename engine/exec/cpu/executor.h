@@ -13,8 +13,8 @@
 #include "absl/types/span.h"
 #include "engine/api/step.h"
 #include "engine/base/thread_pool.h"
+#include "engine/exec/cpu/pass.h"
 #include "engine/kernels/ops.h"
-#include "engine/model/forward.h"
 #include "engine/model/tensor_source.h"
 #include "engine/sample/sampler.h"
 

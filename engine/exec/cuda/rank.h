@@ -1,9 +1,9 @@
 // One device of a CudaExecutor: its share of the weights, its pages of the KV cache, its stream and graphs.
 //
 // A step is one copy to the device, launches, one copy back and one wait (one more for each further window of
-// changes to logits, cuda_step.h); all memory is allocated by Load. Decode steps are padded to a bucket
-// (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs as it is, which
-// also makes whatever the capture forbids (plans of matrix products), and is then captured.
+// changes to logits, engine/exec/cuda/step.h); all memory is allocated by Load. Decode steps are padded to a
+// bucket (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs as it is,
+// which also makes whatever the capture forbids (plans of matrix products), and is then captured.
 //
 // Used by one thread at a time; Make, Load and Run make the device that thread's.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_RANK_H_
@@ -18,10 +18,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/exec/cuda_memory.h"
-#include "engine/exec/cuda_pass.h"
-#include "engine/exec/cuda_step.h"
-#include "engine/exec/cuda_weights.h"
+#include "engine/exec/cuda/memory.h"
+#include "engine/exec/cuda/pass.h"
+#include "engine/exec/cuda/step.h"
+#include "engine/exec/cuda/weights.h"
 #include "engine/kernels/cuda/backend.h"
 #include "engine/model/tensor_source.h"
 

@@ -2,7 +2,7 @@
 #include <cstring>
 #include <memory>
 
-#include "engine/exec/cuda_backend.h"
+#include "engine/exec/cuda/backend.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::testing {

@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_rank.h"
+#include "engine/exec/cuda/rank.h"
 
 #include <algorithm>
 #include <climits>

@@ -1,4 +1,4 @@
-#include "engine/model/forward.h"
+#include "engine/exec/cpu/pass.h"
 
 #include <algorithm>
 #include <utility>

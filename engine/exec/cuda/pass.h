@@ -9,8 +9,8 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "engine/exec/cuda_step.h"
-#include "engine/exec/cuda_weights.h"
+#include "engine/exec/cuda/step.h"
+#include "engine/exec/cuda/weights.h"
 #include "engine/kernels/cuda/collective.h"
 #include "engine/kernels/cuda/gemm.h"
 #include "engine/kernels/cuda/ops.h"

@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/exec/cuda_memory.h"
+#include "engine/exec/cuda/memory.h"
 #include "engine/kernels/cuda/device_matrix.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/model/decoder_spec.h"

@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_memory.h"
+#include "engine/exec/cuda/memory.h"
 
 #include <utility>
 

@@ -1,5 +1,5 @@
 // How a plan becomes the arrays and launches of a CUDA step.
-#include "engine/exec/cuda_step.h"
+#include "engine/exec/cuda/step.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
 // What CudaExecutor does with devices that are missing, too small, too old, or fail.
-#include "engine/exec/cuda_executor.h"
+#include "engine/exec/cuda/executor.h"
 
 #include <numeric>
 #include <string>
 #include <vector>
 
-#include "engine/exec/cuda_backend.h"
+#include "engine/exec/cuda/backend.h"
 #include "engine/kernels/cuda/sampling.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/host_kernels.h"

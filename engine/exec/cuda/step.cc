@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_step.h"
+#include "engine/exec/cuda/step.h"
 
 #include <algorithm>
 #include <bit>

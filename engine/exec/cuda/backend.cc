@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_backend.h"
+#include "engine/exec/cuda/backend.h"
 
 #include <dlfcn.h>
 #include <unistd.h>

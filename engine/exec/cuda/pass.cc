@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_pass.h"
+#include "engine/exec/cuda/pass.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "engine/exec/cuda_weights.h"
+#include "engine/exec/cuda/weights.h"
 
 #include <algorithm>
 #include <cstring>

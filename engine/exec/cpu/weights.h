@@ -1,8 +1,8 @@
 // The weights of a decoder in the layout of one kernel table, ready to multiply.
 //
 // Immutable after loading; const methods are thread-safe.
-#ifndef ROPEWAY_ENGINE_MODEL_WEIGHTS_H_
-#define ROPEWAY_ENGINE_MODEL_WEIGHTS_H_
+#ifndef ROPEWAY_ENGINE_EXEC_CPU_WEIGHTS_H_
+#define ROPEWAY_ENGINE_EXEC_CPU_WEIGHTS_H_
 
 #include <cstdint>
 #include <functional>
@@ -71,4 +71,4 @@ class DecoderWeights {
 
 }  // namespace ropeway
 
-#endif  // ROPEWAY_ENGINE_MODEL_WEIGHTS_H_
+#endif  // ROPEWAY_ENGINE_EXEC_CPU_WEIGHTS_H_
