@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "engine/kernels/score_modifier.h"
 #include "engine/tensor/shape.h"
 
 namespace ropeway::kernels {
@@ -45,24 +46,27 @@ struct StoreKvArgs {
 };
 
 // Causal attention of consecutive tokens of one sequence, for the query heads of one KV head, over the
-// sequence's pages. The keys and values of these tokens are already in the cache. What lies beyond a query's
-// position never reaches its result.
+// sequence's pages; with a mixer, for the query heads of all KV heads at once. The keys and values of these
+// tokens are already in the cache. What a query does not see never reaches its result.
 struct AttentionArgs {
   KvLayout kv;
   const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride
   int64_t page_stride;        // in bytes
   const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageSize)]
-  int kv_head;
-  int queries_per_token;  // query heads that share the KV head: H / G
+  int kv_head;                // 0 with a mixer
+  int queries_per_token;      // query heads that share a KV head: H / G
   int num_tokens;
   int32_t first_position;  // of the first token
-  const float* queries;    // query head j of token t at queries + t * query_stride + j * E
+  const float* queries;    // query head j of those computed, token t: queries + t * query_stride + j * E
   int64_t query_stride;
+  // The same queries turned for keys of the zone before their own and of older ones, where the modifier has
+  // zones; laid out as `queries`.
+  const float* previous_queries = nullptr;
+  const float* older_queries = nullptr;
   float* out;  // head j of token t at out + t * out_stride + j * Ev
   int64_t out_stride;
   float scale;
-  float softcap;     // cap * tanh(score / cap); 0: none
-  int32_t window;    // a token sees the last `window` positions, itself included; 0: all
+  ScoreModifier modifier;
   uint8_t* scratch;  // attention_scratch_bytes(), 64-byte aligned, of this thread alone
 };
 

@@ -77,7 +77,8 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
   void (*rotate)(const RotateArgs& args);
   void (*store_kv)(const StoreKvArgs& args);
-  int64_t (*attention_scratch_bytes)(const KvLayout& kv);
+  // For any number of tokens of H query heads and any modifier whose mixer is at most so wide.
+  int64_t (*attention_scratch_bytes)(const KvLayout& kv, int num_heads, int mixer_width);
   void (*attention)(const AttentionArgs& args);
 
   // Over n floats.

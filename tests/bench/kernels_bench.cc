@@ -121,7 +121,8 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   const int num_tokens = static_cast<int>(state.range(0)), length = static_cast<int>(state.range(1));
   const KvLayout kv = MakeKvLayout(KvType::kBF16, shape.num_kv_heads, shape.head_dim, shape.head_dim);
   const int pages = (length + kPageSize - 1) / kPageSize;
-  AlignedBuffer cache(pages * kv.page_bytes), scratch(table.attention_scratch_bytes(kv));
+  AlignedBuffer cache(pages * kv.page_bytes),
+      scratch(table.attention_scratch_bytes(kv, shape.num_kv_heads * shape.queries_per_token, 0));
   std::vector<int32_t> page_table(pages);
   const std::vector<float> keys = RandomActivations(length, int64_t{shape.num_kv_heads} * shape.head_dim, 3);
   for (int t = 0; t < length; ++t) {
@@ -152,8 +153,7 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
                        .out = out.data() + head,
                        .out_stride = width,
                        .scale = 0.125f,
-                       .softcap = 0,
-                       .window = 0,
+                       .modifier = {},
                        .scratch = scratch.data()});
     }
   const double seen = num_tokens * (length - (num_tokens - 1) / 2.0);  // pairs of query and key, per head

@@ -1,11 +1,13 @@
-// Attention over paged keys and values: against the specification, and the byte contract. A query's result
-// depends on its position, its window and what it sees; not on how the prompt was cut, nor on the instruction
-// set, nor on what lies in the pages beyond.
+// Attention over paged keys and values, with every modifier of scores: against the specification, and the
+// byte contract. A query's result depends on its position and what it sees; not on how the prompt was cut,
+// nor on the instruction set, nor on what lies in the pages beyond.
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "gtest/gtest.h"
 #include "tests/kernels/kernel_inputs.h"
+#include "tests/kernels/modifier_inputs.h"
 
 namespace ropeway::kernels {
 namespace {
@@ -19,12 +21,13 @@ struct Shape {
   float softcap = 0;
   int32_t window = 0;
   int length = 150;
+  std::string modifier = "";  // of MakeModifier
 };
 
 std::ostream& operator<<(std::ostream& out, const Shape& s) {
   return out << "E " << s.head_dim << " Ev " << s.value_dim << " G " << s.num_kv_heads << " per token "
              << s.queries_per_token << (s.type == KvType::kBF16 ? " bf16" : " f32") << " cap " << s.softcap
-             << " window " << s.window << " length " << s.length;
+             << " window " << s.window << " length " << s.length << " " << s.modifier;
 }
 
 // One layer's cache with the pages of one sequence in it, out of order, among pages full of NaN.
@@ -43,8 +46,16 @@ class Sequence {
     query_stride_ = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.head_dim + 5;
     out_stride_ = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.value_dim + 3;
     queries_ = RandomActivations(shape.length, query_stride_, 31);
+    previous_queries_ = RandomActivations(shape.length, query_stride_, 34);
+    older_queries_ = RandomActivations(shape.length, query_stride_, 35);
     keys_ = RandomActivations(shape.length, int64_t{shape.num_kv_heads} * shape.head_dim, 32);
     values_ = RandomActivations(shape.length, int64_t{shape.num_kv_heads} * shape.value_dim, 33);
+    modifier_ = MakeModifier(shape.modifier, {.num_heads = num_heads(),
+                                              .head_dim = shape.head_dim,
+                                              .value_dim = shape.value_dim,
+                                              .length = shape.length});
+    if (shape.softcap != 0) modifier_.modifier().softcap = shape.softcap;
+    if (shape.window != 0) modifier_.modifier().window = shape.window;
   }
 
   void StoreTokens(int first, int count) {
@@ -68,10 +79,12 @@ class Sequence {
   }
 
   void Attend(int first, int count, float* out) {
-    const int64_t scratch_bytes = table_.attention_scratch_bytes(kv_);
-    AlignedBuffer scratch(scratch_bytes);
-    for (int g = 0; g < shape_.num_kv_heads; ++g) {
+    const ScoreModifier& modifier = modifier_.modifier();
+    AlignedBuffer scratch(table_.attention_scratch_bytes(kv_, num_heads(), modifier.mixer.width));
+    const int calls = modifier.mixer.width > 0 ? 1 : shape_.num_kv_heads;
+    for (int g = 0; g < calls; ++g) {
       const int64_t head = int64_t{g} * shape_.queries_per_token;
+      const int64_t at = first * query_stride_ + head * shape_.head_dim;
       table_.attention({.kv = kv_,
                         .cache = cache_.data(),
                         .page_stride = page_stride_,
@@ -80,19 +93,20 @@ class Sequence {
                         .queries_per_token = shape_.queries_per_token,
                         .num_tokens = count,
                         .first_position = first,
-                        .queries = &queries_[first * query_stride_ + head * shape_.head_dim],
+                        .queries = &queries_[at],
                         .query_stride = query_stride_,
+                        .previous_queries = modifier.zone > 0 ? &previous_queries_[at] : nullptr,
+                        .older_queries = modifier.zone > 0 ? &older_queries_[at] : nullptr,
                         .out = out + head * shape_.value_dim,
                         .out_stride = out_stride_,
                         .scale = Scale(),
-                        .softcap = shape_.softcap,
-                        .window = shape_.window,
+                        .modifier = modifier,
                         .scratch = scratch.data()});
     }
   }
 
   // By how much an output of the query may be off: every weight by twice the error of a score, an exponential
-  // and the sums; the weighted values by as much of the largest one.
+  // and the sums; the weighted values by as much of the largest one. Relative values are below 1.
   double Tolerance(int token, int head) const {
     const int g = head / shape_.queries_per_token;
     const float* query = &queries_[token * query_stride_ + int64_t{head} * shape_.head_dim];
@@ -100,13 +114,20 @@ class Sequence {
     for (int t = 0; t <= token; ++t) {
       double magnitude = 0;
       const int64_t row = int64_t{t} * shape_.num_kv_heads + g;
-      for (int d = 0; d < shape_.head_dim; ++d)
-        magnitude += std::abs(static_cast<double>(query[d]) * keys_[row * shape_.head_dim + d]);
+      for (int64_t d = 0; d < shape_.head_dim; ++d) {
+        const int64_t at = query - queries_.data() + d;
+        double q = std::abs(query[d]);
+        if (modifier_.modifier().zone > 0)
+          q = std::max<double>({q, std::abs(previous_queries_[at]), std::abs(older_queries_[at])});
+        magnitude += q * std::abs(keys_[row * shape_.head_dim + d]);
+      }
       score = std::max(score, magnitude * Scale());
       for (int d = 0; d < shape_.value_dim; ++d)
         value = std::max<double>(value, std::abs(values_[row * shape_.value_dim + d]));
     }
-    const double scores = (shape_.head_dim + 4) * kEpsilon * score + 4 * kEpsilon * shape_.softcap;
+    if (modifier_.modifier().relative_values.data != nullptr) value += 1;
+    const double scores = (shape_.head_dim + 4) * kEpsilon * score * modifier_.growth +
+                          4 * kEpsilon * (modifier_.modifier().softcap + modifier_.magnitude);
     return 1.01 * value * (4 * scores + (2 * token + 40) * kEpsilon);
   }
 
@@ -115,6 +136,7 @@ class Sequence {
     keys_[int64_t{token} * shape_.num_kv_heads * shape_.head_dim + 3] = kNotANumber;
   }
 
+  int num_heads() const { return shape_.num_kv_heads * shape_.queries_per_token; }
   float Scale() const { return 0.3f / std::sqrt(static_cast<float>(shape_.head_dim)); }
   int64_t out_stride() const { return out_stride_; }
   const float* values() const { return values_.data(); }
@@ -126,7 +148,8 @@ class Sequence {
   int64_t page_stride_, query_stride_, out_stride_;
   AlignedBuffer cache_;
   std::vector<int32_t> page_table_;
-  std::vector<float> queries_, keys_, values_;
+  std::vector<float> queries_, previous_queries_, older_queries_, keys_, values_;
+  ModifierInputs modifier_;
 };
 
 std::vector<Shape> Shapes() {
@@ -138,6 +161,15 @@ std::vector<Shape> Shapes() {
   for (int per_token : {1, 2, 4, 5, 7, 8, 9})
     shapes.push_back({.queries_per_token = per_token, .length = 70});
   for (int window : {1, 5, 16, 63, 64, 65, 100, 149, 150, 1000}) shapes.push_back({.window = window});
+  for (const std::string& name : ModifierNames()) shapes.push_back({.modifier = name});
+  for (const std::string& name : ModifierNames())
+    shapes.push_back({.head_dim = 20,
+                      .value_dim = 24,
+                      .num_kv_heads = 3,
+                      .queries_per_token = 1,
+                      .type = KvType::kF32,
+                      .length = 99,
+                      .modifier = name});
   shapes.push_back({.softcap = 5});
   shapes.push_back({.softcap = 30, .window = 40});
   for (int length : {1, 15, 16, 17, 63, 64, 65, 129}) shapes.push_back({.num_kv_heads = 1, .length = length});

@@ -58,7 +58,8 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
     for (int i = 0; i < threads; ++i)
       private_activations_.emplace_back(table.activation_bytes(kind, kPrepareTokens, columns));
   }
-  for (int i = 0; i < threads; ++i) scratch_.emplace_back(table.attention_scratch_bytes(kv));
+  for (int i = 0; i < threads; ++i)
+    scratch_.emplace_back(table.attention_scratch_bytes(kv, spec.num_heads, 0));
   int64_t angles = 0;
   for (const RopeSpec& rope : spec.ropes) {
     angle_offsets_.push_back(angles);
@@ -247,8 +248,7 @@ void Decoder::Pass::AttendPiece(int index, size_t row, int64_t piece, int head) 
                            int64_t{head} * group * spec_.value_dim,
                     .out_stride = workspace_.attention_stride_,
                     .scale = spec_.attention_scale,
-                    .softcap = spec_.attention_softcap,
-                    .window = spec_.layers[index].window,
+                    .modifier = {.softcap = spec_.attention_softcap, .window = spec_.layers[index].window},
                     .scratch = workspace_.scratch_[team_.index()].data()});
 }
 

@@ -1,4 +1,4 @@
-// Attention over paged keys and values, included once per instruction set after row_ops_inl.h.
+// Attention over paged keys and values, included once per instruction set after modifier_inl.h.
 //
 // A query's positions are walked in chunks of kChunk from position 0. A chunk's maximum, sum and weighted
 // values are computed by themselves and merged into the query's state in order:
@@ -11,7 +11,6 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 
-constexpr int kChunk = 64;  // positions, four pages
 constexpr int kChunkPages = kChunk / kPageSize;
 
 // Weights stop shrinking at e^-60 = 9e-27: far below what a float sum notices, and far enough above the
@@ -34,6 +33,9 @@ struct Query {
   float* values;        // [padded Ev] weighted values, in the scratch
   int32_t first, last;  // visible positions [first, last)
   float max, sum;
+  Modification modified;
+
+  int32_t position() const { return last - 1; }
 };
 
 // A chunk's keys and values of one KV head, page by page; Element is uint16_t for bf16, or float.
@@ -68,7 +70,7 @@ inline void FetchAhead(const Element* p, int64_t ahead) {
 
 // weights.of[q][..] = q . k for kPages pages from `page` of the chunk on.
 template <typename Element, int Q, int kPages>
-inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const Query* queries,
+inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const float* const* queries,
                    Weights& weights) {
   Lanes score[kPages][Q];
 #pragma GCC unroll 4
@@ -85,7 +87,7 @@ inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const Qu
     }
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) {
-      const Lanes x = Splat(queries[q].query[d]);
+      const Lanes x = Splat(queries[q][d]);
 #pragma GCC unroll 4
       for (int p = 0; p < kPages; ++p) score[p][q] = Fma(k[p], x, score[p][q]);
     }
@@ -99,18 +101,11 @@ inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const Qu
 // The same for pages [page, pages), kPages and then fewer at a time.
 template <typename Element, int Q, int kPages>
 inline void ScoresOfPages(const Chunk<Element>& chunk, int page, int pages, int head_dim,
-                          const Query* queries, Weights& weights) {
+                          const float* const* queries, Weights& weights) {
   for (; page + kPages <= pages; page += kPages)
     Scores<Element, Q, kPages>(chunk, page, head_dim, queries, weights);
   if constexpr (kPages > 1)
     ScoresOfPages<Element, Q, kPages / 2>(chunk, page, pages, head_dim, queries, weights);
-}
-
-// `x` in the lanes of a page that begins at `start` whose positions lie in [first, last), `other` elsewhere.
-inline Lanes Visible(int32_t start, int32_t first, int32_t last, Lanes x, Lanes other) {
-  if (first <= start && start + kPageSize <= last) return x;
-  const auto clamp = [](int32_t i) { return i < 0 ? 0 : i > kPageSize ? kPageSize : i; };
-  return Within(clamp(first - start), clamp(last - start), x, other);
 }
 
 // By what a query's old state and a chunk are multiplied when they are merged.
@@ -118,15 +113,13 @@ struct Merge {
   float old_factor, new_factor;
 };
 
-// From scores to e^(score - maximum), zero where the query does not see; merges maximum and sum into the
-// query.
-inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Query& query, float* weights) {
+// From the scores of a chunk's pages to e^(score - maximum), zero where the query does not see; merges
+// maximum and sum into the query.
+inline Merge Soften(int32_t chunk_start, int pages, Lanes* score, Query& query, float* weights) {
   const Lanes lowest = Splat(-__builtin_inff());
-  Lanes score[kChunkPages], largest = lowest;
+  Lanes largest = lowest;
   for (int p = 0; p < pages; ++p) {
-    Lanes s = Mul(Load(weights + p * kPageSize), Splat(args.scale));
-    if (args.softcap != 0) s = Softcap(s, args.softcap);
-    score[p] = Visible(chunk_start + p * kPageSize, query.first, query.last, s, lowest);
+    score[p] = Visible(chunk_start + p * kPageSize, query.first, query.last, score[p], lowest);
     largest = Max(largest, score[p]);
   }
   const float max = MaxOfLanes(largest);
@@ -143,6 +136,17 @@ inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Qu
   query.max = merged;
   query.sum = __builtin_fmaf(query.sum, factors[0], SumOfLanes(total) * factors[1]);
   return {factors[0], factors[1]};
+}
+
+// From products of query and keys to weights.
+inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Query& query, float* weights) {
+  Lanes score[kChunkPages];
+  for (int p = 0; p < pages; ++p) {
+    const Lanes capped = ScaleAndCap(args, Load(weights + p * kPageSize));
+    score[p] =
+        AddBias(args.modifier.bias, query.position(), chunk_start + p * kPageSize, query.modified, capped);
+  }
+  return Soften(chunk_start, pages, score, query, weights);
 }
 
 // values = values * old_factor + (weights of [first, last) of the chunk . v) * new_factor, for kColumns * 16
@@ -190,27 +194,66 @@ inline void WeighColumns(const Chunk<Element>& chunk, int64_t row, int64_t colum
     WeighColumns<Element, Q, kColumns / 2>(chunk, row, column, first, last, merges, weights, queries);
 }
 
-// One chunk for a block of Q queries. A query that sees nothing of it keeps its state: old_factor is 1, and
-// the rest is zero.
-template <typename Element, int Q>
-void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* queries) {
-  int first = kChunk, last = 0;  // of the chunk's positions, those that any query sees
-  for (int q = 0; q < Q; ++q) {
-    const int begin = queries[q].first - chunk.start, end = queries[q].last - chunk.start;
+// Positions [first, last) of the chunk that any of `count` queries sees; last is 0 where none does.
+inline Range SeenOf(int32_t chunk_start, const Query* queries, int count) {
+  int first = kChunk, last = 0;
+  for (int q = 0; q < count; ++q) {
+    const int begin = queries[q].first - chunk_start, end = queries[q].last - chunk_start;
     if (begin >= kChunk || end <= 0) continue;
     first = begin < first ? begin : first;
     last = end > last ? end : last;
   }
-  if (first >= last) return;
-  first = first < 0 ? 0 : first;
-  last = last > kChunk ? kChunk : last;
-  const int pages = (last + kPageSize - 1) / kPageSize;
+  return {first < 0 ? 0 : first, last > kChunk ? kChunk : last};
+}
+
+// Scores of keys in zones before the queries' own, in the place of those by the queries' own rotation.
+template <typename Element, int Q>
+inline void ScoreZones(const AttentionArgs& args, const Chunk<Element>& chunk, int page, int pages,
+                       const Query* queries, Weights& weights) {
+  const int32_t zone = args.modifier.zone, end = chunk.start + pages * kPageSize;
+  for (int before = 1; before <= 2; ++before) {
+    const float* vectors[Q];
+    int32_t first[Q], last[Q];
+    bool any = false;
+    for (int q = 0; q < Q; ++q) {
+      vectors[q] = queries[q].modified.zone_queries[before - 1];
+      last[q] = queries[q].position() / zone * zone - (before - 1) * zone;
+      first[q] = before == 2 ? 0 : last[q] - zone;
+      any = any || (first[q] < end && last[q] > chunk.start);
+    }
+    if (!any) continue;
+    Weights turned;
+    ScoresOfPages<Element, Q, WidthFor(Q)>(chunk, page, pages, args.kv.head_dim, vectors, turned);
+    for (int q = 0; q < Q; ++q)
+      for (int p = page; p < pages; ++p) {
+        const int at = p * kPageSize;
+        Store(weights.of[q] + at, Visible(chunk.start + at, first[q], last[q], Load(turned.of[q] + at),
+                                          Load(weights.of[q] + at)));
+      }
+  }
+}
+
+// One chunk for a block of Q queries. A query that sees nothing of it keeps its state: old_factor is 1, and
+// the rest is zero.
+template <typename Element, int Q>
+void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* queries) {
+  const Range seen = SeenOf(chunk.start, queries, Q);
+  if (seen.last <= seen.first) return;
+  const int first = static_cast<int>(seen.first), last = static_cast<int>(seen.last);
+  const int page = first / kPageSize, pages = (last + kPageSize - 1) / kPageSize;
+  const ScoreModifier& modifier = args.modifier;
   constexpr int kWidth = WidthFor(Q);
   Weights weights;
-  ScoresOfPages<Element, Q, kWidth>(chunk, first / kPageSize, pages, args.kv.head_dim, queries, weights);
+  const float* vectors[Q];
+  for (int q = 0; q < Q; ++q) vectors[q] = queries[q].query;
+  ScoresOfPages<Element, Q, kWidth>(chunk, page, pages, args.kv.head_dim, vectors, weights);
+  if (modifier.zone > 0) ScoreZones<Element, Q>(args, chunk, page, pages, queries, weights);
   Merge merges[Q];
   for (int q = 0; q < Q; ++q) {
     if (queries[q].first < chunk.start + kChunk && queries[q].last > chunk.start) {
+      if (modifier.relative_keys.rows.data != nullptr)
+        AddRelativeKeys(args, queries[q].position(), chunk.start, page, pages, queries[q].modified,
+                        weights.of[q]);
       merges[q] = Weigh(args, chunk.start, pages, queries[q], weights.of[q]);
       continue;
     }
@@ -218,33 +261,34 @@ void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* 
     for (float& weight : weights.of[q]) weight = 0;
   }
   WeighColumns<Element, Q, kWidth>(chunk, args.kv.padded_value_dim, 0, first, last, merges, weights, queries);
+  if (modifier.relative_values.data == nullptr) return;
+  for (int q = 0; q < Q; ++q)
+    AddRelativeValues(args, queries[q].position(), chunk.start, first, last, merges[q].new_factor,
+                      queries[q].modified, weights.of[q], queries[q].values);
 }
 
-// AttendBlock for `count` queries.
-template <typename Element, int Q = kQueries>
-void AttendSome(const AttentionArgs& args, const Chunk<Element>& chunk, int count, Query* queries) {
-  if constexpr (Q > 1) {
-    if (count < Q) return AttendSome<Element, Q - 1>(args, chunk, count, queries);
-  }
-  AttendBlock<Element, Q>(args, chunk, queries);
+// Calls body.template operator()<Q>(first) for blocks of Q <= kQueries of `count` queries.
+template <int Q = kQueries, typename Body>
+inline void ForBlocks(int first, int count, const Body& body) {
+  for (; first + Q <= count; first += Q) body.template operator()<Q>(first);
+  if constexpr (Q > 1) ForBlocks<Q - 1>(first, count, body);
 }
 
 template <typename Element>
 void AttendGroup(const AttentionArgs& args, const Chunk<Element>& chunk, int count, Query* queries) {
-  for (int q = 0; q < count; q += kQueries)
-    AttendSome(args, chunk, count - q < kQueries ? count - q : kQueries, queries + q);
+  ForBlocks(0, count, [&]<int Q>(int first) { AttendBlock<Element, Q>(args, chunk, queries + first); });
 }
 
 // Where pages [0, pages) of the chunk lie in the cache, of the sequence's `all_pages`.
 template <typename Element>
-Chunk<Element> ChunkAt(const AttentionArgs& args, int32_t start, int pages, int all_pages) {
+Chunk<Element> ChunkAt(const AttentionArgs& args, int kv_head, int32_t start, int pages, int all_pages) {
   Chunk<Element> chunk;
   chunk.start = start;
   for (int p = 0; p < pages; ++p) {
     const int index = start / kPageSize + p, next = index + kChunkPages;
     const int64_t page = args.page_table[index];
     chunk.keys[p] = reinterpret_cast<const Element*>(args.cache + page * args.page_stride) +
-                    args.kv_head * args.kv.head_elements;
+                    kv_head * args.kv.head_elements;
     chunk.values[p] = chunk.keys[p] + args.kv.value_offset;
     chunk.ahead[p] = next < all_pages ? (args.page_table[next] - page) * args.page_stride : 0;
   }
@@ -263,82 +307,66 @@ Chunk<float> Expand(const Chunk<uint16_t>& from, const KvLayout& kv, int pages, 
   return chunk;
 }
 
-void InitQuery(const AttentionArgs& args, int row, float* values, Query& query) {
-  const int token = row / args.queries_per_token, head = row % args.queries_per_token;
-  query.query = args.queries + token * args.query_stride + int64_t{head} * args.kv.head_dim;
+void InitQuery(const AttentionArgs& args, int token, int head, float* values, float* offset_queries,
+               Query& query) {
+  const ScoreModifier& modifier = args.modifier;
+  const int64_t at = token * args.query_stride + int64_t{head} * args.kv.head_dim;
+  const int absolute_head = args.kv_head * args.queries_per_token + head;
+  query.query = args.queries + at;
   query.out = args.out + token * args.out_stride + int64_t{head} * args.kv.value_dim;
   query.values = values;
   query.last = args.first_position + token + 1;
-  query.first = args.window > 0 && query.last > args.window ? query.last - args.window : 0;
-  query.max = -__builtin_inff();
-  query.sum = 0;
+  query.first = FirstVisible(modifier, query.position());
+  query.max = modifier.sinks == nullptr ? -__builtin_inff() : modifier.sinks[absolute_head];
+  query.sum = modifier.sinks == nullptr ? 0 : 1;
   for (int64_t i = 0; i < args.kv.padded_value_dim; i += 16) Store(values + i, Zero());
+  InitBias(modifier.bias, absolute_head, query.position(), query.modified);
+  if (modifier.zone > 0) {
+    query.modified.zone_queries[0] = args.previous_queries + at;
+    query.modified.zone_queries[1] = args.older_queries + at;
+  }
+  if (modifier.relative_keys.rows.data != nullptr)
+    query.query = InitRelativeKeys(args, absolute_head, query.query, offset_queries, query.modified);
+  if (modifier.relative_values.data != nullptr)
+    query.modified.value_rows =
+        modifier.relative_values.data + absolute_head * modifier.relative_values.head_stride;
+}
+
+void FinishQuery(const KvLayout& kv, const Query& query) {
+  const Lanes factor = Splat(1.f / query.sum);
+  ForColumns(kv.value_dim, [&](int64_t i, int64_t lanes) {
+    StoreSome(query.out + i, lanes, Mul(Load(query.values + i), factor));
+  });
 }
 
 // Queries [first_row, first_row + count) of the tokens' heads in order: they see ever later positions.
 void AttendRows(const AttentionArgs& args, int first_row, int count) {
   Query queries[kAttentionGroup];
-  float* scratch = reinterpret_cast<float*>(args.scratch);
-  float* expanded = scratch + kAttentionGroup * args.kv.padded_value_dim;
-  for (int q = 0; q < count; ++q)
-    InitQuery(args, first_row + q, scratch + q * args.kv.padded_value_dim, queries[q]);
+  float* values = reinterpret_cast<float*>(args.scratch);
+  float* offset_queries = values + kAttentionGroup * args.kv.padded_value_dim;
+  float* expanded = offset_queries + 2 * kAttentionGroup * int64_t{args.kv.head_dim};
+  for (int q = 0; q < count; ++q) {
+    const int row = first_row + q;
+    InitQuery(args, row / args.queries_per_token, row % args.queries_per_token,
+              values + q * args.kv.padded_value_dim, offset_queries + 2 * q * int64_t{args.kv.head_dim},
+              queries[q]);
+  }
   const int32_t end = queries[count - 1].last;
   const int all_pages = (end + kPageSize - 1) / kPageSize;
   for (int32_t start = queries[0].first / kChunk * kChunk; start < end; start += kChunk) {
     const int left = all_pages - start / kPageSize;
     const int pages = left < kChunkPages ? left : kChunkPages;
-    if (!args.kv.bf16)
-      AttendGroup(args, ChunkAt<float>(args, start, pages, all_pages), count, queries);
-    else if (count <= kQueries)
-      AttendGroup(args, ChunkAt<uint16_t>(args, start, pages, all_pages), count, queries);
+    if (!args.kv.bf16) {
+      AttendGroup(args, ChunkAt<float>(args, args.kv_head, start, pages, all_pages), count, queries);
+      continue;
+    }
+    const Chunk<uint16_t> chunk = ChunkAt<uint16_t>(args, args.kv_head, start, pages, all_pages);
+    if (count <= kQueries)
+      AttendGroup(args, chunk, count, queries);
     else
-      AttendGroup(args, Expand(ChunkAt<uint16_t>(args, start, pages, all_pages), args.kv, pages, expanded),
-                  count, queries);
+      AttendGroup(args, Expand(chunk, args.kv, pages, expanded), count, queries);
   }
-  for (int q = 0; q < count; ++q) {
-    const Lanes factor = Splat(1.f / queries[q].sum);
-    ForColumns(args.kv.value_dim, [&](int64_t i, int64_t lanes) {
-      StoreSome(queries[q].out + i, lanes, Mul(Load(queries[q].values + i), factor));
-    });
-  }
-}
-
-void Attention(const AttentionArgs& args) {
-  const int rows = args.num_tokens * args.queries_per_token;
-  for (int row = 0; row < rows; row += kAttentionGroup)
-    AttendRows(args, row, rows - row < kAttentionGroup ? rows - row : kAttentionGroup);
-}
-
-template <typename Element>
-void StoreKvAs(const StoreKvArgs& args) {
-  Element* page = reinterpret_cast<Element*>(args.page);
-  const auto convert = [](Lanes a, Element* to, int64_t lanes) {
-    alignas(64) Element row[16];
-    if constexpr (sizeof(Element) == 2)
-      StoreBf16(row, a);
-    else
-      Store(row, a);
-    for (int64_t i = 0; i < lanes; ++i) to[i] = row[i];
-  };
-  for (int head = 0; head < args.kv.num_kv_heads; ++head, page += args.kv.head_elements) {
-    const float* key = args.keys + int64_t{head} * args.kv.head_dim;
-    ForColumns(args.kv.head_dim, [&](int64_t d, int64_t lanes) {
-      Element row[16];
-      convert(LoadSome(key + d, lanes), row, lanes);
-      for (int64_t i = 0; i < lanes; ++i) page[(d + i) * kPageSize + args.slot] = row[i];
-    });
-    Element* value = page + args.kv.value_offset + args.slot * args.kv.padded_value_dim;
-    const float* from = args.values + int64_t{head} * args.kv.value_dim;
-    ForColumns(args.kv.value_dim,
-               [&](int64_t d, int64_t lanes) { convert(LoadSome(from + d, lanes), value + d, lanes); });
-  }
-}
-
-void StoreKv(const StoreKvArgs& args) {
-  if (args.kv.bf16)
-    StoreKvAs<uint16_t>(args);
-  else
-    StoreKvAs<float>(args);
+  for (int q = 0; q < count; ++q) FinishQuery(args.kv, queries[q]);
 }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_

@@ -13,6 +13,9 @@ constexpr float kExpMax = 88, kExpMin = -87;  // arguments are clamped to these
 // GELU in its tanh form: x * sigmoid(kGeluTwice * (x + kGeluCube * x^3)), since 1 + tanh(z) = 2 sigmoid(2 z).
 constexpr float kGeluTwice = 1.59576912f, kGeluCube = 0.044715f;
 
+// Of the leaky ReLU, below zero.
+constexpr float kLeakySlope = 0.01f;
+
 }  // namespace ropeway::kernels
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_LANES_H_

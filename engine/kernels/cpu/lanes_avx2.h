@@ -88,6 +88,14 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
   };
   return {half(0, value.low, other.low), half(8, value.high, other.high)};
 }
+inline Lanes Iota() {
+  return {_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_ps(8, 9, 10, 11, 12, 13, 14, 15)};
+}
+// `value` in the lanes where a < b, `other` elsewhere.
+inline Lanes IfLess(Lanes a, Lanes b, Lanes value, Lanes other) {
+  return {_mm256_blendv_ps(other.low, value.low, _mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ)),
+          _mm256_blendv_ps(other.high, value.high, _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ))};
+}
 
 // Lanes 4 and then 2 and 1 apart.
 inline float SumOfEight(__m256 a) {

@@ -3,6 +3,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "engine/kernels/cpu/gemm.h"
 #include "engine/kernels/cpu/pack.h"
 #include "engine/kernels/cpu/panel.h"
@@ -28,8 +30,12 @@ extern const WideKernels kPanels;
 
 namespace {
 
-int64_t AttentionScratchBytes(const KvLayout& kv) {
-  return (kAttentionGroup * kv.padded_value_dim + 4 * kv.head_elements) * static_cast<int64_t>(sizeof(float));
+int64_t AttentionScratchBytes(const KvLayout& kv, int num_heads, int mixer_width) {
+  const int64_t group =
+      kAttentionGroup * (kv.padded_value_dim + 2 * int64_t{kv.head_dim}) + 4 * kv.head_elements;
+  const int64_t mixed = num_heads * (kv.padded_value_dim + 2 * int64_t{kChunk}) + 16 * int64_t{mixer_width};
+  return std::max(group * static_cast<int64_t>(sizeof(float)),
+                  mixed * static_cast<int64_t>(sizeof(float)) + int64_t{num_heads} * kMixedQueryBytes);
 }
 
 template <const TileKernels& kTiles, const WideKernels* kWide, const VectorKernels& kVectors>
@@ -62,9 +68,7 @@ bool HasAvxVnni() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
-}
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c(); }
 
 bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -10,29 +10,19 @@
 namespace ropeway::kernels::avx2 {
 namespace {
 
-// Of attention: queries that share the loads of keys and values, and sums of sixteen lanes (two registers
-// each) that registers hold beside what they are computed from.
+// See vector_inl.h; a sum takes two registers.
 constexpr int kQueries = 4;
 constexpr int kAccumulators = 4;
 
 // The order matters.
 // clang-format off
 #include "engine/kernels/cpu/lanes_avx2.h"
-#include "engine/kernels/cpu/math_inl.h"
-#include "engine/kernels/cpu/row_ops_inl.h"
-#include "engine/kernels/cpu/attention_inl.h"
+#include "engine/kernels/cpu/vector_inl.h"
 // clang-format on
 
 }  // namespace
 
 extern const VectorKernels kVectors;
-const VectorKernels kVectors = {
-    .rms_norm = &RmsNorm,
-    .rotate = &Rotate,
-    .store_kv = &StoreKv,
-    .attention = &Attention,
-    .add = &AddRow,
-    .softcap = &SoftcapRow,
-};
+const VectorKernels kVectors = kVectorTable;
 
 }  // namespace ropeway::kernels::avx2

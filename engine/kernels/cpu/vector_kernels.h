@@ -8,9 +8,16 @@
 
 namespace ropeway::kernels {
 
-// Queries that attention takes together. Its scratch holds their weighted values [kAttentionGroup][padded Ev]
-// and four pages of one KV head in floats.
+// Queries that attention takes together. Its scratch holds their weighted values [kAttentionGroup][padded
+// Ev], two vectors [E] for each, and four pages of one KV head in floats.
 constexpr int kAttentionGroup = 64;
+
+// Positions that attention takes together.
+constexpr int kChunk = 64;
+
+// With a mixer the scratch holds, for each query head, what is known of its query, weighted values [padded
+// Ev], scores and biases [kChunk]; and [width][16] floats.
+constexpr int kMixedQueryBytes = 256;
 
 struct VectorKernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);

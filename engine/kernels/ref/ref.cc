@@ -2,13 +2,12 @@
 // Nothing is rounded to fewer bits but what the KV cache stores as bf16. Rows are independent of each other
 // here too.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "engine/kernels/ops.h"
+#include "engine/kernels/ref/attend_token.h"
 #include "engine/tensor/dequantize.h"
 #include "engine/tensor/half.h"
 
@@ -123,12 +122,6 @@ void Rotate(const RotateArgs& args) {
   }
 }
 
-uint16_t ToBFloat16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 // One element of a page.
 float LoadElement(const KvLayout& kv, const uint8_t* page, int64_t index) {
   if (kv.bf16) return BFloat16ToFloat(reinterpret_cast<const uint16_t*>(page)[index]);
@@ -137,7 +130,7 @@ float LoadElement(const KvLayout& kv, const uint8_t* page, int64_t index) {
 
 void StoreElement(const KvLayout& kv, uint8_t* page, int64_t index, float value) {
   if (kv.bf16)
-    reinterpret_cast<uint16_t*>(page)[index] = ToBFloat16(value);
+    reinterpret_cast<uint16_t*>(page)[index] = FloatToBFloat16(value);
   else
     reinterpret_cast<float*>(page)[index] = value;
 }
@@ -155,44 +148,40 @@ void StoreKv(const StoreKvArgs& args) {
   }
 }
 
-// softmax(scale q . k) v of one query over positions [first, last).
-void AttendOne(const AttentionArgs& args, const float* query, int32_t first, int32_t last, float* out) {
-  const KvLayout& kv = args.kv;
-  const int64_t base = args.kv_head * kv.head_elements;
-  const auto page_of = [&](int32_t position) {
-    return args.cache + args.page_table[position / kPageSize] * args.page_stride;
-  };
-  std::vector<float> weights(last - first);
-  float largest = -std::numeric_limits<float>::infinity();
-  for (int32_t p = first; p < last; ++p) {
-    float score = 0;
-    for (int d = 0; d < kv.head_dim; ++d)
-      score += query[d] * LoadElement(kv, page_of(p), base + int64_t{d} * kPageSize + p % kPageSize);
-    score *= args.scale;
-    if (args.softcap != 0) score = args.softcap * std::tanh(score / args.softcap);
-    weights[p - first] = score;
-    largest = std::max(largest, score);
-  }
-  float sum = 0;
-  for (float& weight : weights) {
-    weight = std::exp(weight - largest);
-    sum += weight;
-  }
-  std::fill(out, out + kv.value_dim, 0.f);
-  for (int32_t p = first; p < last; ++p) {
-    const int64_t row = base + kv.value_offset + p % kPageSize * kv.padded_value_dim;
-    for (int d = 0; d < kv.value_dim; ++d)
-      out[d] += weights[p - first] / sum * LoadElement(kv, page_of(p), row + d);
-  }
-}
-
+// With a mixer all heads, else those of one KV head.
 void Attention(const AttentionArgs& args) {
+  const KvLayout& kv = args.kv;
+  const bool all = args.modifier.mixer.width > 0;
+  const auto load = [&](int kv_head, int32_t position, int64_t first, int64_t step, int columns, float* out) {
+    const uint8_t* page = args.cache + args.page_table[position / kPageSize] * args.page_stride;
+    for (int d = 0; d < columns; ++d)
+      out[d] = LoadElement(kv, page, kv_head * kv.head_elements + first + d * step);
+  };
+  const auto load_key = [&](int kv_head, int32_t position, float* key) {
+    load(kv_head, position, position % kPageSize, kPageSize, kv.head_dim, key);
+  };
+  const auto load_value = [&](int kv_head, int32_t position, float* value) {
+    load(kv_head, position, kv.value_offset + position % kPageSize * kv.padded_value_dim, 1, kv.value_dim,
+         value);
+  };
   for (int t = 0; t < args.num_tokens; ++t) {
-    const int32_t last = args.first_position + t + 1;
-    const int32_t first = args.window > 0 ? std::max(0, last - args.window) : 0;
-    for (int j = 0; j < args.queries_per_token; ++j)
-      AttendOne(args, args.queries + t * args.query_stride + int64_t{j} * args.kv.head_dim, first, last,
-                args.out + t * args.out_stride + int64_t{j} * args.kv.value_dim);
+    const auto row = [&](const float* queries) {
+      return queries == nullptr ? nullptr : queries + t * args.query_stride;
+    };
+    AttendToken({.first_head = all ? 0 : args.kv_head * args.queries_per_token,
+                 .num_heads = args.queries_per_token * (all ? kv.num_kv_heads : 1),
+                 .queries_per_kv_head = args.queries_per_token,
+                 .head_dim = kv.head_dim,
+                 .value_dim = kv.value_dim,
+                 .position = args.first_position + t,
+                 .scale = args.scale,
+                 .modifier = args.modifier,
+                 .queries = row(args.queries),
+                 .previous_queries = row(args.previous_queries),
+                 .older_queries = row(args.older_queries),
+                 .load_key = load_key,
+                 .load_value = load_value,
+                 .out = args.out + t * args.out_stride});
   }
 }
 
@@ -214,7 +203,7 @@ constexpr KernelTable kTable = {
     .rms_norm = &RmsNorm,
     .rotate = &Rotate,
     .store_kv = &StoreKv,
-    .attention_scratch_bytes = [](const KvLayout&) { return int64_t{0}; },
+    .attention_scratch_bytes = [](const KvLayout&, int, int) { return int64_t{0}; },
     .attention = &Attention,
     .add = &Add,
     .softcap = &Softcap,

@@ -1,0 +1,27 @@
+// The row operations and attention of an instruction set, and their table. Included once per instruction set,
+// inside an unnamed namespace of its own, after lanes_*.h and the constants
+//   kQueries       queries that share the loads of keys and values
+//   kAccumulators  sums of sixteen lanes that registers hold beside what they are computed from
+#ifndef ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_INL_H_
+#define ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_INL_H_
+
+// The order matters.
+// clang-format off
+#include "engine/kernels/cpu/math_inl.h"
+#include "engine/kernels/cpu/row_ops_inl.h"
+#include "engine/kernels/cpu/store_kv_inl.h"
+#include "engine/kernels/cpu/modifier_inl.h"
+#include "engine/kernels/cpu/attention_inl.h"
+#include "engine/kernels/cpu/mixed_attention_inl.h"
+// clang-format on
+
+constexpr VectorKernels kVectorTable = {
+    .rms_norm = &RmsNorm,
+    .rotate = &Rotate,
+    .store_kv = &StoreKv,
+    .attention = &Attention,
+    .add = &AddRow,
+    .softcap = &SoftcapRow,
+};
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_INL_H_
