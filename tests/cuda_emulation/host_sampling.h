@@ -1,4 +1,4 @@
-// Sampling and scoring in plain loops, by the arithmetic of engine/base/softmax_weight.h; see host_kernels.h.
+// Sampling and scoring by engine/sample, which has the semantics of the kernels; see host_kernels.h.
 #ifndef ROPEWAY_TESTS_CUDA_EMULATION_HOST_SAMPLING_H_
 #define ROPEWAY_TESTS_CUDA_EMULATION_HOST_SAMPLING_H_
 

@@ -55,7 +55,7 @@ FOLDERS = {
     "engine/sample": Folder(("engine/base", "engine/api")),
     "engine/kernels": Folder(KERNEL_DEPENDENCIES),
     "engine/kernels/cpu": Folder(KERNEL_DEPENDENCIES, ("absl", "intrinsics")),
-    "engine/kernels/cuda": Folder(KERNEL_DEPENDENCIES, ("cuda",)),
+    "engine/kernels/cuda": Folder(KERNEL_DEPENDENCIES + ("engine/sample/sampling_rule.h",), ("cuda",)),
     "engine/model": Folder(("engine/base", "engine/tensor", "engine/position"), ("absl", "json")),
     "engine/exec/cpu": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/ops.h",)),
     "engine/exec/cuda": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/cuda",)),

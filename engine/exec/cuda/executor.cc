@@ -112,13 +112,6 @@ std::string Describe(const cuda::DeviceInfo& device, cuda::Element element, size
   return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", type);
 }
 
-TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t top, int32_t max_top) {
-  TokenLogprobs logprobs{.chosen = results.logprobs[row]};
-  for (int64_t i = row * max_top; i < row * max_top + top; ++i)
-    logprobs.top.emplace_back(results.top_tokens[i], results.top_logprobs[i]);
-  return logprobs;
-}
-
 // The first error that is one: a rank that fails makes others fail in the sums they wait for.
 absl::Status FirstError(const std::vector<absl::Status>& statuses) {
   for (const absl::Status& status : statuses)
@@ -192,14 +185,13 @@ StepResult CudaExecutor::ReadResults(const StepPlan& plan) const {
     SampledToken& sample = result.samples[step_.sample_order[i]];
     sample.token = results.tokens[i];
     const int32_t top = plan.sample_rows[step_.sample_order[i]].params->num_logprobs;
-    if (top >= 0 && sample.token >= 0)
-      sample.logprobs = LogprobsAt(results, i, std::min(top, limits_.vocab_size), max_top_);
+    if (top >= 0 && sample.token >= 0) sample.logprobs = LogprobsAt(results, i, top, max_top_);
   }
   int64_t row = step_.shape.samples;
   for (const ScoreRow& scored : plan.score_rows) {
     std::vector<TokenLogprobs>& scores = result.scores.emplace_back();
     for (size_t i = 0; i < scored.next_tokens.size(); ++i)
-      scores.push_back(LogprobsAt(results, row++, std::min(scored.top, limits_.vocab_size), max_top_));
+      scores.push_back(LogprobsAt(results, row++, scored.top, max_top_));
   }
   return result;
 }

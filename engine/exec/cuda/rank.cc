@@ -328,10 +328,10 @@ absl::Status CudaRank::Sample(const CudaStep& step, const LogitRound& round, con
 absl::Status CudaRank::UploadChanges(const CudaStep& step, const ChangeWindow& window) {
   RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "computing a part of a step"));
   Carver host(host_inputs_.data()), device(device_inputs_.data());
-  cuda::LogitChange* const from = CarveStep(step.shape, host).changes;
-  cuda::LogitChange* const to = CarveStep(step.shape, device).changes;
+  LogitChange* const from = CarveStep(step.shape, host).changes;
+  LogitChange* const to = CarveStep(step.shape, device).changes;
   std::copy_n(step.changes.begin() + window.first, window.count, from);
-  return Check(parts_.runtime->Copy(to, from, window.count * sizeof(cuda::LogitChange),
+  return Check(parts_.runtime->Copy(to, from, window.count * sizeof(LogitChange),
                                     cuda::CopyKind::kHostToDevice, stream_),
                "copying changes of logits to the device");
 }

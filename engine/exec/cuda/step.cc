@@ -2,13 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 #include <numeric>
-#include <unordered_map>
 
 #include "engine/base/check.h"
-#include "engine/base/softmax_weight.h"
-#include "engine/sample/sampler.h"
 
 namespace ropeway {
 namespace {
@@ -33,44 +29,6 @@ int32_t MaxPages(const StepPlan& plan, int32_t limit) {
   size_t most = 1;
   for (const auto& table : plan.page_tables) most = std::max(most, table.size());
   return std::max(static_cast<int32_t>(most), std::min(static_cast<int32_t>(std::bit_ceil(most)), limit));
-}
-
-// Changes to the logits of one row, one per token, in the order in which tokens are first named.
-class ChangeList {
- public:
-  explicit ChangeList(std::vector<cuda::LogitChange>& changes) : changes_(changes) {}
-
-  cuda::LogitChange& Of(TokenId token) {
-    const auto [place, fresh] = places_.try_emplace(token, changes_.size());
-    if (fresh) changes_.push_back({.token = token});
-    return changes_[place->second];
-  }
-
- private:
-  std::vector<cuda::LogitChange>& changes_;
-  std::unordered_map<TokenId, size_t> places_;
-};
-
-void AppendChanges(const SampleRow& row, std::vector<cuda::LogitChange>& changes) {
-  const SamplingParams& params = *row.params;
-  ChangeList list(changes);
-  for (const auto& [token, bias] : params.logit_bias) list.Of(token).add = bias;
-  if (params.repetition_penalty != 1) {
-    for (TokenId token : row.prompt) list.Of(token).repetition = params.repetition_penalty;
-    for (TokenId token : row.generated) list.Of(token).repetition = params.repetition_penalty;
-  }
-  if (params.presence_penalty != 0 || params.frequency_penalty != 0) {
-    std::unordered_map<TokenId, int32_t> counts;
-    for (TokenId token : row.generated) ++counts[token];
-    for (const auto& [token, count] : counts)
-      list.Of(token).subtract =
-          params.presence_penalty + params.frequency_penalty * static_cast<float>(count);
-  }
-  for (TokenId token : row.masked) list.Of(token).masked = 1;
-}
-
-float ScaleOf(float temperature) {
-  return temperature > 0 ? std::min(1 / temperature, std::numeric_limits<float>::max()) : 0;
 }
 
 // The last window, or a new one where it has no room for so many more of the changes.
@@ -100,23 +58,17 @@ void AddRound(const LogitRound& round, CudaStep& step) {
 
 // To the last round.
 void AppendSample(const SampleRow& row, int32_t logit_row, const CudaStepOptions& options, CudaStep& step) {
-  const SamplingParams& params = *row.params;
   const size_t first_change = step.changes.size();
-  AppendChanges(row, step.changes);
+  step.lowering.AppendChanges(row, step.changes);
   const int32_t num_changes = static_cast<int32_t>(step.changes.size() - first_change);
   ChangeWindow& window = WindowFor(num_changes, options.max_changes, step);
-  cuda::SampleRowParams sample{.logit_row = logit_row,
-                               .scale = ScaleOf(params.temperature),
-                               .top_k = params.top_k,
-                               .top_p = params.top_p,
-                               .num_logprobs = params.num_logprobs,
-                               .first_change = window.count,
-                               .num_changes = num_changes,
-                               .coin = CoinOf(params.seed, row.sample, row.step)};
-  if (params.min_p > 0 && sample.scale > 0) sample.least = ExactLog(params.min_p) / sample.scale;
-  window.count += num_changes;
   ++BatchFor(options.max_logit_rows, step).count;
-  step.samples.push_back(sample);
+  step.samples.push_back({.logit_row = logit_row,
+                          .num_logprobs = row.params->num_logprobs,
+                          .first_change = window.count,
+                          .num_changes = num_changes,
+                          .rule = SamplingLowering::RuleOf(row)});
+  window.count += num_changes;
 }
 
 // Every row of a bucket has its logits computed, wanted or not: that is what its graph does.
@@ -190,7 +142,7 @@ CudaStepArrays CarveStep(const CudaStepShape& shape, Carver& carver) {
   arrays.wide = carver.Take<cuda::AttentionItem>(shape.wide);
   arrays.merges = carver.Take<cuda::AttentionMerge>(shape.merges);
   arrays.samples = carver.Take<cuda::SampleRowParams>(shape.samples);
-  arrays.changes = carver.Take<cuda::LogitChange>(shape.changes);
+  arrays.changes = carver.Take<LogitChange>(shape.changes);
   arrays.score_tokens = carver.Take<int32_t>(shape.scores);
   arrays.copy_from = carver.Take<int32_t>(shape.copies);
   arrays.copy_to = carver.Take<int32_t>(shape.copies);
@@ -205,6 +157,15 @@ CudaResultArrays CarveResults(int32_t samples, int32_t scores, int32_t max_top, 
   arrays.top_tokens = carver.Take<int32_t>(all * max_top);
   arrays.top_logprobs = carver.Take<float>(all * max_top);
   return arrays;
+}
+
+TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t top, int32_t max_top) {
+  TokenLogprobs logprobs{.chosen = results.logprobs[row]};
+  for (int64_t i = row * max_top; i < row * max_top + top; ++i) {
+    if (results.top_tokens[i] == cuda::kNoChoice) break;
+    logprobs.top.emplace_back(results.top_tokens[i], results.top_logprobs[i]);
+  }
+  return logprobs;
 }
 
 void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step) {

@@ -11,6 +11,7 @@
 #include "engine/exec/cuda/memory.h"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/sampling.h"
+#include "engine/sample/sampling_lowering.h"
 
 namespace ropeway {
 
@@ -37,7 +38,7 @@ struct CudaStepArrays {
   cuda::AttentionItem* wide;       // [wide]
   cuda::AttentionMerge* merges;    // [merges]
   cuda::SampleRowParams* samples;  // [samples]
-  cuda::LogitChange* changes;      // [changes] of one window
+  LogitChange* changes;            // [changes] of one window
   int32_t* score_tokens;           // [scores]
   int32_t* copy_from;              // [copies]
   int32_t* copy_to;                // [copies]
@@ -54,6 +55,9 @@ struct CudaResultArrays {
   float* top_logprobs;  // [samples + scores, max_top]
 };
 CudaResultArrays CarveResults(int32_t samples, int32_t scores, int32_t max_top, Carver& carver);
+
+// Row `row` of results that were asked for the `top` likeliest tokens: fewer where there are not as many.
+TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t top, int32_t max_top);
 
 // Changes to logits that lie in device memory at a time. Nearly all steps have one window; where prompts are
 // long, many and penalised, the device's array is filled again for each further one.
@@ -83,11 +87,12 @@ struct CudaStep {
   cuda::AttentionPlan attention;
   std::vector<cuda::SampleRowParams> samples;  // logit_row counts from the round's, first_change from the
                                                // window's first
-  std::vector<cuda::LogitChange> changes;
+  std::vector<LogitChange> changes;
   std::vector<ChangeWindow> windows;  // at least one
   std::vector<SampleBatch> batches;
   std::vector<int32_t> sample_order;  // samples[i] answers plan.sample_rows[sample_order[i]]
   std::vector<LogitRound> rounds;
+  SamplingLowering lowering;
 };
 
 struct CudaStepOptions {

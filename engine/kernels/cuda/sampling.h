@@ -1,14 +1,14 @@
 // Choosing tokens from logits on the device.
 //
-// Plain C++. For the same logits the answers are those of engine/sample/sampler.h, bit for bit: both count
-// probabilities in integers, by the arithmetic of engine/base/softmax_weight.h.
+// Plain C++. For the same logits the answers are those of engine/sample/sampler.h, bit for bit: both follow
+// engine/sample/sampling_rule.h and count probabilities in integers.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_SAMPLING_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_SAMPLING_H_
 
 #include <cstdint>
-#include <limits>
 
 #include "engine/kernels/cuda/runtime.h"
+#include "engine/sample/sampling_rule.h"
 
 namespace ropeway::cuda {
 
@@ -21,26 +21,11 @@ inline constexpr int32_t kMaxTop = 1024;
 // The token of a row whose logits say nothing: one is NaN or +infinity, or all are -infinity.
 inline constexpr int32_t kNoChoice = -1;
 
-// A change to one logit of one row, made before anything else, in this order:
-//   x += add;   x = x > 0 ? x / repetition : x * repetition, where repetition is not 1;   x -= subtract
-struct LogitChange {
-  int32_t token = 0;
-  float add = 0;         // logit_bias
-  float repetition = 1;  // repetition penalty
-  float subtract = 0;    // presence + frequency * occurrences
-  int32_t masked = 0;    // 1: never chosen
-};
-
 struct SampleRowParams {
   int32_t logit_row = 0;
-  float scale = 1;            // 1 / temperature, at most the largest float; 0: greedy
-  int32_t top_k = 0;          // 0: all
-  float top_p = 1;            // 1: all
   int32_t num_logprobs = -1;  // -1: none; else as many likeliest beside the chosen one, at most max_top
   int32_t first_change = 0, num_changes = 0;  // of SampleArgs::changes; tokens distinct
-  uint64_t coin = 0;
-  // min_p keeps x >= largest + least; log(min_p) / scale.
-  double least = -std::numeric_limits<double>::infinity();
+  SamplingRule rule;
 };
 
 struct SampleArgs {

@@ -19,6 +19,7 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // Numbers that look random, the same in every run.
@@ -276,6 +277,37 @@ TEST(SamplerTest, LogitsThatAreNotNumbersGiveNoToken) {
     }
   }
   EXPECT_EQ(SampleOne({-kInfinity, -kInfinity}, {}), kNoToken);
+}
+
+// A change hides no fault of the model, but a mask does: that logit is not looked at.
+TEST(SamplerTest, ChangesLeaveInfinitiesAndNaNsWhatTheyAre) {
+  const std::vector<TokenId> seen = {1};
+  const SampleRow row = {.prompt = seen, .generated = seen};
+  for (const float bad : {kNan, -kNan, kInfinity}) {
+    for (const SamplingParams& params : {SamplingParams{.temperature = 0, .repetition_penalty = 1.5F},
+                                         SamplingParams{.temperature = 0, .repetition_penalty = 1e-45F},
+                                         SamplingParams{.temperature = 0, .presence_penalty = 2},
+                                         SamplingParams{.temperature = 0, .frequency_penalty = 2},
+                                         SamplingParams{.temperature = 0, .logit_bias = {{1, -100}}}}) {
+      EXPECT_EQ(SampleOne({1, bad, 2}, params, row), kNoToken);
+      EXPECT_EQ(SampleOne({1, bad, 2}, params, {.prompt = seen, .generated = seen, .masked = seen}), 2);
+    }
+  }
+  for (const SamplingParams& params : {SamplingParams{.temperature = 0, .repetition_penalty = 1e-45F},
+                                       SamplingParams{.temperature = 0, .presence_penalty = -2},
+                                       SamplingParams{.temperature = 0, .logit_bias = {{1, 100}}}}) {
+    EXPECT_EQ(SampleOne({-kLargest, -kInfinity, -kLargest}, params, row), 0) << "ruled out for good";
+  }
+}
+
+TEST(SamplerTest, ChangesLeaveFiniteLogitsFinite) {
+  const std::vector<TokenId> seen = {1};
+  const SampleRow row = {.prompt = seen, .generated = seen};
+  EXPECT_EQ(SampleOne({kLargest, 3e38F, 0}, {.temperature = 0, .repetition_penalty = 1e-45F}, row), 0)
+      << "clamped to the largest number, equals go by id";
+  EXPECT_EQ(SampleOne({-kInfinity, -3e38F}, {.temperature = 0, .repetition_penalty = 100}, row), 1);
+  EXPECT_EQ(SampleOne({-kInfinity, -kLargest}, {.temperature = 0, .presence_penalty = 2}, row), 1);
+  EXPECT_EQ(SampleOne({0, kLargest}, {.temperature = 0, .logit_bias = {{1, kLargest}}}), 1);
 }
 
 TEST(SamplerTest, LogprobsAreTheModelsOwn) {

@@ -36,20 +36,15 @@ std::vector<int32_t> Sorted(const std::vector<float>& logits) {
   return ids;
 }
 
-std::vector<float> Changed(std::vector<float> logits, const std::vector<LogitChange>& changes) {
-  for (const LogitChange& change : changes) {
-    float& x = logits[change.token];
-    x += change.add;
-    if (change.repetition != 1)
-      x = x > 0 ? std::min(x / change.repetition, std::numeric_limits<float>::max()) : x * change.repetition;
-    x -= change.subtract;
-    if (change.masked != 0) x = -kInfinity;
-  }
+std::vector<float> Changed(std::vector<float> logits, const std::vector<LogitChange>& changes,
+                           float repetition) {
+  for (const LogitChange& change : changes)
+    logits[change.token] = ChangedLogit(logits[change.token], change, repetition);
   return logits;
 }
 
 // The token that `row` draws from changed logits.
-int32_t Chosen(const std::vector<float>& logits, const SampleRowParams& row) {
+int32_t Chosen(const std::vector<float>& logits, const SamplingRule& row) {
   if (SaysNothing(logits)) return kNoChoice;
   std::vector<int32_t> ids = Sorted(logits);
   const float largest = logits[ids[0]];
@@ -69,7 +64,7 @@ int32_t Chosen(const std::vector<float>& logits, const SampleRowParams& row) {
     while (kept < ids.size() && sum < mass) sum += weight(ids[kept++]);
     ids.resize(kept);
   }
-  const float least = static_cast<float>(largest + row.least);
+  const float least = static_cast<float>(largest + row.min_p_offset);
   std::erase_if(ids, [&](int32_t id) { return logits[id] < least; });
   std::sort(ids.begin(), ids.end());
   uint64_t left = static_cast<uint64_t>((static_cast<unsigned __int128>(row.coin) * total()) >> 64);
@@ -166,7 +161,7 @@ class SampleTest : public DeviceTest {
     for (size_t i = 0; i < rows.size(); ++i) {
       SCOPED_TRACE("V " + std::to_string(vocab_size) + " row " + std::to_string(i));
       const std::vector<float>& raw = logits[rows[i].logit_row];
-      EXPECT_EQ(got[i], Chosen(Changed(raw, changes[i]), rows[i]));
+      EXPECT_EQ(got[i], Chosen(Changed(raw, changes[i], rows[i].rule.repetition), rows[i].rule));
       const int32_t asked = rows[i].num_logprobs;
       for (int32_t j = std::max(asked, 0); j < max_top; ++j)
         EXPECT_EQ(got_tops[i * max_top + j], -7) << "not asked for";
@@ -193,15 +188,15 @@ class SampleTest : public DeviceTest {
     for (int32_t top_k : {0, vocab_size / 3 + 1}) {
       for (float top_p : {1.0f, 0.9f}) {
         for (double least : {-static_cast<double>(kInfinity), -1.25}) {
-          rows.push_back({.scale = 1.3f, .top_k = top_k, .top_p = top_p, .least = least});
+          rows.push_back({.rule = {.scale = 1.3f, .top_k = top_k, .top_p = top_p, .min_p_offset = least}});
         }
       }
     }
-    rows.push_back({.top_k = 1});
-    rows.push_back({.top_k = vocab_size});
-    rows.push_back({.top_p = 1e-6f});
-    rows.push_back({.least = -1e-9});
-    for (SampleRowParams& row : rows) row.coin = uint64_t{random_()} << 32 | random_();
+    rows.push_back({.rule = {.top_k = 1}});
+    rows.push_back({.rule = {.top_k = vocab_size}});
+    rows.push_back({.rule = {.top_p = 1e-6f}});
+    rows.push_back({.rule = {.min_p_offset = -1e-9}});
+    for (SampleRowParams& row : rows) row.rule.coin = uint64_t{random_()} << 32 | random_();
     return rows;
   }
 
@@ -211,7 +206,9 @@ class SampleTest : public DeviceTest {
 TEST_F(SampleTest, GreedyTakesTheLargestAndTheLowestAmongEquals) {
   for (int32_t vocab_size : {1, 31, 1025, 5000}) {
     Run({Logits(vocab_size, 2), Coarse(vocab_size), std::vector<float>(vocab_size, -3.5f)},
-        {{.logit_row = 0, .scale = 0}, {.logit_row = 1, .scale = 0}, {.logit_row = 2, .scale = 0}});
+        {{.logit_row = 0, .rule = {.scale = 0}},
+         {.logit_row = 1, .rule = {.scale = 0}},
+         {.logit_row = 2, .rule = {.scale = 0}}});
   }
 }
 
@@ -233,22 +230,22 @@ TEST_F(SampleTest, EveryCutAmongMaskedLogits) {
 TEST_F(SampleTest, CoinsAtBothEnds) {
   const uint64_t last = std::numeric_limits<uint64_t>::max();
   Run({Logits(700, 1), std::vector<float>(700, 0)},
-      {{.logit_row = 0, .coin = 0},
-       {.logit_row = 0, .coin = last},
-       {.logit_row = 1, .coin = 0},
-       {.logit_row = 1, .coin = last},
-       {.logit_row = 0, .scale = std::numeric_limits<float>::max(), .coin = last},
-       {.logit_row = 0, .scale = 1e-30f, .coin = last / 2}});
+      {{.logit_row = 0, .rule = {.coin = 0}},
+       {.logit_row = 0, .rule = {.coin = last}},
+       {.logit_row = 1, .rule = {.coin = 0}},
+       {.logit_row = 1, .rule = {.coin = last}},
+       {.logit_row = 0, .rule = {.scale = std::numeric_limits<float>::max(), .coin = last}},
+       {.logit_row = 0, .rule = {.scale = 1e-30f, .coin = last / 2}}});
 }
 
 // 64 equal weights: coins at the first and the last of each token's.
 TEST_F(SampleTest, CoinsAtTheBoundsOfTokens) {
   std::vector<SampleRowParams> rows;
   for (uint64_t token : {1, 2, 31, 32, 62, 63})
-    for (uint64_t coin : {token << 58, (token << 58) - 1}) rows.push_back({.coin = coin});
+    for (uint64_t coin : {token << 58, (token << 58) - 1}) rows.push_back({.rule = {.coin = coin}});
   const std::vector<float> logits(64, 2.5f);
-  EXPECT_EQ(Chosen(logits, rows[6]), 32);
-  EXPECT_EQ(Chosen(logits, rows[7]), 31);
+  EXPECT_EQ(Chosen(logits, rows[6].rule), 32);
+  EXPECT_EQ(Chosen(logits, rows[7].rule), 31);
   Run({logits}, rows);
 }
 
@@ -257,28 +254,28 @@ TEST_F(SampleTest, ChangesComeFirstAndLeaveTheLogitsOfOthers) {
   std::vector<LogitChange> changes;
   for (int32_t token = 3; token < 900; token += 5)
     changes.push_back({.token = token,
-                       .add = static_cast<float>(token % 3) * 0.7f,
-                       .repetition = token % 2 == 0 ? 1.3f : 1.0f,
-                       .subtract = static_cast<float>(token % 4) * 0.25f,
+                       .bias = static_cast<float>(token % 3) * 0.7f,
+                       .penalty = static_cast<float>(token % 4) * 0.25f,
+                       .seen = token % 2 == 0,
                        .masked = token % 11 == 0});
   const int32_t best = Sorted(logits)[0];
-  const std::vector<LogitChange> mask = {{.token = best, .masked = 1}},
-                                 tiny = {{.token = best, .repetition = 1e-38f}};
+  const std::vector<LogitChange> mask = {{.token = best, .masked = true}},
+                                 seen = {{.token = best, .seen = true}};
   Run({logits},
-      {{.scale = 0},
-       {.scale = 0},
-       {.coin = 99},
-       {.scale = 0, .num_logprobs = 2},
-       {.num_logprobs = 3, .coin = ~0ull}},
-      {changes, {}, changes, mask, tiny}, 4);
+      {{.rule = {.scale = 0, .repetition = 1.3f}},
+       {.rule = {.scale = 0}},
+       {.rule = {.repetition = 1.3f, .coin = 99}},
+       {.num_logprobs = 2, .rule = {.scale = 0}},
+       {.num_logprobs = 3, .rule = {.repetition = 1e-38f, .coin = ~0ull}}},
+      {changes, {}, changes, mask, seen}, 4);
 }
 
 TEST_F(SampleTest, LogProbabilities) {
   for (int32_t vocab_size : {3, 2049}) {
     Run({Logits(vocab_size, 3), Coarse(vocab_size)},
-        {{.logit_row = 0, .num_logprobs = 0, .coin = 1ull << 63},
-         {.logit_row = 0, .scale = 0, .num_logprobs = 20},
-         {.logit_row = 1, .num_logprobs = 20, .coin = 1ull << 62},
+        {{.logit_row = 0, .num_logprobs = 0, .rule = {.coin = 1ull << 63}},
+         {.logit_row = 0, .num_logprobs = 20, .rule = {.scale = 0}},
+         {.logit_row = 1, .num_logprobs = 20, .rule = {.coin = 1ull << 62}},
          {.logit_row = 1}},
         std::vector<std::vector<LogitChange>>(4), 20);
   }
@@ -288,10 +285,10 @@ TEST_F(SampleTest, LogitsThatSayNothingChooseNothing) {
   std::vector<float> nan = Logits(50, 1), infinite = nan, none(50, -kInfinity);
   nan[17] = -kNaN;
   infinite[49] = kInfinity;
-  Run({nan, infinite, none}, {{.logit_row = 0, .scale = 0, .num_logprobs = 2},
+  Run({nan, infinite, none}, {{.logit_row = 0, .num_logprobs = 2, .rule = {.scale = 0}},
                               {.logit_row = 1, .num_logprobs = 2},
-                              {.logit_row = 2, .top_p = 0.5f},
-                              {.logit_row = 2, .scale = 0, .num_logprobs = 1}});
+                              {.logit_row = 2, .rule = {.top_p = 0.5f}},
+                              {.logit_row = 2, .num_logprobs = 1, .rule = {.scale = 0}}});
 }
 
 // What the device is held against draws by probability itself: shares within five standard deviations.

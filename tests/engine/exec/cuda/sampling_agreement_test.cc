@@ -1,5 +1,7 @@
-// A request draws the same tokens on a CPU and on a device: engine/sample against the shipped kernels, by way
-// of the step that the executor makes of a plan.
+// A request draws the same tokens on a CPU and on a device: engine/sample against the shipped kernels and
+// against those of the emulation's plain loops, by way of the step that the executor makes of a plan. Logits
+// that are no numbers, and penalties and biases beyond all measure, included.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -11,14 +13,18 @@
 #include "engine/kernels/cuda/ops.h"
 #include "engine/sample/sampler.h"
 #include "gtest/gtest.h"
+#include "tests/cuda_emulation/host_kernels.h"
 #include "tests/kernels/cuda/device_test.h"
 
 namespace ropeway {
 namespace {
 
 constexpr int32_t kVocabulary = 600;
-constexpr int kRequests = 96;
+constexpr int kRequests = 240;
 constexpr int kMaxTop = 8;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 struct Request {
   SamplingParams params;
@@ -44,12 +50,13 @@ class SamplingAgreementTest : public cuda::DeviceTest {
                       .top_k = OneOf({0, 0, 1, 7, 40, kVocabulary}),
                       .top_p = OneOf({1.0f, 1.0f, 0.95f, 0.5f, 0.01f}),
                       .min_p = OneOf({0.0f, 0.0f, 0.05f, 0.3f}),
-                      .repetition_penalty = OneOf({1.0f, 1.0f, 1.3f, 0.8f}),
-                      .presence_penalty = OneOf({0.0f, 0.0f, 0.6f}),
-                      .frequency_penalty = OneOf({0.0f, 0.0f, -0.3f}),
+                      .repetition_penalty = OneOf({1.0f, 1.0f, 1.3f, 0.8f, 100.0f, 1e-38f, 1e-45f}),
+                      .presence_penalty = OneOf({0.0f, 0.0f, 0.6f, 2.0f, -2.0f}),
+                      .frequency_penalty = OneOf({0.0f, 0.0f, -0.3f, 2.0f}),
                       .seed = random_(),
                       .num_logprobs = OneOf({-1, 0, 5, kMaxTop})};
     if (random_() % 3 == 0) request.params.logit_bias = {{3, 2.5f}, {17, -4.0f}, {599, 1.0f}};
+    if (random_() % 6 == 0) request.params.logit_bias = {{3, -kLargest}, {17, kLargest}, {599, 100.0f}};
     request.prompt = Tokens(20);
     request.generated = Tokens(random_() % 30);
     request.masked = Tokens(random_() % 3);
@@ -65,74 +72,118 @@ class SamplingAgreementTest : public cuda::DeviceTest {
     return logits;
   }
 
+  // What no model should give: some logits at the ends of float32 and beyond, at tokens that the request has
+  // seen, biases or masks, or at any.
+  void Spoil(const Request& request, std::vector<float>& logits) {
+    for (int count = OneOf({0, 0, 1, 1, 2, 5}); count > 0; --count) {
+      TokenId token = static_cast<TokenId>(random_() % kVocabulary);
+      const std::vector<TokenId>& named = *OneOf({&request.prompt, &request.generated, &request.masked});
+      if (!named.empty() && random_() % 4 != 0) token = named[random_() % named.size()];
+      if (!request.params.logit_bias.empty() && random_() % 4 == 0) token = 17;
+      logits[token] = OneOf({kInfinity, -kInfinity, kNaN, -kNaN, kLargest, -kLargest, -kLargest, 1e-45f});
+    }
+    if (random_() % 16 == 0) std::fill(logits.begin(), logits.end(), -kInfinity);
+    if (random_() % 16 == 0)  // only tokens that the request has seen are left
+      for (TokenId token = 0; token < kVocabulary; ++token)
+        if (std::count(request.prompt.begin(), request.prompt.end(), token) == 0) logits[token] = -kInfinity;
+  }
+
+  void AddRow(int row, const Request& request) {
+    plan_.token_ids.push_back(0);
+    plan_.positions.push_back(0);
+    plan_.row_starts.push_back(row + 1);
+    plan_.page_tables.push_back(pages_);
+    plan_.sample_rows.push_back({.row = row,
+                                 .sample = row % 3,
+                                 .step = request.step,
+                                 .params = &request.params,
+                                 .prompt = request.prompt,
+                                 .generated = request.generated,
+                                 .masked = request.masked});
+  }
+
+  // The tokens and log-probabilities that `kernels` give, in the order of the plan's sample rows.
+  std::vector<SampledToken> SampleBy(const cuda::KernelTable& kernels, const std::vector<float>& logits) {
+    CudaStep step;
+    PrepareStep(plan_,
+                {.attention = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 16, .value_dim = 16},
+                 .max_logit_rows = kRequests,
+                 .max_changes = kRequests * kVocabulary,
+                 .max_model_pages = 1},
+                step);
+    int32_t* tokens = Allocate<int32_t>(kRequests);
+    float* logprobs = Allocate<float>(kRequests);
+    int32_t* top_tokens = Allocate<int32_t>(kRequests * kMaxTop);
+    float* top_logprobs = Allocate<float>(kRequests * kMaxTop);
+    Check(kernels.sample({.logits = Upload(logits),
+                          .logit_stride = kVocabulary,
+                          .vocab_size = kVocabulary,
+                          .rows = Upload(step.samples),
+                          .changes = Upload(step.changes),
+                          .num_rows = kRequests,
+                          .scratch = Allocate<float>(kRequests * kVocabulary),
+                          .tokens = tokens,
+                          .logprobs = logprobs,
+                          .top_tokens = top_tokens,
+                          .top_logprobs = top_logprobs,
+                          .max_top = kMaxTop},
+                         stream()));
+    std::vector<int32_t> got = Download(tokens, kRequests),
+                         got_tops = Download(top_tokens, kRequests * kMaxTop);
+    std::vector<float> got_logprobs = Download(logprobs, kRequests),
+                       got_top_logprobs = Download(top_logprobs, kRequests * kMaxTop);
+    const CudaResultArrays results{got.data(), got_logprobs.data(), got_tops.data(), got_top_logprobs.data()};
+    std::vector<SampledToken> samples(kRequests);
+    for (int i = 0; i < kRequests; ++i) {
+      SampledToken& sample = samples[step.sample_order[i]];
+      sample.token = got[i];
+      const int32_t top = plan_.sample_rows[step.sample_order[i]].params->num_logprobs;
+      if (top >= 0 && sample.token != kNoToken) sample.logprobs = LogprobsAt(results, i, top, kMaxTop);
+    }
+    return samples;
+  }
+
   std::mt19937 random_{2024};
+  const std::vector<PageId> pages_ = {0};
+  StepPlan plan_;
 };
+
+void ExpectSame(const SampledToken& got, const SampledToken& expected) {
+  EXPECT_EQ(got.token, expected.token);
+  ASSERT_EQ(got.logprobs.has_value(), expected.logprobs.has_value());
+  if (!expected.logprobs.has_value()) return;
+  if (std::isnan(expected.logprobs->chosen)) {
+    EXPECT_TRUE(std::isnan(got.logprobs->chosen));
+  } else {
+    EXPECT_EQ(got.logprobs->chosen, expected.logprobs->chosen);
+  }
+  EXPECT_EQ(got.logprobs->top, expected.logprobs->top);
+}
 
 TEST_F(SamplingAgreementTest, TokensAndLogProbabilitiesAreTheSame) {
   std::vector<Request> requests(kRequests);
   std::vector<float> logits;
-  StepPlan plan;
-  const std::vector<PageId> pages = {0};
   for (int i = 0; i < kRequests; ++i) {
     requests[i] = RandomRequest();
-    const std::vector<float> row = RandomLogits();
+    std::vector<float> row = RandomLogits();
+    Spoil(requests[i], row);
     logits.insert(logits.end(), row.begin(), row.end());
-    plan.token_ids.push_back(0);
-    plan.positions.push_back(0);
-    plan.row_starts.push_back(i + 1);
-    plan.page_tables.push_back(pages);
-    plan.sample_rows.push_back({.row = i,
-                                .sample = i % 3,
-                                .step = requests[i].step,
-                                .params = &requests[i].params,
-                                .prompt = requests[i].prompt,
-                                .generated = requests[i].generated,
-                                .masked = requests[i].masked});
+    AddRow(i, requests[i]);
   }
-  CudaStep step;
-  PrepareStep(plan,
-              {.attention = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 16, .value_dim = 16},
-               .max_logit_rows = kRequests,
-               .max_changes = kRequests * kVocabulary,
-               .max_model_pages = 1},
-              step);
-  ASSERT_EQ(step.samples.size(), static_cast<size_t>(kRequests));
-
-  int32_t* tokens = Allocate<int32_t>(kRequests);
-  float* logprobs = Allocate<float>(kRequests);
-  int32_t* top_tokens = Allocate<int32_t>(kRequests * kMaxTop);
-  float* top_logprobs = Allocate<float>(kRequests * kMaxTop);
-  Check(cuda::Kernels().sample({.logits = Upload(logits),
-                                .logit_stride = kVocabulary,
-                                .vocab_size = kVocabulary,
-                                .rows = Upload(step.samples),
-                                .changes = Upload(step.changes),
-                                .num_rows = kRequests,
-                                .scratch = Allocate<float>(kRequests * kVocabulary),
-                                .tokens = tokens,
-                                .logprobs = logprobs,
-                                .top_tokens = top_tokens,
-                                .top_logprobs = top_logprobs,
-                                .max_top = kMaxTop},
-                               stream()));
-  const std::vector<int32_t> got = Download(tokens, kRequests);
-  const std::vector<int32_t> got_tops = Download(top_tokens, kRequests * kMaxTop);
-  const std::vector<float> got_logprobs = Download(logprobs, kRequests);
-  const std::vector<float> got_top_logprobs = Download(top_logprobs, kRequests * kMaxTop);
+  const std::vector<SampledToken> by_kernels = SampleBy(cuda::Kernels(), logits),
+                                  by_loops = SampleBy(cuda::emulation::HostKernels(), logits);
   Sampler sampler;
+  int chosen = 0;
   for (int i = 0; i < kRequests; ++i) {
-    const int32_t row = step.sample_order[i];
-    SCOPED_TRACE("request " + std::to_string(row));
+    SCOPED_TRACE("request " + std::to_string(i));
     const SampledToken expected =
-        sampler.Sample(absl::MakeConstSpan(&logits[row * kVocabulary], kVocabulary), plan.sample_rows[row]);
-    EXPECT_EQ(got[i], expected.token);
-    if (!expected.logprobs.has_value()) continue;
-    EXPECT_EQ(got_logprobs[i], expected.logprobs->chosen);
-    for (size_t j = 0; j < expected.logprobs->top.size(); ++j) {
-      EXPECT_EQ(got_tops[i * kMaxTop + j], expected.logprobs->top[j].first) << j;
-      EXPECT_EQ(got_top_logprobs[i * kMaxTop + j], expected.logprobs->top[j].second) << j;
-    }
+        sampler.Sample(absl::MakeConstSpan(&logits[i * kVocabulary], kVocabulary), plan_.sample_rows[i]);
+    chosen += expected.token != kNoToken;
+    ExpectSame(by_kernels[i], expected);
+    ExpectSame(by_loops[i], expected);
   }
+  EXPECT_GT(chosen, kRequests / 4);
+  EXPECT_LT(chosen, kRequests * 3 / 4) << "logits that say nothing are to be drawn, too";
 }
 
 }  // namespace
