@@ -64,10 +64,9 @@ void AppendMetadata(const Metadata& metadata, std::string& out) {
 }
 
 std::string RopeText(const RopeSpec& rope) {
-  constexpr const char* kScalings[] = {"none", "linear", "llama3", "yarn"};
   std::string text = absl::StrCat("base ", rope.base, ", ", rope.rotary_dim, " dimensions, ",
                                   rope.pairing == RopePairing::kHalves ? "halves" : "interleaved",
-                                  ", scaling ", kScalings[static_cast<int>(rope.scaling)]);
+                                  ", scaling ", RopeScalingName(rope.scaling));
   if (rope.scaling != RopeScalingKind::kNone) absl::StrAppend(&text, " by ", rope.factor);
   if (rope.original_context > 0) absl::StrAppend(&text, " beyond ", rope.original_context);
   if (!rope.frequency_factors.empty()) absl::StrAppend(&text, ", divisors from the file");

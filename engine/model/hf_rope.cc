@@ -1,6 +1,5 @@
 #include "engine/model/hf_rope.h"
 
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,11 +9,6 @@ namespace ropeway {
 namespace {
 
 using Json = nlohmann::json;
-
-// What YaRN multiplies cosines and sines by: 0.1 * mscale * ln(factor) + 1.
-double YarnMagnitude(double factor, double mscale) {
-  return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
-}
 
 absl::Status ReadOriginalContext(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
   ASSIGN_OR_RETURN(rope.original_context, fields.IntOr("original_max_position_embeddings",

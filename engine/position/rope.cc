@@ -4,10 +4,34 @@
 #include <cmath>
 #include <numbers>
 
+#include "engine/base/check.h"
+#include "engine/position/portable_math.h"
+
 namespace ropeway {
 namespace {
 
 constexpr double kTwoPi = 2 * std::numbers::pi;
+
+// base^(-2 i / r).
+double PlainFrequency(double base, int pair, int rotary_dim) { return Power(base, -2.0 * pair / rotary_dim); }
+
+// base * factor^(r / (r - 2)).
+double NtkBase(const RopeSpec& rope, double factor) {
+  return rope.base * Power(factor, rope.rotary_dim / (rope.rotary_dim - 2.0));
+}
+
+// The NTK factor of Qwen-1: 2^(e + 1) - 1 for the smallest e >= 0 with prompt length <= 2^e original_context.
+double Qwen1Factor(int64_t prompt_length, int64_t original_context) {
+  double reach = static_cast<double>(original_context), factor = 1;
+  while (reach < static_cast<double>(prompt_length)) reach *= 2, factor = 2 * factor + 1;
+  return factor;
+}
+
+double DynamicFactor(const RopeSpec& rope, int64_t prompt_length) {
+  const double original = static_cast<double>(rope.original_context),
+               length = std::max(static_cast<double>(prompt_length), original);
+  return rope.factor * length / original - (rope.factor - 1);
+}
 
 double Llama3Frequency(const RopeSpec& rope, double frequency) {
   const double wavelength = kTwoPi / frequency, context = static_cast<double>(rope.original_context);
@@ -20,8 +44,8 @@ double Llama3Frequency(const RopeSpec& rope, double frequency) {
 
 // The pair that makes `turns` turns within the original context, as a real number.
 double YarnPair(const RopeSpec& rope, double turns) {
-  return rope.rotary_dim * std::log(static_cast<double>(rope.original_context) / (turns * kTwoPi)) /
-         (2 * std::log(rope.base));
+  return rope.rotary_dim * Logarithm(static_cast<double>(rope.original_context) / (turns * kTwoPi)) /
+         (2 * Logarithm(rope.base));
 }
 
 // 1 where a pair keeps its frequency, 0 where it is divided by the factor.
@@ -34,9 +58,17 @@ double YarnKeep(const RopeSpec& rope, int pair) {
   return 1 - std::clamp((pair - low) / (high - low), 0.0, 1.0);
 }
 
-double ScaledFrequency(const RopeSpec& rope, int pair, double frequency) {
+double ScaledFrequency(const RopeSpec& rope, double choice, int pair) {
+  const bool is_ntk = rope.scaling == RopeScalingKind::kNtk || rope.scaling == RopeScalingKind::kDynamicNtk ||
+                      rope.scaling == RopeScalingKind::kQwen1Ntk;
+  const double ntk_factor = rope.scaling == RopeScalingKind::kNtk ? rope.factor : choice;
+  const double frequency =
+      PlainFrequency(is_ntk ? NtkBase(rope, ntk_factor) : rope.base, pair, rope.rotary_dim);
   switch (rope.scaling) {
     case RopeScalingKind::kNone:
+    case RopeScalingKind::kNtk:
+    case RopeScalingKind::kDynamicNtk:
+    case RopeScalingKind::kQwen1Ntk:
       return frequency;
     case RopeScalingKind::kLinear:
       return frequency / rope.factor;
@@ -46,45 +78,76 @@ double ScaledFrequency(const RopeSpec& rope, int pair, double frequency) {
       const double keep = YarnKeep(rope, pair);
       return frequency / rope.factor * (1 - keep) + frequency * keep;
     }
+    case RopeScalingKind::kLongRope:
+      return frequency / (choice == 0 ? rope.short_factors : rope.long_factors)[pair];
   }
   return frequency;
 }
 
-// Sine and cosine by explicit operations, since those of the C library may differ between processors.
-// Taylor's series after reduction to [-pi / 4, pi / 4] in two steps; error below 1e-15 for angles up to 1e8.
-struct SineCosine {
-  double sine, cosine;
-};
-SineCosine SineCosineOf(double angle) {
-  constexpr double kHalfPiHigh = 0x1.921fb54442d18p+0, kHalfPiLow = 0x1.1a62633145c07p-54;
-  const double n = std::nearbyint(angle * (2 / std::numbers::pi));
-  const double r = std::fma(-n, kHalfPiLow, std::fma(-n, kHalfPiHigh, angle)), r2 = r * r;
-  double s = 0, c = 0;  // of r, by Horner's rule: s = r (1 - r2/6 (1 - r2/20 (...))), c likewise
-  for (int k = 17; k >= 3; k -= 2) s = (s + 1) * -r2 / (k * (k - 1));
-  for (int k = 16; k >= 2; k -= 2) c = (c + 1) * -r2 / (k * (k - 1));
-  const double sine = std::fma(s, r, r), cosine = c + 1;
-  switch (static_cast<int64_t>(n) & 3) {
-    case 0:
-      return {sine, cosine};
-    case 1:
-      return {cosine, -sine};
-    case 2:
-      return {-sine, -cosine};
+}  // namespace
+
+const char* RopeScalingName(RopeScalingKind kind) {
+  switch (kind) {
+    case RopeScalingKind::kNone:
+      return "none";
+    case RopeScalingKind::kLinear:
+      return "linear";
+    case RopeScalingKind::kNtk:
+      return "ntk";
+    case RopeScalingKind::kDynamicNtk:
+      return "dynamic";
+    case RopeScalingKind::kQwen1Ntk:
+      return "dynamic_qwen1";
+    case RopeScalingKind::kLlama3:
+      return "llama3";
+    case RopeScalingKind::kYarn:
+      return "yarn";
+    case RopeScalingKind::kLongRope:
+      return "longrope";
+  }
+  return "unknown";
+}
+
+double RopeChoice(const RopeSpec& rope, const AdmittedLengths& lengths) {
+  switch (rope.scaling) {
+    case RopeScalingKind::kDynamicNtk:
+      return DynamicFactor(rope, lengths.prompt_length);
+    case RopeScalingKind::kQwen1Ntk:
+      return Qwen1Factor(lengths.prompt_length, rope.original_context);
+    case RopeScalingKind::kLongRope:
+      return lengths.prompt_length + lengths.max_new_tokens > rope.original_context ? 1 : 0;
     default:
-      return {-cosine, sine};
+      return 0;
   }
 }
 
-}  // namespace
+bool DependsOnLengths(const RopeSpec& rope) {
+  return rope.scaling == RopeScalingKind::kDynamicNtk || rope.scaling == RopeScalingKind::kQwen1Ntk ||
+         rope.scaling == RopeScalingKind::kLongRope;
+}
+
+Rotation RotationOf(const RopeSpec& rope, double choice) {
+  const int pairs = rope.rotary_dim / 2, turned = rope.turned_pairs == 0 ? pairs : rope.turned_pairs;
+  const bool is_long = rope.scaling == RopeScalingKind::kLongRope && choice != 0;
+  Rotation rotation{.frequencies = std::vector<double>(pairs),
+                    .attention_factor = is_long ? rope.long_attention_factor : rope.attention_factor};
+  for (int i = 0; i < std::min(pairs, turned); ++i) {
+    rotation.frequencies[i] = ScaledFrequency(rope, choice, i);
+    if (!rope.frequency_factors.empty()) rotation.frequencies[i] /= rope.frequency_factors[i];
+  }
+  return rotation;
+}
 
 std::vector<double> RopeFrequencies(const RopeSpec& rope) {
-  std::vector<double> frequencies(rope.rotary_dim / 2);
-  for (int i = 0; i < rope.rotary_dim / 2; ++i) {
-    const double plain = std::pow(rope.base, -2.0 * i / rope.rotary_dim);
-    frequencies[i] = ScaledFrequency(rope, i, plain);
-    if (!rope.frequency_factors.empty()) frequencies[i] /= rope.frequency_factors[i];
+  return RotationOf(rope, RopeChoice(rope, {})).frequencies;
+}
+
+void RopeAngles(const Rotation& rotation, int32_t position, float* cosines, float* sines) {
+  for (size_t i = 0; i < rotation.frequencies.size(); ++i) {
+    const SineCosine turned = SineCosineOf(position * rotation.frequencies[i]);
+    cosines[i] = static_cast<float>(turned.cosine * rotation.attention_factor);
+    sines[i] = static_cast<float>(turned.sine * rotation.attention_factor);
   }
-  return frequencies;
 }
 
 void RopeAngles(const RopeSpec& rope, const std::vector<double>& frequencies, int32_t position,
@@ -94,6 +157,16 @@ void RopeAngles(const RopeSpec& rope, const std::vector<double>& frequencies, in
     cosines[i] = static_cast<float>(turned.cosine * rope.attention_factor);
     sines[i] = static_cast<float>(turned.sine * rope.attention_factor);
   }
+}
+
+double YarnMagnitude(double factor, double mscale) {
+  return factor <= 1 ? 1.0 : 0.1 * mscale * Logarithm(factor) + 1.0;
+}
+
+double LongRopeMagnitude(double extension, int64_t original_context) {
+  ROPEWAY_DCHECK(original_context >= 2);
+  if (extension <= 1) return 1;
+  return std::sqrt(1 + Logarithm(extension) / Logarithm(static_cast<double>(original_context)));
 }
 
 }  // namespace ropeway
