@@ -18,14 +18,14 @@ struct SineCosine {
 // lie a radian apart or more, angles have no meaning and count as 0.
 SineCosine SineCosineOf(double angle);
 
-// ln(x), within 0.51 units in the last place: all but one in a hundred are rounded as if computed exactly.
+// ln(x), within 0.53 units in the last place: all but two in a hundred are rounded as if computed exactly.
 // REQUIRES: x > 0 and finite
 double Logarithm(double x);
 
-// e^x, within 0.55 units in the last place; 0 far below, infinity far above.
+// e^x, within 0.65 units in the last place; 0 far below, infinity far above.
 double Exponential(double x);
 
-// x^y, within 0.55 units in the last place; exact powers of two are exact. 0^0 is 1. REQUIRES: x >= 0 and
+// x^y, within 0.65 units in the last place; exact powers of two are exact. 0^0 is 1. REQUIRES: x >= 0 and
 // finite; y finite, >= 0 where x is 0
 double Power(double x, double y);
 

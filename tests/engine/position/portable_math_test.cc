@@ -27,10 +27,10 @@ TEST(PortableMathTest, LogarithmsAreRoundedAlmostAsIfExact) {
   for (int i = 0; i < 100000; ++i) {
     const double x = i < 50000 ? AnyNumber(i) : 0.5 + 1.5 * UnitInterval(2, i);
     const double off = UnitsOff(Logarithm(x), std::log(static_cast<long double>(x)));
-    ASSERT_LE(off, 0.51) << x;
+    ASSERT_LE(off, 0.53) << x;
     wrong += off > 0;
   }
-  EXPECT_LE(wrong, 1000);
+  EXPECT_LE(wrong, 2000);
   EXPECT_EQ(Logarithm(1), 0);
   EXPECT_EQ(Logarithm(8) / Logarithm(16), 0.75);
 }
@@ -38,9 +38,9 @@ TEST(PortableMathTest, LogarithmsAreRoundedAlmostAsIfExact) {
 TEST(PortableMathTest, ExponentialsAndPowersAreWithinAUnit) {
   for (int i = 0; i < 100000; ++i) {
     const double x = 40 * UnitInterval(3, i) - 20, base = AnyNumber(i), y = 6 * UnitInterval(4, i) - 3;
-    ASSERT_LE(UnitsOff(Exponential(x), std::exp(static_cast<long double>(x))), 0.55) << x;
+    ASSERT_LE(UnitsOff(Exponential(x), std::exp(static_cast<long double>(x))), 0.65) << x;
     ASSERT_LE(UnitsOff(Power(base, y), std::pow(static_cast<long double>(base), static_cast<long double>(y))),
-              0.55)
+              0.65)
         << base << " " << y;
   }
 }
