@@ -85,17 +85,18 @@ void SilenceLibraries() {
 
 int main(int argc, char** argv) {
   const sigset_t signals = BlockSignals();
-  auto parsed = ropeway::ParseCommandLine(argc, argv);
+  auto parsed = ropeway::server::ParseCommandLine(argc, argv);
   if (!parsed.ok()) return CannotStart(parsed.status());
-  if (const auto* print = std::get_if<ropeway::PrintAndLeave>(&*parsed)) {
+  if (const auto* print = std::get_if<ropeway::server::PrintAndLeave>(&*parsed)) {
     std::fputs(print->text.c_str(), stdout);
     return EXIT_SUCCESS;
   }
-  const ropeway::Config& config = std::get<ropeway::Config>(*parsed);
-  const ropeway::Log log(ropeway::ParseLogLevel(config.log_level));
+  const ropeway::server::Config& config = std::get<ropeway::server::Config>(*parsed);
+  const ropeway::server::Log log(ropeway::server::ParseLogLevel(config.log_level));
   SilenceLibraries();
   auto* watch = new EndWatch(signals);  // its thread ends with the process
-  auto server = ropeway::Server::Start(config, log, ropeway::LoadModel, [watch] { watch->OnLost(); });
+  auto server =
+      ropeway::server::Server::Start(config, log, ropeway::server::LoadModel, [watch] { watch->OnLost(); });
   if (!server.ok()) return CannotStart(server.status());
   watch->OnServing();
   watch->WaitForReason();

@@ -13,7 +13,7 @@
 #include "engine/kernels/ops.h"
 #include "server/memory.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // Where the memory for keys and values is not set: this part of what is free, so that two servers and a build
@@ -113,4 +113,4 @@ absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel mode
   return on_cpu;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -12,7 +12,7 @@
 #include "engine/model/tensor_source.h"
 #include "server/config/config.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 struct MadeExecutor {
   std::unique_ptr<Executor> executor;
@@ -30,6 +30,6 @@ absl::StatusOr<MadeExecutor> MakeExecutor(
     const Config& config, OpenedModel model,
     const CudaBackendOpener& open_backend = [] { return OpenCudaBackend(); });
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_MAKE_EXECUTOR_H_

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // Used where the system tells nothing.
@@ -43,4 +43,4 @@ int64_t AvailableMemoryBytes() {
   return std::min(machine, ControlGroupBytes().value_or(machine));
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -4,12 +4,12 @@
 
 #include <cstdint>
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Bytes that are free on this machine, or in the control group (container) that the process runs in,
 // whichever is less.
 int64_t AvailableMemoryBytes();
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_MEMORY_H_

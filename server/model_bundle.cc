@@ -12,7 +12,7 @@
 #include "engine/tensor/dtype.h"
 #include "server/make_executor.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 constexpr WeightRole kModelRoles[] = {WeightRole::kTokenEmbedding, WeightRole::kOutputNorm,
@@ -106,4 +106,4 @@ std::string ModelName(const Config& config) {
   return std::filesystem::path(config.model).stem().string();
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
 #include "server/config/config.h"
-#include "server/rpc/served_model.h"
+#include "server/front/served_model.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 struct ModelBundle {
   ServedModel served;
@@ -28,6 +28,6 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config);
 // The name of the model on the wire: as configured, or that of its file without extension.
 std::string ModelName(const Config& config);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_MODEL_BUNDLE_H_

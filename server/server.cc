@@ -18,12 +18,12 @@
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/service.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 constexpr int kPreparingThreads = 2;
 // Calls beside the generations that are admitted: that wait to be prepared (tokenized, rendered), or are open
-// on one connection, so that a generation too many is told so.
+// on one connection, so that a generation too many is refused by name.
 constexpr int32_t kSpareCalls = 1024;
 constexpr int kDeliveringThreads = 2;
 // How long calls may take to say their last word once their requests have ended.
@@ -76,8 +76,8 @@ StreamLimits StreamLimitsOf(const Config& config) {
 }  // namespace
 
 // In the order of construction: each may use those above it, and outlives those below it.
-struct Server::Parts {
-  Parts(const Config& config, const Log& log)
+struct Server::Impl {
+  Impl(const Config& config, const Log& log)
       : config(config),
         log(log),
         metrics(std::make_shared<Metrics>(ModelName(config))),
@@ -91,24 +91,24 @@ struct Server::Parts {
   Health health;
   const std::shared_ptr<Metrics> metrics;
   Admission admission;
-  LiveRequests live_requests;
+  RequestRegistry requests;
   Mailbox mailbox;
   ModelBundle model;
   WorkerPool preparing;
   WorkerPool delivering{kDeliveringThreads, SIZE_MAX};
   std::unique_ptr<EngineLoop> engine;
-  std::unique_ptr<Backend> backend;
-  ServiceContext context = {.clock = clock,
-                            .health = health,
-                            .log = log,
-                            .metrics = *metrics,
-                            .admission = admission,
-                            .live_requests = live_requests,
-                            .preparing = preparing,
-                            .delivering = delivering,
-                            .version = ROPEWAY_VERSION,
-                            .started = clock.Now(),
-                            .random_key = RandomKey()};
+  std::unique_ptr<EngineHandle> engine_handle;
+  FrontContext context = {.clock = clock,
+                          .health = health,
+                          .log = log,
+                          .metrics = *metrics,
+                          .admission = admission,
+                          .requests = requests,
+                          .preparing = preparing,
+                          .delivering = delivering,
+                          .version = ROPEWAY_VERSION,
+                          .started = clock.Now(),
+                          .random_key = RandomKey()};
   const std::unique_ptr<grpc::Service> service = MakeRopewayService(context);
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<MetricsServer> metrics_server;
@@ -117,10 +117,10 @@ struct Server::Parts {
 
   absl::Status Listen();
   absl::Status Load(const ModelLoader& load, std::function<void()> on_lost);
-  void Lose();
+  void OnDeviceLost();
 };
 
-absl::Status Server::Parts::Listen() {
+absl::Status Server::Impl::Listen() {
   ASSIGN_OR_RETURN(rpc, RpcServer::Start({.address = config.listen,
                                           .max_request_bytes = config.max_request_bytes,
                                           .max_message_memory = std::max(
@@ -135,45 +135,45 @@ absl::Status Server::Parts::Listen() {
 }
 
 // Called by the engine's thread: its living requests end with Drain.
-void Server::Parts::Lose() {
+void Server::Impl::OnDeviceLost() {
   health.StartDraining();
   rpc->SetNotServing();
   admission.StartDraining();
   log.Error("the device is lost", {{"kernels", model.served.kernels}});
 }
 
-absl::Status Server::Parts::Load(const ModelLoader& load, std::function<void()> on_lost) {
+absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> on_lost) {
   ASSIGN_OR_RETURN(model, load(config));
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   const ServedModel& served = model.served;
   const ExecutorLimits& limits = model.executor->limits();
-  EngineLoop::Parts loop_parts = {.executor = *model.executor,
-                                  .tokenizer = *served.tokenizer,
-                                  .clock = clock,
-                                  .mailbox = mailbox,
-                                  .observer = *metrics};
-  loop_parts.on_lost = [this, on_lost = std::move(on_lost)] {
-    Lose();
+  EngineLoop::Dependencies loop_deps = {.executor = *model.executor,
+                                        .tokenizer = *served.tokenizer,
+                                        .clock = clock,
+                                        .mailbox = mailbox,
+                                        .observer = *metrics};
+  loop_deps.on_lost = [this, on_lost = std::move(on_lost)] {
+    OnDeviceLost();
     if (on_lost) on_lost();
   };
-  engine = std::make_unique<EngineLoop>(LoopOptionsOf(config), loop_parts);
-  backend = absl::WrapUnique(new Backend{.model = served,
-                                         .limits = RequestLimitsOf(config, limits),
-                                         .stream = StreamLimitsOf(config),
-                                         .mailbox = mailbox});
+  engine = std::make_unique<EngineLoop>(LoopOptionsOf(config), loop_deps);
+  engine_handle = absl::WrapUnique(new EngineHandle{.model = served,
+                                                    .limits = RequestLimitsOf(config, limits),
+                                                    .stream = StreamLimitsOf(config),
+                                                    .mailbox = mailbox});
   metrics->SetModel({.architecture = served.facts.architecture,
                      .quantization = served.facts.quantization,
                      .num_parameters = served.facts.num_parameters,
-                     .max_model_len = backend->limits.max_model_len});
+                     .max_model_len = engine_handle->limits.max_model_len});
   metrics->SetBuild({.version = context.version, .kernels = served.kernels});
   metrics->SetEngine({.total_pages = limits.num_pages});
-  context.backend.store(backend.get(), std::memory_order_release);
+  context.engine.store(engine_handle.get(), std::memory_order_release);
   if (health.StartServing()) rpc->SetServing();
   log.Info("serving", {{"model", served.facts.name},
                        {"kernels", served.kernels},
                        {"threads", served.num_threads},
                        {"pages", limits.num_pages},
-                       {"max_model_len", backend->limits.max_model_len},
+                       {"max_model_len", engine_handle->limits.max_model_len},
                        {"after_ms", absl::ToInt64Milliseconds(clock.Now() - context.started)}});
   return absl::OkStatus();
 }
@@ -181,36 +181,36 @@ absl::Status Server::Parts::Load(const ModelLoader& load, std::function<void()> 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, const Log& log,
                                                       const ModelLoader& load,
                                                       std::function<void()> on_lost) {
-  auto parts = std::make_unique<Parts>(config, log);
-  RETURN_IF_ERROR(parts->Listen());
-  auto server = absl::WrapUnique(new Server(std::move(parts)));
-  RETURN_IF_ERROR(server->parts_->Load(load, std::move(on_lost)));
+  auto impl = std::make_unique<Impl>(config, log);
+  RETURN_IF_ERROR(impl->Listen());
+  auto server = absl::WrapUnique(new Server(std::move(impl)));
+  RETURN_IF_ERROR(server->impl_->Load(load, std::move(on_lost)));
   return server;
 }
 
-Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() { Drain(absl::ZeroDuration()); }
 
-int Server::port() const { return parts_->rpc->port(); }
+int Server::port() const { return impl_->rpc->port(); }
 
 int Server::metrics_port() const {
-  return parts_->metrics_server == nullptr ? 0 : parts_->metrics_server->port();
+  return impl_->metrics_server == nullptr ? 0 : impl_->metrics_server->port();
 }
 
 void Server::Drain(absl::Duration timeout) {
-  absl::MutexLock lock(&parts_->drain_mutex);
-  if (std::exchange(parts_->drained, true)) return;
-  parts_->health.StartDraining();
-  parts_->rpc->SetNotServing();
-  parts_->admission.StartDraining();
-  if (!parts_->admission.WaitUntilIdle(timeout)) {
-    parts_->log.Warning("aborting", {{"requests", parts_->admission.live_requests()}});
-    parts_->mailbox.Stop();  // ends them with UNAVAILABLE: another replica may serve them
-    parts_->admission.WaitUntilIdle(kLastWords);
+  absl::MutexLock lock(&impl_->drain_mutex);
+  if (std::exchange(impl_->drained, true)) return;
+  impl_->health.StartDraining();
+  impl_->rpc->SetNotServing();
+  impl_->admission.StartDraining();
+  if (!impl_->admission.WaitUntilIdle(timeout)) {
+    impl_->log.Warning("aborting", {{"requests", impl_->admission.live_requests()}});
+    impl_->mailbox.Stop();  // ends them with UNAVAILABLE: another replica may serve them
+    impl_->admission.WaitUntilIdle(kLastWords);
   }
-  parts_->rpc->Shutdown(kLastWords);
-  parts_->mailbox.Stop();
+  impl_->rpc->Shutdown(kLastWords);
+  impl_->mailbox.Stop();
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -19,7 +19,7 @@
 #include "server/model_bundle.h"
 #include "server/obs/log.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class Server {
  public:
@@ -37,11 +37,11 @@ class Server {
   void Drain(absl::Duration timeout);
 
  private:
-  struct Parts;
-  explicit Server(std::unique_ptr<Parts> parts);
-  const std::unique_ptr<Parts> parts_;
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_SERVER_H_

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "engine/api/request.h"
 #include "engine/api/token.h"
@@ -27,6 +28,23 @@ enum class FinishReason {
   kDeadline,   // expired
   kError,      // the engine failed; `error` tells
 };
+
+// Its name in metrics and logs.
+inline absl::string_view FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "abort";
+    case FinishReason::kDeadline:
+      return "deadline";
+    case FinishReason::kError:
+      break;
+  }
+  return "error";
+}
 
 // Where a request's time and work went.
 struct Receipt {

@@ -29,17 +29,17 @@ void FairQueue::Charge(const std::string& tenant, int64_t tokens) {
   account.charged += tokens;
 }
 
-void FairQueue::Push(LiveRequest& request) {
-  ROPEWAY_CHECK(tenants_.at(request.wish.tenant).waiting.insert(&request).second);
+void FairQueue::Push(RequestState& request) {
+  ROPEWAY_CHECK(tenants_.at(request.spec.tenant).waiting.insert(&request).second);
   ++size_;
 }
 
-void FairQueue::Remove(LiveRequest& request) {
-  ROPEWAY_CHECK(tenants_.at(request.wish.tenant).waiting.erase(&request) == 1);
+void FairQueue::Remove(RequestState& request) {
+  ROPEWAY_CHECK(tenants_.at(request.spec.tenant).waiting.erase(&request) == 1);
   --size_;
 }
 
-LiveRequest* FairQueue::Front() const {
+RequestState* FairQueue::Front() const {
   const Tenant* best = nullptr;
   for (const auto& [name, tenant] : tenants_) {
     if (tenant.waiting.empty()) continue;

@@ -25,27 +25,27 @@ class FairQueue {
   void Charge(const std::string& tenant, int64_t tokens);
 
   // REQUIRES: the request's tenant joined for it; for Remove(), that it waits in here.
-  void Push(LiveRequest& request);
-  void Remove(LiveRequest& request);
+  void Push(RequestState& request);
+  void Remove(RequestState& request);
 
   // Of the tenant with the smallest account (the first by name among equals) the request with the largest
   // priority, the oldest among equals. Null when nothing waits.
-  LiveRequest* Front() const;
+  RequestState* Front() const;
 
   int32_t size() const { return size_; }
   int32_t num_accounts() const { return static_cast<int32_t>(tenants_.size()); }
 
  private:
   struct MoreUrgent {
-    bool operator()(const LiveRequest* a, const LiveRequest* b) const {
-      return std::pair(-int64_t{a->wish.priority}, a->order) <
-             std::pair(-int64_t{b->wish.priority}, b->order);
+    bool operator()(const RequestState* a, const RequestState* b) const {
+      return std::pair(-int64_t{a->spec.priority}, a->order) <
+             std::pair(-int64_t{b->spec.priority}, b->order);
     }
   };
   struct Tenant {
     int64_t charged = 0;  // tokens
     int32_t live = 0;     // requests
-    std::set<LiveRequest*, MoreUrgent> waiting;
+    std::set<RequestState*, MoreUrgent> waiting;
   };
 
   int64_t SmallestBusyAccount() const;

@@ -22,7 +22,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorLimits& limi
 
 Scheduler::~Scheduler() = default;
 
-LiveRequest* Scheduler::Find(RequestId id) {
+RequestState* Scheduler::Find(RequestId id) {
   const auto found = requests_.find(id);
   return found == requests_.end() ? nullptr : found->second.get();
 }
@@ -56,23 +56,23 @@ absl::Status Scheduler::Add(ValidRequest request) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full (", options_.max_waiting, " requests)"));
   }
-  auto live = std::make_unique<LiveRequest>(std::move(request), next_order_++, pool_);
-  const ValidRequest& wish = live->wish;
-  if (wish.deadline < absl::InfiniteFuture()) deadlines_.insert({wish.deadline, wish.id});
-  waiting_.Join(wish.tenant);
+  auto live = std::make_unique<RequestState>(std::move(request), next_order_++, pool_);
+  const ValidRequest& spec = live->spec;
+  if (spec.deadline < absl::InfiniteFuture()) deadlines_.insert({spec.deadline, spec.id});
+  waiting_.Join(spec.tenant);
   waiting_.Push(*live);
-  requests_[wish.id] = std::move(live);
+  requests_[spec.id] = std::move(live);
   return absl::OkStatus();
 }
 
 void Scheduler::Cancel(RequestId id, absl::Time now, FinishReason reason, absl::Status error) {
   ROPEWAY_CHECK(planned_.empty());
-  if (LiveRequest* request = Find(id)) EndRequest(*request, reason, error, now);
+  if (RequestState* request = Find(id)) EndRequest(*request, reason, error, now);
 }
 
 void Scheduler::Finish(RequestId id, int32_t sample, absl::Time now) {
   ROPEWAY_CHECK(planned_.empty());
-  LiveRequest* request = Find(id);
+  RequestState* request = Find(id);
   if (request == nullptr) return;
   Sequence& sequence = request->samples[sample];
   if (sequence.generated.empty() || sequence.state == Sequence::State::kEnded) return;
@@ -81,13 +81,13 @@ void Scheduler::Finish(RequestId id, int32_t sample, absl::Time now) {
 
 void Scheduler::SetPaused(RequestId id, bool paused) {
   ROPEWAY_CHECK(planned_.empty());
-  if (LiveRequest* request = Find(id)) request->paused = paused;
+  if (RequestState* request = Find(id)) request->paused = paused;
 }
 
-void Scheduler::EndRequest(LiveRequest& request, FinishReason reason, const absl::Status& error,
+void Scheduler::EndRequest(RequestState& request, FinishReason reason, const absl::Status& error,
                            absl::Time now) {
-  const RequestId id = request.wish.id;
-  const int32_t num_samples = request.wish.num_samples;
+  const RequestId id = request.spec.id;
+  const int32_t num_samples = request.spec.num_samples;
   for (int32_t s = 0; s < num_samples; ++s) {
     Sequence& sequence = request.samples[s];
     if (sequence.state == Sequence::State::kEnded) continue;
@@ -98,7 +98,7 @@ void Scheduler::EndRequest(LiveRequest& request, FinishReason reason, const absl
 }
 
 void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time now, TokenEvent event) {
-  LiveRequest& request = sequence.request;
+  RequestState& request = sequence.request;
   if (sequence.state == Sequence::State::kWaiting) waiting_.Remove(request);
   if (sequence.state == Sequence::State::kRunning) running_.erase(&sequence);
   if (sequence.state == Sequence::State::kPreempted) preempted_.erase(&sequence);
@@ -113,13 +113,13 @@ void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time no
   const absl::Time first_token = request.first_token.value_or(now);
   event.request_done = true;
   event.receipt = request.receipt;
-  event.receipt.queue = admitted - request.wish.arrival;
+  event.receipt.queue = admitted - request.spec.arrival;
   event.receipt.prefill = first_token - admitted;
   event.receipt.decode = now - first_token;
   events_.push_back(std::move(event));
-  waiting_.Leave(request.wish.tenant);
-  deadlines_.erase({request.wish.deadline, request.wish.id});
-  requests_.erase(RequestId{request.wish.id});
+  waiting_.Leave(request.spec.tenant);
+  deadlines_.erase({request.spec.deadline, request.spec.id});
+  requests_.erase(RequestId{request.spec.id});
 }
 
 absl::Time Scheduler::next_deadline() const {
@@ -128,7 +128,7 @@ absl::Time Scheduler::next_deadline() const {
 
 int32_t Scheduler::num_running() const {
   int32_t count = 0;
-  const LiveRequest* last = nullptr;
+  const RequestState* last = nullptr;
   for (const Sequence* sequence : running_) {
     if (&sequence->request != last) ++count;
     last = &sequence->request;

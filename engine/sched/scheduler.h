@@ -91,7 +91,7 @@ class Scheduler {
   void CheckInvariants() const;
 
  private:
-  LiveRequest* Find(RequestId id);
+  RequestState* Find(RequestId id);
   absl::Status Validate(const ValidRequest& request) const;
 
   // The parts of Plan(), in its order.
@@ -116,12 +116,12 @@ class Scheduler {
   void EndFailed(const std::vector<Sequence*>& rows, const absl::Status& error, absl::Time now);
   void RecordScores(const Sequence& sequence, std::vector<TokenLogprobs> scores);
   void RecordProgress(Sequence& sequence);
-  void Fork(LiveRequest& request);
+  void Fork(RequestState& request);
   void Accept(Sequence& sequence, SampledToken sampled, absl::Time now);
 
   // Ends. Both destroy the request with its last sample.
   void EndSample(Sequence& sequence, FinishReason reason, absl::Time now, TokenEvent event);
-  void EndRequest(LiveRequest& request, FinishReason reason, const absl::Status& error, absl::Time now);
+  void EndRequest(RequestState& request, FinishReason reason, const absl::Status& error, absl::Time now);
 
   void CheckSequence(const Sequence& sequence) const;
 
@@ -131,7 +131,7 @@ class Scheduler {
   const int32_t max_running_;
 
   PagePool pool_;  // outlives the requests
-  absl::flat_hash_map<RequestId, std::unique_ptr<LiveRequest>> requests_;
+  absl::flat_hash_map<RequestId, std::unique_ptr<RequestState>> requests_;
   std::set<std::pair<absl::Time, RequestId>> deadlines_;  // the finite ones
   FairQueue waiting_;
   std::set<Sequence*, OlderFirst> running_;

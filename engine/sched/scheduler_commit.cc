@@ -20,7 +20,7 @@ void Scheduler::Commit(absl::StatusOr<StepResult> result, absl::Time now) {
   size_t num_scores = 0;
   std::vector<RequestId> without_token;
   for (Sequence* sequence : rows) {
-    LiveRequest& request = sequence->request;
+    RequestState& request = sequence->request;
     if (request.needs_scores(sequence->computed + sequence->step_tokens)) {
       ROPEWAY_CHECK(num_scores < result->scores.size());
       RecordScores(*sequence, std::move(result->scores[num_scores++]));
@@ -35,7 +35,7 @@ void Scheduler::Commit(absl::StatusOr<StepResult> result, absl::Time now) {
       ROPEWAY_CHECK(num_samples < result->samples.size());
       SampledToken sampled = std::move(result->samples[num_samples++]);
       if (sampled.token == kNoToken) {
-        without_token.push_back(request.wish.id);
+        without_token.push_back(request.spec.id);
       } else {
         Accept(request.samples[sample], std::move(sampled), now);
       }
@@ -52,7 +52,7 @@ void Scheduler::EndFailed(const std::vector<Sequence*>& rows, const absl::Status
   std::vector<RequestId> ids;
   for (Sequence* sequence : rows) {
     sequence->step_tokens = 0;
-    ids.push_back(sequence->request.wish.id);
+    ids.push_back(sequence->request.spec.id);
   }
   for (const RequestId id : ids) Cancel(id, now, FinishReason::kError, error);
 }
@@ -76,7 +76,7 @@ void Scheduler::RecordProgress(Sequence& sequence) {
 
 // Every sample gets the pages of the prompt. The full ones are shared from now on, the last one until it is
 // written.
-void Scheduler::Fork(LiveRequest& request) {
+void Scheduler::Fork(RequestState& request) {
   request.forked = true;
   if (request.samples.size() == 1) return;
   Sequence& first = request.samples.front();
@@ -92,20 +92,20 @@ void Scheduler::Fork(LiveRequest& request) {
 }
 
 void Scheduler::Accept(Sequence& sequence, SampledToken sampled, absl::Time now) {
-  LiveRequest& request = sequence.request;
-  const ValidRequest& wish = request.wish;
+  RequestState& request = sequence.request;
+  const ValidRequest& spec = request.spec;
   sequence.generated.push_back(sampled.token);
-  waiting_.Charge(wish.tenant, 1);
+  waiting_.Charge(spec.tenant, 1);
   if (!request.first_token.has_value()) request.first_token = now;
-  TokenEvent event = {.request_id = wish.id,
+  TokenEvent event = {.request_id = spec.id,
                       .sample = sequence.sample,
                       .token = sampled.token,
                       .logprobs = std::move(sampled.logprobs)};
   if (sequence.sample == 0) event.prompt_logprobs = std::exchange(request.prompt_logprobs, {});
-  const auto& stops = wish.stop_token_ids;
+  const auto& stops = spec.stop_token_ids;
   if (std::find(stops.begin(), stops.end(), sampled.token) != stops.end()) {
     EndSample(sequence, FinishReason::kStop, now, std::move(event));
-  } else if (static_cast<int32_t>(sequence.generated.size()) >= wish.max_tokens) {
+  } else if (static_cast<int32_t>(sequence.generated.size()) >= spec.max_tokens) {
     EndSample(sequence, FinishReason::kLength, now, std::move(event));
   } else {
     events_.push_back(std::move(event));

@@ -15,7 +15,7 @@ void Scheduler::CheckInvariants() const {
   size_t waiting = 0;
   int32_t places = 0;
   for (const auto& [id, request] : requests_) {
-    ROPEWAY_CHECK(request->wish.id == id);
+    ROPEWAY_CHECK(request->spec.id == id);
     int32_t unfinished = 0;
     for (const Sequence& sequence : request->samples) {
       CheckSequence(sequence);
@@ -34,7 +34,7 @@ void Scheduler::CheckInvariants() const {
 }
 
 void Scheduler::CheckSequence(const Sequence& sequence) const {
-  const LiveRequest& request = sequence.request;
+  const RequestState& request = sequence.request;
   const int32_t reserved = std::min(sequence.pages.size() * kPageTokens, limits_.max_model_len);
   ROPEWAY_CHECK(0 <= sequence.cached && sequence.cached <= sequence.computed);
   ROPEWAY_CHECK(sequence.cached % kPageTokens == 0);

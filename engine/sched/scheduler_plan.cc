@@ -22,7 +22,7 @@ bool IsPrefilling(const Sequence& sequence) {
 }
 
 // A sample of the request whose pages begin with the first `num_tokens` tokens of the prompt.
-Sequence* FindDonor(LiveRequest& request, int32_t num_tokens) {
+Sequence* FindDonor(RequestState& request, int32_t num_tokens) {
   for (Sequence& sample : request.samples) {
     if (sample.state == Sequence::State::kRunning && sample.computed >= num_tokens) return &sample;
   }
@@ -88,8 +88,8 @@ void Scheduler::PlanPrefills(StepPlan& plan) {
 }
 
 void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan) {
-  const LiveRequest& request = sequence.request;
-  const ValidRequest& wish = request.wish;
+  const RequestState& request = sequence.request;
+  const ValidRequest& spec = request.spec;
   const int32_t row = plan.num_rows();
   const int32_t begin = sequence.computed;
   const int32_t end = begin + num_tokens;
@@ -105,18 +105,18 @@ void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan
     const int32_t scored_end = std::min(end + 1, request.prompt_size());
     plan.score_rows.push_back(
         {.row = row,
-         .top = wish.prompt_logprobs,
-         .next_tokens = absl::MakeConstSpan(wish.prompt).subspan(begin + 1, scored_end - begin - 1)});
+         .top = spec.prompt_logprobs,
+         .next_tokens = absl::MakeConstSpan(spec.prompt).subspan(begin + 1, scored_end - begin - 1)});
   }
   if (!sequence.completes()) return;
   const int32_t step = static_cast<int32_t>(sequence.generated.size());
   SampleRow sample_row = {.row = row,
                           .sample = sequence.sample,
                           .step = step,
-                          .params = &wish.sampling,
-                          .prompt = wish.prompt,
+                          .params = &spec.sampling,
+                          .prompt = spec.prompt,
                           .generated = sequence.generated};
-  if (step < wish.min_tokens) sample_row.masked = wish.stop_token_ids;
+  if (step < spec.min_tokens) sample_row.masked = spec.stop_token_ids;
   const int32_t num_samples = request.places();  // all of them draw from the prompt's last logits
   for (int32_t i = 0; i < num_samples; ++i, ++sample_row.sample) plan.sample_rows.push_back(sample_row);
 }
@@ -125,7 +125,7 @@ Sequence* Scheduler::NextToAdmit() const {
   for (Sequence* sequence : preempted_) {
     if (!sequence->request.paused) return sequence;
   }
-  LiveRequest* request = waiting_.Front();
+  RequestState* request = waiting_.Front();
   return request == nullptr ? nullptr : &request->samples.front();
 }
 
@@ -164,10 +164,10 @@ bool Scheduler::Fits(const Sequence& sequence) const {
 }
 
 void Scheduler::Start(Sequence& sequence, absl::Time now) {
-  LiveRequest& request = sequence.request;
+  RequestState& request = sequence.request;
   if (sequence.state == Sequence::State::kWaiting) {
     waiting_.Remove(request);
-    waiting_.Charge(request.wish.tenant, request.prompt_size());
+    waiting_.Charge(request.spec.tenant, request.prompt_size());
     request.admitted = now;
     request.order = next_order_++;
   } else {

@@ -16,7 +16,7 @@
 
 namespace ropeway {
 
-struct LiveRequest;
+struct RequestState;
 
 // The prompt and what one sample generated. Who owns which tokens' keys and values, as half-open intervals:
 //   [0, cached)           in pages that others may hold, too: full of tokens and read-only
@@ -33,7 +33,7 @@ struct Sequence {
     kEnded,
   };
 
-  Sequence(LiveRequest& request, int32_t sample, PagePool& pool)
+  Sequence(RequestState& request, int32_t sample, PagePool& pool)
       : request(request), sample(sample), pages(pool) {}
 
   int32_t num_tokens() const;                                    // of prompt and answer
@@ -41,7 +41,7 @@ struct Sequence {
   TokenId token(int32_t position) const;
   bool completes() const { return step_tokens == remaining(); }  // the step yields a new token
 
-  LiveRequest& request;
+  RequestState& request;
   const int32_t sample;
   State state = State::kUnforked;
   std::vector<TokenId> generated;
@@ -52,24 +52,24 @@ struct Sequence {
   int32_t step_tokens = 0;    // tokens in the step between Plan() and Commit()
 };
 
-struct LiveRequest {
-  LiveRequest(ValidRequest the_wish, uint64_t the_order, PagePool& pool)
-      : wish(std::move(the_wish)), order(the_order), unfinished(wish.num_samples) {
-    for (int32_t sample = 0; sample < wish.num_samples; ++sample) samples.emplace_back(*this, sample, pool);
+struct RequestState {
+  RequestState(ValidRequest the_spec, uint64_t the_order, PagePool& pool)
+      : spec(std::move(the_spec)), order(the_order), unfinished(spec.num_samples) {
+    for (int32_t sample = 0; sample < spec.num_samples; ++sample) samples.emplace_back(*this, sample, pool);
     samples.front().state = Sequence::State::kWaiting;
   }
 
-  int32_t prompt_size() const { return static_cast<int32_t>(wish.prompt.size()); }
+  int32_t prompt_size() const { return static_cast<int32_t>(spec.prompt.size()); }
   // Places in the batch that a sequence of this request takes: until the fork, sample 0 holds those of all.
-  int32_t places() const { return forked ? 1 : wish.num_samples; }
+  int32_t places() const { return forked ? 1 : spec.num_samples; }
   // Whether computing up to position `end` tells log-probabilities of the prompt that are wanted and not
   // known.
   bool needs_scores(int32_t end) const {
-    return wish.prompt_logprobs >= 0 && !forked &&
+    return spec.prompt_logprobs >= 0 && !forked &&
            std::min(end, prompt_size() - 1) > static_cast<int32_t>(prompt_logprobs.size());
   }
 
-  const ValidRequest wish;
+  const ValidRequest spec;
   uint64_t order;                // smaller is older: of arrival while it waits, of admission from then on
   std::deque<Sequence> samples;  // [num_samples]
   int32_t unfinished;            // samples
@@ -87,7 +87,7 @@ inline int32_t Sequence::num_tokens() const {
 
 inline TokenId Sequence::token(int32_t position) const {
   const int32_t prompt_size = request.prompt_size();
-  return position < prompt_size ? request.wish.prompt[position] : generated[position - prompt_size];
+  return position < prompt_size ? request.spec.prompt[position] : generated[position - prompt_size];
 }
 
 struct OlderFirst {

@@ -10,24 +10,21 @@
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 constexpr char kRetryHintUrl[] = "ropeway/retry-after-ms";
-// A cap frees when some request ends, which nobody can foretell; about the length of a short answer.
-constexpr absl::Duration kCapRetryHint = absl::Seconds(1);
-
-absl::Status Exhausted(absl::Duration retry_after, absl::string_view message) {
-  absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat(message, "; try again in ", absl::FormatDuration(retry_after)));
-  SetRetryHint(status, retry_after);
-  return status;
-}
-
 }  // namespace
 
 void SetRetryHint(absl::Status& status, absl::Duration after) {
   status.SetPayload(kRetryHintUrl, absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(after))));
+}
+
+absl::Status ExhaustedError(absl::string_view message, absl::Duration retry_after) {
+  absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat(message, "; try again in ", absl::FormatDuration(retry_after)));
+  SetRetryHint(status, retry_after);
+  return status;
 }
 
 std::optional<absl::Duration> RetryHint(const absl::Status& status) {
@@ -64,7 +61,7 @@ absl::StatusOr<Admission::Permit> Admission::TryEnter() {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckDraining());
   if (live_requests_ >= limits_.max_requests) {
-    return Exhausted(kCapRetryHint, absl::StrCat("the server is full with ", live_requests_, " requests"));
+    return ExhaustedError(absl::StrCat("the server is full with ", live_requests_, " requests"));
   }
   ++live_requests_;
   return Permit(this);
@@ -81,7 +78,7 @@ absl::Status Admission::TryCharge(absl::string_view tenant_name, int64_t tokens,
   if (found == tenants_.end()) {
     if (tenants_.size() >= limits_.max_tenants) ForgetFullBudgets(now);
     if (tenants_.size() >= limits_.max_tenants) {
-      return Exhausted(kCapRetryHint, absl::StrCat("at most ", limits_.max_tenants, " tenants are served"));
+      return ExhaustedError(absl::StrCat("at most ", limits_.max_tenants, " tenants are served"));
     }
     const Tenant fresh = {.budget_tokens = static_cast<double>(limits_.tenant_burst_tokens), .refilled = now};
     found = tenants_.emplace(tenant_name, fresh).first;
@@ -149,16 +146,15 @@ absl::Status Admission::CheckTokens(int64_t tokens) const {
                                                    limits_.max_tokens, " tokens, are ", tokens));
   }
   if (live_tokens_ > limits_.max_tokens - tokens) {
-    return Exhausted(kCapRetryHint,
-                     absl::StrCat("the server is full with ", live_tokens_, " tokens of living requests"));
+    return ExhaustedError(
+        absl::StrCat("the server is full with ", live_tokens_, " tokens of living requests"));
   }
   return absl::OkStatus();
 }
 
 absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const {
   if (limits_.max_tenant_requests > 0 && tenant.live_requests >= limits_.max_tenant_requests) {
-    return Exhausted(kCapRetryHint,
-                     absl::StrCat("the tenant has ", tenant.live_requests, " living requests already"));
+    return ExhaustedError(absl::StrCat("the tenant has ", tenant.live_requests, " living requests already"));
   }
   if (!has_budgets()) return absl::OkStatus();
   if (tokens > limits_.tenant_burst_tokens) {
@@ -169,7 +165,7 @@ absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const 
   const double missing = static_cast<double>(tokens) - tenant.budget_tokens;
   if (missing <= 0) return absl::OkStatus();
   const absl::Duration wait = absl::Seconds(missing / static_cast<double>(limits_.tenant_tokens_per_second));
-  return Exhausted(absl::Ceil(wait, absl::Milliseconds(1)), "the tenant's token budget is spent");
+  return ExhaustedError("the tenant's token budget is spent", absl::Ceil(wait, absl::Milliseconds(1)));
 }
 
 void Admission::Release(const Permit& permit) {
@@ -183,4 +179,4 @@ void Admission::Release(const Permit& permit) {
   if (--found->second.live_requests == 0 && !has_budgets()) tenants_.erase(found);
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

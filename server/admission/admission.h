@@ -19,11 +19,17 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // When a refused client may try again; travels inside the status.
 void SetRetryHint(absl::Status& status, absl::Duration after);
 std::optional<absl::Duration> RetryHint(const absl::Status& status);
+
+// A cap frees when some request ends, which nobody can foretell; about the length of a short answer.
+inline constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+
+// RESOURCE_EXHAUSTED with a retry hint, which the message tells, too. Every refusal for now is made here.
+absl::Status ExhaustedError(absl::string_view message, absl::Duration retry_after = kRetryAfter);
 
 struct AdmissionLimits {
   int32_t max_requests = 320;            // living or being prepared, over all tenants
@@ -104,6 +110,6 @@ class Admission {
   absl::flat_hash_map<std::string, Tenant> tenants_ ABSL_GUARDED_BY(mutex_);
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_ADMISSION_ADMISSION_H_

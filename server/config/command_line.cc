@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "engine/base/status_macros.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 constexpr char kVersionText[] = "ropeway_server " ROPEWAY_VERSION "\n";
@@ -148,4 +148,4 @@ absl::StatusOr<std::variant<Config, PrintAndLeave>> ParseCommandLine(int argc, c
   return config;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "server/config/config.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // What to print before leaving with success: the answer to --help and --version.
 struct PrintAndLeave {
@@ -21,6 +21,6 @@ struct PrintAndLeave {
 // The validated settings. INVALID_ARGUMENT in one line that names the flag.
 absl::StatusOr<std::variant<Config, PrintAndLeave>> ParseCommandLine(int argc, const char* const* argv);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_CONFIG_COMMAND_LINE_H_

@@ -12,7 +12,7 @@
 #include "absl/types/span.h"
 #include "engine/base/status_macros.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 constexpr absl::Duration kMaxDrainTimeout = absl::Hours(24);
@@ -111,4 +111,4 @@ absl::Status Config::Validate() const {
   return CheckRequestLimits(*this);
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

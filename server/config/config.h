@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Upper bounds of settings, so that a mistyped number is refused instead of exhausting memory.
 inline constexpr int32_t kMaxThreads = 1024;
@@ -74,6 +74,6 @@ struct Config {
   absl::Status Validate() const;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_CONFIG_CONFIG_H_

@@ -8,20 +8,20 @@
 #include "absl/synchronization/mutex.h"
 #include "server/loop/publisher.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class EngineLoop::Impl {
  public:
-  Impl(const LoopOptions& options, const Parts& parts)
-      : parts_(parts),
-        scheduler_(options.scheduler, parts.executor.limits()),
-        publisher_(parts.tokenizer, scheduler_, parts.observer, options.slow_reader_patience) {
+  Impl(const LoopOptions& options, const Dependencies& deps)
+      : deps_(deps),
+        scheduler_(options.scheduler, deps.executor.limits()),
+        publisher_(deps.tokenizer, scheduler_, deps.observer, options.slow_reader_patience) {
     Report();
     thread_ = std::thread([this] { Run(); });
   }
 
   void Stop() ABSL_LOCKS_EXCLUDED(stop_mutex_) {
-    parts_.mailbox.Stop();
+    deps_.mailbox.Stop();
     absl::MutexLock lock(&stop_mutex_);
     if (thread_.joinable()) thread_.join();
   }
@@ -40,21 +40,21 @@ class EngineLoop::Impl {
   // ---- The engine's thread ----
 
   void Run();
-  void Obey(Mailbox::Commands commands);
+  void HandleCommands(Mailbox::Commands commands);
   void Submit(Mailbox::Submission submission);
   void EndAll(Mailbox::Commands commands);
   bool Step();
-  void TellIfLost();
+  void NotifyIfLost();
   void Publish(absl::Time now);
   void Report() ABSL_LOCKS_EXCLUDED(mutex_);
   void ReportDrained() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Duration Patience() const;
 
-  const Parts parts_;
+  const Dependencies deps_;
   Scheduler scheduler_;
   Publisher publisher_;
   int64_t reported_preemptions_ = 0;
-  bool told_lost_ = false;
+  bool lost_notified_ = false;
 
   // ---- Any thread ----
 
@@ -69,14 +69,14 @@ class EngineLoop::Impl {
 void EngineLoop::Impl::Run() {
   bool busy = false;
   while (true) {
-    Mailbox::Commands commands = parts_.mailbox.Take(busy ? absl::ZeroDuration() : Patience());
+    Mailbox::Commands commands = deps_.mailbox.Take(busy ? absl::ZeroDuration() : Patience());
     if (commands.stopping) {
       EndAll(std::move(commands));
       ReportDrained();
       return;
     }
     const bool draining = commands.draining;
-    Obey(std::move(commands));
+    HandleCommands(std::move(commands));
     busy = Step();
     if (draining && scheduler_.empty()) ReportDrained();
   }
@@ -84,26 +84,26 @@ void EngineLoop::Impl::Run() {
 
 // How long the thread may sleep when there is nothing to compute.
 absl::Duration EngineLoop::Impl::Patience() const {
-  return std::min(scheduler_.next_deadline(), publisher_.next_loss()) - parts_.clock.Now();
+  return std::min(scheduler_.next_deadline(), publisher_.next_reader_timeout()) - deps_.clock.Now();
 }
 
-void EngineLoop::Impl::Obey(Mailbox::Commands commands) {
+void EngineLoop::Impl::HandleCommands(Mailbox::Commands commands) {
   for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission));
-  const absl::Time now = parts_.clock.Now();
+  const absl::Time now = deps_.clock.Now();
   for (const RequestId id : commands.cancellations) scheduler_.Cancel(id, now);
-  publisher_.TendSlowReaders(now);
+  publisher_.CheckSlowReaders(now);
   Publish(now);
 }
 
 void EngineLoop::Impl::Submit(Mailbox::Submission submission) {
-  submission.stream->SetRelieved([mailbox = &parts_.mailbox] { mailbox->Wake(); });
+  submission.stream->SetRelieved([mailbox = &deps_.mailbox] { mailbox->Wake(); });
   publisher_.Submit(std::move(submission.request), std::move(submission.stream));
 }
 
 void EngineLoop::Impl::EndAll(Mailbox::Commands commands) {
   for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission));
-  const absl::Time now = parts_.clock.Now();
-  for (const RequestId id : publisher_.live()) {
+  const absl::Time now = deps_.clock.Now();
+  for (const RequestId id : publisher_.active_ids()) {
     scheduler_.Cancel(id, now, FinishReason::kCancelled,
                       absl::UnavailableError("the server is shutting down"));
   }
@@ -111,26 +111,26 @@ void EngineLoop::Impl::EndAll(Mailbox::Commands commands) {
 }
 
 // The requests that live on end with their next steps, which fail too.
-void EngineLoop::Impl::TellIfLost() {
-  if (!parts_.executor.lost() || std::exchange(told_lost_, true)) return;
-  if (parts_.on_lost) parts_.on_lost();
+void EngineLoop::Impl::NotifyIfLost() {
+  if (!deps_.executor.lost() || std::exchange(lost_notified_, true)) return;
+  if (deps_.on_lost) deps_.on_lost();
 }
 
 // False where there was nothing to compute.
 bool EngineLoop::Impl::Step() {
-  const absl::Time begin = parts_.clock.Now();
+  const absl::Time begin = deps_.clock.Now();
   const StepPlan plan = scheduler_.Plan(begin);
   if (plan.empty()) {
     Publish(begin);
     return false;
   }
-  absl::StatusOr<StepResult> result = parts_.executor.Step(plan);
-  const absl::Time end = parts_.clock.Now();
+  absl::StatusOr<StepResult> result = deps_.executor.Step(plan);
+  const absl::Time end = deps_.clock.Now();
   if (result.ok()) {
-    parts_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());
+    deps_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());
   } else {
-    parts_.observer.OnStepFailed(result.status());
-    TellIfLost();
+    deps_.observer.OnStepFailed(result.status());
+    NotifyIfLost();
   }
   scheduler_.Commit(std::move(result), end);
   Publish(end);
@@ -140,7 +140,7 @@ bool EngineLoop::Impl::Step() {
 // The report comes before the chunks, so that whoever reads the end of a request finds its pages free.
 void EngineLoop::Impl::Publish(absl::Time now) {
   do {
-    publisher_.Digest(now);
+    publisher_.ProcessEvents(now);
     Report();
   } while (publisher_.Deliver(now));
 }
@@ -150,9 +150,9 @@ void EngineLoop::Impl::Report() {
                                .waiting = scheduler_.num_waiting(),
                                .used_pages = scheduler_.num_pages() - scheduler_.num_free_pages(),
                                .total_pages = scheduler_.num_pages()};
-  parts_.observer.SetEngine(gauges);
+  deps_.observer.SetEngine(gauges);
   if (const int64_t preemptions = scheduler_.num_preemptions(); preemptions > reported_preemptions_) {
-    parts_.observer.OnPreemptions(static_cast<int32_t>(preemptions - reported_preemptions_));
+    deps_.observer.OnPreemptions(static_cast<int32_t>(preemptions - reported_preemptions_));
     reported_preemptions_ = preemptions;
   }
   absl::MutexLock lock(&mutex_);
@@ -164,8 +164,8 @@ void EngineLoop::Impl::ReportDrained() {
   drained_ = true;
 }
 
-EngineLoop::EngineLoop(const LoopOptions& options, const Parts& parts)
-    : impl_(std::make_unique<Impl>(options, parts)) {}
+EngineLoop::EngineLoop(const LoopOptions& options, const Dependencies& deps)
+    : impl_(std::make_unique<Impl>(options, deps)) {}
 
 EngineLoop::~EngineLoop() { Stop(); }
 
@@ -175,4 +175,4 @@ bool EngineLoop::WaitUntilDrained(absl::Duration patience) { return impl_->WaitU
 
 EngineGauges EngineLoop::stats() const { return impl_->stats(); }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

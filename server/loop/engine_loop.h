@@ -20,7 +20,7 @@
 #include "server/obs/engine_observer.h"
 #include "server/stream/mailbox.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 struct LoopOptions {
   SchedulerOptions scheduler;
@@ -32,7 +32,7 @@ struct LoopOptions {
 class EngineLoop {
  public:
   // What the loop works with; all outlive it.
-  struct Parts {
+  struct Dependencies {
     Executor& executor;  // used by the engine's thread alone
     const Tokenizer& tokenizer;
     const Clock& clock;
@@ -42,7 +42,7 @@ class EngineLoop {
   };
 
   // Starts the engine's thread.
-  EngineLoop(const LoopOptions& options, const Parts& parts);
+  EngineLoop(const LoopOptions& options, const Dependencies& deps);
   // As Stop().
   ~EngineLoop();
 
@@ -61,6 +61,6 @@ class EngineLoop {
   const std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_LOOP_ENGINE_LOOP_H_

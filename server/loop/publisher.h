@@ -24,7 +24,7 @@
 #include "server/obs/engine_observer.h"
 #include "server/stream/token_stream.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class Publisher {
  public:
@@ -41,16 +41,16 @@ class Publisher {
 
   // Takes the scheduler's events, until there are no more, and prepares the chunks. Samples that met a stop
   // string are finished.
-  void Digest(absl::Time now);
+  void ProcessEvents(absl::Time now);
   // Gives the chunks to their streams, and pauses requests with slow readers. True where a request was lost
   // by its reader, so that there are events again.
   bool Deliver(absl::Time now);
 
   // Lets requests go on whose readers caught up, and ends those that were paused for too long.
-  void TendSlowReaders(absl::Time now);
-  absl::Time next_loss() const;  // when the next slow reader will lose its request
+  void CheckSlowReaders(absl::Time now);
+  absl::Time next_reader_timeout() const;  // when the next slow reader will lose its request
 
-  std::vector<RequestId> live() const;
+  std::vector<RequestId> active_ids() const;
 
  private:
   struct Sample {
@@ -65,8 +65,9 @@ class Publisher {
     std::optional<StreamChunk> chunk;  // to be delivered
   };
 
-  struct Live {
-    Live(const Tokenizer& tokenizer, const ValidRequest& request, std::shared_ptr<TokenStream> the_stream);
+  struct ActiveRequest {
+    ActiveRequest(const Tokenizer& tokenizer, const ValidRequest& request,
+                  std::shared_ptr<TokenStream> the_stream);
 
     const std::shared_ptr<TokenStream> stream;
     const absl::Time arrival;
@@ -77,23 +78,23 @@ class Publisher {
     bool changed = false;           // listed in changed_
   };
 
-  void DigestOne(TokenEvent event, absl::Time now);
-  void TakeToken(TokenEvent& event, Live& live, Sample& sample, absl::Time now);
+  void ProcessEvent(TokenEvent event, absl::Time now);
+  void AppendToken(TokenEvent& event, ActiveRequest& active, Sample& sample, absl::Time now);
   FinishReason EndSample(const TokenEvent& event, Sample& sample);
-  void EndRequest(const TokenEvent& event, FinishReason reason, Live& live, absl::Time now);
-  TokenStream::Pressure PushChunks(Live& live);
-  void Lose(RequestId id, absl::Time now);
+  void EndRequest(const TokenEvent& event, FinishReason reason, ActiveRequest& active, absl::Time now);
+  TokenStream::Pressure PushChunks(ActiveRequest& active);
+  void DropSlowReader(RequestId id, absl::Time now);
 
   const Tokenizer& tokenizer_;
   Scheduler& scheduler_;
   EngineObserver& observer_;
   const absl::Duration slow_reader_patience_;
 
-  absl::flat_hash_map<RequestId, std::unique_ptr<Live>> live_;
+  absl::flat_hash_map<RequestId, std::unique_ptr<ActiveRequest>> active_;
   std::vector<RequestId> changed_;          // with chunks to be delivered, in the order of their events
   std::map<RequestId, absl::Time> paused_;  // since when
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_LOOP_PUBLISHER_H_

@@ -10,7 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // What a generation request came to, whichever way it ended.
 struct RequestOutcome {
@@ -48,6 +48,6 @@ class EngineObserver {
   virtual void OnRequestEnd(const RequestOutcome& outcome) = 0;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_OBS_ENGINE_OBSERVER_H_

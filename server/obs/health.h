@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-namespace ropeway {
+namespace ropeway::server {
 
 enum class HealthState { kLoading, kServing, kDraining };
 
@@ -24,6 +24,6 @@ class Health {
   std::atomic<HealthState> state_ = HealthState::kLoading;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_OBS_HEALTH_H_

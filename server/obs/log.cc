@@ -8,7 +8,7 @@
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
@@ -81,4 +81,4 @@ void Log::Error(absl::string_view event, std::initializer_list<LogField> fields)
   Write(*logger_, LogLevel::kError, event, fields);
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

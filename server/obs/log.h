@@ -19,7 +19,7 @@ class sink;
 }  // namespace sinks
 }  // namespace spdlog
 
-namespace ropeway {
+namespace ropeway::server {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
@@ -46,6 +46,6 @@ class Log {
   std::shared_ptr<spdlog::logger> logger_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_OBS_LOG_H_

@@ -7,7 +7,7 @@
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // Seconds. Steps of a small model take milliseconds, queues of a full server minutes.
@@ -225,4 +225,4 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   return families;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

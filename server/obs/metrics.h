@@ -20,7 +20,7 @@
 #include "prometheus/registry.h"
 #include "server/obs/engine_observer.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 struct BuildFacts {
   std::string version;
@@ -97,6 +97,6 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Gauge& kv_usage_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_OBS_METRICS_H_

@@ -18,7 +18,7 @@
 #include "absl/time/clock.h"
 #include "prometheus/exposer.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // Connects to a port of this machine and leaves, where anybody listens there.
@@ -74,4 +74,4 @@ MetricsServer::~MetricsServer() {
   ending.join();
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

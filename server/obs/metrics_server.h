@@ -12,7 +12,7 @@ namespace prometheus {
 class Exposer;
 }  // namespace prometheus
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Thread-safe; serves until it is destroyed, which takes no longer than the scrapes under way.
 class MetricsServer {
@@ -35,6 +35,6 @@ class MetricsServer {
   const int port_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_OBS_METRICS_SERVER_H_

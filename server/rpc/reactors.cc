@@ -6,7 +6,7 @@
 #include "server/rpc/status_map.h"
 #include "server/rpc/wire.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {
@@ -17,13 +17,13 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {
 
 }  // namespace
 
-StreamReactor::StreamReactor(const ServiceContext& context, const Backend& backend,
+StreamReactor::StreamReactor(const FrontContext& context, const EngineHandle& engine,
                              grpc::CallbackServerContext& call)
     : call_(call),
       generation_(std::make_shared<Generation>(
-          context, backend, Generation::Call{.method = "Generate", .deadline = DeadlineOf(call)}, this)) {}
+          context, engine, Generation::Call{.method = "Generate", .deadline = DeadlineOf(call)}, this)) {}
 
-bool StreamReactor::Send(v1::GenerateChunk chunk) {
+bool StreamReactor::Write(v1::GenerateChunk chunk) {
   buffer_ = SerializeMessage(chunk);
   StartWrite(&buffer_);
   return false;
@@ -36,15 +36,15 @@ void StreamReactor::End(v1::GenerateChunk* last_chunk, const absl::Status& statu
   StartWriteAndFinish(&buffer_, grpc::WriteOptions(), ToGrpcStatus(status));
 }
 
-UnaryReactor::UnaryReactor(const ServiceContext& context, const Backend& backend,
+UnaryReactor::UnaryReactor(const FrontContext& context, const EngineHandle& engine,
                            grpc::CallbackServerContext& call, grpc::ByteBuffer* response)
     : call_(call),
       response_buffer_(response),
       generation_(std::make_shared<Generation>(
-          context, backend, Generation::Call{.method = "GenerateUnary", .deadline = DeadlineOf(call)},
-          this)) {}
+          context, engine, Generation::Call{.method = "GenerateUnary", .deadline = DeadlineOf(call)}, this)) {
+}
 
-bool UnaryReactor::Send(v1::GenerateChunk chunk) {
+bool UnaryReactor::Write(v1::GenerateChunk chunk) {
   MergeChunk(std::move(chunk), response_);
   return true;
 }
@@ -56,4 +56,4 @@ void UnaryReactor::End(v1::GenerateChunk* last_chunk, const absl::Status& status
   Finish(ToGrpcStatus(status));
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -8,22 +8,23 @@
 
 #include "grpcpp/impl/codegen/server_callback.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "server/rpc/generation.h"
+#include "server/front/generation.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // A stream of messages, one write in flight.
-class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Generation::Client {
+class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                            public Generation::ResponseWriter {
  public:
-  StreamReactor(const ServiceContext& context, const Backend& backend, grpc::CallbackServerContext& call);
+  StreamReactor(const FrontContext& context, const EngineHandle& engine, grpc::CallbackServerContext& call);
   void Start(v1::GenerateRequest message, Admission::Permit permit) {
     generation_->Start(std::move(message), std::move(permit));
   }
 
-  bool Send(v1::GenerateChunk chunk) override;
+  bool Write(v1::GenerateChunk chunk) override;
   void End(v1::GenerateChunk* last_chunk, const absl::Status& status) override;
 
-  void OnWriteDone(bool ok) override { generation_->OnSent(ok); }
+  void OnWriteDone(bool ok) override { generation_->OnWritten(ok); }
   void OnCancel() override { generation_->OnCancel(); }
   void OnDone() override { delete this; }
 
@@ -34,15 +35,15 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, p
 };
 
 // One answer at the end.
-class UnaryReactor final : public grpc::ServerUnaryReactor, public Generation::Client {
+class UnaryReactor final : public grpc::ServerUnaryReactor, public Generation::ResponseWriter {
  public:
-  UnaryReactor(const ServiceContext& context, const Backend& backend, grpc::CallbackServerContext& call,
+  UnaryReactor(const FrontContext& context, const EngineHandle& engine, grpc::CallbackServerContext& call,
                grpc::ByteBuffer* response);
   void Start(v1::GenerateRequest message, Admission::Permit permit) {
     generation_->Start(std::move(message), std::move(permit));
   }
 
-  bool Send(v1::GenerateChunk chunk) override;
+  bool Write(v1::GenerateChunk chunk) override;
   void End(v1::GenerateChunk* last_chunk, const absl::Status& status) override;
 
   void OnCancel() override { generation_->OnCancel(); }
@@ -55,6 +56,6 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public Generation::C
   const std::shared_ptr<Generation> generation_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_RPC_REACTORS_H_

@@ -10,7 +10,7 @@
 #include "grpcpp/server_builder.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // Health is asked for the server as a whole ("") or for the service.
@@ -51,4 +51,4 @@ void RpcServer::Shutdown(absl::Duration grace) {
   server_->Wait();
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -13,7 +13,7 @@
 #include "grpcpp/impl/service_type.h"
 #include "grpcpp/server.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class RpcServer {
  public:
@@ -23,7 +23,8 @@ class RpcServer {
     // Of messages that have not come to their end, on all connections; streams beyond are reset with
     // RESOURCE_EXHAUSTED.
     int64_t max_message_memory = 256 << 20;
-    // Calls of one connection. More wait at the client, untold: to be larger than what the service refuses.
+    // Calls of one connection. More wait at the client without an answer: to be larger than what the service
+    // refuses.
     int32_t max_streams_per_connection = 1024;
   };
 
@@ -45,6 +46,6 @@ class RpcServer {
   const int port_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_RPC_RPC_SERVER_H_

@@ -10,13 +10,12 @@
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/impl/codegen/server_callback.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
-#include "server/rpc/convert_info.h"
-#include "server/rpc/convert_prompt.h"
+#include "server/front/answers.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/status_map.h"
 #include "server/rpc/wire.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // clang-format off
@@ -46,7 +45,7 @@ class RefusedStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 class RopewayService final : public RawService {
  public:
-  explicit RopewayService(const ServiceContext& context) : context_(context) {}
+  explicit RopewayService(const FrontContext& context) : context_(context) {}
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(ServerContext* call,
                                                        const grpc::ByteBuffer* request) override {
@@ -55,7 +54,7 @@ class RopewayService final : public RawService {
       context_.metrics.OnCall("Generate", accepted.status().code());
       return new RefusedStream(accepted.status(), *call);
     }
-    auto* reactor = new StreamReactor(context_, *accepted->backend, *call);
+    auto* reactor = new StreamReactor(context_, *accepted->engine, *call);
     reactor->Start(std::move(accepted->message), std::move(accepted->permit));
     return reactor;
   }
@@ -64,110 +63,64 @@ class RopewayService final : public RawService {
                                           grpc::ByteBuffer* response) override {
     auto accepted = Accept(*request);
     if (!accepted.ok()) return FinishAtOnce("GenerateUnary", call, accepted.status(), response);
-    auto* reactor = new UnaryReactor(context_, *accepted->backend, *call, response);
+    auto* reactor = new UnaryReactor(context_, *accepted->engine, *call, response);
     reactor->Start(std::move(accepted->message), std::move(accepted->permit));
     return reactor;
   }
 
   grpc::ServerUnaryReactor* Tokenize(ServerContext* call, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker("Tokenize", call, response, [this, request] { return AnswerTokenize(*request); });
+    return OnWorker("Tokenize", call, response,
+                    [this, request] { return Answer<v1::TokenizeRequest>(*request); });
   }
 
   grpc::ServerUnaryReactor* Detokenize(ServerContext* call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker("Detokenize", call, response, [this, request] { return AnswerDetokenize(*request); });
+    return OnWorker("Detokenize", call, response,
+                    [this, request] { return Answer<v1::DetokenizeRequest>(*request); });
   }
 
   grpc::ServerUnaryReactor* RenderChat(ServerContext* call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker("RenderChat", call, response, [this, request] { return AnswerRenderChat(*request); });
+    return OnWorker("RenderChat", call, response,
+                    [this, request] { return Answer<v1::RenderChatRequest>(*request); });
   }
 
   grpc::ServerUnaryReactor* GetModelInfo(ServerContext* call, const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override {
-    return FinishAtOnce("GetModelInfo", call, AnswerGetModelInfo(*request), response);
+    return FinishAtOnce("GetModelInfo", call, Answer<v1::GetModelInfoRequest>(*request), response);
   }
 
   grpc::ServerUnaryReactor* GetServerInfo(ServerContext* call, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    return FinishAtOnce("GetServerInfo", call, AnswerGetServerInfo(*request), response);
+    return FinishAtOnce("GetServerInfo", call, Answer<v1::GetServerInfoRequest>(*request), response);
   }
 
   grpc::ServerUnaryReactor* Abort(ServerContext* call, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override {
-    return FinishAtOnce("Abort", call, AnswerAbort(*request), response);
+    return FinishAtOnce("Abort", call, Answer<v1::AbortRequest>(*request), response);
   }
 
  private:
-  absl::StatusOr<const Backend*> GetBackend() const {
-    const Backend* backend = context_.backend.load(std::memory_order_acquire);
-    if (backend == nullptr) return absl::UnavailableError("the model is loading; try again soon");
-    return backend;
-  }
-
   // A generation that may be prepared.
   struct Accepted {
-    const Backend* backend;
+    const EngineHandle* engine;
     Admission::Permit permit;
     v1::GenerateRequest message;
   };
 
   // Takes a place before anything is done for the request, so that a flood is refused at no cost.
   absl::StatusOr<Accepted> Accept(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
+    ASSIGN_OR_RETURN(const EngineHandle* engine, context_.LoadedEngine());
     ASSIGN_OR_RETURN(Admission::Permit permit, context_.admission.TryEnter());
     ASSIGN_OR_RETURN(auto message, ParseMessage<v1::GenerateRequest>(request));
-    return Accepted{.backend = backend, .permit = std::move(permit), .message = std::move(message)};
+    return Accepted{.engine = engine, .permit = std::move(permit), .message = std::move(message)};
   }
 
-  absl::CivilSecond Now() const { return absl::ToCivilSecond(context_.clock.Now(), absl::LocalTimeZone()); }
-
-  UnaryResult AnswerTokenize(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
-    ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::TokenizeRequest>(request));
-    RETURN_IF_ERROR(CheckModelName(message.model(), backend->model));
-    ASSIGN_OR_RETURN(const auto response, ConvertTokenize(message, *backend, Now()));
-    return SerializeMessage(response);
-  }
-
-  UnaryResult AnswerDetokenize(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
-    ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::DetokenizeRequest>(request));
-    RETURN_IF_ERROR(CheckModelName(message.model(), backend->model));
-    ASSIGN_OR_RETURN(const auto response, ConvertDetokenize(message, *backend));
-    return SerializeMessage(response);
-  }
-
-  UnaryResult AnswerRenderChat(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
-    ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::RenderChatRequest>(request));
-    RETURN_IF_ERROR(CheckModelName(message.model(), backend->model));
-    ASSIGN_OR_RETURN(const auto segments,
-                     ropeway::RenderChat(message.chat(), backend->model, backend->limits, Now()));
-    v1::RenderChatResponse response;
-    response.set_text(JoinSegments(segments));
-    return SerializeMessage(response);
-  }
-
-  UnaryResult AnswerGetModelInfo(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const Backend* backend, GetBackend());
-    RETURN_IF_ERROR(ParseMessage<v1::GetModelInfoRequest>(request).status());
-    return SerializeMessage(ConvertModelInfo(*backend));
-  }
-
-  UnaryResult AnswerGetServerInfo(const grpc::ByteBuffer& request) const {
-    RETURN_IF_ERROR(ParseMessage<v1::GetServerInfoRequest>(request).status());
-    return SerializeMessage(ConvertServerInfo(context_));
-  }
-
-  UnaryResult AnswerAbort(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const auto message, ParseMessage<v1::AbortRequest>(request));
-    RETURN_IF_ERROR(CheckName(message.request_id(), "request_id", kMaxRequestIdBytes));
-    RETURN_IF_ERROR(CheckName(message.tenant(), "tenant", kMaxTenantBytes));
-    if (message.request_id().empty()) return absl::InvalidArgumentError("request_id must not be empty");
-    v1::AbortResponse response;
-    response.set_found(context_.live_requests.Abort(message.tenant(), message.request_id()));
+  template <typename Request>
+  UnaryResult Answer(const grpc::ByteBuffer& bytes) const {
+    ASSIGN_OR_RETURN(const auto request, ParseMessage<Request>(bytes));
+    ASSIGN_OR_RETURN(const auto response, server::Answer(request, context_));
     return SerializeMessage(response);
   }
 
@@ -197,16 +150,16 @@ class RopewayService final : public RawService {
           UnaryResult result = call->IsCancelled() ? absl::CancelledError("the call was cancelled") : work();
           FinishUnary(method, call, reactor, std::move(result), response);
         });
-    if (!posted) FinishUnary(method, call, reactor, TooMuchToPrepare(), response);
+    if (!posted) FinishUnary(method, call, reactor, TooManyToPrepare(), response);
     return reactor;
   }
 
-  const ServiceContext& context_;
+  const FrontContext& context_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeRopewayService(const ServiceContext& context) {
+std::unique_ptr<grpc::Service> MakeRopewayService(const FrontContext& context) {
   const auto* service =
       google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(v1::Ropeway::service_full_name());
   ROPEWAY_CHECK(service != nullptr);
@@ -214,4 +167,4 @@ std::unique_ptr<grpc::Service> MakeRopewayService(const ServiceContext& context)
   return std::make_unique<RopewayService>(context);
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

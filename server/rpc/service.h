@@ -5,13 +5,13 @@
 #include <memory>
 
 #include "grpcpp/impl/service_type.h"
-#include "server/rpc/service_context.h"
+#include "server/front/front_context.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // `context` outlives the service and its calls.
-std::unique_ptr<grpc::Service> MakeRopewayService(const ServiceContext& context);
+std::unique_ptr<grpc::Service> MakeRopewayService(const FrontContext& context);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_RPC_SERVICE_H_

@@ -8,7 +8,7 @@
 #include "proto/google/rpc/status.pb.h"
 #include "server/admission/admission.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // A google.rpc.Status that carries RetryInfo.
@@ -38,11 +38,4 @@ void AddRetryMetadata(const absl::Status& status, grpc::ServerContextBase& conte
   }
 }
 
-absl::Status TooMuchToPrepare() {
-  absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat("too many requests are being prepared; try again in ", absl::FormatDuration(kRetryAfter)));
-  SetRetryHint(status, kRetryAfter);
-  return status;
-}
-
-}  // namespace ropeway
+}  // namespace ropeway::server

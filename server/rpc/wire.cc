@@ -10,7 +10,7 @@
 #include "google/protobuf/unknown_field_set.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 namespace pb = google::protobuf;
@@ -68,4 +68,4 @@ grpc::ByteBuffer SerializeMessage(const pb::Message& message) {
   return buffer;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -10,7 +10,7 @@
 #include "google/protobuf/message.h"
 #include "grpcpp/support/byte_buffer.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Fills `message` from `buffer`. INVALID_ARGUMENT naming the field that is not UTF-8, or the type that does
 // not parse.
@@ -25,6 +25,6 @@ absl::StatusOr<M> ParseMessage(const grpc::ByteBuffer& buffer) {
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_RPC_WIRE_H_

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 absl::Status Mailbox::TrySubmit(Submission submission) {
   absl::MutexLock lock(&mutex_);
@@ -51,4 +51,4 @@ Mailbox::Commands Mailbox::Take(absl::Duration patience) {
   return taken;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -16,7 +16,7 @@
 #include "engine/api/request.h"
 #include "server/stream/token_stream.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class Mailbox {
  public:
@@ -68,6 +68,6 @@ class Mailbox {
   bool news_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_STREAM_MAILBOX_H_

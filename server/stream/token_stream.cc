@@ -6,7 +6,7 @@
 
 #include "engine/base/check.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 // What a chunk counts for the limits. Log-probabilities of the prompt do not count: they come once, and their
@@ -107,4 +107,4 @@ bool TokenStream::MayResume() const {
   return unread_bytes_ <= limits_.resume_bytes;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -18,7 +18,7 @@
 #include "engine/api/event.h"
 #include "engine/api/token.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // How a sample ended.
 struct SampleEnd {
@@ -98,6 +98,6 @@ class TokenStream {
   std::function<void()> relieved_ ABSL_GUARDED_BY(mutex_);
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
 #endif  // ROPEWAY_SERVER_STREAM_TOKEN_STREAM_H_

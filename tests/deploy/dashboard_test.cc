@@ -32,7 +32,7 @@ std::string ReadFile(const std::string& path) {
 
 // What the server exports, with a sample of each.
 std::vector<prometheus::MetricFamily> Families() {
-  Metrics metrics("model");
+  server::Metrics metrics("model");
   metrics.SetBuild({.version = "1", .kernels = "ref"});
   metrics.SetModel({.architecture = "llama", .quantization = "Q4_1"});
   metrics.AddMethod("Generate");

@@ -102,7 +102,7 @@ TEST(EngineStreamsTest, EveryStreamSaysWhatItSaysAlone) {
 
 TEST(EngineStreamsTest, PagesThatRunOutChangeNoAnswer) {
   constexpr int kStreams = 8, kLong = 30;
-  Config config = SmallConfig();
+  server::Config config = SmallConfig();
   config.kv_cache_mb = 4;  // about 170 tokens; the streams come to more, so that some are computed again
   config.max_model_len = 160;
   ModelServer served(config);
@@ -176,7 +176,7 @@ void RunOne(client::Client& client, int i, Told& told) {
 
 TEST(EngineStreamsTest, ComingAndGoingLeavesNothingBehind) {
   constexpr int kStreams = 64;
-  Config config = SmallConfig();
+  server::Config config = SmallConfig();
   config.stream_buffer_bytes = 1 << 16;
   ModelServer served(config);
   const auto client = client::Client::Create({.server = served.address()});

@@ -20,8 +20,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-absl::StatusOr<ModelBundle> LoadOnEmulatedDevice(const Config& config) {
-  absl::StatusOr<ModelBundle> bundle = LoadModel(config);
+absl::StatusOr<server::ModelBundle> LoadOnEmulatedDevice(const server::Config& config) {
+  absl::StatusOr<server::ModelBundle> bundle = server::LoadModel(config);
   if (!bundle.ok()) return bundle;
   absl::StatusOr<std::unique_ptr<Executor>> executor =
       OpenOn(config.model, {.kind = DeviceKind::kHostKernels, .num_layers = 1});
@@ -33,10 +33,10 @@ absl::StatusOr<ModelBundle> LoadOnEmulatedDevice(const Config& config) {
 class LostDeviceTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    Config config = SmallConfig();
+    server::Config config = SmallConfig();
     config.device = "cpu";
-    ASSERT_OK_AND_ASSIGN(server_,
-                         Server::Start(config, log_, LoadOnEmulatedDevice, [this] { lost_.Notify(); }));
+    ASSERT_OK_AND_ASSIGN(
+        server_, server::Server::Start(config, log_, LoadOnEmulatedDevice, [this] { lost_.Notify(); }));
     client_ = client::Client::Create(
         {.server = absl::StrCat("127.0.0.1:", server_->port()), .retry = {.max_attempts = 1}});
   }
@@ -49,9 +49,9 @@ class LostDeviceTest : public ::testing::Test {
         .status;
   }
 
-  const Log log_{LogLevel::kError};
+  const server::Log log_{server::LogLevel::kError};
   absl::Notification lost_;
-  std::unique_ptr<Server> server_;
+  std::unique_ptr<server::Server> server_;
   std::unique_ptr<client::Client> client_;
 };
 

@@ -44,7 +44,7 @@ double MetricValue(std::string_view text, std::string_view name) {
   return sum;
 }
 
-Config SmallConfig() {
+server::Config SmallConfig() {
   return {.model = kModelPath,
           .listen = "127.0.0.1:0",
           .metrics_listen = "127.0.0.1:0",
@@ -52,8 +52,8 @@ Config SmallConfig() {
           .max_model_len = 2048};
 }
 
-ModelServer::ModelServer(const Config& config, const ModelLoader& load) {
-  auto server = Server::Start(config, log_, load);
+ModelServer::ModelServer(const server::Config& config, const server::ModelLoader& load) {
+  auto server = server::Server::Start(config, log_, load);
   if (!server.ok()) {
     log_.Error("no server (fetch the model with deploy/fetch_model.sh)",
                {{"why", server.status().message()}});

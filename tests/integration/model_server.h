@@ -24,13 +24,14 @@ std::string HttpGet(int port, const std::string& path);
 double MetricValue(std::string_view text, std::string_view name);
 
 // A small KV cache, so that pages are scarce enough to be missed.
-Config SmallConfig();
+server::Config SmallConfig();
 
 class ModelServer {
  public:
-  explicit ModelServer(const Config& config = SmallConfig(), const ModelLoader& load = LoadModel);
+  explicit ModelServer(const server::Config& config = SmallConfig(),
+                       const server::ModelLoader& load = server::LoadModel);
 
-  Server& server() { return *server_; }
+  server::Server& server() { return *server_; }
   std::string address() const;
   std::string Metrics() const { return HttpGet(server_->metrics_port(), "/metrics"); }
 
@@ -38,8 +39,8 @@ class ModelServer {
   bool WaitUntilIdle(absl::Duration patience);
 
  private:
-  const Log log_{LogLevel::kError};
-  std::unique_ptr<Server> server_;
+  const server::Log log_{server::LogLevel::kError};
+  std::unique_ptr<server::Server> server_;
   std::unique_ptr<client::Client> client_;
 };
 

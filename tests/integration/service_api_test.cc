@@ -351,17 +351,17 @@ TEST_F(ServiceApiTest, ReflectionListsTheServices) {
 
 TEST(ServerLifeTest, HealthFollowsLoadingServingAndDraining) {
   std::ostringstream lines;
-  const Log log(LogLevel::kInfo, std::make_shared<spdlog::sinks::ostream_sink_mt>(lines));
+  const server::Log log(server::LogLevel::kInfo, std::make_shared<spdlog::sinks::ostream_sink_mt>(lines));
   const auto health = [](int port) {
     return client::Client::Create({.server = absl::StrCat("127.0.0.1:", port)})->CheckHealth();
   };
-  auto server = Server::Start(SmallConfig(), log, [&](const Config& config) {
+  auto server = server::Server::Start(SmallConfig(), log, [&](const server::Config& config) {
     int port = 0;
     const std::string text = lines.str();
     const size_t begin = text.find(" port=") + 6;
     EXPECT_TRUE(absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &port)) << text;
     EXPECT_FALSE(health(port).ok()) << "loading";
-    return LoadModel(config);
+    return server::LoadModel(config);
   });
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_TRUE(health((*server)->port()).ok());

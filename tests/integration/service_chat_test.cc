@@ -34,8 +34,8 @@ absl::StatusOr<std::string> ReadTemplate() {
   return std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
 }
 
-absl::StatusOr<ModelBundle> LoadWithTemplate(const Config& config) {
-  ASSIGN_OR_RETURN(ModelBundle bundle, LoadModel(config));
+absl::StatusOr<server::ModelBundle> LoadWithTemplate(const server::Config& config) {
+  ASSIGN_OR_RETURN(server::ModelBundle bundle, server::LoadModel(config));
   ASSIGN_OR_RETURN(bundle.served.chat_template_source, ReadTemplate());
   bundle.served.chat_template = ChatTemplate::Parse(bundle.served.chat_template_source);
   RETURN_IF_ERROR(bundle.served.chat_template.status());

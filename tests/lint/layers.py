@@ -13,10 +13,11 @@ LIBRARIES = {
     "cli": ("CLI/",),
     "cuda": ("cuda", "cublas", "cooperative_groups", "mma.h", "nccl"),
     "curl": ("curl/",),
-    "grpc": ("grpc/", "grpcpp/", "google/protobuf/", "google/rpc/"),
+    "grpc": ("grpc/", "grpcpp/"),
     "intrinsics": ("immintrin.h", "x86intrin.h", "cpuid.h", "arm_neon.h", "arm_sve.h"),
     "json": ("nlohmann/",),
     "pcre2": ("pcre2.h",),
+    "protobuf": ("google/protobuf/",),
     "prometheus": ("prometheus/",),
     "spdlog": ("spdlog/", "fmt/"),
     "unicode": ("utf8proc.h",),
@@ -27,6 +28,10 @@ IMPURE = (
     "thread", "mutex", "shared_mutex", "condition_variable", "future", "chrono", "iostream", "fstream", "filesystem",
     "unistd.h", "absl/time/clock.h", "absl/synchronization/", "engine/base/clock.h",
 )
+
+
+# The front knows messages and no transport.
+SERVICES = ("proto/ropeway/v1/ropeway.grpc.pb.h",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,19 +67,20 @@ FOLDERS = {
     "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
     "server": Folder(EVERYTHING, ALL_LIBRARIES),
     "server/config": Folder(("engine/base",), ("absl", "cli", "json")),
-    "server/obs": Folder(("engine/base",), ("absl", "json", "prometheus", "spdlog", "grpc")),
+    "server/obs": Folder(("engine/base",), ("absl", "json", "prometheus", "spdlog")),
     "server/admission": Folder(("engine/base", "engine/api")),
     "server/stream": Folder(("engine/base", "engine/api")),
     "server/loop": Folder(("engine/base", "engine/api", "engine/sched", "engine/kv", "engine/text", "server/stream",
                            "server/obs")),
-    "server/rpc": Folder(("proto", "engine/base", "engine/api", "engine/text", "server/admission", "server/stream",
-                          "server/obs"), ("absl", "grpc", "json")),
-    "client": Folder(("proto",), ("absl", "grpc", "cli", "json", "curl")),
+    "server/front": Folder(("proto", "engine/base", "engine/api", "engine/text", "server/admission", "server/stream",
+                            "server/obs"), ("absl", "json", "protobuf"), forbidden=SERVICES),
+    "server/rpc": Folder(("proto", "engine/base", "server/admission", "server/front"), ("absl", "grpc", "protobuf")),
+    "client": Folder(("proto",), ("absl", "grpc", "protobuf", "cli", "json", "curl")),
 }
 
 
 def starts(path, prefixes):
-    """Whether `path` lies in one of the folders, or begins with one of the header prefixes that end in a slash."""
+    """Whether `path` is or lies in one of these, or begins with one of the prefixes that end in a slash."""
     return any(path == p or path.startswith(p if p.endswith("/") else p + "/") for p in prefixes)
 
 
@@ -107,7 +113,8 @@ def check_include(path, header, quoted):
         return None
     rule = FOLDERS[folder]
     if starts(header, rule.forbidden):
-        return f"{folder} is pure (no threads, clocks or files) and may not include {header}"
+        reason = "is pure (no threads, clocks or files)" if starts(header, IMPURE) else "knows no transport"
+        return f"{folder} {reason} and may not include {header}"
     if header.split("/")[0] in PROJECT_TOPS and "/" in header:
         if starts(header, rule.project + (folder,)):
             return None

@@ -35,6 +35,12 @@ class IncludeTest(unittest.TestCase):
         self.assert_allowed("server/rpc/convert.cc", '"proto/ropeway/v1/ropeway.pb.h"')
         self.assert_allowed("server/main.cc", '"engine/exec/cpu/executor.h"')
 
+    def test_the_front_knows_no_transport(self):
+        self.assert_allowed("server/front/generation.cc", '"proto/ropeway/v1/ropeway.pb.h"')
+        self.assert_forbidden("server/front/generation.cc", '"proto/ropeway/v1/ropeway.grpc.pb.h"', "may not include")
+        self.assert_forbidden("server/front/generation.cc", "<grpcpp/grpcpp.h>", "of grpc")
+        self.assert_forbidden("server/front/generation.cc", '"server/rpc/wire.h"', "server/front may not include")
+
     def test_one_header_of_a_folder(self):
         self.assert_allowed("engine/exec/cpu/pass.cc", '"engine/kernels/ops.h"')
         self.assert_forbidden("engine/exec/cpu/pass.cc", '"engine/kernels/ref/ref.h"', "engine/exec/cpu may not include")

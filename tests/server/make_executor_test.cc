@@ -19,24 +19,28 @@ class MakeExecutorTest : public ::testing::Test {
   void SetUp() override { ASSERT_OK(WriteTinyModel("qwen3", folder_.path())); }
   void TearDown() override { cuda::emulation::DeviceOptions() = {}; }
 
-  absl::StatusOr<MadeExecutor> Make(Config config, const CudaBackendOpener& open_backend) const {
+  absl::StatusOr<server::MadeExecutor> Make(server::Config config,
+                                            const server::CudaBackendOpener& open_backend) const {
     config.kv_cache_mb = 1;
     config.threads = 1;
     absl::StatusOr<OpenedModel> model = OpenModel(folder_.path());
     if (!model.ok()) return model.status();
-    return MakeExecutor(config, *std::move(model), open_backend);
+    return server::MakeExecutor(config, *std::move(model), open_backend);
   }
 
   const TempFolder folder_;
-  const CudaBackendOpener emulated_ = [] {
+  const server::CudaBackendOpener emulated_ = [] {
     return &cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels());
   };
-  const CudaBackendOpener none_ = [] { return absl::UnavailableError("there is no CUDA driver: none"); };
+  const server::CudaBackendOpener none_ = [] {
+    return absl::UnavailableError("there is no CUDA driver: none");
+  };
 };
 
 TEST_F(MakeExecutorTest, TakesTheGpuThatIsThere) {
   for (const char* device : {"auto", "cuda"}) {
-    ASSERT_OK_AND_ASSIGN(const MadeExecutor made, Make({.device = device, .dtype = "f32"}, emulated_));
+    ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made,
+                         Make({.device = device, .dtype = "f32"}, emulated_));
     EXPECT_THAT(made.kernels, MatchesRegex("cuda: .*, f32"));
     EXPECT_EQ(made.warning, "");
     EXPECT_EQ(made.num_threads, 1);
@@ -44,31 +48,31 @@ TEST_F(MakeExecutorTest, TakesTheGpuThatIsThere) {
 }
 
 TEST_F(MakeExecutorTest, SharesTheModelAmongGpus) {
-  ASSERT_OK_AND_ASSIGN(const MadeExecutor made,
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made,
                        Make({.device = "cuda", .tensor_parallel = 2, .dtype = "f32"}, emulated_));
   EXPECT_THAT(made.kernels, MatchesRegex("cuda: 2 x .*, f32"));
   EXPECT_EQ(made.num_threads, 2);
 }
 
 TEST_F(MakeExecutorTest, GoesOnWithTheCpuAndSaysWhy) {
-  ASSERT_OK_AND_ASSIGN(const MadeExecutor made, Make({.device = "auto"}, none_));
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = "auto"}, none_));
   EXPECT_EQ(made.warning, "there is no CUDA driver: none");
   EXPECT_THAT(made.kernels, Not(HasSubstr("cuda")));
 }
 
 TEST_F(MakeExecutorTest, AModelThatNoGpuTakesRunsOnTheCpu) {
   cuda::emulation::DeviceOptions().memory_bytes = 1 << 16;
-  ASSERT_OK_AND_ASSIGN(const MadeExecutor made, Make({.device = "auto", .dtype = "f32"}, emulated_));
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = "auto", .dtype = "f32"}, emulated_));
   EXPECT_THAT(made.warning, HasSubstr("65536 that are free"));
 }
 
 TEST_F(MakeExecutorTest, DoesNotLookForGpusWhereTheCpuIsWanted) {
   bool looked = false;
-  const CudaBackendOpener open = [&]() -> absl::StatusOr<const cuda::Backend*> {
+  const server::CudaBackendOpener open = [&]() -> absl::StatusOr<const cuda::Backend*> {
     looked = true;
     return absl::UnavailableError("none");
   };
-  ASSERT_OK_AND_ASSIGN(const MadeExecutor made, Make({.device = "cpu"}, open));
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = "cpu"}, open));
   EXPECT_FALSE(looked);
   EXPECT_EQ(made.warning, "");
 }

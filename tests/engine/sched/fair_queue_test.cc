@@ -14,9 +14,9 @@ using ::testing::ElementsAre;
 
 class FairQueueTest : public ::testing::Test {
  protected:
-  LiveRequest& Add(const std::string& tenant, int32_t priority = 0) {
+  RequestState& Add(const std::string& tenant, int32_t priority = 0) {
     const uint64_t order = requests_.size();
-    LiveRequest& request = requests_.emplace_back(
+    RequestState& request = requests_.emplace_back(
         ValidRequest{.id = order, .prompt = {1}, .max_tokens = 1, .tenant = tenant, .priority = priority},
         order, pool_);
     queue_.Join(tenant);
@@ -27,16 +27,16 @@ class FairQueueTest : public ::testing::Test {
   // Serves until nothing waits, each request at a cost of `tokens`. Requests keep living. Gives their ids.
   std::vector<RequestId> ServeAll(int64_t tokens) {
     std::vector<RequestId> served;
-    while (LiveRequest* request = queue_.Front()) {
+    while (RequestState* request = queue_.Front()) {
       queue_.Remove(*request);
-      queue_.Charge(request->wish.tenant, tokens);
-      served.push_back(request->wish.id);
+      queue_.Charge(request->spec.tenant, tokens);
+      served.push_back(request->spec.id);
     }
     return served;
   }
 
   PagePool pool_{1};
-  std::deque<LiveRequest> requests_;
+  std::deque<RequestState> requests_;
   FairQueue queue_;
 };
 
@@ -62,16 +62,16 @@ TEST_F(FairQueueTest, TakesTurnsBetweenTenants) {
 TEST_F(FairQueueTest, PriorityDoesNotReachOtherTenants) {
   Add("a");
   Add("b", 100);
-  EXPECT_EQ(queue_.Front()->wish.id, 0u);
+  EXPECT_EQ(queue_.Front()->spec.id, 0u);
 }
 
 TEST_F(FairQueueTest, ServesTheTenantThatWasChargedLeast) {
   Add("a");
   Add("b");
   queue_.Charge("a", 100);
-  EXPECT_EQ(queue_.Front()->wish.tenant, "b");
+  EXPECT_EQ(queue_.Front()->spec.tenant, "b");
   queue_.Charge("b", 101);
-  EXPECT_EQ(queue_.Front()->wish.tenant, "a");
+  EXPECT_EQ(queue_.Front()->spec.tenant, "a");
 }
 
 TEST_F(FairQueueTest, IdlingSavesNothingUp) {
@@ -79,22 +79,22 @@ TEST_F(FairQueueTest, IdlingSavesNothingUp) {
   queue_.Charge("busy", 1000);
   Add("late");
   queue_.Charge("late", 1);  // starts at 1000, not at 0
-  EXPECT_EQ(queue_.Front()->wish.tenant, "busy");
+  EXPECT_EQ(queue_.Front()->spec.tenant, "busy");
 }
 
 TEST_F(FairQueueTest, LeavingClearsNoDebt) {
-  LiveRequest& greedy = Add("greedy");
+  RequestState& greedy = Add("greedy");
   Add("other");
   queue_.Remove(greedy);
   queue_.Charge("greedy", 1000);
   queue_.Leave("greedy");
   Add("greedy");
   queue_.Charge("other", 500);
-  EXPECT_EQ(queue_.Front()->wish.tenant, "other");
+  EXPECT_EQ(queue_.Front()->spec.tenant, "other");
 }
 
 TEST_F(FairQueueTest, ForgetsTenantsWhoseAccountsSayNothing) {
-  LiveRequest& request = Add("once");
+  RequestState& request = Add("once");
   Add("steady");
   EXPECT_EQ(queue_.num_accounts(), 2);
   queue_.Remove(request);
@@ -102,7 +102,7 @@ TEST_F(FairQueueTest, ForgetsTenantsWhoseAccountsSayNothing) {
   queue_.Leave("once");
   EXPECT_EQ(queue_.num_accounts(), 2);  // it is 10 ahead of "steady"
   queue_.Charge("steady", 10);
-  LiveRequest& again = Add("again");
+  RequestState& again = Add("again");
   queue_.Remove(again);
   queue_.Leave("again");
   EXPECT_EQ(queue_.num_accounts(), 1);
@@ -113,7 +113,7 @@ TEST_F(FairQueueTest, ForgetsTenantsWhoseAccountsSayNothing) {
 
 TEST_F(FairQueueTest, RemovesFromTheMiddle) {
   Add("a");
-  LiveRequest& middle = Add("a");
+  RequestState& middle = Add("a");
   Add("a");
   queue_.Remove(middle);
   EXPECT_EQ(queue_.size(), 2);

@@ -7,7 +7,7 @@
 #include "engine/base/status_macros.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -112,4 +112,4 @@ TEST(AdmissionTest, RefusesAllWhileDraining) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

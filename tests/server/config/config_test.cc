@@ -10,7 +10,7 @@
 #include "server/config/command_line.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -123,4 +123,4 @@ TEST(CommandLineTest, AnUnknownSettingInTheFileIsAnError) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

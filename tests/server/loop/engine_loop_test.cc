@@ -15,7 +15,7 @@
 #include "tests/testing/fake_executor.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::ByteTokenizer;
@@ -124,12 +124,12 @@ class EngineLoopTest : public ::testing::Test {
       if (!endless && row.step >= script.size()) return ByteTokenizer::kEos;
       return static_cast<unsigned char>(script[row.step % script.size()]);
     });
-    loop_ = std::make_unique<EngineLoop>(options, EngineLoop::Parts{.executor = executor_,
-                                                                    .tokenizer = tokenizer_,
-                                                                    .clock = clock_,
-                                                                    .mailbox = mailbox_,
-                                                                    .observer = observer_,
-                                                                    .on_lost = [this] { ++losses_; }});
+    loop_ = std::make_unique<EngineLoop>(options, EngineLoop::Dependencies{.executor = executor_,
+                                                                           .tokenizer = tokenizer_,
+                                                                           .clock = clock_,
+                                                                           .mailbox = mailbox_,
+                                                                           .observer = observer_,
+                                                                           .on_lost = [this] { ++losses_; }});
   }
 
   ValidRequest Request(int32_t max_tokens = 100) {
@@ -390,4 +390,4 @@ TEST_F(EngineLoopTest, ManyClientsAtOnce) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

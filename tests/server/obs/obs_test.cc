@@ -18,7 +18,7 @@
 #include "spdlog/sinks/ostream_sink.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -177,4 +177,4 @@ TEST(HealthTest, NeverServesAfterDraining) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -16,7 +16,7 @@
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::testing::HasSubstr;
@@ -182,4 +182,4 @@ TEST(RpcServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -16,19 +16,19 @@
 #include "proto/google/rpc/error_details.pb.h"
 #include "proto/google/rpc/status.pb.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
-#include "server/rpc/convert_chunk.h"
+#include "server/front/convert_chunk.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/status_map.h"
-#include "tests/server/rpc/manual_engine.h"
-#include "tests/server/rpc/test_model.h"
+#include "tests/server/front/manual_engine.h"
+#include "tests/server/front/test_model.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
+using ::ropeway::server::testing::MakeTestModel;
+using ::ropeway::server::testing::ManualEngine;
 using ::ropeway::testing::ByteTokenizer;
-using ::ropeway::testing::MakeTestModel;
-using ::ropeway::testing::ManualEngine;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -49,7 +49,7 @@ class ServiceTest : public ::testing::Test {
   ~ServiceTest() override { server_->Shutdown(absl::ZeroDuration()); }
 
   void Serve() {
-    context_.backend = &backend_;
+    context_.engine = &handle_;
     health_.StartServing();
     server_->SetServing();
   }
@@ -99,23 +99,23 @@ class ServiceTest : public ::testing::Test {
   const Log log_{LogLevel::kError};
   Metrics metrics_{"bytes"};
   Admission admission_{{.max_requests = 4}};
-  LiveRequests live_requests_;
+  RequestRegistry requests_;
   Mailbox mailbox_{64};
   ManualEngine engine_{mailbox_};
   const ServedModel model_ = MakeTestModel();
-  const Backend backend_ = {
+  const EngineHandle handle_ = {
       .model = model_, .limits = {.max_model_len = 100}, .stream = {}, .mailbox = mailbox_};
   WorkerPool preparing_{1, 64};
   WorkerPool delivering_{1, SIZE_MAX};
-  ServiceContext context_ = {.clock = clock_,
-                             .health = health_,
-                             .log = log_,
-                             .metrics = metrics_,
-                             .admission = admission_,
-                             .live_requests = live_requests_,
-                             .preparing = preparing_,
-                             .delivering = delivering_,
-                             .version = "1.2.3"};
+  FrontContext context_ = {.clock = clock_,
+                           .health = health_,
+                           .log = log_,
+                           .metrics = metrics_,
+                           .admission = admission_,
+                           .requests = requests_,
+                           .preparing = preparing_,
+                           .delivering = delivering_,
+                           .version = "1.2.3"};
   std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<RpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -295,8 +295,8 @@ void ExpectRetryInOneSecond(const grpc::ClientContext& call, const grpc::Status&
 
 TEST_F(ServiceTest, AFullMailboxRefusesWithARetryHintAndFreesThePermit) {
   Mailbox full(0);
-  const Backend backend = {.model = model_, .limits = backend_.limits, .stream = {}, .mailbox = full};
-  context_.backend = &backend;
+  const EngineHandle handle = {.model = model_, .limits = handle_.limits, .stream = {}, .mailbox = full};
+  context_.engine = &handle;
   grpc::ClientContext call;
   const grpc::Status status = stub_->Generate(&call, Request())->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
@@ -553,7 +553,7 @@ TEST_F(ServiceTest, EveryMethodIsCountedFromZero) {
 }
 
 TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
-  context_.backend = nullptr;
+  context_.engine = nullptr;
   grpc::ClientContext call;
   EXPECT_EQ(stub_->Generate(&call, Request())->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   v1::GetModelInfoResponse model;
@@ -565,4 +565,4 @@ TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

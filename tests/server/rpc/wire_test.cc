@@ -6,7 +6,7 @@
 #include "server/rpc/status_map.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -56,4 +56,4 @@ TEST(StatusMapTest, CodesAndMessagesStay) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -6,7 +6,7 @@
 
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -76,4 +76,4 @@ TEST(MailboxTest, EveryKindOfNewsEndsAWait) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

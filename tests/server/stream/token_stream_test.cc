@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::testing::ElementsAre;
@@ -144,4 +144,4 @@ TEST(TokenStreamTest, NothingIsLostBetweenTwoThreads) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

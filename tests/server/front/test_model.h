@@ -1,14 +1,14 @@
 // A ServedModel of bytes with a small chat template, for tests of the front end.
-#ifndef ROPEWAY_TESTS_SERVER_RPC_TEST_MODEL_H_
-#define ROPEWAY_TESTS_SERVER_RPC_TEST_MODEL_H_
+#ifndef ROPEWAY_TESTS_SERVER_FRONT_TEST_MODEL_H_
+#define ROPEWAY_TESTS_SERVER_FRONT_TEST_MODEL_H_
 
 #include <memory>
 
 #include "engine/base/check.h"
-#include "server/rpc/served_model.h"
+#include "server/front/served_model.h"
 #include "tests/testing/byte_tokenizer.h"
 
-namespace ropeway::testing {
+namespace ropeway::server::testing {
 
 inline constexpr char kTestTemplate[] =
     "{%- if tools %}<tools>{{ tools | tojson }}{% endif -%}"
@@ -25,7 +25,7 @@ inline constexpr char kTestTemplate[] =
 inline ServedModel MakeTestModel(bool with_template = true) {
   ServedModel model;
   model.facts = {.name = "bytes", .architecture = "fake", .trained_context_len = 4096};
-  model.tokenizer = std::make_unique<ByteTokenizer>();
+  model.tokenizer = std::make_unique<::ropeway::testing::ByteTokenizer>();
   model.end_token_ids = EndTokenIds(*model.tokenizer);
   model.kernels = "none";
   model.num_threads = 1;
@@ -37,6 +37,6 @@ inline ServedModel MakeTestModel(bool with_template = true) {
   return model;
 }
 
-}  // namespace ropeway::testing
+}  // namespace ropeway::server::testing
 
-#endif  // ROPEWAY_TESTS_SERVER_RPC_TEST_MODEL_H_
+#endif  // ROPEWAY_TESTS_SERVER_FRONT_TEST_MODEL_H_

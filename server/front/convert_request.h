@@ -1,6 +1,6 @@
 // Generation requests, from the wire to what the scheduler takes. Pure functions; thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_CONVERT_REQUEST_H_
-#define ROPEWAY_SERVER_RPC_CONVERT_REQUEST_H_
+#ifndef ROPEWAY_SERVER_FRONT_CONVERT_REQUEST_H_
+#define ROPEWAY_SERVER_FRONT_CONVERT_REQUEST_H_
 
 #include <cstdint>
 #include <string>
@@ -11,12 +11,12 @@
 #include "absl/time/civil_time.h"
 #include "engine/api/request.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
-#include "server/rpc/request_limits.h"
-#include "server/rpc/served_model.h"
+#include "server/front/request_limits.h"
+#include "server/front/served_model.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
-// A wish that passed every check: what the engine needs, and what only the front end needs.
+// A request that passed every check: what the engine needs, and what only the front end needs.
 struct GenerationPlan {
   ValidRequest request;  // id, arrival and deadline are the caller's to set
   std::string name;      // the client's request_id; may be empty
@@ -43,6 +43,6 @@ absl::StatusOr<GenerationPlan> ConvertGenerateRequest(const v1::GenerateRequest&
 // The checks of request_id and tenant, which Abort shares.
 absl::Status CheckName(absl::string_view name, absl::string_view field, int32_t max_bytes);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_CONVERT_REQUEST_H_
+#endif  // ROPEWAY_SERVER_FRONT_CONVERT_REQUEST_H_

@@ -1,4 +1,4 @@
-#include "server/rpc/convert_prompt.h"
+#include "server/front/convert_prompt.h"
 
 #include <algorithm>
 #include <utility>
@@ -10,7 +10,7 @@
 #include "engine/text/template_variables.h"
 #include "nlohmann/json.hpp"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -218,4 +218,4 @@ std::string DecodeTokens(absl::Span<const TokenId> ids, const Tokenizer& tokeniz
   return text;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -1,6 +1,6 @@
 // Prompts, from the wire to tokens. Pure functions; thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_CONVERT_PROMPT_H_
-#define ROPEWAY_SERVER_RPC_CONVERT_PROMPT_H_
+#ifndef ROPEWAY_SERVER_FRONT_CONVERT_PROMPT_H_
+#define ROPEWAY_SERVER_FRONT_CONVERT_PROMPT_H_
 
 #include <string>
 #include <vector>
@@ -13,10 +13,10 @@
 #include "engine/api/token.h"
 #include "engine/text/tokenizer.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
-#include "server/rpc/request_limits.h"
-#include "server/rpc/served_model.h"
+#include "server/front/request_limits.h"
+#include "server/front/served_model.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Every function answers INVALID_ARGUMENT with the field, the bound and the value.
 
@@ -44,6 +44,6 @@ absl::string_view ShownBytes(const Tokenizer& tokenizer, TokenId id);
 // out.
 std::string DecodeTokens(absl::Span<const TokenId> ids, const Tokenizer& tokenizer, bool show_special);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_CONVERT_PROMPT_H_
+#endif  // ROPEWAY_SERVER_FRONT_CONVERT_PROMPT_H_

@@ -2,8 +2,8 @@
 // the engine's thread (serializing and sending).
 //
 // Thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_WORKER_POOL_H_
-#define ROPEWAY_SERVER_RPC_WORKER_POOL_H_
+#ifndef ROPEWAY_SERVER_FRONT_WORKER_POOL_H_
+#define ROPEWAY_SERVER_FRONT_WORKER_POOL_H_
 
 #include <cstddef>
 #include <deque>
@@ -14,7 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class WorkerPool {
  public:
@@ -38,6 +38,6 @@ class WorkerPool {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_WORKER_POOL_H_
+#endif  // ROPEWAY_SERVER_FRONT_WORKER_POOL_H_

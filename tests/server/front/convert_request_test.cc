@@ -1,4 +1,4 @@
-#include "server/rpc/convert_request.h"
+#include "server/front/convert_request.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,15 +10,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/rpc/convert_prompt.h"
-#include "tests/server/rpc/test_model.h"
+#include "server/front/convert_prompt.h"
+#include "tests/server/front/test_model.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
+using ::ropeway::server::testing::MakeTestModel;
 using ::ropeway::testing::ByteTokenizer;
-using ::ropeway::testing::MakeTestModel;
 using ::ropeway::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -330,4 +330,4 @@ TEST_F(ConvertRequestTest, TokensAreDecodedWithOrWithoutControlTokens) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

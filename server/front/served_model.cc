@@ -1,6 +1,6 @@
-#include "server/rpc/served_model.h"
+#include "server/front/served_model.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 std::vector<TokenId> EndTokenIds(const Tokenizer& tokenizer) {
   std::vector<TokenId> ids;
@@ -10,4 +10,4 @@ std::vector<TokenId> EndTokenIds(const Tokenizer& tokenizer) {
   return ids;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

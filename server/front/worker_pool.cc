@@ -1,8 +1,8 @@
-#include "server/rpc/worker_pool.h"
+#include "server/front/worker_pool.h"
 
 #include <utility>
 
-namespace ropeway {
+namespace ropeway::server {
 
 WorkerPool::WorkerPool(int num_threads, size_t max_waiting) : max_waiting_(max_waiting) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back(&WorkerPool::Run, this);
@@ -36,4 +36,4 @@ void WorkerPool::Run() {
   }
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

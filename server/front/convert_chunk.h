@@ -1,6 +1,6 @@
 // What the engine says, from its stream to the wire. Pure functions; thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_CONVERT_CHUNK_H_
-#define ROPEWAY_SERVER_RPC_CONVERT_CHUNK_H_
+#ifndef ROPEWAY_SERVER_FRONT_CONVERT_CHUNK_H_
+#define ROPEWAY_SERVER_FRONT_CONVERT_CHUNK_H_
 
 #include <cstdint>
 #include <string>
@@ -11,14 +11,14 @@
 #include "proto/ropeway/v1/ropeway.pb.h"
 #include "server/stream/token_stream.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // What the messages of one request have in common.
 struct ChunkContext {
   std::string name;
   uint64_t seed = 0;
   bool echo = false;
-  std::vector<TokenId> prompt;  // where it is echoed or its log-probabilities are told
+  std::vector<TokenId> prompt;  // where it is echoed or its log-probabilities are asked for
 };
 
 // `first` is true for the first message of a call, which names the request and echoes its prompt.
@@ -28,6 +28,6 @@ v1::GenerateChunk ConvertChunk(StreamChunk chunk, const ChunkContext& context, c
 // Adds `chunk` to the answer of a unary call.
 void MergeChunk(v1::GenerateChunk chunk, v1::GenerateResponse& response);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_CONVERT_CHUNK_H_
+#endif  // ROPEWAY_SERVER_FRONT_CONVERT_CHUNK_H_

@@ -1,4 +1,4 @@
-#include "server/rpc/generation.h"
+#include "server/front/generation.h"
 
 #include <utility>
 
@@ -6,35 +6,15 @@
 #include "engine/base/check.h"
 #include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
-#include "server/rpc/status_map.h"
 
-namespace ropeway {
-namespace {
-
-absl::string_view ReasonName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "abort";
-    case FinishReason::kDeadline:
-      return "deadline";
-    case FinishReason::kError:
-      return "error";
-  }
-  return "error";
-}
-
-}  // namespace
-
-Generation::Generation(const ServiceContext& context, const Backend& backend, Call call, Client* client)
+namespace ropeway::server {
+Generation::Generation(const FrontContext& context, const EngineHandle& engine, Call call,
+                       ResponseWriter* writer)
     : context_(context),
-      backend_(backend),
+      engine_(engine),
       call_(std::move(call)),
       arrival_(context.clock.Now()),
-      client_(client) {}
+      writer_(writer) {}
 
 void Generation::Start(v1::GenerateRequest message, Admission::Permit permit) {
   {
@@ -43,22 +23,21 @@ void Generation::Start(v1::GenerateRequest message, Admission::Permit permit) {
   }
   auto shared = std::make_shared<v1::GenerateRequest>(std::move(message));
   if (context_.preparing.TryPost([self = shared_from_this(), shared] { self->Prepare(*shared); })) return;
-  End(nullptr, TooMuchToPrepare());
+  End(nullptr, TooManyToPrepare());
 }
 
 void Generation::Prepare(const v1::GenerateRequest& message) {
-  absl::Status wanted;
+  absl::Status alive;
   {
     absl::MutexLock lock(&mutex_);
-    wanted = CheckWanted(context_.clock.Now());
+    alive = CheckAlive(context_.clock.Now());
   }
-  if (!wanted.ok()) return End(nullptr, wanted);
+  if (!alive.ok()) return End(nullptr, alive);
   const RequestId id = context_.next_id.fetch_add(1, std::memory_order_relaxed);
   const uint64_t random = SplitMix(context_.random_key + id * kGoldenRatio64);
-  auto plan = ConvertGenerateRequest(message, {.model = backend_.model,
-                                               .limits = backend_.limits,
-                                               .now = absl::ToCivilSecond(arrival_, absl::LocalTimeZone()),
-                                               .fresh_seed = random});
+  auto plan = ConvertGenerateRequest(
+      message,
+      {.model = engine_.model, .limits = engine_.limits, .now = context_.LocalTime(), .fresh_seed = random});
   if (!plan.ok()) return End(nullptr, plan.status());
   plan->request.id = id;
   plan->request.arrival = arrival_;
@@ -68,7 +47,7 @@ void Generation::Prepare(const v1::GenerateRequest& message) {
   Deliver();  // begins to wait for the stream
 }
 
-absl::Status Generation::CheckWanted(absl::Time now) {
+absl::Status Generation::CheckAlive(absl::Time now) {
   if (now >= call_.deadline) {
     return absl::DeadlineExceededError("the deadline expired before the request was run");
   }
@@ -81,34 +60,34 @@ absl::Status Generation::Submit(GenerationPlan plan) {
   absl::MutexLock lock(&mutex_);
   id_ = request.id;
   tenant_ = request.tenant;
-  told_ = {.name = plan.name, .seed = request.sampling.seed, .echo = plan.echo};
-  if (plan.echo || request.prompt_logprobs >= 0) told_.prompt = request.prompt;
+  chunk_context_ = {.name = plan.name, .seed = request.sampling.seed, .echo = plan.echo};
+  if (plan.echo || request.prompt_logprobs >= 0) chunk_context_.prompt = request.prompt;
   const absl::Time now = context_.clock.Now();
-  RETURN_IF_ERROR(CheckWanted(now));
-  RETURN_IF_ERROR(context_.live_requests.Add(tenant_, told_.name, weak_from_this()));
+  RETURN_IF_ERROR(CheckAlive(now));
+  RETURN_IF_ERROR(context_.requests.Add(tenant_, chunk_context_.name, weak_from_this()));
   registered_ = true;
   RETURN_IF_ERROR(context_.admission.TryCharge(tenant_, plan.max_cost_tokens(), now, permit_));
-  auto stream = std::make_shared<TokenStream>(backend_.stream);
+  auto stream = std::make_shared<TokenStream>(engine_.stream);
   stream->SetReady([self = shared_from_this()] { self->ScheduleDelivery(); });
-  absl::Status submitted = backend_.mailbox.TrySubmit({.request = std::move(request), .stream = stream});
+  absl::Status submitted = engine_.mailbox.TrySubmit({.request = std::move(request), .stream = stream});
   if (absl::IsResourceExhausted(submitted)) SetRetryHint(submitted, kRetryAfter);
   RETURN_IF_ERROR(submitted);
   stream_ = std::move(stream);
   return absl::OkStatus();
 }
 
-void Generation::OnSent(bool ok) {
+void Generation::OnWritten(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
-    sending_ = false;
-    if (!ok) Leave();
+    writing_ = false;
+    if (!ok) OnUnreachable();
   }
   Deliver();
 }
 
 void Generation::OnCancel() {
   absl::MutexLock lock(&mutex_);
-  Leave();
+  OnUnreachable();
 }
 
 void Generation::Abort() {
@@ -117,14 +96,14 @@ void Generation::Abort() {
 }
 
 // Nothing can be sent any more.
-void Generation::Leave() {
+void Generation::OnUnreachable() {
   unreachable_ = true;
   CancelInEngine();
 }
 
 void Generation::CancelInEngine() {
-  const bool told = std::exchange(cancelled_, true);
-  if (stream_ != nullptr && !told) backend_.mailbox.Cancel(id_);
+  const bool already = std::exchange(cancelled_, true);
+  if (stream_ != nullptr && !already) engine_.mailbox.Cancel(id_);
 }
 
 void Generation::ScheduleDelivery() {
@@ -147,7 +126,7 @@ bool Generation::DeliverOne() {
   std::optional<absl::Status> end;
   {
     absl::MutexLock lock(&mutex_);
-    if (ended_ || sending_ || stream_ == nullptr) return false;
+    if (ended_ || writing_ || stream_ == nullptr) return false;
     std::optional<StreamChunk> chunk = stream_->Pop();
     if (!chunk) return false;  // the stream will tell
     if (chunk->finish) reason_ = chunk->finish->reason;
@@ -157,16 +136,17 @@ bool Generation::DeliverOne() {
     } else if (unreachable_) {
       return true;
     }
-    message = ConvertChunk(*std::move(chunk), told_, *backend_.model.tokenizer, std::exchange(first_, false));
-    sending_ = true;
+    message = ConvertChunk(*std::move(chunk), chunk_context_, *engine_.model.tokenizer,
+                           std::exchange(first_, false));
+    writing_ = true;
   }
   if (end) {
     End(&message, *end);
     return false;
   }
-  if (!client_->Send(std::move(message))) return false;
+  if (!writer_->Write(std::move(message))) return false;
   absl::MutexLock lock(&mutex_);
-  sending_ = false;
+  writing_ = false;
   return true;
 }
 
@@ -174,12 +154,12 @@ void Generation::End(v1::GenerateChunk* last_chunk, const absl::Status& status) 
   {
     absl::MutexLock lock(&mutex_);
     if (std::exchange(ended_, true)) return;
-    if (registered_) context_.live_requests.Remove(tenant_, told_.name);
+    if (registered_) context_.requests.Remove(tenant_, chunk_context_.name);
     Report(status);
     permit_ = {};
     stream_ = nullptr;
   }
-  client_->End(last_chunk, status);
+  writer_->End(last_chunk, status);
 }
 
 void Generation::Report(const absl::Status& status) {
@@ -187,7 +167,7 @@ void Generation::Report(const absl::Status& status) {
   const std::string code = absl::StatusCodeToString(status.code());
   if (!request_end_) {
     context_.log.Info("request refused", {{"method", call_.method},
-                                          {"id", told_.name},
+                                          {"id", chunk_context_.name},
                                           {"tenant", tenant_},
                                           {"code", code},
                                           {"message", std::string(status.message())}});
@@ -196,9 +176,9 @@ void Generation::Report(const absl::Status& status) {
   const Receipt& receipt = request_end_->receipt;
   context_.log.Info("request end",
                     {{"method", call_.method},
-                     {"id", told_.name},
+                     {"id", chunk_context_.name},
                      {"tenant", tenant_},
-                     {"reason", ReasonName(reason_)},
+                     {"reason", FinishReasonName(reason_)},
                      {"code", code},
                      {"prompt_tokens", request_end_->prompt_tokens},
                      {"completion_tokens", request_end_->completion_tokens},
@@ -210,4 +190,4 @@ void Generation::Report(const absl::Status& status) {
                      {"total_ms", absl::ToDoubleMilliseconds(context_.clock.Now() - arrival_)}});
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

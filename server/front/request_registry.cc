@@ -1,25 +1,24 @@
-#include "server/rpc/live_requests.h"
-
+#include "server/front/request_registry.h"
 
 #include "absl/strings/str_cat.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
-absl::Status LiveRequests::Add(const std::string& tenant, const std::string& name,
-                               std::weak_ptr<Abortable> request) {
+absl::Status RequestRegistry::Add(const std::string& tenant, const std::string& name,
+                                  std::weak_ptr<Abortable> request) {
   absl::MutexLock lock(&mutex_);
   if (requests_.emplace(Key(tenant, name), std::move(request)).second) return absl::OkStatus();
   return absl::AlreadyExistsError(
       absl::StrCat("request_id \"", name, "\" names a living request of the tenant"));
 }
 
-void LiveRequests::Remove(const std::string& tenant, const std::string& name) {
+void RequestRegistry::Remove(const std::string& tenant, const std::string& name) {
   absl::MutexLock lock(&mutex_);
   requests_.erase(Key(tenant, name));
 }
 
 // Requests are ended without the lock, since an end removes the request from here.
-bool LiveRequests::Abort(const std::string& tenant, const std::string& name) {
+bool RequestRegistry::Abort(const std::string& tenant, const std::string& name) {
   std::shared_ptr<Abortable> request;
   {
     absl::MutexLock lock(&mutex_);
@@ -31,4 +30,4 @@ bool LiveRequests::Abort(const std::string& tenant, const std::string& name) {
   return true;
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

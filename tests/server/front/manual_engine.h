@@ -2,8 +2,8 @@
 // told to say.
 //
 // Not thread-safe; one thread plays the engine.
-#ifndef ROPEWAY_TESTS_SERVER_RPC_MANUAL_ENGINE_H_
-#define ROPEWAY_TESTS_SERVER_RPC_MANUAL_ENGINE_H_
+#ifndef ROPEWAY_TESTS_SERVER_FRONT_MANUAL_ENGINE_H_
+#define ROPEWAY_TESTS_SERVER_FRONT_MANUAL_ENGINE_H_
 
 #include <cstddef>
 #include <set>
@@ -15,7 +15,7 @@
 #include "server/stream/mailbox.h"
 #include "server/stream/token_stream.h"
 
-namespace ropeway::testing {
+namespace ropeway::server::testing {
 
 class ManualEngine {
  public:
@@ -58,6 +58,6 @@ class ManualEngine {
   std::set<RequestId> cancelled_;
 };
 
-}  // namespace ropeway::testing
+}  // namespace ropeway::server::testing
 
-#endif  // ROPEWAY_TESTS_SERVER_RPC_MANUAL_ENGINE_H_
+#endif  // ROPEWAY_TESTS_SERVER_FRONT_MANUAL_ENGINE_H_

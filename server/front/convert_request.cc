@@ -1,4 +1,4 @@
-#include "server/rpc/convert_request.h"
+#include "server/front/convert_request.h"
 
 #include <algorithm>
 #include <utility>
@@ -7,9 +7,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
-#include "server/rpc/convert_prompt.h"
+#include "server/front/convert_prompt.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 absl::Status OutOfRange(absl::string_view field, absl::string_view range, const absl::AlphaNum& value) {
@@ -198,4 +198,4 @@ absl::Status CheckName(absl::string_view name, absl::string_view field, int32_t 
   return absl::OkStatus();
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -1,13 +1,13 @@
-#include "server/rpc/worker_pool.h"
+#include "server/front/worker_pool.h"
 
 #include <atomic>
 #include <memory>
 
 #include "absl/synchronization/notification.h"
-#include "server/rpc/live_requests.h"
+#include "server/front/request_registry.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -42,7 +42,7 @@ class CountingRequest final : public Abortable {
 };
 
 TEST(LiveRequestsTest, FindsByTenantAndName) {
-  LiveRequests requests;
+  RequestRegistry requests;
   const auto one = std::make_shared<CountingRequest>();
   const auto two = std::make_shared<CountingRequest>();
   EXPECT_OK(requests.Add("a", "x", one));
@@ -57,4 +57,4 @@ TEST(LiveRequestsTest, FindsByTenantAndName) {
 }
 
 }  // namespace
-}  // namespace ropeway
+}  // namespace ropeway::server

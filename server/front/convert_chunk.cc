@@ -1,13 +1,13 @@
-#include "server/rpc/convert_chunk.h"
+#include "server/front/convert_chunk.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/time/time.h"
 #include "engine/base/check.h"
-#include "server/rpc/convert_prompt.h"
+#include "server/front/convert_prompt.h"
 
-namespace ropeway {
+namespace ropeway::server {
 namespace {
 
 void FillLogprob(TokenId token, float logprob, const Tokenizer& tokenizer, v1::TokenLogprob& out) {
@@ -105,4 +105,4 @@ void MergeChunk(v1::GenerateChunk chunk, v1::GenerateResponse& response) {
   if (chunk.has_receipt()) response.mutable_receipt()->Swap(chunk.mutable_receipt());
 }
 
-}  // namespace ropeway
+}  // namespace ropeway::server

@@ -5,10 +5,10 @@
 //   engine thread      the stream is ready: posts to the delivering workers
 //   delivering worker  Deliver()  chunks to messages, one message in flight
 //
-// Ends exactly once, with Client::End, and holds its admission permit until then. A client that has gone is
-// still waited for until the engine's last chunk, so that the books are right. Thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_GENERATION_H_
-#define ROPEWAY_SERVER_RPC_GENERATION_H_
+// Ends exactly once, with ResponseWriter::End, and holds its admission permit until then. A client that
+// has gone is still waited for until the engine's last chunk, so that the books are right. Thread-safe.
+#ifndef ROPEWAY_SERVER_FRONT_GENERATION_H_
+#define ROPEWAY_SERVER_FRONT_GENERATION_H_
 
 #include <atomic>
 #include <memory>
@@ -22,22 +22,22 @@
 #include "absl/time/time.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
 #include "server/admission/admission.h"
-#include "server/rpc/convert_chunk.h"
-#include "server/rpc/convert_request.h"
-#include "server/rpc/live_requests.h"
-#include "server/rpc/service_context.h"
+#include "server/front/convert_chunk.h"
+#include "server/front/convert_request.h"
+#include "server/front/front_context.h"
+#include "server/front/request_registry.h"
 #include "server/stream/token_stream.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 class Generation final : public Abortable, public std::enable_shared_from_this<Generation> {
  public:
-  // Where the answer goes: a reactor. Methods are called by one thread at a time, without locks held.
-  class Client {
+  // Where the answer goes: the transport. Methods are called by one thread at a time, without locks held.
+  class ResponseWriter {
    public:
-    virtual ~Client() = default;
-    // Takes a message. True where that was all; false where it is on its way, and OnSent follows.
-    virtual bool Send(v1::GenerateChunk chunk) = 0;
+    virtual ~ResponseWriter() = default;
+    // Takes a message. True where that was all; false where it is on its way, and OnWritten follows.
+    virtual bool Write(v1::GenerateChunk chunk) = 0;
     // Ends the call, after `last_chunk` where there is one.
     virtual void End(v1::GenerateChunk* last_chunk, const absl::Status& status) = 0;
   };
@@ -47,11 +47,11 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
     absl::Time deadline;
   };
 
-  // `client` lives until it is told the end.
-  Generation(const ServiceContext& context, const Backend& backend, Call call, Client* client);
+  // `writer` lives until its End().
+  Generation(const FrontContext& context, const EngineHandle& engine, Call call, ResponseWriter* writer);
 
   void Start(v1::GenerateRequest message, Admission::Permit permit);
-  void OnSent(bool ok);
+  void OnWritten(bool ok);
   void OnCancel();  // the client has gone or its deadline has expired
   void Abort() override;
 
@@ -63,36 +63,36 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   bool DeliverOne();
   void End(v1::GenerateChunk* last_chunk, const absl::Status& status);
 
-  absl::Status CheckWanted(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckAlive(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnUnreachable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelInEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction.
-  const ServiceContext& context_;
-  const Backend& backend_;
+  const FrontContext& context_;
+  const EngineHandle& engine_;
   const Call call_;
   const absl::Time arrival_;
-  Client* const client_;
+  ResponseWriter* const writer_;
 
   std::atomic<bool> delivery_scheduled_ = false;  // so that the engine's thread takes no lock
 
   absl::Mutex mutex_;
   RequestId id_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string tenant_ ABSL_GUARDED_BY(mutex_);
-  ChunkContext told_ ABSL_GUARDED_BY(mutex_);
+  ChunkContext chunk_context_ ABSL_GUARDED_BY(mutex_);
   Admission::Permit permit_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<TokenStream> stream_ ABSL_GUARDED_BY(mutex_);  // while the engine has the request
   std::optional<RequestEnd> request_end_ ABSL_GUARDED_BY(mutex_);
   FinishReason reason_ ABSL_GUARDED_BY(mutex_) = FinishReason::kError;  // of the sample that ended last
   bool first_ ABSL_GUARDED_BY(mutex_) = true;                           // no message was made yet
   bool registered_ ABSL_GUARDED_BY(mutex_) = false;
-  bool sending_ ABSL_GUARDED_BY(mutex_) = false;      // the client has a message, or the end, in its hands
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;      // the writer has a message, or the end, in its hands
   bool unreachable_ ABSL_GUARDED_BY(mutex_) = false;  // no message can be sent any more
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;    // the engine was told, or will never get the request
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;    // the engine knows, or will never get the request
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_GENERATION_H_
+#endif  // ROPEWAY_SERVER_FRONT_GENERATION_H_

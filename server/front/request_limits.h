@@ -1,10 +1,10 @@
 // What one request may ask for at most. Requests beyond are refused before anything is computed.
-#ifndef ROPEWAY_SERVER_RPC_REQUEST_LIMITS_H_
-#define ROPEWAY_SERVER_RPC_REQUEST_LIMITS_H_
+#ifndef ROPEWAY_SERVER_FRONT_REQUEST_LIMITS_H_
+#define ROPEWAY_SERVER_FRONT_REQUEST_LIMITS_H_
 
 #include <cstdint>
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Limits that no operator needs to change.
 inline constexpr int32_t kMaxRequestIdBytes = 128;
@@ -31,6 +31,6 @@ struct RequestLimits {
   int32_t max_prompt_tokens() const { return max_model_len - 1; }
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_REQUEST_LIMITS_H_
+#endif  // ROPEWAY_SERVER_FRONT_REQUEST_LIMITS_H_

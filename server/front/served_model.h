@@ -1,8 +1,8 @@
 // What the front end knows of the model that is served: its text side and the facts that it tells.
 //
 // Immutable once it is served, hence thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_SERVED_MODEL_H_
-#define ROPEWAY_SERVER_RPC_SERVED_MODEL_H_
+#ifndef ROPEWAY_SERVER_FRONT_SERVED_MODEL_H_
+#define ROPEWAY_SERVER_FRONT_SERVED_MODEL_H_
 
 #include <cstdint>
 #include <memory>
@@ -15,7 +15,7 @@
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // Facts of the model file, as GetModelInfo tells them.
 struct ModelFacts {
@@ -44,6 +44,6 @@ struct ServedModel {
 // All tokens that end a generation, ascending.
 std::vector<TokenId> EndTokenIds(const Tokenizer& tokenizer);
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_SERVED_MODEL_H_
+#endif  // ROPEWAY_SERVER_FRONT_SERVED_MODEL_H_

@@ -1,8 +1,8 @@
 // The requests that live, by tenant and name, so that Abort finds them.
 //
 // Thread-safe.
-#ifndef ROPEWAY_SERVER_RPC_LIVE_REQUESTS_H_
-#define ROPEWAY_SERVER_RPC_LIVE_REQUESTS_H_
+#ifndef ROPEWAY_SERVER_FRONT_REQUEST_REGISTRY_H_
+#define ROPEWAY_SERVER_FRONT_REQUEST_REGISTRY_H_
 
 #include <functional>
 #include <memory>
@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 
-namespace ropeway {
+namespace ropeway::server {
 
 // What can be ended from outside.
 class Abortable {
@@ -23,7 +23,7 @@ class Abortable {
   virtual void Abort() = 0;
 };
 
-class LiveRequests {
+class RequestRegistry {
  public:
   // ALREADY_EXISTS where the tenant has a living request of this name.
   absl::Status Add(const std::string& tenant, const std::string& name, std::weak_ptr<Abortable> request);
@@ -39,6 +39,6 @@ class LiveRequests {
   absl::flat_hash_map<Key, std::weak_ptr<Abortable>> requests_ ABSL_GUARDED_BY(mutex_);
 };
 
-}  // namespace ropeway
+}  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_RPC_LIVE_REQUESTS_H_
+#endif  // ROPEWAY_SERVER_FRONT_REQUEST_REGISTRY_H_
