@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <numbers>
 
 #include "engine/base/check.h"
@@ -143,8 +144,13 @@ std::vector<double> RopeFrequencies(const RopeSpec& rope) {
 }
 
 void RopeAngles(const Rotation& rotation, int32_t position, float* cosines, float* sines) {
+  const int32_t chunk = rotation.chunk == 0 ? 0 : position / rotation.chunk,
+                place = position - chunk * rotation.chunk;
+  const double phase = rotation.phase_base == 0
+                           ? 0
+                           : std::numbers::pi / 2 - Power(rotation.phase_base, -static_cast<double>(chunk));
   for (size_t i = 0; i < rotation.frequencies.size(); ++i) {
-    const SineCosine turned = SineCosineOf(position * rotation.frequencies[i]);
+    const SineCosine turned = SineCosineOf(place * rotation.frequencies[i] + phase);
     cosines[i] = static_cast<float>(turned.cosine * rotation.attention_factor);
     sines[i] = static_cast<float>(turned.sine * rotation.attention_factor);
   }

@@ -83,6 +83,9 @@ bool DependsOnLengths(const RopeSpec& rope);
 struct Rotation {
   std::vector<double> frequencies;  // [rotary_dim / 2] radians per position
   double attention_factor = 1;      // multiplies cosines and sines
+  // 3D-RPE (rpe3d.h) alone has the following.
+  int32_t chunk = 0;      // positions count from the beginning of their chunk; 0: of their sequence
+  double phase_base = 0;  // chunk n is turned by pi / 2 - phase_base^-n beside; 0: by nothing
 
   bool operator==(const Rotation&) const = default;
 };
