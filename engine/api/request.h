@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "engine/api/token.h"
+#include "engine/base/siphash.h"
 
 namespace ropeway {
 
@@ -32,6 +33,11 @@ struct SamplingParams {
   int32_t num_logprobs = -1;  // -1: none; 0: of the chosen token; k: and of the k likeliest
 };
 
+// What the keys and values of a prompt depend on beside its tokens, and who may share them: requests find
+// each other's prefixes only where theirs are equal. A secret, since else the time that an answer takes would
+// tell what others asked.
+using PrefixSalt = Hash128;
+
 struct ValidRequest {
   RequestId id = 0;             // unique among live requests
   std::vector<TokenId> prompt;  // not empty; each in [0, vocab_size)
@@ -45,7 +51,9 @@ struct ValidRequest {
   int32_t prompt_logprobs = -1;           // -1: none; k: of each prompt token, and of the k likeliest
   absl::Time arrival = absl::UnixEpoch();
   absl::Time deadline = absl::InfiniteFuture();
-  std::string tenant;    // fair queueing key; may be empty
+  std::string tenant;  // fair queueing key; may be empty
+  // None: the request neither finds the prefixes of others nor leaves its own behind.
+  std::optional<PrefixSalt> prefix_salt;
   int32_t priority = 0;  // larger is served first within a tenant
 };
 

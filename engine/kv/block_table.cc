@@ -15,15 +15,26 @@ PageCopy BlockTable::Detach(int32_t index) {
   return copy;
 }
 
+void BlockTable::Adopt(int32_t index, PageId page) {
+  pool_.AddRef(page);
+  pool_.DropRef(pages_[index]);
+  pages_[index] = page;
+}
+
+void BlockTable::AppendShared(PageId page) {
+  pool_.AddRef(page);
+  pages_.push_back(page);
+}
+
 void BlockTable::ShareFrom(const BlockTable& other, int32_t num_pages) {
   ROPEWAY_CHECK(pages_.empty() && num_pages <= other.size());
   pages_.assign(other.pages_.begin(), other.pages_.begin() + num_pages);
   for (const PageId id : pages_) pool_.AddRef(id);
 }
 
+// From the end: of a prefix that is found again its beginning is of most use, so it leaves the cache last.
 void BlockTable::Clear() {
-  for (const PageId id : pages_) pool_.DropRef(id);
-  pages_.clear();
+  for (; !pages_.empty(); pages_.pop_back()) pool_.DropRef(pages_.back());
 }
 
 }  // namespace ropeway

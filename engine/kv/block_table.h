@@ -34,6 +34,12 @@ class BlockTable {
   // Replaces a page by a fresh one, which is to become its copy. REQUIRES: the pool has one.
   PageCopy Detach(int32_t index);
 
+  // Replaces a page by one that the pool found, which holds the same prefix.
+  void Adopt(int32_t index, PageId page);
+
+  // Appends a page that the pool found.
+  void AppendShared(PageId page);
+
   // Holds the first `num_pages` pages of `other`, too. REQUIRES: this table is empty.
   void ShareFrom(const BlockTable& other, int32_t num_pages);
 

@@ -1,38 +1,66 @@
 // Which pages of the KV cache are free, and how many hold each of the others: numbers only, never contents.
 //
-// Not thread-safe. A page is free when its last reference is given up. Who holds references keeps them in a
-// BlockTable, which gives them up when it is destroyed.
+// Not thread-safe. Who holds references keeps them in a BlockTable, which gives them up when it is destroyed.
+// With its last reference a page becomes free, and if it was published idle: then it is still found by the
+// prefix that it holds, until Allocate() needs it. Of all idle pages the one that was given up first goes.
 #ifndef ROPEWAY_ENGINE_KV_PAGE_POOL_H_
 #define ROPEWAY_ENGINE_KV_PAGE_POOL_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/api/step.h"
+#include "engine/kv/prefix_index.h"
 
 namespace ropeway {
 
 class PagePool {
  public:
   explicit PagePool(int32_t num_pages);
-  ~PagePool();  // REQUIRES: every page is free
+  ~PagePool();  // REQUIRES: no page is held
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  PageId Allocate();        // a free page, with one reference. REQUIRES: num_free() > 0
-  void AddRef(PageId id);   // REQUIRES: the page is held
+  PageId Allocate();        // a page nobody holds, with one reference. REQUIRES: num_free() > 0
+  void AddRef(PageId id);   // REQUIRES: the page is held, or idle
   void DropRef(PageId id);  // REQUIRES: the page is held
 
-  int32_t ref_count(PageId id) const { return ref_counts_[id]; }
-  int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
-  int32_t num_pages() const { return static_cast<int32_t>(ref_counts_.size()); }
+  // From now on the page is found by `key`, and its contents do not change; of no effect where another page
+  // is found by it, or this one by its key already. REQUIRES: the page is held and holds that prefix.
+  void Publish(PageId id, const PrefixKey& key);
+  std::optional<PageId> Find(const PrefixKey& key) const { return index_.Find(key); }
+  // What the page holds is lost. REQUIRES: the page is held.
+  void Withdraw(PageId id) { index_.Erase(id); }
 
-  // CHECKs that the free list holds exactly the pages without references, each once.
+  int32_t ref_count(PageId id) const { return ref_counts_[id]; }
+  int32_t num_free() const { return static_cast<int32_t>(free_.size()) + num_idle_; }  // idle ones included
+  int32_t num_idle() const { return num_idle_; }
+  int32_t num_pages() const { return static_cast<int32_t>(ref_counts_.size()); }
+  int64_t num_evictions() const { return num_evictions_; }  // of idle pages, so far
+
+  // CHECKs that each page is held, or free, or idle, each free or idle one once, and that pages and prefixes
+  // name each other.
   void CheckInvariants() const;
 
  private:
+  // Neighbours in the list of idle pages.
+  struct Links {
+    PageId older = kNone, newer = kNone;
+  };
+  static constexpr PageId kNone = -1;
+
+  void AppendIdle(PageId id);
+  void RemoveIdle(PageId id);
+
   std::vector<int32_t> ref_counts_;  // [num_pages]
-  std::vector<PageId> free_;  // a stack: what was given up last is taken first, as it may still be in caches
+  // A stack: what was given up last is taken first, as it may still be in caches.
+  std::vector<PageId> free_;
+  std::vector<Links> idle_;  // [num_pages]
+  PageId oldest_idle_ = kNone, newest_idle_ = kNone;
+  int32_t num_idle_ = 0;
+  int64_t num_evictions_ = 0;
+  PrefixIndex index_;
 };
 
 }  // namespace ropeway

@@ -19,7 +19,9 @@
 //     chunks. One prompt takes at most half of what is left while others wait for their share.
 //  4. Requests are admitted tenant by tenant, to whom the fewest tokens were given so far; within a tenant by
 //     priority, then by arrival.
-//  5. When pages run out, paused sequences give up theirs first, then the youngest ones; they are computed
+//  5. Requests with equal prefix salts share the pages of what they begin with, computed once. Pages that
+//     nobody holds stay found until others need them.
+//  6. When pages run out, paused sequences give up theirs first, then the youngest ones; they are computed
 //  again
 //     when there is room, before new requests are admitted. The oldest sequence always goes on.
 #ifndef ROPEWAY_ENGINE_SCHED_SCHEDULER_H_
@@ -32,6 +34,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -85,7 +88,9 @@ class Scheduler {
   int32_t num_waiting() const;  // requests that wait for one, those that were preempted included
   int32_t num_free_pages() const { return pool_.num_free(); }
   int32_t num_pages() const { return pool_.num_pages(); }
-  int64_t num_preemptions() const { return num_preemptions_; }  // so far
+  int32_t num_cached_pages() const { return pool_.num_idle(); }  // of the free ones, those that hold a prefix
+  int64_t num_evictions() const { return pool_.num_evictions(); }  // of such pages, so far
+  int64_t num_preemptions() const { return num_preemptions_; }     // so far
 
   // CHECKs what holds between two steps; takes time linear in all that lives.
   void CheckInvariants() const;
@@ -104,13 +109,26 @@ class Scheduler {
   // Places and pages.
   Sequence* NextToAdmit() const;
   bool HasPrefillsFor(int32_t token_budget) const;
-  bool MakeRoom(const Sequence& sequence);
-  bool Fits(const Sequence& sequence) const;
+  bool MakeRoom(Sequence& sequence);
+  bool Fits(Sequence& sequence);
   void Start(Sequence& sequence, absl::Time now);
   bool MakeWritable(Sequence& sequence, StepPlan& plan);
   bool PreemptPaused();
   bool PreemptYoungerThan(const Sequence& sequence);
   void Preempt(Sequence& sequence);
+
+  // Prefixes.
+  struct KnownPages {
+    int32_t all = 0;
+    int32_t held = 0;  // of these, by others now
+  };
+  const PrefixKey& KeyOf(Sequence& sequence, int32_t page);
+  static int32_t NumReusablePages(const Sequence& sequence);
+  KnownPages CountKnownPages(Sequence& sequence);
+  void ReuseKnownPages(Sequence& sequence);
+  bool IsComputedByAnother(Sequence& sequence, absl::flat_hash_set<PrefixKey>& under_way);
+  void PublishPages(Sequence& sequence, int32_t first_token);
+  void PreemptHolders(const std::vector<bool>& lost);
 
   // The parts of Commit().
   void EndFailed(const std::vector<Sequence*>& rows, const absl::Status& error, absl::Time now);

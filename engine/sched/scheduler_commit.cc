@@ -47,14 +47,20 @@ void Scheduler::Commit(absl::StatusOr<StepResult> result, absl::Time now) {
   }
 }
 
-// Whatever the pages of these rows held is lost, and all samples of a request may share pages.
+// Whatever the pages of these rows held is lost.
 void Scheduler::EndFailed(const std::vector<Sequence*>& rows, const absl::Status& error, absl::Time now) {
   std::vector<RequestId> ids;
+  std::vector<bool> lost(pool_.num_pages());
   for (Sequence* sequence : rows) {
     sequence->step_tokens = 0;
     ids.push_back(sequence->request.spec.id);
+    for (const PageId page : sequence->pages.pages()) {
+      lost[page] = true;
+      pool_.Withdraw(page);
+    }
   }
   for (const RequestId id : ids) Cancel(id, now, FinishReason::kError, error);
+  PreemptHolders(lost);
 }
 
 // After a preemption the first of them may be known already.
@@ -72,6 +78,7 @@ void Scheduler::RecordProgress(Sequence& sequence) {
   sequence.request.receipt.recomputed_tokens +=
       std::max(0, std::min(sequence.computed, sequence.most_computed) - begin);
   sequence.most_computed = std::max(sequence.most_computed, sequence.computed);
+  PublishPages(sequence, begin);
 }
 
 // Every sample gets the pages of the prompt. The full ones are shared from now on, the last one until it is
@@ -85,6 +92,7 @@ void Scheduler::Fork(RequestState& request) {
     if (&sample == &first) continue;
     sample.pages.ShareFrom(first.pages, first.pages.size());
     sample.cached = first.cached;
+    sample.prefix_keys = first.prefix_keys;
     sample.computed = sample.most_computed = first.computed;
     sample.state = Sequence::State::kRunning;
     running_.insert(&sample);

@@ -75,8 +75,11 @@ void Scheduler::Admit(int32_t token_budget, absl::Time now) {
 void Scheduler::PlanPrefills(StepPlan& plan) {
   std::vector<Sequence*> sequences;
   std::vector<int32_t> remaining;
+  absl::flat_hash_set<PrefixKey> under_way;
   for (Sequence* sequence : running_) {
     if (!IsPrefilling(*sequence)) continue;
+    if (sequence->computed % kPageTokens == 0) ReuseKnownPages(*sequence);
+    if (IsComputedByAnother(*sequence, under_way)) continue;
     sequences.push_back(sequence);
     remaining.push_back(sequence->remaining());
   }
@@ -141,7 +144,7 @@ bool Scheduler::HasPrefillsFor(int32_t token_budget) const {
   return tokens >= token_budget && (count >= options_.max_prefilling || token_budget == 0);
 }
 
-bool Scheduler::MakeRoom(const Sequence& sequence) {
+bool Scheduler::MakeRoom(Sequence& sequence) {
   while (!Fits(sequence)) {
     if (!PreemptPaused()) return false;
   }
@@ -150,17 +153,18 @@ bool Scheduler::MakeRoom(const Sequence& sequence) {
 
 // Beside the pages of the newcomer, one for each sequence that is computed stays free: else the next steps
 // would preempt it again.
-bool Scheduler::Fits(const Sequence& sequence) const {
+bool Scheduler::Fits(Sequence& sequence) {
   int32_t places = sequence.request.places();
   int32_t headroom = 0;
   for (const Sequence* other : running_) {
     places += other->request.places();
     if (!other->request.paused) ++headroom;
   }
+  if (places > max_running_) return false;
   const int32_t shareable = ShareableTokens(sequence);
-  const int32_t shared = FindDonor(sequence.request, shareable) == nullptr ? 0 : shareable;
-  const int32_t pages = PagesFor(sequence.num_tokens()) - shared / kPageTokens;
-  return places <= max_running_ && pages + headroom <= pool_.num_free();
+  int32_t shared = FindDonor(sequence.request, shareable) == nullptr ? 0 : shareable / kPageTokens;
+  if (shared == 0) shared = CountKnownPages(sequence).held;  // pages that nobody holds are of the free ones
+  return PagesFor(sequence.num_tokens()) - shared + headroom <= pool_.num_free();
 }
 
 void Scheduler::Start(Sequence& sequence, absl::Time now) {
@@ -179,6 +183,7 @@ void Scheduler::Start(Sequence& sequence, absl::Time now) {
     donor->cached = std::max(donor->cached, shared);
     sequence.cached = sequence.computed = shared;
   }
+  ReuseKnownPages(sequence);
   sequence.pages.GrowTo(PagesFor(sequence.num_tokens()));
   sequence.state = Sequence::State::kRunning;
   running_.insert(&sequence);

@@ -46,6 +46,7 @@ struct Sequence {
   State state = State::kUnforked;
   std::vector<TokenId> generated;
   BlockTable pages;
+  std::vector<PrefixKey> prefix_keys;  // of its full pages, as far as they were asked for
   int32_t cached = 0;
   int32_t computed = 0;
   int32_t most_computed = 0;  // before preemptions; what is computed below it is computed again

@@ -30,6 +30,8 @@ TEST(SchedulerSimTest, EveryRequestGetsWhatItGetsAloneAndOneEnd) {
   const int64_t steps = FromEnvironment("ROPEWAY_SIM_STEPS", kDefaultSteps);
   int64_t requests = 0;
   int64_t preemptions = 0;
+  int64_t evictions = 0;
+  int64_t cached_tokens = 0;
   for (int64_t server = 0; server * kStepsPerServer < steps && !HasFailure(); ++server) {
     SCOPED_TRACE("ROPEWAY_SIM_SEED=" + std::to_string(seed) + ", server " + std::to_string(server));
     Traffic traffic(SplitMix(seed + server));
@@ -37,10 +39,15 @@ TEST(SchedulerSimTest, EveryRequestGetsWhatItGetsAloneAndOneEnd) {
     if (!HasFailure()) traffic.Drain();
     requests += traffic.num_requests();
     preemptions += traffic.num_preemptions();
+    evictions += traffic.num_evictions();
+    cached_tokens += traffic.cached_tokens();
   }
   std::cout << "seed " << seed << ": " << steps << " steps, " << requests << " requests, " << preemptions
-            << " preemptions\n";
+            << " preemptions, " << cached_tokens << " tokens found in the cache, " << evictions
+            << " evictions\n";
   EXPECT_GT(preemptions, steps / 1000);
+  EXPECT_GT(evictions, steps / 1000);
+  EXPECT_GT(cached_tokens, steps / 100);
 }
 
 }  // namespace

@@ -103,6 +103,7 @@ void Traffic::Pause(RequestId id, bool paused) {
 void Traffic::Arrive() {
   ValidRequest request = {.id = next_id_++};
   const int32_t prompt_size = random_.Uniform(1, random_.OneIn(4) ? 120 : 40);
+  AppendKnownText(request, prompt_size);
   while (request.prompt.size() < prompt_size) request.prompt.push_back(random_.Uniform(0, kVocabulary - 1));
   request.sampling.seed = random_.Uniform(0, 1000);
   request.max_tokens = random_.Uniform(1, 40);
@@ -118,6 +119,16 @@ void Traffic::Arrive() {
   Told told = {.request = request};
   told.samples.resize(request.num_samples);
   if (scheduler_.Add(request).ok()) live_[request.id] = std::move(told);
+}
+
+// Most requests begin as others did, with what was asked or with what was answered, and some of them may
+// know.
+void Traffic::AppendKnownText(ValidRequest& request, int32_t most) {
+  if (random_.OneIn(3)) return;
+  request.prefix_salt = PrefixSalt{static_cast<uint64_t>(random_.Uniform(0, 1)), 7};
+  const std::vector<TokenId>& text = texts_[random_.Uniform(0, kTexts - 1)];
+  const int32_t size = std::min({random_.Uniform(0, 120), most, static_cast<int32_t>(text.size())});
+  request.prompt.assign(text.begin(), text.begin() + size);
 }
 
 void Traffic::RunStep() {
@@ -146,6 +157,8 @@ void Traffic::Observe() {
     ASSERT_TRUE(event.error.ok() || failed_step_);
     if (!event.request_done) continue;
     CheckEnd(found->second, event);
+    cached_tokens_ += event.receipt.cached_tokens;
+    Remember(found->second);
     live_.erase(found);
   }
 }
@@ -171,6 +184,15 @@ void Traffic::CheckEnd(const Told& told, const TokenEvent& last) {
   }
   ASSERT_LE(told.request.arrival + receipt.queue + receipt.prefill + receipt.decode, now_);
   ASSERT_TRUE(receipt.preemptions > 0 || receipt.recomputed_tokens == 0);
+  ASSERT_LT(receipt.cached_tokens, static_cast<int32_t>(told.request.prompt.size()));
+  ASSERT_TRUE(told.request.prefix_salt.has_value() || receipt.cached_tokens == 0);
+}
+
+void Traffic::Remember(const Told& told) {
+  std::vector<TokenId>& text = texts_[random_.Uniform(0, kTexts - 1)];
+  text = told.request.prompt;
+  const std::vector<TokenId>& answer = told.samples.back().tokens;
+  text.insert(text.end(), answer.begin(), answer.end());
 }
 
 RequestId Traffic::AnyLive() {

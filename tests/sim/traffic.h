@@ -62,10 +62,14 @@ class Traffic {
 
   int64_t num_requests() const { return static_cast<int64_t>(next_id_); }
   int64_t num_preemptions() const { return scheduler_.num_preemptions(); }
+  int64_t num_evictions() const { return scheduler_.num_evictions(); }
+  int64_t cached_tokens() const { return cached_tokens_; }
 
  private:
   void Command();
   void Arrive();
+  void AppendKnownText(ValidRequest& request, int32_t most);
+  void Remember(const Told& told);
   void Pause(RequestId id, bool paused);
   void RunStep();
   void Observe();
@@ -80,6 +84,9 @@ class Traffic {
   std::map<RequestId, Told> live_;
   RequestId next_id_ = 0;
   bool failed_step_ = false;
+  static constexpr int32_t kTexts = 6;
+  std::vector<TokenId> texts_[kTexts];  // of requests that ended
+  int64_t cached_tokens_ = 0;
 };
 
 }  // namespace ropeway::testing

@@ -65,13 +65,68 @@ TEST(PagePoolTest, KeepsItsInvariantsUnderRandomUse) {
   for (const PageId page : held) pool.DropRef(page);
 }
 
+constexpr PrefixKey KeyNumber(uint64_t i) { return {i, i}; }
+
+TEST(PagePoolTest, FindsAPublishedPageUntilItIsNeeded) {
+  PagePool pool(2);
+  const PageId page = pool.Allocate();
+  pool.Publish(page, KeyNumber(1));
+  pool.Publish(page, KeyNumber(2));  // has a name
+  EXPECT_EQ(pool.Find(KeyNumber(1)), page);
+  EXPECT_EQ(pool.Find(KeyNumber(2)), std::nullopt);
+  pool.DropRef(page);
+  EXPECT_EQ(pool.num_free(), 2);
+  EXPECT_EQ(pool.num_idle(), 1);
+  pool.CheckInvariants();
+  pool.AddRef(*pool.Find(KeyNumber(1)));
+  EXPECT_EQ(pool.num_idle(), 0);
+  EXPECT_EQ(pool.ref_count(page), 1);
+  pool.DropRef(page);
+  const PageId other = pool.Allocate();  // the free one comes first
+  EXPECT_NE(other, page);
+  EXPECT_EQ(pool.num_evictions(), 0);
+  EXPECT_EQ(pool.Allocate(), page);
+  EXPECT_EQ(pool.num_evictions(), 1);
+  EXPECT_EQ(pool.Find(KeyNumber(1)), std::nullopt);
+  pool.CheckInvariants();
+  pool.DropRef(page);
+  pool.DropRef(other);
+}
+
+TEST(PagePoolTest, EvictsWhatWasGivenUpFirst) {
+  constexpr int32_t kPages = 4;
+  PagePool pool(kPages);
+  for (PageId i = 0; i < kPages; ++i) pool.Publish(pool.Allocate(), KeyNumber(i));
+  for (const PageId i : {2, 0, 3, 1}) pool.DropRef(*pool.Find(KeyNumber(i)));
+  const PageId used = *pool.Find(KeyNumber(0));  // is used again, and so the last to go
+  pool.AddRef(used);
+  pool.DropRef(used);
+  for (const uint64_t gone : {2, 3, 1, 0}) {
+    const PageId page = *pool.Find(KeyNumber(gone));
+    EXPECT_EQ(pool.Allocate(), page);
+    pool.CheckInvariants();
+  }
+  for (PageId i = 0; i < kPages; ++i) pool.DropRef(i);
+}
+
+TEST(PagePoolTest, ForgetsAPageThatWasWithdrawn) {
+  PagePool pool(1);
+  const PageId page = pool.Allocate();
+  pool.Publish(page, KeyNumber(1));
+  pool.Withdraw(page);
+  EXPECT_EQ(pool.Find(KeyNumber(1)), std::nullopt);
+  pool.DropRef(page);
+  EXPECT_EQ(pool.num_idle(), 0);
+  EXPECT_EQ(pool.num_free(), 1);
+}
+
 TEST(PagePoolDeathTest, DiesOfMisuse) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   PagePool pool(1);
   EXPECT_DEATH(pool.DropRef(0), "ref_counts_");
-  EXPECT_DEATH(pool.AddRef(0), "ref_counts_");
+  EXPECT_DEATH(pool.AddRef(0), "index_.Contains");
   const PageId page = pool.Allocate();
-  EXPECT_DEATH(pool.Allocate(), "free_.empty");
+  EXPECT_DEATH(pool.Allocate(), "num_free");
   pool.DropRef(page);
 }
 
