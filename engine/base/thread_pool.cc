@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include "engine/base/check.h"
+#include "engine/base/machine.h"
 
 namespace ropeway {
 namespace {
@@ -14,16 +15,6 @@ void Pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
-}
-
-std::vector<int> UsableProcessors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> processors;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return processors;
-  for (int i = 0; i < CPU_SETSIZE; ++i)
-    if (CPU_ISSET(i, &set)) processors.push_back(i);
-  return processors;
 }
 
 // Failing to pin costs speed, not correctness.
@@ -56,14 +47,21 @@ void Barrier::Wait() {
 
 ThreadPool::ThreadPool(int threads, bool pin) : size_(threads), barrier_(threads) {
   ROPEWAY_CHECK(threads >= 1);
-  for (int i = 1; i < threads; ++i)
-    workers_.emplace_back([this, i, pin] {
-      if (pin) PinTo(i);
-      Work(i);
-    });
+  try {
+    for (int i = 1; i < threads; ++i)
+      workers_.emplace_back([this, i, pin] {
+        if (pin) PinTo(i);
+        Work(i);
+      });
+  } catch (...) {
+    EndWorkers();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { EndWorkers(); }
+
+void ThreadPool::EndWorkers() {
   body_ = nullptr;
   runs_.fetch_add(1, std::memory_order_release);
   runs_.notify_all();
@@ -90,9 +88,6 @@ void ThreadPool::Work(int index) {
   }
 }
 
-int NumUsableProcessors() {
-  const size_t count = UsableProcessors().size();
-  return count == 0 ? 1 : static_cast<int>(count);
-}
+int NumUsableProcessors() { return LookAtMachine().threads(); }
 
 }  // namespace ropeway

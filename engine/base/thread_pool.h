@@ -42,7 +42,8 @@ class Team {
 
 class ThreadPool {
  public:
-  // REQUIRES: threads >= 1. With `pin`, thread i stays on the i-th processor that this process may use.
+  // REQUIRES: threads >= 1. Throws std::system_error where the system gives no thread (exhaustion.h). With
+  // `pin`, thread i stays on the i-th processor that this process may use.
   explicit ThreadPool(int threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -55,6 +56,7 @@ class ThreadPool {
 
  private:
   void Work(int index);
+  void EndWorkers();
 
   const int size_;
   Barrier barrier_;
@@ -63,7 +65,7 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> runs_ = 0;        // written by Run, awaited by workers
 };
 
-// Processors that this process may use, at least 1.
+// How many threads compute best on what of the machine this process may use (machine.h), at least 1.
 int NumUsableProcessors();
 
 }  // namespace ropeway

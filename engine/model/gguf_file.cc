@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/tensor/dtype.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kMaxAlignment = 1 << 16;
+constexpr uint32_t kNewestVersion = 3;
 
 // Value types as files number them.
 enum GgufType : uint32_t {
@@ -209,7 +211,8 @@ absl::StatusOr<MetadataValue> ReadValue(Reader& reader, absl::string_view what, 
 struct TensorEntry {
   std::string name;
   TensorView view;
-  uint64_t offset = 0;
+  uint64_t offset = 0;  // of the data
+  uint64_t bytes = 0;
 };
 
 absl::StatusOr<uint64_t> BytesOf(const TensorEntry& entry, absl::string_view what) {
@@ -257,9 +260,13 @@ absl::Status ReadHeader(Reader& reader, GgufContent& content, uint64_t& tensors,
   if (magic != 0x46554747)  // "GGUF"
     return absl::InvalidArgumentError("not a GGUF file: it does not begin with 'GGUF'");
   ASSIGN_OR_RETURN(content.version, reader.Number<uint32_t>("the version"));
-  if (content.version != 2 && content.version != 3)
+  if (const uint32_t swapped = __builtin_bswap32(content.version); swapped >= 1 && swapped <= kNewestVersion)
+    return absl::UnimplementedError(absl::StrCat("a big-endian file of GGUF version ", swapped,
+                                                 ": only little-endian files are supported"));
+  if (content.version != 2 && content.version != kNewestVersion)
     return absl::UnimplementedError(absl::StrCat("GGUF version ", content.version,
-                                                 " is not supported; supported are 2 and 3 (little-endian)"));
+                                                 " is not supported; supported are 2 and ", kNewestVersion,
+                                                 " (little-endian)"));
   ASSIGN_OR_RETURN(tensors, reader.Number<uint64_t>("the number of tensors"));
   ASSIGN_OR_RETURN(pairs, reader.Number<uint64_t>("the number of metadata pairs"));
   if (tensors > limits.max_tensors)
@@ -296,16 +303,31 @@ absl::StatusOr<uint64_t> AlignmentOf(const Metadata& metadata) {
 absl::Status Place(absl::Span<const uint8_t> bytes, uint64_t data_start, uint64_t alignment,
                    TensorEntry& entry) {
   const std::string what = absl::StrCat("tensor '", entry.name, "'");
-  ASSIGN_OR_RETURN(const uint64_t size, BytesOf(entry, what));
+  ASSIGN_OR_RETURN(entry.bytes, BytesOf(entry, what));
   if (entry.offset % alignment != 0)
     return absl::InvalidArgumentError(
         absl::StrCat(what, ": its offset must be a multiple of ", alignment, ", is ", entry.offset));
   if (data_start > bytes.size() || entry.offset > bytes.size() - data_start ||
-      size > bytes.size() - data_start - entry.offset)
-    return absl::InvalidArgumentError(absl::StrCat(what, " needs ", size, " bytes at offset ", entry.offset,
-                                                   " of the data, beyond the end of the file at byte ",
-                                                   bytes.size()));
+      entry.bytes > bytes.size() - data_start - entry.offset)
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " needs ", entry.bytes, " bytes at offset ", entry.offset,
+                     " of the data, beyond the end of the file at byte ", bytes.size()));
   entry.view.data = bytes.data() + data_start + entry.offset;
+  return absl::OkStatus();
+}
+
+// REQUIRES: all are placed.
+absl::Status CheckOverlaps(const std::vector<TensorEntry>& entries) {
+  std::vector<const TensorEntry*> by_offset;
+  for (const TensorEntry& entry : entries) by_offset.push_back(&entry);
+  absl::c_sort(by_offset, [](const auto* a, const auto* b) { return a->offset < b->offset; });
+  for (size_t i = 1; i < by_offset.size(); ++i) {
+    const TensorEntry &before = *by_offset[i - 1], &entry = *by_offset[i];
+    if (entry.offset < before.offset + before.bytes)
+      return absl::InvalidArgumentError(absl::StrCat("tensor '", entry.name, "' at offset ", entry.offset,
+                                                     " of the data overlaps tensor '", before.name,
+                                                     "', which ends at ", before.offset + before.bytes));
+  }
   return absl::OkStatus();
 }
 
@@ -324,8 +346,9 @@ absl::StatusOr<GgufContent> ParseGguf(absl::Span<const uint8_t> bytes, const Ggu
     entries.push_back(std::move(entry));
   }
   const uint64_t data_start = (reader.offset() + alignment - 1) / alignment * alignment;
+  for (TensorEntry& entry : entries) RETURN_IF_ERROR(Place(bytes, data_start, alignment, entry));
+  RETURN_IF_ERROR(CheckOverlaps(entries));
   for (TensorEntry& entry : entries) {
-    RETURN_IF_ERROR(Place(bytes, data_start, alignment, entry));
     if (!content.tensors.emplace(entry.name, std::move(entry.view)).second)
       return absl::InvalidArgumentError(absl::StrCat("tensor '", entry.name, "' appears twice"));
     content.tensor_names.push_back(std::move(entry.name));

@@ -6,12 +6,14 @@
 #include <cstring>
 
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 
 namespace ropeway {
 namespace {
 
 constexpr int64_t kCacheLine = 64;
 constexpr int64_t kHugePage = 2 << 20;
+constexpr int64_t kMostBytes = int64_t{1} << 62;  // beyond, sums would overflow
 
 }  // namespace
 
@@ -31,7 +33,7 @@ void AlignedBuffer::Free::operator()(uint8_t* data) const {
 AlignedBuffer::Memory AlignedBuffer::Allocate(int64_t bytes) {
   const int64_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
   Memory memory(static_cast<uint8_t*>(std::aligned_alloc(kCacheLine, rounded)));
-  ROPEWAY_CHECK(memory != nullptr);
+  if (memory == nullptr) throw OutOfMemory(bytes);
   std::memset(memory.get(), 0, rounded);
   return memory;
 }
@@ -39,10 +41,11 @@ AlignedBuffer::Memory AlignedBuffer::Allocate(int64_t bytes) {
 // The system maps zeroed memory at any 4 KB: one huge page more, and what lies around the aligned part given
 // back.
 AlignedBuffer::Memory AlignedBuffer::Map(int64_t bytes) {
+  if (bytes > kMostBytes) throw OutOfMemory(bytes);
   const int64_t rounded = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   void* mapped =
       mmap(nullptr, rounded + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  ROPEWAY_CHECK(mapped != MAP_FAILED);
+  if (mapped == MAP_FAILED) throw OutOfMemory(bytes);
   auto* const begin = static_cast<uint8_t*>(mapped);
   const int64_t before = kHugePage - static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin) % kHugePage);
   munmap(begin, before);

@@ -13,6 +13,7 @@ namespace ropeway {
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
+  // Throws OutOfMemory (engine/base/exhaustion.h), as the containers of the standard library do.
   explicit AlignedBuffer(int64_t bytes);
 
   uint8_t* data() { return data_.get(); }

@@ -1,7 +1,5 @@
 #include "engine/exec/cpu/executor.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -9,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/machine.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway {
@@ -28,8 +27,6 @@ absl::Status InRange(absl::string_view option, int64_t value, int64_t least, int
       absl::StrCat(option, " must be in [", least, ", ", most, "], is ", value));
 }
 
-int64_t PhysicalMemoryBytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE); }
-
 absl::StatusOr<ExecutorLimits> LimitsFor(const DecoderSpec& spec, const kernels::KvLayout& kv,
                                          const CpuExecutorOptions& options) {
   RETURN_IF_ERROR(InRange("threads", options.threads, 0, kMaxThreads));
@@ -41,9 +38,9 @@ absl::StatusOr<ExecutorLimits> LimitsFor(const DecoderSpec& spec, const kernels:
   if (options.kv_cache_bytes < bytes_per_page)
     return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes must hold at least one page of ",
                                                    bytes_per_page, " bytes, is ", options.kv_cache_bytes));
-  if (options.kv_cache_bytes > PhysicalMemoryBytes())
-    return absl::ResourceExhaustedError(absl::StrCat("kv_cache_bytes must fit this machine's memory of ",
-                                                     PhysicalMemoryBytes(), " bytes, is ",
+  if (const int64_t memory = LookAtMachine().memory_bytes; options.kv_cache_bytes > memory)
+    return absl::ResourceExhaustedError(absl::StrCat("kv_cache_bytes must fit into the ", memory,
+                                                     " bytes of memory that may be used, is ",
                                                      options.kv_cache_bytes));
   const int64_t pages = std::min<int64_t>(options.kv_cache_bytes / bytes_per_page, INT32_MAX);
   return ExecutorLimits{

@@ -1,8 +1,11 @@
 #include "engine/model/gguf_file.h"
 
+#include <sys/stat.h>
+
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/testing/gguf_writer.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -107,9 +110,13 @@ TEST(GgufFileTest, RefusesEveryTruncation) {
 TEST(GgufFileTest, RefusesBadHeaders) {
   EXPECT_THAT(ErrorOf("GGML" + std::string(20, '\0')), HasSubstr("does not begin with 'GGUF'"));
   EXPECT_THAT(ErrorOf("GG"), HasSubstr("ends at byte 2 inside the magic number"));
-  for (const uint32_t version : {0u, 1u, 4u, 3u << 24})
+  for (const uint32_t version : {0u, 1u, 4u, 4u << 24})
     EXPECT_THAT(Parse(Header(0, 0, version)),
                 StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("supported are 2 and 3")));
+  for (const uint32_t version : {1u, 2u, 3u})
+    EXPECT_THAT(Parse(Header(0, 0, version << 24)),
+                StatusIs(absl::StatusCode::kUnimplemented,
+                         HasSubstr(absl::StrCat("a big-endian file of GGUF version ", version))));
   EXPECT_THAT(ErrorOf(Header(~uint64_t{0}, 0)),
               HasSubstr("at most 131072 tensors, has 18446744073709551615"));
   EXPECT_THAT(ErrorOf(Header(0, ~uint64_t{0})), HasSubstr("at most 65536 metadata pairs"));
@@ -192,6 +199,22 @@ TEST(GgufFileTest, RefusesBadTensors) {
   EXPECT_THAT(ErrorOf(twice), HasSubstr("tensor 't' appears twice"));
 }
 
+TEST(GgufFileTest, RefusesTensorsThatOverlap) {
+  constexpr uint32_t kF32 = 0;
+  const auto file = [](uint64_t a_offset, uint64_t b_offset) {
+    std::string bytes =
+        Header(2, 0) + GgufTensorInfo("a", {16}, kF32, a_offset) + GgufTensorInfo("b", {8}, kF32, b_offset);
+    bytes.append(256, '\0');
+    return bytes;
+  };
+  ASSERT_OK(Parse(file(0, 64)));
+  ASSERT_OK(Parse(file(32, 0)));
+  EXPECT_THAT(ErrorOf(file(0, 32)),
+              HasSubstr("tensor 'b' at offset 32 of the data overlaps tensor 'a', which ends at 64"));
+  EXPECT_THAT(ErrorOf(file(0, 0)), HasSubstr("overlaps"));
+  EXPECT_THAT(ErrorOf(file(64, 96)), HasSubstr("tensor 'b' at offset 96 of the data overlaps tensor 'a'"));
+}
+
 TEST(GgufFileTest, OpensFilesAndNamesThemInErrors) {
   const ropeway::testing::TempFolder folder;
   const std::string path = folder.Write("model.gguf", Header(0, 1) + GgufPair("k", true));
@@ -200,6 +223,11 @@ TEST(GgufFileTest, OpensFilesAndNamesThemInErrors) {
   EXPECT_THAT(GgufFile::Open(folder.File("none")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
   EXPECT_THAT(GgufFile::Open(folder.path()),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular file")));
+  ASSERT_EQ(mkfifo(folder.File("pipe").c_str(), 0600), 0);
+  EXPECT_THAT(GgufFile::Open(folder.File("pipe")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a named pipe, not a regular file")));
+  EXPECT_THAT(GgufFile::Open("/dev/zero"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a device, not a regular file")));
   EXPECT_THAT(GgufFile::Open(folder.Write("empty", "")),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(folder.File("empty"))));
   EXPECT_THAT(
