@@ -4,14 +4,14 @@
 #include <optional>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/check.h"
+#include "engine/base/machine.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/executor.h"
 #include "engine/kernels/ops.h"
-#include "server/memory.h"
 
 namespace ropeway::server {
 namespace {
@@ -20,63 +20,86 @@ namespace {
 // fit beside each other on a laptop.
 constexpr int64_t kMemoryPart = 4;
 
-kernels::KvType KvTypeOf(const Config& config) {
-  return config.kv_type == "f32" ? kernels::KvType::kF32 : kernels::KvType::kBF16;
+// REQUIRES: IsOnCpu(type).
+kernels::KvType CpuKvTypeOf(KvCacheType type) {
+  ROPEWAY_CHECK(IsOnCpu(type));
+  return type == KvCacheType::kF32 ? kernels::KvType::kF32 : kernels::KvType::kBF16;
+}
+
+int32_t MaxRowsPerStep(const Config& config, Device device) {
+  return std::min(config.max_tokens_per_step.On(device), config.max_running.On(device));
 }
 
 // As configured; or room for a full batch of longest sequences, where a part of the free memory holds that.
 int64_t KvCacheBytes(const Config& config, const DecoderSpec& spec) {
   if (config.kv_cache_mb > 0) return config.kv_cache_mb << 20;
   const kernels::KvLayout layout =
-      kernels::MakeKvLayout(KvTypeOf(config), spec.num_kv_heads, spec.head_dim, spec.value_dim);
+      kernels::MakeKvLayout(CpuKvTypeOf(config.kv_type), spec.num_kv_heads, spec.head_dim, spec.value_dim);
   const int64_t page_bytes = layout.page_bytes * spec.num_layers();
   const int64_t longest = config.max_model_len > 0 ? config.max_model_len : spec.context_length;
   const int64_t pages_per_sequence = (longest + kPageTokens - 1) / kPageTokens;
-  const int64_t wanted = page_bytes * pages_per_sequence * config.max_running;
-  return std::max(std::min(wanted, AvailableMemoryBytes() / kMemoryPart), page_bytes);
+  const int64_t wanted = page_bytes * pages_per_sequence * config.max_running.On(Device::kCpu);
+  return std::max(std::min(wanted, LookAtMachine().free_bytes / kMemoryPart), page_bytes);
 }
 
 CpuExecutorOptions ExecutorOptionsOf(const Config& config, const DecoderSpec& spec) {
-  return {.kv_type = KvTypeOf(config),
+  return {.kv_type = CpuKvTypeOf(config.kv_type),
           .max_model_len = config.max_model_len,
-          .kernels = config.kernels,
+          .kernels = std::string(WordOf(config.kernels)),
           .threads = config.threads,
           .kv_cache_bytes = KvCacheBytes(config, spec),
-          .max_tokens_per_step = config.max_tokens_per_step,
-          .max_rows_per_step = std::min(config.max_tokens_per_step, config.max_running)};
+          .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCpu),
+          .max_rows_per_step = MaxRowsPerStep(config, Device::kCpu)};
 }
 
-std::optional<cuda::Element> ElementOf(const std::string& dtype) {
-  if (dtype == "f32") return cuda::Element::kF32;
-  if (dtype == "f16") return cuda::Element::kF16;
-  if (dtype == "bf16") return cuda::Element::kBF16;
+// Nothing where the executor chooses.
+std::optional<cuda::Element> ElementOf(ActivationType type) {
+  switch (type) {
+    case ActivationType::kAuto:
+      return std::nullopt;
+    case ActivationType::kF16:
+      return cuda::Element::kF16;
+    case ActivationType::kBF16:
+      return cuda::Element::kBF16;
+    case ActivationType::kF32:
+      return cuda::Element::kF32;
+  }
   return std::nullopt;
 }
 
-std::optional<cuda::KvElement> KvElementOf(const std::string& kv_type) {
-  if (kv_type == "f32") return cuda::KvElement::kF32;
-  if (kv_type == "f16") return cuda::KvElement::kF16;
-  if (kv_type == "bf16") return cuda::KvElement::kBF16;
-  if (kv_type == "fp8") return cuda::KvElement::kFp8E4M3;
-  if (kv_type == "int8") return cuda::KvElement::kInt8;
+std::optional<cuda::KvElement> KvElementOf(KvCacheType type) {
+  switch (type) {
+    case KvCacheType::kAuto:
+      return std::nullopt;
+    case KvCacheType::kBF16:
+      return cuda::KvElement::kBF16;
+    case KvCacheType::kF32:
+      return cuda::KvElement::kF32;
+    case KvCacheType::kF16:
+      return cuda::KvElement::kF16;
+    case KvCacheType::kFp8:
+      return cuda::KvElement::kFp8E4M3;
+    case KvCacheType::kInt8:
+      return cuda::KvElement::kInt8;
+  }
   return std::nullopt;
 }
 
 absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel& model,
                                         const CudaBackendOpener& open_backend) {
   ASSIGN_OR_RETURN(const cuda::Backend* backend, open_backend());
-  const CudaExecutorOptions options{
-      .element = ElementOf(config.dtype),
-      .kv_element = KvElementOf(config.kv_type),
-      .max_model_len = config.max_model_len,
-      .max_logprobs = config.max_logprobs,
-      .tensor_parallel = config.tensor_parallel,
-      .memory_fraction = config.gpu_memory_fraction,
-      .kv_cache_bytes = config.kv_cache_mb << 20,
-      .max_tokens_per_step = config.max_tokens_per_step,
-      .max_rows_per_step = std::min(config.max_tokens_per_step, config.max_running)};
+  const CudaExecutorOptions options{.element = ElementOf(config.dtype),
+                                    .kv_element = KvElementOf(config.kv_type),
+                                    .max_model_len = config.max_model_len,
+                                    .max_logprobs = config.request.max_logprobs,
+                                    .tensor_parallel = config.tensor_parallel,
+                                    .memory_fraction = config.gpu_memory_fraction,
+                                    .kv_cache_bytes = config.kv_cache_mb << 20,
+                                    .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCuda),
+                                    .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda)};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, options));
   MadeExecutor made;
+  made.device = Device::kCuda;
   made.kernels = absl::StrCat("cuda: ", executor->description());
   made.num_threads = config.tensor_parallel;
   made.executor = std::move(executor);
@@ -97,16 +120,16 @@ absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) 
 
 absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel model,
                                           const CudaBackendOpener& open_backend) {
-  if (config.device == "cpu") return MakeOnCpu(config, std::move(model));
+  if (config.device == Device::kCpu) return MakeOnCpu(config, std::move(model));
   absl::StatusOr<MadeExecutor> on_cuda = MakeOnCuda(config, model, open_backend);
   if (on_cuda.ok()) return on_cuda;
   const std::string why(on_cuda.status().message());
-  if (config.device == "cuda")
+  if (config.device == Device::kCuda)
     return absl::Status(on_cuda.status().code(), absl::StrCat("--device=cuda: ", why));
-  if (!absl::c_linear_search(kCpuKvTypes, config.kv_type)) {
+  if (!IsOnCpu(config.kv_type)) {
     return absl::InvalidArgumentError(absl::StrCat("--kv_type must be one of ",
-                                                   absl::StrJoin(kCpuKvTypes, ", "), " without a GPU, is \"",
-                                                   config.kv_type, "\" (", why, ")"));
+                                                   absl::StrJoin(kCpuKvWords, ", "), " without a GPU, is \"",
+                                                   WordOf(config.kv_type), "\" (", why, ")"));
   }
   ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model)));
   on_cpu.warning = why;

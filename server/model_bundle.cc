@@ -97,6 +97,7 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
   bundle.served.kernels = std::move(made.kernels);
   bundle.served.num_threads = made.num_threads;
   bundle.executor = std::move(made.executor);
+  bundle.device = made.device;
   bundle.warning = std::move(made.warning);
   return bundle;
 }

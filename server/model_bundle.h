@@ -16,6 +16,7 @@ namespace ropeway::server {
 struct ModelBundle {
   ServedModel served;
   std::unique_ptr<Executor> executor;  // never null
+  Device device = Device::kCpu;        // where it computes
   std::string warning;                 // why it computes on the CPU, where a GPU was looked for; else empty
 };
 

@@ -38,10 +38,14 @@ uint64_t RandomKey() {
   return (uint64_t{random()} << 32) | random();
 }
 
-int32_t MaxRequests(const Config& config) { return config.max_running + config.max_queue; }
+// In the server at a time, before and after it is known where the model is computed.
+int32_t MostRequests(const Config& config) { return config.max_running.AtMost() + config.max_queue.AtMost(); }
+int32_t MaxRequests(const Config& config, Device device) {
+  return config.max_running.On(device) + config.max_queue.On(device);
+}
 
 AdmissionLimits AdmissionLimitsOf(const Config& config) {
-  return {.max_requests = MaxRequests(config),
+  return {.max_requests = MostRequests(config),
           .max_tokens = config.max_live_tokens,
           .max_tenant_requests = config.max_tenant_requests,
           .tenant_tokens_per_second = config.tenant_tokens_per_second,
@@ -49,21 +53,16 @@ AdmissionLimits AdmissionLimitsOf(const Config& config) {
 }
 
 RequestLimits RequestLimitsOf(const Config& config, const ExecutorLimits& executor) {
-  return {.max_request_bytes = config.max_request_bytes,
-          .max_prompt_bytes = config.max_prompt_bytes,
-          .max_model_len = static_cast<int32_t>(
-              std::min<int64_t>(executor.max_model_len, int64_t{executor.num_pages} * kPageTokens)),
-          .max_chat_messages = config.max_chat_messages,
-          .max_stop_strings = config.max_stop_strings,
-          .max_stop_string_bytes = config.max_stop_string_bytes,
-          .max_stop_token_ids = config.max_stop_token_ids,
-          .max_logit_bias = config.max_logit_bias,
-          .max_logprobs = config.max_logprobs,
-          .max_samples = config.max_samples};
+  RequestLimits limits = config.request;
+  limits.max_model_len = static_cast<int32_t>(
+      std::min<int64_t>(executor.max_model_len, int64_t{executor.num_pages} * kPageTokens));
+  return limits;
 }
 
-LoopOptions LoopOptionsOf(const Config& config) {
-  return {.scheduler = {.max_running = config.max_running, .max_waiting = config.max_queue}};
+// Requests wait until a step takes them into the batch, so all that are admitted may wait at a time.
+LoopOptions LoopOptionsOf(const Config& config, Device device) {
+  return {.scheduler = {.max_running = config.max_running.On(device),
+                        .max_waiting = MaxRequests(config, device)}};
 }
 
 // Long before a stream is given up, its request pauses, so that a slow reader costs no computation.
@@ -82,8 +81,10 @@ struct Server::Impl {
         log(log),
         metrics(std::make_shared<Metrics>(ModelName(config))),
         admission(AdmissionLimitsOf(config)),
-        mailbox(MaxRequests(config)),
-        preparing(kPreparingThreads, MaxRequests(config) + kSpareCalls) {}
+        mailbox(MostRequests(config)),
+        preparing(kPreparingThreads, MostRequests(config) + kSpareCalls) {
+    metrics->WatchLog(log);
+  }
 
   const Config config;
   const Log& log;
@@ -121,12 +122,13 @@ struct Server::Impl {
 };
 
 absl::Status Server::Impl::Listen() {
-  ASSIGN_OR_RETURN(rpc, RpcServer::Start({.address = config.listen,
-                                          .max_request_bytes = config.max_request_bytes,
-                                          .max_message_memory = std::max(
-                                              kMinMessageMemory, kLongMessages * config.max_request_bytes),
-                                          .max_streams_per_connection = MaxRequests(config) + kSpareCalls},
-                                         *service));
+  ASSIGN_OR_RETURN(
+      rpc, RpcServer::Start({.address = config.listen,
+                             .max_request_bytes = config.request.max_request_bytes,
+                             .max_message_memory = std::max(kMinMessageMemory,
+                                                            kLongMessages * config.request.max_request_bytes),
+                             .max_streams_per_connection = MostRequests(config) + kSpareCalls},
+                            *service));
   log.Info("listening on", {{"address", config.listen}, {"port", rpc->port()}});
   if (config.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics));
@@ -156,7 +158,8 @@ absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> o
     OnDeviceLost();
     if (on_lost) on_lost();
   };
-  engine = std::make_unique<EngineLoop>(LoopOptionsOf(config), loop_deps);
+  admission.SetMaxRequests(MaxRequests(config, model.device));
+  engine = std::make_unique<EngineLoop>(LoopOptionsOf(config, model.device), loop_deps);
   engine_handle = absl::WrapUnique(new EngineHandle{.model = served,
                                                     .limits = RequestLimitsOf(config, limits),
                                                     .stream = StreamLimitsOf(config),
@@ -174,6 +177,9 @@ absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> o
                        {"threads", served.num_threads},
                        {"pages", limits.num_pages},
                        {"max_model_len", engine_handle->limits.max_model_len},
+                       {"max_running", config.max_running.On(model.device)},
+                       {"max_queue", config.max_queue.On(model.device)},
+                       {"max_tokens_per_step", limits.max_tokens_per_step},
                        {"after_ms", absl::ToInt64Milliseconds(clock.Now() - context.started)}});
   return absl::OkStatus();
 }

@@ -57,10 +57,15 @@ Admission::~Admission() {
   ROPEWAY_CHECK(live_requests_ == 0);
 }
 
+void Admission::SetMaxRequests(int32_t max_requests) {
+  absl::MutexLock lock(&mutex_);
+  max_requests_ = max_requests;
+}
+
 absl::StatusOr<Admission::Permit> Admission::TryEnter() {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckDraining());
-  if (live_requests_ >= limits_.max_requests) {
+  if (live_requests_ >= max_requests_) {
     return ExhaustedError(absl::StrCat("the server is full with ", live_requests_, " requests"));
   }
   ++live_requests_;

@@ -66,8 +66,11 @@ class Admission {
     std::optional<Charge> charge_;
   };
 
-  explicit Admission(const AdmissionLimits& limits) : limits_(limits) {}
+  explicit Admission(const AdmissionLimits& limits) : limits_(limits), max_requests_(limits.max_requests) {}
   ~Admission();  // REQUIRES: no permit is held
+
+  // Sets the limit of that name, where it becomes known later.
+  void SetMaxRequests(int32_t max_requests);
 
   // Takes a place for a request that has arrived. RESOURCE_EXHAUSTED with a retry hint where all are taken,
   // UNAVAILABLE while draining.
@@ -104,6 +107,7 @@ class Admission {
   const AdmissionLimits limits_;
 
   mutable absl::Mutex mutex_;
+  int32_t max_requests_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int32_t live_requests_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t live_tokens_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -1,151 +1,178 @@
 #include "server/config/command_line.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
+#include "server/config/setting.h"
+#include "server/config/setting_value.h"
+#include "server/config/settings_file.h"
 
 namespace ropeway::server {
 namespace {
 
 constexpr char kVersionText[] = "ropeway_server " ROPEWAY_VERSION "\n";
 constexpr char kEnvironmentPrefix[] = "ROPEWAY_";
+constexpr char kConfigFlag[] = "config";
+constexpr char kHint[] = "ropeway_server --help lists the settings";
 
-template <typename T>
-void AddOption(CLI::App& app, const std::string& name, T& value, const std::string& help) {
-  app.add_option("--" + name, value, help)->capture_default_str()->take_last();
-}
+// What one "--name=value" or "--name value" of the command line says.
+struct Flag {
+  std::string name;
+  std::string value;
+};
 
-void AddBehaviour(CLI::App& app, Config& config, std::string& drain_timeout) {
-  AddOption(app, "model", config.model, "GGUF file to serve (required)");
-  AddOption(app, "model_name", config.model_name, "Its name on the wire; empty: the file's name");
-  AddOption(app, "listen", config.listen, "HOST:PORT of gRPC; port 0 takes a free one and logs it");
-  AddOption(app, "metrics_listen", config.metrics_listen, "HOST:PORT of /metrics over HTTP; empty: none");
-  AddOption(app, "drain_timeout", drain_timeout,
-            "After SIGTERM, how long living requests may go on (\"30s\", \"1m\")");
-  AddOption(app, "log_level", config.log_level, "debug, info, warning or error");
-}
+struct Flags {
+  std::vector<Flag> flags;  // in their order
+  bool help = false, version = false;
+};
 
-void AddDevice(CLI::App& app, Config& config) {
-  AddOption(app, "device", config.device, "auto (a GPU where there is one), cpu or cuda");
-  AddOption(app, "tensor_parallel", config.tensor_parallel, "GPUs that share the model");
-  AddOption(app, "dtype", config.dtype, "Activations on a GPU: auto (as the file), f16, bf16 or f32");
-  AddOption(app, "gpu_memory_fraction", config.gpu_memory_fraction,
-            "Of each GPU's free memory, for weights, workspace, keys and values");
-}
-
-void AddPerformance(CLI::App& app, Config& config) {
-  AddOption(app, "kernels", config.kernels, "On a CPU: auto, ref, avx2 or avx512");
-  AddOption(app, "threads", config.threads, "Threads that compute; 0: one per processor");
-  AddOption(app, "kv_cache_mb", config.kv_cache_mb, "MiB for keys and values; 0: chosen from free memory");
-  AddOption(app, "kv_type", config.kv_type,
-            "Numbers in the KV cache: auto, bf16 or f32; on a GPU also f16, fp8 or int8");
-  AddOption(app, "max_model_len", config.max_model_len, "Tokens of prompt and answer; 0: as trained");
-  AddOption(app, "max_tokens_per_step", config.max_tokens_per_step,
-            "Tokens per step; more: faster prompts, longer pauses of running streams");
-  AddOption(app, "max_running", config.max_running, "Requests in the batch");
-}
-
-void AddAdmission(CLI::App& app, Config& config) {
-  AddOption(app, "max_queue", config.max_queue, "Requests that may wait beside those that run");
-  AddOption(app, "max_tenant_requests", config.max_tenant_requests, "Living requests per tenant; 0: no cap");
-  AddOption(app, "max_live_tokens", config.max_live_tokens,
-            "Prompt and answer tokens of all living requests; 0: no cap");
-  AddOption(app, "tenant_tokens_per_second", config.tenant_tokens_per_second,
-            "A tenant's budget of prompt and answer tokens; 0: no budget");
-  AddOption(app, "tenant_burst_tokens", config.tenant_burst_tokens,
-            "What a tenant may spend at once, where there is a budget");
-  AddOption(app, "stream_buffer_bytes", config.stream_buffer_bytes,
-            "Unread bytes of an answer; beyond, its request is ended");
-}
-
-void AddRequestLimits(CLI::App& app, Config& config) {
-  AddOption(app, "max_request_bytes", config.max_request_bytes, "Bytes of a request message");
-  AddOption(app, "max_prompt_bytes", config.max_prompt_bytes, "Bytes of a prompt or a rendered chat");
-  AddOption(app, "max_chat_messages", config.max_chat_messages, "Messages of a chat");
-  AddOption(app, "max_stop_strings", config.max_stop_strings, "Stop strings of a request");
-  AddOption(app, "max_stop_string_bytes", config.max_stop_string_bytes, "Bytes of a stop string");
-  AddOption(app, "max_stop_token_ids", config.max_stop_token_ids, "Stop tokens of a request");
-  AddOption(app, "max_logit_bias", config.max_logit_bias, "Entries of logit_bias");
-  AddOption(app, "max_logprobs", config.max_logprobs, "Likeliest tokens told per place");
-  AddOption(app, "max_samples", config.max_samples, "Parallel samples of a request");
-}
-
-// The command line with what the environment sets put before it, last argument first as CLI11 takes it.
-// (CLI11's own reading of the environment would let the settings file win over it.)
-std::vector<std::string> Arguments(const CLI::App& app, int argc, const char* const* argv) {
-  std::vector<std::string> arguments;
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_items_expected_max() == 0) continue;  // --help and --version
-    const std::string name = option->get_single_name();
-    const char* value = std::getenv(absl::StrCat(kEnvironmentPrefix, absl::AsciiStrToUpper(name)).c_str());
-    if (value != nullptr) arguments.push_back(absl::StrCat("--", name, "=", value));
-  }
-  arguments.insert(arguments.end(), argv + 1, argv + argc);
-  std::reverse(arguments.begin(), arguments.end());
-  return arguments;
-}
-
-// CLI11 reads an empty value, such as that of a variable that is set to nothing, as the number 0.
-absl::Status CheckNumbers(const CLI::App& app) {
-  for (const CLI::Option* option : app.get_options()) {
-    const std::string type = option->get_type_name();
-    if (type != "INT" && type != "FLOAT") continue;
-    for (const std::string& value : option->results()) {
-      if (!value.empty()) continue;
-      return absl::InvalidArgumentError(absl::StrCat(option->get_name(), " takes a number, not \"\""));
+absl::StatusOr<Flags> SplitCommandLine(int argc, const char* const* argv) {
+  Flags split;
+  for (int i = 1; i < argc; ++i) {
+    absl::string_view argument = argv[i];
+    split.help |= argument == "--help" || argument == "-h";
+    split.version |= argument == "--version";
+    if (split.help || split.version) continue;
+    if (!absl::ConsumePrefix(&argument, "--")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unexpected argument ", Quoted(argument), ": a setting is --name=value; ", kHint));
     }
+    const size_t equals = argument.find('=');
+    if (equals != absl::string_view::npos) {
+      split.flags.push_back(
+          {std::string(argument.substr(0, equals)), std::string(argument.substr(equals + 1))});
+      continue;
+    }
+    if (i + 1 == argc || absl::StartsWith(argv[i + 1], "--")) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(argv[i]), " has no value: write --name=value, also for one that begins with --"));
+    }
+    split.flags.push_back({std::string(argument), argv[++i]});
+  }
+  return split;
+}
+
+const char* FromEnvironment(absl::string_view name) {
+  return std::getenv(absl::StrCat(kEnvironmentPrefix, absl::AsciiStrToUpper(name)).c_str());
+}
+
+// The settings by name, set into one Config.
+class Setter {
+ public:
+  const std::vector<Setting>& settings() const { return settings_; }
+
+  // False where there is no setting of this name.
+  bool Has(absl::string_view name) const { return Find(name) != nullptr; }
+
+  // REQUIRES: Has(name).
+  absl::Status Set(absl::string_view called, absl::string_view name, absl::string_view value) {
+    const Setting& setting = *Find(name);
+    if (!value.empty()) return setting.set(called, value, config_);
+    setting.set_empty(config_);
+    return absl::OkStatus();
+  }
+
+  const Config& config() const { return config_; }
+
+ private:
+  const Setting* Find(absl::string_view name) const {
+    for (const Setting& setting : settings_)
+      if (setting.name == name) return &setting;
+    return nullptr;
+  }
+
+  const std::vector<Setting> settings_ = Settings();
+  Config config_;
+};
+
+absl::Status ApplyFile(const std::string& path, Setter& setter) {
+  if (const absl::Status checked = CheckPath(path); !checked.ok())
+    return absl::InvalidArgumentError(absl::StrCat("--", kConfigFlag, " ", checked.message()));
+  ASSIGN_OR_RETURN(const std::vector<SettingsFileEntry> entries, ReadSettingsFile(path));
+  for (const SettingsFileEntry& entry : entries) {
+    const std::string place = absl::StrCat(path, ":", entry.line, ": ");
+    if (!setter.Has(entry.key))
+      return absl::InvalidArgumentError(
+          absl::StrCat(place, "unknown setting ", Quoted(entry.key), "; ", kHint));
+    RETURN_IF_ERROR(setter.Set(absl::StrCat(place, entry.key), entry.key, entry.value));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<absl::Duration> ParseDrainTimeout(const std::string& text) {
-  absl::Duration duration;
-  double seconds = 0;
-  if (absl::ParseDuration(text, &duration)) return duration;
-  if (absl::SimpleAtod(text, &seconds)) return absl::Seconds(seconds);
-  return absl::InvalidArgumentError(
-      absl::StrCat("--drain_timeout must be a duration such as \"30s\", is \"", text, "\""));
+absl::Status ApplyEnvironment(Setter& setter) {
+  for (const Setting& setting : setter.settings()) {
+    const char* const value = FromEnvironment(setting.name);
+    if (value == nullptr) continue;
+    const std::string called = absl::StrCat(kEnvironmentPrefix, absl::AsciiStrToUpper(setting.name));
+    RETURN_IF_ERROR(setter.Set(called, setting.name, value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ApplyFlags(const Flags& split, Setter& setter) {
+  for (const Flag& flag : split.flags) {
+    if (flag.name == kConfigFlag) continue;
+    if (!setter.Has(flag.name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown setting ", Quoted(absl::StrCat("--", flag.name)), "; ", kHint));
+    }
+    RETURN_IF_ERROR(setter.Set(absl::StrCat("--", flag.name), flag.name, flag.value));
+  }
+  return absl::OkStatus();
+}
+
+// Empty where no settings file is named.
+std::string SettingsPath(const Flags& split) {
+  const char* const variable = FromEnvironment(kConfigFlag);
+  std::string path = variable == nullptr ? "" : variable;
+  for (const Flag& flag : split.flags)
+    if (flag.name == kConfigFlag) path = flag.value;
+  return path;
+}
+
+std::string HelpText() {
+  std::string text =
+      "Serves a language model over gRPC (ropeway.v1).\n"
+      "\n"
+      "Usage: ropeway_server --model=FILE [--name=value...]\n"
+      "\n"
+      "Every setting can be given in the environment, too (ROPEWAY_MAX_RUNNING for --max_running), or in a "
+      "file.\n"
+      "The command line wins over the environment, and that over the file. An empty value is the default.\n"
+      "\n"
+      "  --help     print this\n"
+      "  --version  print the version\n"
+      "  --config   path of a settings file with lines \"max_running = 8\"\n";
+  absl::string_view group;
+  for (const Setting& setting : Settings()) {
+    if (setting.group != group) absl::StrAppend(&text, "\n", setting.group, "\n");
+    group = setting.group;
+    absl::StrAppend(&text, "  --", setting.name, "\n      ", setting.unit, setting.unit.empty() ? "" : " ",
+                    setting.help, "\n");
+    if (!setting.range.empty()) absl::StrAppend(&text, "      range ", setting.range, "\n");
+    if (!setting.default_text.empty()) absl::StrAppend(&text, "      default ", setting.default_text, "\n");
+  }
+  return text;
 }
 
 }  // namespace
 
 absl::StatusOr<std::variant<Config, PrintAndLeave>> ParseCommandLine(int argc, const char* const* argv) {
-  Config config;
-  std::string drain_timeout = absl::FormatDuration(config.drain_timeout);
-  CLI::App app("Serves a language model over gRPC (ropeway.v1).", "ropeway_server");
-  app.set_version_flag("--version", kVersionText);
-  app.set_config("--config", "", "Settings file with lines \"max_running = 8\"")->take_last();
-  app.footer(
-      "Every flag can be set in the environment, too: ROPEWAY_MAX_RUNNING for --max_running. The command "
-      "line "
-      "wins over the environment, and that over the settings file.");
-  app.allow_config_extras(CLI::config_extras_mode::error);
-  AddBehaviour(app, config, drain_timeout);
-  AddDevice(app, config);
-  AddPerformance(app, config);
-  AddAdmission(app, config);
-  AddRequestLimits(app, config);
-  try {
-    app.parse(Arguments(app, argc, argv));
-  } catch (const CLI::CallForHelp&) {
-    return PrintAndLeave{app.help()};
-  } catch (const CLI::CallForVersion&) {
-    return PrintAndLeave{kVersionText};
-  } catch (const CLI::Error& error) {
-    return absl::InvalidArgumentError(absl::StrReplaceAll(error.what(), {{"\n", " "}}));
-  }
-  RETURN_IF_ERROR(CheckNumbers(app));
-  ASSIGN_OR_RETURN(config.drain_timeout, ParseDrainTimeout(drain_timeout));
-  RETURN_IF_ERROR(config.Validate());
-  return config;
+  ASSIGN_OR_RETURN(const Flags split, SplitCommandLine(argc, argv));
+  if (split.help) return PrintAndLeave{HelpText()};
+  if (split.version) return PrintAndLeave{kVersionText};
+  Setter setter;
+  if (const std::string path = SettingsPath(split); !path.empty()) RETURN_IF_ERROR(ApplyFile(path, setter));
+  RETURN_IF_ERROR(ApplyEnvironment(setter));
+  RETURN_IF_ERROR(ApplyFlags(split, setter));
+  RETURN_IF_ERROR(setter.config().Validate());
+  return setter.config();
 }
 
 }  // namespace ropeway::server

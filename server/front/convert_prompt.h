@@ -13,7 +13,7 @@
 #include "engine/api/token.h"
 #include "engine/text/tokenizer.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
-#include "server/front/request_limits.h"
+#include "server/config/request_limits.h"
 #include "server/front/served_model.h"
 
 namespace ropeway::server {

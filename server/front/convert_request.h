@@ -11,7 +11,7 @@
 #include "absl/time/civil_time.h"
 #include "engine/api/request.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
-#include "server/front/request_limits.h"
+#include "server/config/request_limits.h"
 #include "server/front/served_model.h"
 
 namespace ropeway::server {

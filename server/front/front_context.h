@@ -15,7 +15,7 @@
 #include "engine/api/request.h"
 #include "engine/base/clock.h"
 #include "server/admission/admission.h"
-#include "server/front/request_limits.h"
+#include "server/config/request_limits.h"
 #include "server/front/request_registry.h"
 #include "server/front/served_model.h"
 #include "server/front/worker_pool.h"

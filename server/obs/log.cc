@@ -5,24 +5,25 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "spdlog/sinks/stdout_sinks.h"
-#include "spdlog/spdlog.h"
+#include "absl/time/clock.h"
 
 namespace ropeway::server {
 namespace {
 
-spdlog::level::level_enum ToSpdlog(LogLevel level) {
+constexpr char kTimeFormat[] = "%Y-%m-%dT%H:%M:%E3S%Ez";
+
+absl::string_view NameOf(LogLevel level) {
   switch (level) {
     case LogLevel::kDebug:
-      return spdlog::level::debug;
+      return "debug";
     case LogLevel::kInfo:
-      return spdlog::level::info;
+      return "info";
     case LogLevel::kWarning:
-      return spdlog::level::warn;
+      return "warning";
     case LogLevel::kError:
-      return spdlog::level::err;
+      return "error";
   }
-  return spdlog::level::info;
+  return "";
 }
 
 bool IsPlain(absl::string_view value) {
@@ -31,54 +32,47 @@ bool IsPlain(absl::string_view value) {
   });
 }
 
-void Write(spdlog::logger& logger, LogLevel level, absl::string_view event,
-           std::initializer_list<LogField> fields) {
-  const spdlog::level::level_enum spdlog_level = ToSpdlog(level);
-  if (!logger.should_log(spdlog_level)) return;
-  std::string line(event);
+std::string FormatLine(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) {
+  std::string line = absl::StrCat(absl::FormatTime(kTimeFormat, absl::Now(), absl::LocalTimeZone()), " ",
+                                  NameOf(level), " ", event);
   for (const LogField& field : fields) {
     absl::StrAppend(&line, " ", field.key, "=");
     if (IsPlain(field.value)) {
       line += field.value;
     } else {
-      absl::StrAppend(&line, "\"", absl::Utf8SafeCEscape(field.value), "\"");
+      absl::StrAppend(&line, "\"", absl::CHexEscape(field.value), "\"");
     }
   }
-  logger.log(spdlog_level, spdlog::string_view_t(line.data(), line.size()));
+  line += '\n';
+  return line;
+}
+
+std::string GapLine(int64_t count) {
+  return FormatLine(LogLevel::kWarning, "log lines dropped", {{"count", count}});
 }
 
 }  // namespace
 
-LogLevel ParseLogLevel(absl::string_view name) {
-  if (name == "debug") return LogLevel::kDebug;
-  if (name == "warning") return LogLevel::kWarning;
-  if (name == "error") return LogLevel::kError;
-  return LogLevel::kInfo;
-}
+Log::Log(LogLevel level, const LogWriter::Options& options) : level_(level), writer_(options, &GapLine) {}
 
-Log::Log(LogLevel level) : Log(level, std::make_shared<spdlog::sinks::stderr_sink_mt>()) {}
-
-Log::Log(LogLevel level, std::shared_ptr<spdlog::sinks::sink> sink)
-    : logger_(std::make_shared<spdlog::logger>("ropeway", std::move(sink))) {
-  logger_->set_level(ToSpdlog(level));
-  logger_->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
-  logger_->flush_on(spdlog::level::debug);
+void Log::Write(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) const {
+  if (level >= level_) writer_.Write(FormatLine(level, event, fields));
 }
 
 void Log::Debug(absl::string_view event, std::initializer_list<LogField> fields) const {
-  Write(*logger_, LogLevel::kDebug, event, fields);
+  Write(LogLevel::kDebug, event, fields);
 }
 
 void Log::Info(absl::string_view event, std::initializer_list<LogField> fields) const {
-  Write(*logger_, LogLevel::kInfo, event, fields);
+  Write(LogLevel::kInfo, event, fields);
 }
 
 void Log::Warning(absl::string_view event, std::initializer_list<LogField> fields) const {
-  Write(*logger_, LogLevel::kWarning, event, fields);
+  Write(LogLevel::kWarning, event, fields);
 }
 
 void Log::Error(absl::string_view event, std::initializer_list<LogField> fields) const {
-  Write(*logger_, LogLevel::kError, event, fields);
+  Write(LogLevel::kError, event, fields);
 }
 
 }  // namespace ropeway::server

@@ -211,8 +211,20 @@ void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batc
 
 void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }
 
+// The log counts for itself, since it must not wait for anything.
+prometheus::MetricFamily Metrics::DroppedLogLines() const {
+  prometheus::ClientMetric metric;
+  for (const auto& [name, value] : labels_) metric.label.push_back({name, value});
+  metric.counter.value = log_ == nullptr ? 0 : static_cast<double>(log_->dropped_lines());
+  return {.name = "ropeway_log_lines_dropped_total",
+          .help = "Log lines that nobody took from standard error",
+          .type = prometheus::MetricType::Counter,
+          .metric = {std::move(metric)}};
+}
+
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  families.push_back(DroppedLogLines());
   const size_t own = families.size();
   for (const Alias& alias : kAliases) {
     for (size_t i = 0; i < own; ++i) {

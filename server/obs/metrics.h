@@ -19,6 +19,7 @@
 #include "prometheus/family.h"
 #include "prometheus/registry.h"
 #include "server/obs/engine_observer.h"
+#include "server/obs/log.h"
 
 namespace ropeway::server {
 
@@ -40,6 +41,9 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
 
   void SetBuild(const BuildFacts& facts);
   void SetModel(const ModelLabels& model);
+
+  // Tells from now on how many lines `log`, which outlives this, had to drop.
+  void WatchLog(const Log& log) { log_ = &log; }
 
   // Lets the series of `method` that alerts and dashboards ask for begin at 0, so that rate() sees their
   // first call.
@@ -67,7 +71,10 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Histogram& AddHistogram(const std::string& name, const std::string& help,
                                       const std::vector<double>& buckets);
 
+  prometheus::MetricFamily DroppedLogLines() const;
+
   const prometheus::Labels labels_;
+  const Log* log_ = nullptr;
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& calls_;
   prometheus::Family<prometheus::Counter>& finished_;

@@ -1,77 +1,128 @@
 #include "server/obs/metrics_server.h"
 
-#include <netdb.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <exception>
-#include <thread>
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <list>
 #include <utility>
 #include <vector>
 
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "prometheus/exposer.h"
+#include "engine/base/status_macros.h"
+#include "prometheus/text_serializer.h"
+#include "server/obs/http_connection.h"
 
 namespace ropeway::server {
 namespace {
 
-// Connects to a port of this machine and leaves, where anybody listens there.
-void ConnectOnce(absl::string_view host, int port) {
-  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
-  const addrinfo hints = {.ai_flags = AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-  addrinfo* found = nullptr;
-  if (getaddrinfo(std::string(host).c_str(), absl::StrCat(port).c_str(), &hints, &found) != 0) return;
-  const int connection =
-      socket(found->ai_family, found->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, found->ai_protocol);
-  if (connection >= 0) {
-    (void)connect(connection, found->ai_addr, found->ai_addrlen);
-    close(connection);
+constexpr size_t kMaxConnections = 128;
+// How long nothing is accepted where the process has no file descriptor left.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+
+// The connections and the loop that serves them.
+class HttpLoop {
+ public:
+  HttpLoop(const std::vector<int>& listening, int wake, std::function<std::string()> metrics)
+      : listening_(listening), wake_(wake), metrics_(std::move(metrics)) {}
+
+  // Returns when the eventfd is written to.
+  void Run() {
+    while (Wait()) {
+      const absl::Time now = absl::Now();
+      AdvanceAll(now);
+      for (size_t i = 0; i < listening_.size() && now >= accept_after_; ++i)
+        if (polled_[1 + i].revents != 0) Accept(listening_[i], now);
+    }
   }
-  freeaddrinfo(found);
-}
+
+ private:
+  // Polls the eventfd, the sockets that listen, and the connections, in this order. False at the end.
+  bool Wait() {
+    absl::Time until = absl::InfiniteFuture();
+    const bool paused = absl::Now() < accept_after_;
+    if (paused) until = accept_after_;
+    polled_ = {{.fd = wake_, .events = POLLIN}};
+    for (const int listening : listening_)
+      polled_.push_back({.fd = listening, .events = static_cast<short>(paused ? 0 : POLLIN)});
+    for (const HttpConnection& connection : connections_) {
+      polled_.push_back({.fd = connection.socket(), .events = connection.events()});
+      until = std::min(until, connection.deadline());
+    }
+    const timespec patience = absl::ToTimespec(std::max(until - absl::Now(), absl::ZeroDuration()));
+    if (ppoll(polled_.data(), polled_.size(), until == absl::InfiniteFuture() ? nullptr : &patience,
+              nullptr) < 0) {
+      for (pollfd& polled : polled_) polled.revents = 0;
+    }
+    return polled_[0].revents == 0;
+  }
+
+  void AdvanceAll(absl::Time now) {
+    size_t place = 1 + listening_.size();
+    for (auto connection = connections_.begin(); connection != connections_.end(); ++place) {
+      const bool is_ready = polled_[place].revents != 0;
+      const bool lives = now < connection->deadline() && (!is_ready || connection->Advance(metrics_, now));
+      connection = lives ? std::next(connection) : connections_.erase(connection);
+    }
+  }
+
+  void Accept(int listening, absl::Time now) {
+    const int accepted = accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (accepted >= 0) {
+      if (connections_.size() >= kMaxConnections) CloseOldest();
+      connections_.emplace_back(accepted, now);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      if (!connections_.empty()) CloseOldest();
+      accept_after_ = now + kAcceptPause;
+    }
+  }
+
+  // One whose request has not come, or else the oldest.
+  void CloseOldest() {
+    const auto reading = std::find_if(connections_.begin(), connections_.end(),
+                                      [](const HttpConnection& c) { return c.is_reading(); });
+    connections_.erase(reading == connections_.end() ? connections_.begin() : reading);
+  }
+
+  const std::vector<int>& listening_;
+  const int wake_;
+  const std::function<std::string()> metrics_;
+  std::list<HttpConnection> connections_;  // oldest first
+  std::vector<pollfd> polled_;
+  absl::Time accept_after_ = absl::InfinitePast();
+};
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
-    const std::string& address, std::shared_ptr<prometheus::Collectable> metrics) {
-  try {
-    // A client that does not come to the end of its request holds a thread: there are some, and not for long.
-    const std::vector<std::string> options = {"listening_ports",    address, "num_threads", "8",
-                                              "request_timeout_ms", "2000"};
-    auto exposer = std::make_unique<prometheus::Exposer>(options);
-    exposer->RegisterCollectable(metrics);
-    const std::vector<int> ports = exposer->GetListeningPorts();
-    const int port = ports.empty() ? 0 : ports.front();
-    return absl::WrapUnique(new MetricsServer(std::move(exposer), std::move(metrics),
-                                              address.substr(0, address.rfind(':')), port));
-  } catch (const std::exception& error) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen for metrics at ", address, ": address in use or not this machine's"));
-  }
+    const std::string& address, std::shared_ptr<const prometheus::Collectable> metrics) {
+  ASSIGN_OR_RETURN(Listener listener, Listener::Listen(address));
+  const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake < 0) return absl::ErrnoToStatus(errno, "cannot serve metrics");
+  return absl::WrapUnique(new MetricsServer(std::move(listener), wake, std::move(metrics)));
 }
 
-MetricsServer::MetricsServer(std::unique_ptr<prometheus::Exposer> exposer,
-                             std::shared_ptr<prometheus::Collectable> metrics, std::string host, int port)
-    : metrics_(std::move(metrics)), exposer_(std::move(exposer)), host_(std::move(host)), port_(port) {}
+MetricsServer::MetricsServer(Listener listener, int wake,
+                             std::shared_ptr<const prometheus::Collectable> metrics)
+    : listener_(std::move(listener)), wake_(wake), metrics_(std::move(metrics)), thread_([this] { Run(); }) {}
 
-// The HTTP library looks whether it is to end only every two seconds, or when somebody connects.
+void MetricsServer::Run() {
+  HttpLoop(listener_.sockets(), wake_, [this] {
+    return prometheus::TextSerializer().Serialize(metrics_->Collect());
+  }).Run();
+}
+
 MetricsServer::~MetricsServer() {
-  std::atomic<bool> ended = false;
-  std::thread ending([&] {
-    exposer_ = nullptr;
-    ended = true;
-  });
-  while (!ended) {
-    ConnectOnce(host_, port_);
-    absl::SleepFor(absl::Milliseconds(5));
-  }
-  ending.join();
+  const uint64_t one = 1;
+  (void)!write(wake_, &one, sizeof one);
+  thread_.join();
+  close(wake_);
 }
 
 }  // namespace ropeway::server

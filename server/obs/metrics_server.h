@@ -1,38 +1,40 @@
-// Serves /metrics over HTTP.
+// Serves /metrics over HTTP/1.
+//
+// One thread that never waits for a single client: whoever does not come to the end of a request, or does not
+// read the answer, is closed after some seconds, and the oldest of them where there are too many. So a scrape
+// is answered at once, whatever others do.
 #ifndef ROPEWAY_SERVER_OBS_METRICS_SERVER_H_
 #define ROPEWAY_SERVER_OBS_METRICS_SERVER_H_
 
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/status/statusor.h"
 #include "prometheus/collectable.h"
-
-namespace prometheus {
-class Exposer;
-}  // namespace prometheus
+#include "server/net/listener.h"
 
 namespace ropeway::server {
 
-// Thread-safe; serves until it is destroyed, which takes no longer than the scrapes under way.
+// Thread-safe; serves until it is destroyed.
 class MetricsServer {
  public:
   // Listens at `address`, HOST:PORT; port 0 takes a free one. UNAVAILABLE where that cannot be. `metrics` is
   // kept.
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
-      const std::string& address, std::shared_ptr<prometheus::Collectable> metrics);
+      const std::string& address, std::shared_ptr<const prometheus::Collectable> metrics);
   ~MetricsServer();
 
-  int port() const { return port_; }
+  int port() const { return listener_.port(); }
 
  private:
-  MetricsServer(std::unique_ptr<prometheus::Exposer> exposer,
-                std::shared_ptr<prometheus::Collectable> metrics, std::string host, int port);
+  MetricsServer(Listener listener, int wake, std::shared_ptr<const prometheus::Collectable> metrics);
+  void Run();
 
-  const std::shared_ptr<prometheus::Collectable> metrics_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
-  const std::string host_;
-  const int port_;
+  const Listener listener_;
+  const int wake_;  // an eventfd that tells the thread to end
+  const std::shared_ptr<const prometheus::Collectable> metrics_;
+  std::thread thread_;
 };
 
 }  // namespace ropeway::server

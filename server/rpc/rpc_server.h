@@ -28,8 +28,8 @@ class RpcServer {
     int32_t max_streams_per_connection = 1024;
   };
 
-  // Listens. Health answers NOT_SERVING until SetServing(). UNAVAILABLE where the address is taken or not
-  // this machine's. `service` outlives the server.
+  // Listens. Health answers NOT_SERVING until SetServing(). UNAVAILABLE where it cannot listen, with
+  // the reason. `service` outlives the server.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Options& options, grpc::Service& service);
 
   int port() const { return port_; }

@@ -34,7 +34,7 @@ class LostDeviceTest : public ::testing::Test {
  protected:
   void SetUp() override {
     server::Config config = SmallConfig();
-    config.device = "cpu";
+    config.device = server::Device::kCpu;
     ASSERT_OK_AND_ASSIGN(
         server_, server::Server::Start(config, log_, LoadOnEmulatedDevice, [this] { lost_.Notify(); }));
     client_ = client::Client::Create(

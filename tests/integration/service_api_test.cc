@@ -1,7 +1,11 @@
 // Every field of a request and every call of the service, asked of a whole server with the real model.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,9 +18,9 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
-#include "spdlog/sinks/ostream_sink.h"
 #include "tests/integration/model_server.h"
 #include "tests/testing/patience.h"
+#include "tests/testing/temp_folder.h"
 
 namespace ropeway::testing {
 namespace {
@@ -350,14 +354,18 @@ TEST_F(ServiceApiTest, ReflectionListsTheServices) {
 }
 
 TEST(ServerLifeTest, HealthFollowsLoadingServingAndDraining) {
-  std::ostringstream lines;
-  const server::Log log(server::LogLevel::kInfo, std::make_shared<spdlog::sinks::ostream_sink_mt>(lines));
+  const TempFolder folder;
+  const std::string log_path = folder.Write("log", "");
+  const int log_file = open(log_path.c_str(), O_WRONLY | O_CLOEXEC);
+  const server::Log log(server::LogLevel::kInfo, {.descriptor = log_file});
   const auto health = [](int port) {
     return client::Client::Create({.server = absl::StrCat("127.0.0.1:", port)})->CheckHealth();
   };
   auto server = server::Server::Start(SmallConfig(), log, [&](const server::Config& config) {
     int port = 0;
-    const std::string text = lines.str();
+    log.Flush();
+    std::ifstream file(log_path);
+    const std::string text(std::istreambuf_iterator<char>(file), {});
     const size_t begin = text.find(" port=") + 6;
     EXPECT_TRUE(absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &port)) << text;
     EXPECT_FALSE(health(port).ok()) << "loading";
@@ -385,6 +393,7 @@ TEST(ServerLifeTest, HealthFollowsLoadingServingAndDraining) {
   while (living->Read(&chunk)) continue;
   EXPECT_FALSE(living->Finish().ok());
   drain.join();
+  close(log_file);
 }
 
 }  // namespace

@@ -19,7 +19,6 @@ LIBRARIES = {
     "pcre2": ("pcre2.h",),
     "protobuf": ("google/protobuf/",),
     "prometheus": ("prometheus/",),
-    "spdlog": ("spdlog/", "fmt/"),
     "unicode": ("utf8proc.h",),
 }
 
@@ -66,15 +65,18 @@ FOLDERS = {
     "engine/exec/cuda": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/cuda",)),
     "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
     "server": Folder(EVERYTHING, ALL_LIBRARIES),
-    "server/config": Folder(("engine/base",), ("absl", "cli", "json")),
-    "server/obs": Folder(("engine/base",), ("absl", "json", "prometheus", "spdlog")),
+    "server/net": Folder(("engine/base",)),
+    "server/config": Folder(("engine/base", "server/net", "server/obs/log_level.h")),
+    "server/obs": Folder(("engine/base", "server/net"), ("absl", "prometheus", "grpc", "protobuf")),
     "server/admission": Folder(("engine/base", "engine/api")),
     "server/stream": Folder(("engine/base", "engine/api")),
     "server/loop": Folder(("engine/base", "engine/api", "engine/sched", "engine/kv", "engine/text", "server/stream",
                            "server/obs")),
     "server/front": Folder(("proto", "engine/base", "engine/api", "engine/text", "server/admission", "server/stream",
-                            "server/obs"), ("absl", "json", "protobuf"), forbidden=SERVICES),
-    "server/rpc": Folder(("proto", "engine/base", "server/admission", "server/front"), ("absl", "grpc", "protobuf")),
+                            "server/obs", "server/config/request_limits.h"), ("absl", "json", "protobuf"),
+                           forbidden=SERVICES),
+    "server/rpc": Folder(("proto", "engine/base", "server/admission", "server/front", "server/net"),
+                         ("absl", "grpc", "protobuf")),
     "client": Folder(("proto",), ("absl", "grpc", "protobuf", "cli", "json", "curl")),
 }
 

@@ -38,31 +38,41 @@ class MakeExecutorTest : public ::testing::Test {
 };
 
 TEST_F(MakeExecutorTest, TakesTheGpuThatIsThere) {
-  for (const char* device : {"auto", "cuda"}) {
+  for (const server::Device device : {server::Device::kAuto, server::Device::kCuda}) {
     ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made,
-                         Make({.device = device, .dtype = "f32"}, emulated_));
+                         Make({.device = device, .dtype = server::ActivationType::kF32}, emulated_));
     EXPECT_THAT(made.kernels, MatchesRegex("cuda: .*, f32"));
     EXPECT_EQ(made.warning, "");
     EXPECT_EQ(made.num_threads, 1);
+    EXPECT_EQ(made.device, server::Device::kCuda);
+    EXPECT_EQ(made.executor->limits().max_tokens_per_step, 2048);
+    EXPECT_EQ(made.executor->limits().max_rows_per_step, 256);
   }
 }
 
 TEST_F(MakeExecutorTest, SharesTheModelAmongGpus) {
-  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made,
-                       Make({.device = "cuda", .tensor_parallel = 2, .dtype = "f32"}, emulated_));
+  ASSERT_OK_AND_ASSIGN(
+      const server::MadeExecutor made,
+      Make({.device = server::Device::kCuda, .tensor_parallel = 2, .dtype = server::ActivationType::kF32},
+           emulated_));
   EXPECT_THAT(made.kernels, MatchesRegex("cuda: 2 x .*, f32"));
   EXPECT_EQ(made.num_threads, 2);
 }
 
 TEST_F(MakeExecutorTest, GoesOnWithTheCpuAndSaysWhy) {
-  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = "auto"}, none_));
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = server::Device::kAuto}, none_));
   EXPECT_EQ(made.warning, "there is no CUDA driver: none");
+  EXPECT_EQ(made.device, server::Device::kCpu);
+  EXPECT_EQ(made.executor->limits().max_tokens_per_step, 256);
+  EXPECT_EQ(made.executor->limits().max_rows_per_step, 64);
   EXPECT_THAT(made.kernels, Not(HasSubstr("cuda")));
 }
 
 TEST_F(MakeExecutorTest, AModelThatNoGpuTakesRunsOnTheCpu) {
   cuda::emulation::DeviceOptions().memory_bytes = 1 << 16;
-  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = "auto", .dtype = "f32"}, emulated_));
+  ASSERT_OK_AND_ASSIGN(
+      const server::MadeExecutor made,
+      Make({.device = server::Device::kAuto, .dtype = server::ActivationType::kF32}, emulated_));
   EXPECT_THAT(made.warning, HasSubstr("65536 that are free"));
 }
 
@@ -72,15 +82,15 @@ TEST_F(MakeExecutorTest, DoesNotLookForGpusWhereTheCpuIsWanted) {
     looked = true;
     return absl::UnavailableError("none");
   };
-  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = "cpu"}, open));
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = server::Device::kCpu}, open));
   EXPECT_FALSE(looked);
   EXPECT_EQ(made.warning, "");
 }
 
 TEST_F(MakeExecutorTest, RefusesWhereTheGpuIsWantedAndNotThere) {
-  EXPECT_THAT(Make({.device = "cuda"}, none_).status(),
+  EXPECT_THAT(Make({.device = server::Device::kCuda}, none_).status(),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--device=cuda: there is no CUDA driver")));
-  EXPECT_THAT(Make({.device = "auto", .kv_type = "fp8"}, none_).status(),
+  EXPECT_THAT(Make({.device = server::Device::kAuto, .kv_type = server::KvCacheType::kFp8}, none_).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("without a GPU, is \"fp8\"")));
 }
 

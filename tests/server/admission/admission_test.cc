@@ -34,6 +34,14 @@ TEST(AdmissionTest, AdmitsUpToTheCapAndAgainAfterARelease) {
   EXPECT_OK(Admit(admission, "a", 10, kStart));
 }
 
+TEST(AdmissionTest, TheCapMayBeSetLater) {
+  Admission admission({.max_requests = 2});
+  admission.SetMaxRequests(1);
+  ASSERT_OK_AND_ASSIGN(const Admission::Permit first, admission.TryEnter());
+  EXPECT_THAT(admission.TryEnter(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full with 1 requests")));
+}
+
 TEST(AdmissionTest, APlaceIsTakenOnArrivalAndGivenBackUncharged) {
   Admission admission({.max_requests = 1, .max_tokens = 10});
   {

@@ -1,30 +1,17 @@
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <memory>
-#include <sstream>
 #include <string>
-#include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include "prometheus/text_serializer.h"
 #include "server/obs/health.h"
 #include "server/obs/log.h"
 #include "server/obs/metrics.h"
-#include "server/obs/metrics_server.h"
-#include "spdlog/sinks/ostream_sink.h"
-#include "tests/testing/status_matchers.h"
 
 namespace ropeway::server {
 namespace {
 
-using ::ropeway::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 std::string Scrape(const Metrics& metrics) {
   return prometheus::TextSerializer().Serialize(metrics.Collect());
@@ -95,6 +82,16 @@ TEST(MetricsTest, TellsTheTimePerOutputTokenOfRequestsThatHaveOne) {
                     HasSubstr("vllm:request_time_per_output_token_seconds_sum{model_name=\"m\"} 0.005\n")));
 }
 
+TEST(MetricsTest, CountsTheLogLinesThatNobodyTook) {
+  const Log log(LogLevel::kInfo, {.max_waiting_bytes = 0});
+  Metrics metrics("m");
+  EXPECT_THAT(Scrape(metrics), HasSubstr("ropeway_log_lines_dropped_total{model_name=\"m\"} 0\n"));
+  metrics.WatchLog(log);
+  log.Info("event");
+  EXPECT_THAT(Scrape(metrics), AllOf(HasSubstr("# TYPE ropeway_log_lines_dropped_total counter\n"),
+                                     HasSubstr("ropeway_log_lines_dropped_total{model_name=\"m\"} 1\n")));
+}
+
 TEST(MetricsTest, TellsTheModelAndTheSizeOfSteps) {
   Metrics metrics("m");
   metrics.SetModel(
@@ -106,65 +103,6 @@ TEST(MetricsTest, TellsTheModelAndTheSizeOfSteps) {
                       "parameters=\"135\",quantization=\"Q4_1\"} 1\n"),
             HasSubstr("ropeway_step_tokens_sum{model_name=\"m\"} 40\n"),
             HasSubstr("ropeway_step_sequences_sum{model_name=\"m\"} 7\n")));
-}
-
-TEST(MetricsServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
-  auto metrics = std::make_shared<Metrics>("m");
-  ASSERT_OK_AND_ASSIGN(const auto first, MetricsServer::Start("127.0.0.1:0", metrics));
-  ASSERT_GT(first->port(), 0);
-  const std::string address = absl::StrCat("127.0.0.1:", first->port());
-  EXPECT_THAT(MetricsServer::Start(address, metrics),
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
-}
-
-// A connection to a port of this machine, with the beginning of a request sent.
-int BeginRequest(int port, const std::string& bytes) {
-  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  EXPECT_EQ(send(connection, bytes.data(), bytes.size(), MSG_NOSIGNAL), std::ssize(bytes));
-  return connection;
-}
-
-TEST(MetricsServerTest, AnswersWhileOthersStallTheirRequests) {
-  ASSERT_OK_AND_ASSIGN(const auto server,
-                       MetricsServer::Start("127.0.0.1:0", std::make_shared<Metrics>("m")));
-  std::vector<int> stalled;
-  for (int i = 0; i < 12; ++i)
-    stalled.push_back(BeginRequest(server->port(), "GET /metrics HTTP/1.1\r\nX: "));
-  const absl::Time asked = absl::Now();
-  const int scrape = BeginRequest(server->port(), "GET /metrics HTTP/1.0\r\n\r\n");
-  std::string answer, part(4096, '\0');
-  while (!absl::StrContains(answer, "ropeway_")) {
-    const ssize_t size = recv(scrape, part.data(), part.size(), 0);
-    ASSERT_GT(size, 0);
-    answer.append(part, 0, size);
-  }
-  EXPECT_LT(absl::Now() - asked, absl::Seconds(20));
-  close(scrape);
-  for (const int connection : stalled) close(connection);
-}
-
-TEST(MetricsServerTest, EndsAtOnce) {
-  for (const char* address : {"127.0.0.1:0", "0.0.0.0:0"}) {
-    ASSERT_OK_AND_ASSIGN(std::unique_ptr<MetricsServer> server,
-                         MetricsServer::Start(address, std::make_shared<Metrics>("m")));
-    absl::SleepFor(absl::Milliseconds(100));  // it has begun to wait for calls
-    const absl::Time told = absl::Now();
-    server = nullptr;
-    EXPECT_LT(absl::Now() - told, absl::Seconds(1)) << address;
-  }
-}
-
-TEST(LogTest, WritesOneLinePerEventWhateverTheValues) {
-  std::ostringstream out;
-  const Log log(LogLevel::kInfo, std::make_shared<spdlog::sinks::ostream_sink_mt>(out));
-  log.Debug("not shown");
-  log.Info("request end", {{"id", "r1"}, {"tenant", "a b\n\"=c"}, {"empty", ""}, {"tokens", 12}});
-  EXPECT_THAT(out.str(),
-              AllOf(HasSubstr("info request end id=r1 tenant=\"a b\\n\\\"=c\" empty=\"\" tokens=12\n"),
-                    Not(HasSubstr("not shown"))));
 }
 
 TEST(HealthTest, NeverServesAfterDraining) {

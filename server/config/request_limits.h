@@ -1,6 +1,6 @@
 // What one request may ask for at most. Requests beyond are refused before anything is computed.
-#ifndef ROPEWAY_SERVER_FRONT_REQUEST_LIMITS_H_
-#define ROPEWAY_SERVER_FRONT_REQUEST_LIMITS_H_
+#ifndef ROPEWAY_SERVER_CONFIG_REQUEST_LIMITS_H_
+#define ROPEWAY_SERVER_CONFIG_REQUEST_LIMITS_H_
 
 #include <cstdint>
 
@@ -17,20 +17,18 @@ inline constexpr float kMaxLogitBias = 100;
 inline constexpr int32_t kMaxJsonDepth = 64;
 
 struct RequestLimits {
-  int64_t max_request_bytes = 8 << 20;
-  int64_t max_prompt_bytes = 4 << 20;
-  int32_t max_model_len = 0;  // tokens of prompt and answer, for which the memory suffices
-  int32_t max_chat_messages = 4096;
-  int32_t max_stop_strings = 16;
-  int32_t max_stop_string_bytes = 256;
-  int32_t max_stop_token_ids = 64;
-  int32_t max_logit_bias = 1024;
-  int32_t max_logprobs = 20;
-  int32_t max_samples = 16;
+#define GROUP(name)
+#define SETTING(...)
+#define REQUEST_LIMIT(type, name, default_value, rule, unit, help) type name = default_value;
+#include "server/config/settings.inc"
+
+  // Tokens of prompt and answer. No setting: the least of what was set, trained, and fits into memory, known
+  // once the model is loaded.
+  int32_t max_model_len = 0;
 
   int32_t max_prompt_tokens() const { return max_model_len - 1; }
 };
 
 }  // namespace ropeway::server
 
-#endif  // ROPEWAY_SERVER_FRONT_REQUEST_LIMITS_H_
+#endif  // ROPEWAY_SERVER_CONFIG_REQUEST_LIMITS_H_

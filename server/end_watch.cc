@@ -1,0 +1,60 @@
+#include "server/end_watch.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+namespace ropeway::server {
+namespace {
+
+sigset_t WatchedSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&signals, signal);
+  return signals;
+}
+
+}  // namespace
+
+void BlockSignals() {
+  const sigset_t signals = WatchedSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+EndWatch::EndWatch(const Log& log) : log_(log) {
+  std::thread([this] { Run(); }).detach();
+}
+
+void EndWatch::OnLost() {
+  lost_ = true;
+  Tell();
+}
+
+void EndWatch::Run() {
+  AwaitEndingSignal();
+  if (!serving_.HasBeenNotified()) Leave(EXIT_SUCCESS);
+  Tell();
+  AwaitEndingSignal();
+  Leave(kExitCutShort);
+}
+
+void EndWatch::Leave(int code) const {
+  log_.Flush();
+  std::_Exit(code);
+}
+
+void EndWatch::AwaitEndingSignal() const {
+  const sigset_t signals = WatchedSignals();
+  for (int signal = 0;;) {
+    sigwait(&signals, &signal);
+    if (signal == SIGTERM || signal == SIGINT) return;
+    log_.Info("signal without effect", {{"signal", strsignal(signal)}});
+  }
+}
+
+void EndWatch::Tell() {
+  if (!told_.exchange(true)) reason_.Notify();
+}
+
+}  // namespace ropeway::server

@@ -1,0 +1,53 @@
+// Waits for what ends a server: a signal, or a lost device.
+//
+//   SIGTERM, SIGINT              a reason to drain; a second one ends the process at once, with 1. Before
+//                                anything is served, the first one ends it, with 0
+//   SIGHUP, SIGUSR1, SIGUSR2     logged, and of no effect: there are no files to open again, and running
+//   streams
+//                                go on when a terminal closes
+//   SIGPIPE                      ignored
+#ifndef ROPEWAY_SERVER_END_WATCH_H_
+#define ROPEWAY_SERVER_END_WATCH_H_
+
+#include <signal.h>
+
+#include <atomic>
+
+#include "absl/synchronization/notification.h"
+#include "server/obs/log.h"
+
+namespace ropeway::server {
+
+// Blocks the signals above for this thread and all that it starts from now on, so that they can be waited
+// for.
+void BlockSignals();
+
+// Thread-safe. Lives as long as the process, as its thread does.
+class EndWatch {
+ public:
+  static constexpr int kExitCutShort = 1;
+
+  // REQUIRES: BlockSignals() was called before any thread was started. `log` lives as long as the process.
+  explicit EndWatch(const Log& log);
+
+  void OnServing() { serving_.Notify(); }
+  void OnLost();
+  void WaitForReason() { reason_.WaitForNotification(); }
+  bool lost() const { return lost_; }
+
+ private:
+  void Run();
+  void AwaitEndingSignal() const;
+  [[noreturn]] void Leave(int code) const;
+  void Tell();
+
+  const Log& log_;
+  absl::Notification serving_;
+  absl::Notification reason_;
+  std::atomic<bool> told_ = false;  // reason_ is notified once
+  std::atomic<bool> lost_ = false;
+};
+
+}  // namespace ropeway::server
+
+#endif  // ROPEWAY_SERVER_END_WATCH_H_

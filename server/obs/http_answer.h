@@ -1,0 +1,24 @@
+// What the metrics server answers to a request of HTTP/1: a function of bytes to bytes.
+#ifndef ROPEWAY_SERVER_OBS_HTTP_ANSWER_H_
+#define ROPEWAY_SERVER_OBS_HTTP_ANSWER_H_
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace ropeway::server {
+
+inline constexpr size_t kMaxHttpHeaderBytes = 8192;
+
+// The answer to the request that `received` begins with, head and body; nothing while its header has not come
+// to its end. GET and HEAD of /metrics are answered with what `metrics` returns, in Prometheus' text format,
+// all else with an error of one line. The connection is to be closed after the answer.
+std::optional<std::string> AnswerHttp(absl::string_view received,
+                                      const std::function<std::string()>& metrics);
+
+}  // namespace ropeway::server
+
+#endif  // ROPEWAY_SERVER_OBS_HTTP_ANSWER_H_
