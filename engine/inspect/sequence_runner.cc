@@ -56,7 +56,7 @@ SequenceRunner::SequenceRunner(std::unique_ptr<const Decoder> decoder, Metadata 
     : decoder_(std::move(decoder)),
       metadata_(std::move(metadata)),
       kv_(kv),
-      pool_(threads),
+      pool_(ThreadPool::Make({.threads = threads}).value()),
       workspace_(decoder_->spec(), decoder_->table(), kv, threads, kChunkTokens, kLogitRows) {}
 
 absl::Status SequenceRunner::Start(int64_t capacity) {
@@ -92,13 +92,13 @@ void SequenceRunner::AppendChunk(absl::Span<const TokenId> ids, int32_t first_vi
   const absl::Span<const int32_t> page_tables[] = {pages_};
   const TokenBatch batch{ids, positions, row_starts, page_tables};
   const KvCache cache{kv_, cache_.data(), static_cast<int64_t>(pages_.size()) * kv_.page_bytes};
-  pool_.Run([&](Team& team) { decoder_->Forward(batch, cache, workspace_, team); });
+  pool_->RunPhases([&](Team& team) { decoder_->Forward(batch, cache, workspace_, team); });
 
   std::vector<int32_t> indices;
   for (int32_t first = std::clamp(first_visited - length_, 0, count); first < count; first += kLogitRows) {
     indices.resize(std::min(kLogitRows, count - first));
     std::iota(indices.begin(), indices.end(), first);
-    pool_.Run([&](Team& team) { decoder_->Logits(indices, workspace_, team); });
+    pool_->RunPhases([&](Team& team) { decoder_->Logits(indices, workspace_, team); });
     for (size_t i = 0; i < indices.size(); ++i)
       visit(length_ + indices[i],
             absl::MakeConstSpan(workspace_.logits(static_cast<int>(i)), spec().vocab_size));

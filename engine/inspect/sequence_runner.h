@@ -57,7 +57,7 @@ class SequenceRunner {
   const std::unique_ptr<const Decoder> decoder_;
   const Metadata metadata_;
   const kernels::KvLayout kv_;
-  ThreadPool pool_;
+  const std::unique_ptr<ThreadPool> pool_;
   Workspace workspace_;
   AlignedBuffer cache_;         // [L, P] pages
   std::vector<int32_t> pages_;  // [P] of the sequence: all of them, in order

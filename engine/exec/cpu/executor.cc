@@ -75,20 +75,23 @@ absl::StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Make(OpenedModel model
   if (options.progress) progress = [&](int layers) { options.progress(layers, model.spec.num_layers()); };
   ASSIGN_OR_RETURN(DecoderWeights weights,
                    DecoderWeights::Load(spec, std::move(model.tensors), *table, progress));
-  return std::unique_ptr<CpuExecutor>(
-      new CpuExecutor(Decoder(std::move(model.spec), std::move(weights), *table), options, kv, limits));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ThreadPool> pool,
+      ThreadPool::Make({.threads = options.threads > 0 ? options.threads : NumUsableProcessors()}));
+  return std::unique_ptr<CpuExecutor>(new CpuExecutor(
+      Decoder(std::move(model.spec), std::move(weights), *table), std::move(pool), kv, limits));
 }
 
-CpuExecutor::CpuExecutor(Decoder decoder, const CpuExecutorOptions& options, const kernels::KvLayout& kv,
+CpuExecutor::CpuExecutor(Decoder decoder, std::unique_ptr<ThreadPool> pool, const kernels::KvLayout& kv,
                          ExecutorLimits limits)
     : decoder_(std::move(decoder)),
       limits_(limits),
-      pool_(options.threads > 0 ? options.threads : NumUsableProcessors(), options.pin_threads),
+      pool_(std::move(pool)),
       pages_(kv.page_bytes * limits.num_pages * decoder_.spec().num_layers()),
       cache_{.kv = kv, .data = pages_.data(), .layer_stride = kv.page_bytes * limits.num_pages},
-      workspace_(decoder_.spec(), decoder_.table(), kv, pool_.size(), limits.max_tokens_per_step,
+      workspace_(decoder_.spec(), decoder_.table(), kv, pool_->size(), limits.max_tokens_per_step,
                  kMaxLogitRows),
-      samplers_(pool_.size()) {}
+      samplers_(pool_->size()) {}
 
 void CpuExecutor::CopyPages(absl::Span<const PageCopy> copies) {
   for (const PageCopy& copy : copies)
@@ -105,15 +108,14 @@ void CpuExecutor::Run(const StepPlan& plan, absl::Span<const int32_t> indices,
   CopyPages(plan.page_copies);
   const size_t vocabulary = decoder_.spec().vocab_size;
   const TokenBatch batch = BatchOf(plan);
-  pool_.Run([&](Team& team) {
+  pool_->RunPhases([&](Team& team) {
     decoder_.Forward(batch, cache_, workspace_, team);
     for (size_t first = 0; first < indices.size(); first += kMaxLogitRows) {
       const auto some = indices.subspan(first, kMaxLogitRows);
       decoder_.Logits(some, workspace_, team);
-      const Range mine = PartOf(some.size(), team.index(), team.size());
-      for (int64_t i = mine.first; i < mine.last; ++i)
+      team.ForEach(some.size(), [&](int64_t i) {
         visit(team.index(), first + i, {workspace_.logits(static_cast<int>(i)), vocabulary});
-      team.Wait();
+      });
     }
   });
 }

@@ -26,9 +26,8 @@ struct CpuExecutorOptions {
   int32_t max_model_len = 0;  // positions per sequence; 0: the model's context length
 
   // Performance.
-  std::string kernels = "auto";  // "ref", "avx2", "avx512"; see kernels::SelectKernels
-  int threads = 0;               // 0: one per processor that the process may use
-  bool pin_threads = false;
+  std::string kernels = "auto";                 // "ref", "avx2", "avx512"; see kernels::SelectKernels
+  int threads = 0;                              // 0: one per processor that the process may use
   int64_t kv_cache_bytes = int64_t{512} << 20;  // of keys and values, rounded down to whole pages; larger
                                                 // serves more tokens at a time
   int32_t max_tokens_per_step = 512;
@@ -49,7 +48,7 @@ class CpuExecutor final : public Executor {
   absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
 
   const Decoder& decoder() const { return decoder_; }
-  int threads() const { return pool_.size(); }
+  int threads() const { return pool_->size(); }
   int64_t kv_cache_bytes() const { return pages_.bytes(); }
 
   // Computes the plan and gives the logits of the given tokens of it to `visit`, row by row; for tools and
@@ -58,7 +57,7 @@ class CpuExecutor final : public Executor {
                    const std::function<void(int32_t index, absl::Span<const float> logits)>& visit);
 
  private:
-  CpuExecutor(Decoder decoder, const CpuExecutorOptions& options, const kernels::KvLayout& kv,
+  CpuExecutor(Decoder decoder, std::unique_ptr<ThreadPool> pool, const kernels::KvLayout& kv,
               ExecutorLimits limits);
 
   // Runs the plan, then calls visit(member, i, logits of indices[i]) for all i, members in parallel.
@@ -68,7 +67,7 @@ class CpuExecutor final : public Executor {
 
   const Decoder decoder_;
   const ExecutorLimits limits_;
-  ThreadPool pool_;
+  const std::unique_ptr<ThreadPool> pool_;
   AlignedBuffer pages_;
   const KvCache cache_;
   Workspace workspace_;

@@ -17,6 +17,16 @@ using kernels::kPrepareTokens;
 // Tokens of one piece of attention work.
 constexpr int kAttentionTokens = 16;
 
+// Tokens of one piece of what is done token by token.
+constexpr int64_t kPieceTokens = 8;
+
+// Multiplications of one piece of a product, at least (about 5 us), and pieces per member, at most: what a
+// member that lost its core holds up, and how finely the others can help it.
+constexpr int64_t kPieceProducts = int64_t{1} << 19;
+constexpr int64_t kMostPieces = 8;
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 constexpr ActivationKind kKinds[] = {ActivationKind::kInt8, ActivationKind::kFloat};
 
 int64_t Padded(int64_t columns, int64_t multiple) { return (columns + multiple - 1) / multiple * multiple; }
@@ -67,7 +77,7 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   }
   cosines_.resize(angles);
   sines_.resize(angles);
-  next_item_ = std::make_unique<std::atomic<int64_t>[]>(spec.layers.size());
+  first_items_.resize(threads);
 }
 
 // One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
@@ -98,7 +108,6 @@ class Decoder::Pass {
   void SoftcapLogits();
 
  private:
-  Range Mine(int64_t count) const { return PartOf(count, team_.index(), team_.size()); }
   float* Hidden(int64_t token) { return workspace_.hidden_.as<float>() + token * workspace_.hidden_stride_; }
   float* Branch(int64_t token) { return workspace_.branch_.as<float>() + token * workspace_.hidden_stride_; }
   float* Qkv(int64_t token) { return workspace_.qkv_.as<float>() + token * workspace_.qkv_stride_; }
@@ -106,19 +115,38 @@ class Decoder::Pass {
   float* Values(int64_t token) { return Keys(token) + int64_t{spec_.num_kv_heads} * spec_.head_dim; }
   int64_t num_tokens() const { return batch_->token_ids.size(); }
 
-  void FindAngles();
+  // The rows that a product multiplies.
+  struct Input {
+    const float* x;  // [num_tokens, x_stride]
+    int64_t x_stride;
+    int64_t num_tokens;
+    const std::vector<float>* norm = nullptr;  // applied first; null: none
+  };
+  // Where a product goes.
+  struct Output {
+    float* y;  // [num_tokens, y_stride]
+    int64_t y_stride;
+    Epilogue epilogue = Epilogue::kStore;
+  };
+
+  // body(token) for all tokens [0, count), some tokens a piece.
+  template <typename Body>
+  void ForEachToken(int64_t count, const Body& body);
+  void FindAngles(int64_t token);
+  void CountAttentionItems();
   void NormHeads(const LayerWeights& layer, float* heads);
   void RotateHeads(int rope, int64_t token);
-  void AttendPiece(int index, size_t row, int64_t piece, int head);
+  void RotateAndStoreToken(int index, int64_t token);
+  void AttendItem(int index, int64_t item);
 
-  void AddToHidden(const Projection& projection, const std::vector<float>& post_norm, const Projection* next);
-  void Prepare(const float* x, int64_t x_stride, int64_t num_tokens, const Projection& consumer,
-               const std::vector<float>* norm);
-  void PrepareGroup(const float* x, int64_t x_stride, const Projection& consumer,
-                    const std::vector<float>* norm, int64_t group);
-  uint8_t* Activations(ActivationKind kind);
-  void Multiply(const Projection& projection, float* y, int64_t y_stride, Epilogue epilogue,
+  void AddToHidden(const Input& input, const Projection& projection, const std::vector<float>& post_norm,
+                   const Projection* next);
+  void PrepareGroup(const Input& input, const Projection& consumer, int64_t group);
+  uint8_t* Activations(ActivationKind kind, int64_t num_tokens);
+  void Multiply(const Input& input, const Projection& projection, const Output& output,
                 const Projection* next);
+  void MultiplyPanels(int64_t num_tokens, const Projection& projection, Range panels, const Output& output,
+                      const Projection* next);
 
   const DecoderSpec& spec_;
   const DecoderWeights& weights_;
@@ -129,7 +157,6 @@ class Decoder::Pass {
   const TokenBatch* batch_ = nullptr;  // of Forward
   const KvCache* cache_ = nullptr;     // of Forward
   absl::Span<const int32_t> indices_;  // of Logits
-  int64_t num_tokens_ = 0;             // of the product that Prepare last prepared for
 };
 
 void Decoder::Pass::Forward(const TokenBatch& batch, const KvCache& cache) {
@@ -143,54 +170,56 @@ void Decoder::Pass::Logits(absl::Span<const int32_t> indices) {
   RunLogits(spec_, *this);
 }
 
-void Decoder::Pass::Embed() {
-  const Range mine = Mine(num_tokens());
-  for (int64_t t = mine.first; t < mine.last; ++t) {
-    weights_.Embed(batch_->token_ids[t], Hidden(t));
-    if (spec_.embedding_scale == 1) continue;
-    for (int64_t i = 0; i < spec_.hidden_size; ++i) Hidden(t)[i] *= spec_.embedding_scale;
-  }
-  if (team_.index() == 0)
-    for (int i = 0; i < spec_.num_layers(); ++i) workspace_.next_item_[i].store(0, std::memory_order_relaxed);
-  FindAngles();
-  team_.Wait();
+template <typename Body>
+void Decoder::Pass::ForEachToken(int64_t count, const Body& body) {
+  team_.ForEach(CeilDiv(count, kPieceTokens), [&](int64_t piece) {
+    const int64_t last = std::min((piece + 1) * kPieceTokens, count);
+    for (int64_t t = piece * kPieceTokens; t < last; ++t) body(t);
+  });
 }
 
-void Decoder::Pass::FindAngles() {
-  const Range mine = Mine(num_tokens());
+void Decoder::Pass::Embed() {
+  CountAttentionItems();
+  ForEachToken(num_tokens(), [&](int64_t t) {
+    weights_.Embed(batch_->token_ids[t], Hidden(t));
+    if (spec_.embedding_scale != 1)
+      for (int64_t i = 0; i < spec_.hidden_size; ++i) Hidden(t)[i] *= spec_.embedding_scale;
+    FindAngles(t);
+  });
+}
+
+void Decoder::Pass::FindAngles(int64_t token) {
   for (size_t rope = 0; rope < spec_.ropes.size(); ++rope) {
-    const int64_t half = spec_.ropes[rope].rotary_dim / 2, base = workspace_.angle_offsets_[rope];
-    for (int64_t t = mine.first; t < mine.last; ++t)
-      RopeAngles(spec_.ropes[rope], frequencies_[rope], batch_->positions[t],
-                 &workspace_.cosines_[base + t * half], &workspace_.sines_[base + t * half]);
+    const int64_t half = spec_.ropes[rope].rotary_dim / 2;
+    const int64_t at = workspace_.angle_offsets_[rope] + token * half;
+    RopeAngles(spec_.ropes[rope], frequencies_[rope], batch_->positions[token], &workspace_.cosines_[at],
+               &workspace_.sines_[at]);
   }
 }
 
 void Decoder::Pass::ProjectQkv(int index) {
   const LayerWeights& layer = weights_.layers()[index];
-  Prepare(Hidden(0), workspace_.hidden_stride_, num_tokens(), layer.qkv, &layer.attention_norm);
-  Multiply(layer.qkv, Qkv(0), workspace_.qkv_stride_, Epilogue::kStore, &layer.attention_output);
-  team_.Wait();
+  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.attention_norm}, layer.qkv,
+           {Qkv(0), workspace_.qkv_stride_}, &layer.attention_output);
 }
 
 // Queries and keys: norm, where the model has one, and rotation. Keys and values to the cache.
 void Decoder::Pass::RotateAndStore(int index) {
-  const LayerWeights& layer = weights_.layers()[index];
-  const Range mine = Mine(num_tokens());
-  uint8_t* pages = cache_->data + index * cache_->layer_stride;
-  size_t row = 0;
-  for (int64_t t = mine.first; t < mine.last; ++t) {
-    if (spec_.qk_norm) NormHeads(layer, Qkv(t));
-    if (const int rope = spec_.layers[index].rope; rope >= 0) RotateHeads(rope, t);
-    while (t >= batch_->row_starts[row + 1]) ++row;
-    const int32_t position = batch_->positions[t];
-    table_.store_kv({.kv = cache_->kv,
-                     .page = pages + batch_->page_tables[row][position / kPageSize] * cache_->kv.page_bytes,
-                     .slot = position % kPageSize,
-                     .keys = Keys(t),
-                     .values = Values(t)});
-  }
-  team_.Wait();
+  ForEachToken(num_tokens(), [&](int64_t t) { RotateAndStoreToken(index, t); });
+}
+
+void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
+  if (spec_.qk_norm) NormHeads(weights_.layers()[index], Qkv(token));
+  if (const int rope = spec_.layers[index].rope; rope >= 0) RotateHeads(rope, token);
+  const auto after = std::upper_bound(batch_->row_starts.begin(), batch_->row_starts.end(), token);
+  const int64_t row = after - batch_->row_starts.begin() - 1;
+  const int32_t position = batch_->positions[token];
+  const int64_t page = batch_->page_tables[row][position / kPageSize];
+  table_.store_kv({.kv = cache_->kv,
+                   .page = cache_->data + index * cache_->layer_stride + page * cache_->kv.page_bytes,
+                   .slot = position % kPageSize,
+                   .keys = Keys(token),
+                   .values = Values(token)});
 }
 
 void Decoder::Pass::NormHeads(const LayerWeights& layer, float* heads) {
@@ -213,25 +242,29 @@ void Decoder::Pass::RotateHeads(int rope, int64_t token) {
                  .interleaved = spec.pairing == RopePairing::kInterleaved});
 }
 
-// Pieces of work, a few tokens of a row for one KV head each, go to whoever is free.
-void Decoder::Pass::Attend(int index) {
-  std::atomic<int64_t>& next = workspace_.next_item_[index];
-  int64_t first = 0, item = next.fetch_add(1, std::memory_order_relaxed);
+// A member counts them for itself: it is sooner done than told.
+void Decoder::Pass::CountAttentionItems() {
+  std::vector<int64_t>& first_items = workspace_.first_items_[team_.index()];
+  first_items.assign(1, 0);
   for (size_t row = 0; row < batch_->page_tables.size(); ++row) {
-    const int32_t tokens = batch_->row_starts[row + 1] - batch_->row_starts[row];
-    const int64_t pieces = (tokens + kAttentionTokens - 1) / kAttentionTokens,
-                  items = pieces * spec_.num_kv_heads;
-    for (; item < first + items; item = next.fetch_add(1, std::memory_order_relaxed)) {
-      // The last tokens see most: they come first, so that no one is left with a long piece at the end.
-      const int64_t piece = pieces - 1 - (item - first) / spec_.num_kv_heads;
-      AttendPiece(index, row, piece, static_cast<int>((item - first) % spec_.num_kv_heads));
-    }
-    first += items;
+    const int64_t tokens = batch_->row_starts[row + 1] - batch_->row_starts[row];
+    first_items.push_back(first_items.back() + CeilDiv(tokens, kAttentionTokens) * spec_.num_kv_heads);
   }
-  team_.Wait();
 }
 
-void Decoder::Pass::AttendPiece(int index, size_t row, int64_t piece, int head) {
+// An item is a few tokens of a row for one KV head.
+void Decoder::Pass::Attend(int index) {
+  team_.ForEach(workspace_.first_items_[team_.index()].back(),
+                [&](int64_t item) { AttendItem(index, item); });
+}
+
+void Decoder::Pass::AttendItem(int index, int64_t item) {
+  const std::vector<int64_t>& first_items = workspace_.first_items_[team_.index()];
+  const size_t row = std::upper_bound(first_items.begin(), first_items.end(), item) - first_items.begin() - 1;
+  const int64_t pieces = (first_items[row + 1] - first_items[row]) / spec_.num_kv_heads;
+  // The last tokens see most: they come first, so that no one is left with a long piece at the end.
+  const int64_t piece = pieces - 1 - (item - first_items[row]) / spec_.num_kv_heads;
+  const int head = static_cast<int>((item - first_items[row]) % spec_.num_kv_heads);
   const int group = spec_.heads_per_kv_head();
   const int32_t token = batch_->row_starts[row] + static_cast<int32_t>(piece) * kAttentionTokens;
   table_.attention({.kv = cache_->kv,
@@ -254,68 +287,63 @@ void Decoder::Pass::AttendPiece(int index, size_t row, int64_t piece, int head) 
 
 void Decoder::Pass::AddAttention(int index) {
   const LayerWeights& layer = weights_.layers()[index];
-  Prepare(workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens(),
-          layer.attention_output, nullptr);
-  AddToHidden(layer.attention_output, layer.attention_post_norm, &layer.gate_up);
+  AddToHidden({workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens()},
+              layer.attention_output, layer.attention_post_norm, &layer.gate_up);
 }
 
 void Decoder::Pass::ProjectGateUp(int index) {
   const LayerWeights& layer = weights_.layers()[index];
-  Prepare(Hidden(0), workspace_.hidden_stride_, num_tokens(), layer.gate_up, &layer.ffn_norm);
-  Multiply(layer.gate_up, workspace_.ffn_.as<float>(), workspace_.ffn_stride_,
-           spec_.activation == FfnActivation::kSilu ? Epilogue::kSiluGate : Epilogue::kGeluGate, &layer.down);
-  team_.Wait();
+  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.ffn_norm}, layer.gate_up,
+           {workspace_.ffn_.as<float>(), workspace_.ffn_stride_,
+            spec_.activation == FfnActivation::kSilu ? Epilogue::kSiluGate : Epilogue::kGeluGate},
+           &layer.down);
 }
 
 void Decoder::Pass::AddFeedForward(int index) {
   const LayerWeights& layer = weights_.layers()[index];
   const Projection& next =
       index + 1 < spec_.num_layers() ? weights_.layers()[index + 1].qkv : weights_.output();
-  Prepare(workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens(), layer.down, nullptr);
-  AddToHidden(layer.down, layer.ffn_post_norm, &next);
+  AddToHidden({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
+              layer.ffn_post_norm, &next);
 }
 
 // The end of a block: hidden += projection, or hidden += norm(projection).
-void Decoder::Pass::AddToHidden(const Projection& projection, const std::vector<float>& post_norm,
-                                const Projection* next) {
+void Decoder::Pass::AddToHidden(const Input& input, const Projection& projection,
+                                const std::vector<float>& post_norm, const Projection* next) {
   if (post_norm.empty()) {
-    Multiply(projection, Hidden(0), workspace_.hidden_stride_, Epilogue::kAdd, next);
-    team_.Wait();
+    Multiply(input, projection, {Hidden(0), workspace_.hidden_stride_, Epilogue::kAdd}, next);
     return;
   }
-  Multiply(projection, Branch(0), workspace_.hidden_stride_, Epilogue::kStore, next);
-  team_.Wait();
-  const Range mine = Mine(num_tokens_);
-  for (int64_t t = mine.first; t < mine.last; ++t) {
+  Multiply(input, projection, {Branch(0), workspace_.hidden_stride_}, next);
+  ForEachToken(input.num_tokens, [&](int64_t t) {
     table_.rms_norm(Branch(t), post_norm.data(), spec_.hidden_size, spec_.norm_epsilon, Branch(t));
     table_.add(Branch(t), spec_.hidden_size, Hidden(t));
-  }
-  team_.Wait();
+  });
 }
 
 // Few tokens are prepared by every member for itself, which costs no more than waiting for another to do it,
-// and no barrier.
-uint8_t* Decoder::Pass::Activations(ActivationKind kind) {
-  if (num_tokens_ > kPrepareTokens) return workspace_.activations_[static_cast<int>(kind)].data();
+// and no phase.
+uint8_t* Decoder::Pass::Activations(ActivationKind kind, int64_t num_tokens) {
+  if (num_tokens > kPrepareTokens) return workspace_.activations_[static_cast<int>(kind)].data();
   const int64_t threads = workspace_.scratch_.size();
   return workspace_.private_activations_[static_cast<int>(kind) * threads + team_.index()].data();
 }
 
 // One group of tokens: normed, where asked for, and brought into every form that the consumer's matrices
 // multiply.
-void Decoder::Pass::PrepareGroup(const float* x, int64_t x_stride, const Projection& consumer,
-                                 const std::vector<float>* norm, int64_t group) {
+void Decoder::Pass::PrepareGroup(const Input& input, const Projection& consumer, int64_t group) {
   const int64_t columns = consumer.parts[0].matrix.columns, first = group * kPrepareTokens;
-  const int64_t tokens = std::min<int64_t>(kPrepareTokens, num_tokens_ - first);
-  const float* rows = x + first * x_stride;
-  if (norm != nullptr) {
+  const int64_t tokens = std::min<int64_t>(kPrepareTokens, input.num_tokens - first);
+  const float* rows = input.x + first * input.x_stride;
+  int64_t stride = input.x_stride;
+  if (input.norm != nullptr) {
     float* normed =
         workspace_.normed_.as<float>() + team_.index() * kPrepareTokens * workspace_.hidden_stride_;
     for (int64_t t = 0; t < tokens; ++t)
-      table_.rms_norm(rows + t * x_stride, norm->data(), columns, spec_.norm_epsilon,
+      table_.rms_norm(rows + t * stride, input.norm->data(), columns, spec_.norm_epsilon,
                       normed + t * workspace_.hidden_stride_);
     rows = normed;
-    x_stride = workspace_.hidden_stride_;
+    stride = workspace_.hidden_stride_;
   }
   for (ActivationKind kind : kKinds) {
     const bool wanted =
@@ -324,77 +352,83 @@ void Decoder::Pass::PrepareGroup(const float* x, int64_t x_stride, const Project
     if (!wanted) continue;
     table_.prepare({.kind = kind,
                     .x = rows,
-                    .x_stride = x_stride,
-                    .num_tokens = num_tokens_,
+                    .x_stride = stride,
+                    .num_tokens = input.num_tokens,
                     .columns = columns,
-                    .out = Activations(kind),
+                    .out = Activations(kind, input.num_tokens),
                     .groups = {group, group + 1}});
   }
 }
 
-// Activations for the next Multiply.
-void Decoder::Pass::Prepare(const float* x, int64_t x_stride, int64_t num_tokens, const Projection& consumer,
-                            const std::vector<float>* norm) {
-  num_tokens_ = num_tokens;
-  if (num_tokens <= kPrepareTokens) {
-    PrepareGroup(x, x_stride, consumer, norm, 0);
-    return;
+// Panels are counted over all matrices of the projection.
+void Decoder::Pass::Multiply(const Input& input, const Projection& projection, const Output& output,
+                             const Projection* next) {
+  int64_t panels = 0, products = 0;
+  for (const Projection::Part& part : projection.parts) {
+    panels += part.matrix.num_panels;
+    products += part.matrix.rows * part.matrix.columns * input.num_tokens;
   }
-  const Range groups = Mine(kernels::NumPrepareGroups(num_tokens));
-  for (int64_t group = groups.first; group < groups.last; ++group)
-    PrepareGroup(x, x_stride, consumer, norm, group);
-  team_.Wait();
+  const bool together = input.num_tokens > kPrepareTokens;
+  if (together)
+    team_.ForEach(kernels::NumPrepareGroups(input.num_tokens),
+                  [&](int64_t group) { PrepareGroup(input, projection, group); });
+  const int64_t per_member =
+      std::clamp<int64_t>(products / kPieceProducts / team_.size(), 1, kMostPieces);
+  const int64_t pieces = std::min(panels, per_member * team_.size());
+  bool prepared = together;
+  team_.ForEach(pieces, [&](int64_t piece) {
+    if (!prepared) PrepareGroup(input, projection, 0);
+    prepared = true;
+    MultiplyPanels(input.num_tokens, projection, {panels * piece / pieces, panels * (piece + 1) / pieces},
+                   output, next);
+  });
 }
 
-// This member's panels, counted over all matrices of the projection.
-void Decoder::Pass::Multiply(const Projection& projection, float* y, int64_t y_stride, Epilogue epilogue,
-                             const Projection* next) {
-  int64_t all = 0;
-  for (const Projection::Part& part : projection.parts) all += part.matrix.num_panels;
-  const Range mine = Mine(all);
+void Decoder::Pass::MultiplyPanels(int64_t num_tokens, const Projection& projection, Range panels,
+                                   const Output& output, const Projection* next) {
   int64_t first = 0;
   for (const Projection::Part& part : projection.parts) {
     const kernels::PackedMatrix& matrix = part.matrix;
-    const Range panels{std::max<int64_t>(mine.first - first, 0),
-                       std::min(mine.last - first, matrix.num_panels)};
+    const Range range{std::max<int64_t>(panels.first - first, 0),
+                      std::min(panels.last - first, matrix.num_panels)};
     first += matrix.num_panels;
-    if (panels.first >= panels.last) continue;
+    if (range.first >= range.last) continue;
+    // What is read next: the panel that follows, or the member's first one of the product to come.
     const kernels::PackedMatrix* after = next == nullptr ? nullptr : &next->parts[0].matrix;
-    const int64_t after_panel = after == nullptr ? 0 : Mine(after->num_panels).first;
+    int64_t after_panel = after == nullptr ? 0 : PartOf(after->num_panels, team_.index(), team_.size()).first;
+    if (range.last < PartOf(matrix.num_panels, team_.index(), team_.size()).last) {
+      after = &matrix;
+      after_panel = range.last;
+    }
     table_.matmul({.matrix = &matrix,
-                   .activations = Activations(matrix.activation),
-                   .num_tokens = num_tokens_,
-                   .y = y + part.first_output,
-                   .y_stride = y_stride,
-                   .epilogue = epilogue,
+                   .activations = Activations(matrix.activation, num_tokens),
+                   .num_tokens = num_tokens,
+                   .y = output.y + part.first_output,
+                   .y_stride = output.y_stride,
+                   .epilogue = output.epilogue,
                    .bias = projection.bias.empty() ? nullptr : projection.bias.data() + part.first_output,
-                   .panels = panels,
+                   .panels = range,
                    .next = after == nullptr ? nullptr : after->panel(after_panel),
                    .next_bytes = after == nullptr ? 0 : after->panel_bytes});
   }
 }
 
-// Gathers the rows that were chosen, so that they lie side by side, and norms them.
+// Gathers the rows that were chosen, so that they lie side by side.
 void Decoder::Pass::NormOutput() {
-  const int64_t rows = indices_.size();
-  const Range mine = Mine(rows);
-  for (int64_t i = mine.first; i < mine.last; ++i)
-    std::copy_n(Hidden(indices_[i]), spec_.hidden_size, Branch(i));
-  team_.Wait();
-  Prepare(Branch(0), workspace_.hidden_stride_, rows, weights_.output(), &weights_.output_norm());
+  ForEachToken(indices_.size(),
+               [&](int64_t i) { std::copy_n(Hidden(indices_[i]), spec_.hidden_size, Branch(i)); });
 }
 
 void Decoder::Pass::ProjectOutput() {
-  Multiply(weights_.output(), workspace_.logits_.as<float>(), workspace_.logit_stride_, Epilogue::kStore,
-           nullptr);
-  team_.Wait();
+  Multiply(
+      {Branch(0), workspace_.hidden_stride_, static_cast<int64_t>(indices_.size()), &weights_.output_norm()},
+      weights_.output(), {workspace_.logits_.as<float>(), workspace_.logit_stride_}, nullptr);
 }
 
 void Decoder::Pass::SoftcapLogits() {
-  const Range mine = Mine(indices_.size());
-  for (int64_t i = mine.first; i < mine.last; ++i)
+  team_.ForEach(indices_.size(), [&](int64_t i) {
     table_.softcap(spec_.final_softcap, spec_.vocab_size, workspace_.mutable_logits(static_cast<int>(i)));
-  team_.Wait();
+  });
 }
 
 Decoder::Decoder(DecoderSpec spec, DecoderWeights weights, const kernels::KernelTable& table)

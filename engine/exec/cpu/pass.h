@@ -6,9 +6,7 @@
 #ifndef ROPEWAY_ENGINE_EXEC_CPU_PASS_H_
 #define ROPEWAY_ENGINE_EXEC_CPU_PASS_H_
 
-#include <atomic>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -61,12 +59,12 @@ class Workspace {
   AlignedBuffer attention_;  // [T, H Ev]
   AlignedBuffer ffn_;        // [T, F]
   AlignedBuffer logits_;     // [S, V]
-  AlignedBuffer activations_[2];                       // prepared, by ActivationKind, of the whole batch
-  std::vector<AlignedBuffer> private_activations_;     // [threads * 2], of small batches
-  std::vector<AlignedBuffer> scratch_;                 // [threads], of attention
-  std::vector<float> cosines_, sines_;                 // [ropes][T][rotary_dim / 2]
-  std::vector<int64_t> angle_offsets_;                 // [ropes], in units of T
-  std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // [L], of attention work
+  AlignedBuffer activations_[2];                    // prepared, by ActivationKind, of the whole batch
+  std::vector<AlignedBuffer> private_activations_;  // [threads * 2], of small batches
+  std::vector<AlignedBuffer> scratch_;              // [threads], of attention
+  std::vector<float> cosines_, sines_;              // [ropes][T][rotary_dim / 2]
+  std::vector<int64_t> angle_offsets_;              // [ropes], in units of T
+  std::vector<std::vector<int64_t>> first_items_;   // [threads][R + 1], of attention, of each row
 };
 
 class Decoder {

@@ -145,17 +145,19 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
                                   rank_options.max_model_len, int64_t{num_pages} * kPageTokens)),
                               .vocab_size = model.spec.vocab_size};
   std::string description = Describe(ranks[0]->device(), rank_options.element, ranks.size());
-  return std::unique_ptr<CudaExecutor>(
-      new CudaExecutor(std::move(ranks), limits, std::move(description), std::max(options.max_logprobs, 1)));
+  ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
+                   ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
+  return std::unique_ptr<CudaExecutor>(new CudaExecutor(
+      std::move(ranks), std::move(pool), limits, std::move(description), std::max(options.max_logprobs, 1)));
 }
 
-CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, const ExecutorLimits& limits,
-                           std::string description, int32_t max_top)
+CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
+                           const ExecutorLimits& limits, std::string description, int32_t max_top)
     : ranks_(std::move(ranks)),
       limits_(limits),
       description_(std::move(description)),
       max_top_(max_top),
-      pool_(static_cast<int>(ranks_.size())) {}
+      pool_(std::move(pool)) {}
 
 absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
   ROPEWAY_CHECK(plan.num_tokens() <= limits_.max_tokens_per_step);
@@ -167,7 +169,7 @@ absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
 
 absl::Status CudaExecutor::RunRanks() {
   std::vector<absl::Status> statuses(ranks_.size());
-  pool_.Run([&](Team& team) {
+  pool_->Run([&](Team& team) {
     CudaRank& rank = *ranks_[team.index()];
     statuses[team.index()] = rank.Run(step_);
     if (!statuses[team.index()].ok()) rank.AbortGroup();

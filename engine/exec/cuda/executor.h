@@ -58,16 +58,16 @@ class CudaExecutor final : public Executor {
   const std::string& description() const { return description_; }
 
  private:
-  CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, const ExecutorLimits& limits,
-               std::string description, int32_t max_top);
+  CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
+               const ExecutorLimits& limits, std::string description, int32_t max_top);
   absl::Status RunRanks();
   StepResult ReadResults(const StepPlan& plan) const;
 
   const std::vector<std::unique_ptr<CudaRank>> ranks_;
   const ExecutorLimits limits_;
   const std::string description_;
-  const int32_t max_top_;  // likeliest tokens that results have room for, in each row
-  ThreadPool pool_;        // member i runs rank i
+  const int32_t max_top_;                   // likeliest tokens that results have room for, in each row
+  const std::unique_ptr<ThreadPool> pool_;  // member i runs rank i
   CudaStep step_;
   std::atomic<bool> lost_ = false;
 };
