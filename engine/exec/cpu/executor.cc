@@ -75,9 +75,9 @@ absl::StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Make(OpenedModel model
   if (options.progress) progress = [&](int layers) { options.progress(layers, model.spec.num_layers()); };
   ASSIGN_OR_RETURN(DecoderWeights weights,
                    DecoderWeights::Load(spec, std::move(model.tensors), *table, progress));
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<ThreadPool> pool,
-      ThreadPool::Make({.threads = options.threads > 0 ? options.threads : NumUsableProcessors()}));
+  ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
+                   ThreadPool::Make({.threads = options.threads > 0 ? options.threads : NumUsableProcessors(),
+                                     .delay = options.delay}));
   return std::unique_ptr<CpuExecutor>(new CpuExecutor(
       Decoder(std::move(model.spec), std::move(weights), *table), std::move(pool), kv, limits));
 }

@@ -372,8 +372,7 @@ void Decoder::Pass::Multiply(const Input& input, const Projection& projection, c
   if (together)
     team_.ForEach(kernels::NumPrepareGroups(input.num_tokens),
                   [&](int64_t group) { PrepareGroup(input, projection, group); });
-  const int64_t per_member =
-      std::clamp<int64_t>(products / kPieceProducts / team_.size(), 1, kMostPieces);
+  const int64_t per_member = std::clamp<int64_t>(products / kPieceProducts / team_.size(), 1, kMostPieces);
   const int64_t pieces = std::min(panels, per_member * team_.size());
   bool prepared = together;
   team_.ForEach(pieces, [&](int64_t piece) {

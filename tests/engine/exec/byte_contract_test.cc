@@ -1,10 +1,15 @@
 // The same tokens give the same bytes: alone or in a batch, in chunks of any size, on any number of threads,
 // on any pages, shared with others or not, with AVX2 or AVX-512.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "engine/base/splitmix.h"
@@ -89,10 +94,12 @@ class ByteContractTest : public ::testing::TestWithParam<Param> {
     alone_ = LogitsOf(*executor_, ids_, pages_, kAllAtOnce);
   }
 
-  absl::StatusOr<std::unique_ptr<CpuExecutor>> Open(const std::string& kernels, int threads) const {
+  absl::StatusOr<std::unique_ptr<CpuExecutor>> Open(const std::string& kernels, int threads,
+                                                    std::function<void(int)> delay = nullptr) const {
     return OpenNamed(std::get<0>(GetParam()), {.kv_type = std::get<2>(GetParam()),
                                                .kernels = kernels,
                                                .threads = threads,
+                                               .delay = std::move(delay),
                                                .kv_cache_bytes = 64 << 20});
   }
 
@@ -110,8 +117,24 @@ TEST_P(ByteContractTest, ChunksOfAnySize) {
   }
 }
 
-TEST_P(ByteContractTest, OnTwoThreads) {
-  ASSERT_OK_AND_ASSIGN(const auto executor, Open(std::get<1>(GetParam()), /*threads=*/2));
+TEST_P(ByteContractTest, OnAnyNumberOfThreads) {
+  for (const int threads : {2, 3}) {
+    SCOPED_TRACE(threads);
+    ASSERT_OK_AND_ASSIGN(const auto executor, Open(std::get<1>(GetParam()), threads));
+    for (const int chunk : {7, kAllAtOnce}) {
+      SCOPED_TRACE(chunk);
+      ExpectSameBytes(LogitsOf(*executor, ids_, pages_, chunk), alone_);
+    }
+  }
+}
+
+// Threads lose their cores at any moment, so that others take over what was theirs.
+TEST_P(ByteContractTest, WhoeverIsHeldUp) {
+  std::atomic<uint64_t> moment = 0;
+  const auto delay = [&](int) {
+    if (SplitMix(++moment) % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));
+  };
+  ASSERT_OK_AND_ASSIGN(const auto executor, Open(std::get<1>(GetParam()), /*threads=*/3, delay));
   for (const int chunk : {7, kAllAtOnce}) {
     SCOPED_TRACE(chunk);
     ExpectSameBytes(LogitsOf(*executor, ids_, pages_, chunk), alone_);
