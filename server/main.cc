@@ -4,6 +4,7 @@
 // short or the device that computes was lost, so that whoever runs the server starts it again.
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string>
 #include <variant>
 
@@ -15,7 +16,7 @@
 #include "server/end_watch.h"
 #include "server/obs/library_log.h"
 #include "server/obs/log.h"
-#include "server/open_files.h"
+#include "server/process_limits.h"
 #include "server/server.h"
 
 namespace ropeway::server {
@@ -46,6 +47,8 @@ int Serve(const Config& config, const Log& log) {
   auto& watch = *new EndWatch(log);  // its thread ends with the process
   ExplainLostMappings();
   LogMachine(log);
+  if (const absl::Status checked = CheckAddressSpace(config.model); !checked.ok())
+    return CannotStart(checked, log);
   const auto server =
       CatchExhaustion([&] { return Server::Start(config, log, LoadModel, [&watch] { watch.OnLost(); }); });
   if (!server.ok()) return CannotStart(server.status(), log);
@@ -76,4 +79,12 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace ropeway::server
 
-int main(int argc, char** argv) { return ropeway::server::Main(argc, argv); }
+// Before there is a log, too, memory and threads may be missing.
+int main(int argc, char** argv) {
+  try {
+    return ropeway::server::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ropeway_server: %s\n", error.what());
+    return ropeway::server::kExitCannotStart;
+  }
+}

@@ -107,6 +107,11 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
 }
 
 absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) {
+  if (const int64_t memory_mb = LookAtMachine().memory_bytes >> 20; config.kv_cache_mb > memory_mb) {
+    return absl::ResourceExhaustedError(absl::StrCat("--kv_cache_mb must fit into the ", memory_mb,
+                                                     " MiB of memory that may be used, is ",
+                                                     config.kv_cache_mb));
+  }
   const CpuExecutorOptions options = ExecutorOptionsOf(config, model.spec);
   ASSIGN_OR_RETURN(auto executor, CpuExecutor::Make(std::move(model), options));
   MadeExecutor made;

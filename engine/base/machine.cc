@@ -140,7 +140,8 @@ void LookAtMemory(const std::string& root, UsableMachine& machine) {
   const auto total = kibibytes("MemTotal:"), available = kibibytes("MemAvailable:");
   machine.memory_bytes = total ? *total * 1024 : kUnknownBytes;
   machine.free_bytes = available ? *available * 1024 : std::min(machine.memory_bytes, kUnknownBytes);
-  machine.free_bytes = std::min(machine.free_bytes, FreeAddressSpace(root));
+  machine.free_address_bytes = FreeAddressSpace(root);
+  machine.free_bytes = std::min(machine.free_bytes, machine.free_address_bytes);
   for (const ControlGroup& group : ControlGroups(root, "memory")) {
     const Memory memory = MemoryOf(group);
     machine.memory_bytes = std::min(machine.memory_bytes, memory.limit);

@@ -13,11 +13,12 @@
 namespace ropeway {
 
 struct UsableMachine {
-  int processors = 1;        // that it may run on
-  int cores = 1;             // that those belong to: hyper-threads of one core count once
-  double cpu_quota = 0;      // processors whose time the control group gives; 0: no limit
-  int64_t memory_bytes = 0;  // of the machine, or the limit of the control group
-  int64_t free_bytes = 0;    // that may still be taken
+  int processors = 1;                      // that it may run on
+  int cores = 1;                           // that those belong to: hyper-threads of one core count once
+  double cpu_quota = 0;                    // processors whose time the control group gives; 0: no limit
+  int64_t memory_bytes = 0;                // of the machine, or the limit of the control group
+  int64_t free_bytes = 0;                  // that may still be taken
+  int64_t free_address_bytes = INT64_MAX;  // of a limit of address space (ulimit -v), where there is one
 
   // That compute best: one per core, as many as the quota pays for in full, at least one.
   int threads() const;

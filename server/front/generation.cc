@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
 
@@ -35,9 +36,12 @@ void Generation::Prepare(const v1::GenerateRequest& message) {
   if (!alive.ok()) return End(nullptr, alive);
   const RequestId id = context_.next_id.fetch_add(1, std::memory_order_relaxed);
   const uint64_t random = SplitMix(context_.random_key + id * kGoldenRatio64);
-  auto plan = ConvertGenerateRequest(
-      message,
-      {.model = engine_.model, .limits = engine_.limits, .now = context_.LocalTime(), .fresh_seed = random});
+  auto plan = CatchExhaustion([&] {
+    return ConvertGenerateRequest(message, {.model = engine_.model,
+                                            .limits = engine_.limits,
+                                            .now = context_.LocalTime(),
+                                            .fresh_seed = random});
+  });
   if (!plan.ok()) return End(nullptr, plan.status());
   plan->request.id = id;
   plan->request.arrival = arrival_;

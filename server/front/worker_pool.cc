@@ -5,10 +5,17 @@
 namespace ropeway::server {
 
 WorkerPool::WorkerPool(int num_threads, size_t max_waiting) : max_waiting_(max_waiting) {
-  for (int i = 0; i < num_threads; ++i) threads_.emplace_back(&WorkerPool::Run, this);
+  try {
+    for (int i = 0; i < num_threads; ++i) threads_.emplace_back(&WorkerPool::Run, this);
+  } catch (...) {
+    Stop();
+    throw;
+  }
 }
 
-WorkerPool::~WorkerPool() {
+WorkerPool::~WorkerPool() { Stop(); }
+
+void WorkerPool::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;

@@ -20,7 +20,8 @@ class WorkerPool {
  public:
   using Task = std::function<void()>;
 
-  // At most `max_waiting` tasks wait for a thread.
+  // At most `max_waiting` tasks wait for a thread. Throws std::system_error where the system gives no thread
+  // (engine/base/exhaustion.h).
   WorkerPool(int num_threads, size_t max_waiting);
   ~WorkerPool();  // runs what waits, then ends the threads
 
@@ -30,6 +31,7 @@ class WorkerPool {
  private:
   bool HasWorkOrStops() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !tasks_.empty(); }
   void Run();
+  void Stop();
 
   const size_t max_waiting_;
   absl::Mutex mutex_;

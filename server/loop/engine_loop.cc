@@ -6,6 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "engine/base/exhaustion.h"
 #include "server/loop/publisher.h"
 
 namespace ropeway::server {
@@ -124,7 +125,8 @@ bool EngineLoop::Impl::Step() {
     Publish(begin);
     return false;
   }
-  absl::StatusOr<StepResult> result = deps_.executor.Step(plan);
+  // Where memory is missing for a step, its requests end, and the next step is tried.
+  absl::StatusOr<StepResult> result = CatchExhaustion([&] { return deps_.executor.Step(plan); });
   const absl::Time end = deps_.clock.Now();
   if (result.ok()) {
     deps_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/impl/codegen/server_callback.h"
@@ -147,7 +148,8 @@ class RopewayService final : public RawService {
     const bool posted =
         context_.preparing.TryPost([this, method, call, reactor, response, work = std::move(work)] {
           // Nobody waits any more where the client left or its deadline expired.
-          UnaryResult result = call->IsCancelled() ? absl::CancelledError("the call was cancelled") : work();
+          UnaryResult result =
+              call->IsCancelled() ? absl::CancelledError("the call was cancelled") : CatchExhaustion(work);
           FinishUnary(method, call, reactor, std::move(result), response);
         });
     if (!posted) FinishUnary(method, call, reactor, TooManyToPrepare(), response);

@@ -39,16 +39,19 @@ ServerProcess::~ServerProcess() {
   waitpid(pid_, nullptr, 0);
 }
 
-void ServerProcess::Signal(int signal) const { kill(pid_, signal); }
+void ServerProcess::Signal(int signal) const {
+  if (pid_ != 0) kill(pid_, signal);
+}
+
+bool ServerProcess::HasEnded() {
+  if (pid_ != 0 && waitpid(pid_, &status_, WNOHANG) != 0) pid_ = 0;
+  return pid_ == 0;
+}
 
 int ServerProcess::Wait() {
   const absl::Time end = absl::Now() + kPatience;
-  for (int status = 0; absl::Now() < end; absl::SleepFor(absl::Milliseconds(5))) {
-    if (waitpid(pid_, &status, WNOHANG) == 0) continue;
-    pid_ = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  return -1;
+  while (!HasEnded() && absl::Now() < end) absl::SleepFor(absl::Milliseconds(5));
+  return pid_ == 0 && WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
 }
 
 std::string ServerProcess::Log() const {
@@ -56,9 +59,9 @@ std::string ServerProcess::Log() const {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-int ServerProcess::WaitUntilServing() const {
+int ServerProcess::WaitUntilServing() {
   const absl::Time end = absl::Now() + kPatience;
-  while (absl::Now() < end) {
+  while (absl::Now() < end && !HasEnded()) {
     const std::string log = Log();
     const size_t listening = log.find("listening on"), port = log.find(" port=", listening);
     int number = 0;

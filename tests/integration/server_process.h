@@ -26,15 +26,18 @@ class ServerProcess {
   // The exit code; -1 where a signal ended it or it does not end.
   int Wait();
 
+  bool HasEnded();
+
   std::string Log() const;
 
-  // The port of gRPC, once the server serves; 0 where it does not.
-  int WaitUntilServing() const;
+  // The port of gRPC, once the server serves; 0 where it does not, or has ended.
+  int WaitUntilServing();
 
  private:
   TempFolder folder_;
   const std::string log_;
   pid_t pid_ = 0;
+  int status_ = 0;  // once it has ended
 };
 
 // A server of the real model on free ports of this machine.

@@ -47,17 +47,22 @@ constexpr bool kHasShadowMemory = false;
 [[noreturn]] void StartThreadsInLittleMemory() {
   const rlimit limit = {.rlim_cur = rlim_t{512} << 20, .rlim_max = rlim_t{512} << 20};
   setrlimit(RLIMIT_AS, &limit);
-  const absl::Status status = CatchExhaustion([]() -> absl::Status {
-    const ThreadPool pool(1024);
-    return absl::OkStatus();
-  });
+  const absl::Status status = ThreadPool::Make({.threads = 1024}).status();
   std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
   std::exit(absl::IsResourceExhausted(status) ? 0 : 1);
 }
 
 TEST(ExhaustionDeathTest, ThreadsThatCannotBeStartedEndThoseThatWere) {
   if (kHasShadowMemory) GTEST_SKIP() << "sanitizers need address space";
-  EXPECT_EXIT(StartThreadsInLittleMemory(), ::testing::ExitedWithCode(0), "cannot start a thread");
+  EXPECT_EXIT(StartThreadsInLittleMemory(), ::testing::ExitedWithCode(0),
+              "cannot start thread [0-9]+ of 1024");
+}
+
+TEST(ExhaustionTest, TellsThatAThreadIsMissing) {
+  EXPECT_THAT(CatchExhaustion([]() -> absl::Status {
+                throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+              }),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot start a thread: ")));
 }
 
 }  // namespace

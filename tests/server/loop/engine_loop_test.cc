@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "engine/base/exhaustion.h"
 #include "tests/testing/byte_tokenizer.h"
 #include "tests/testing/fake_executor.h"
 #include "tests/testing/status_matchers.h"
@@ -297,6 +298,21 @@ TEST_F(EngineLoopTest, AFailedStepEndsItsRequestsAndTheLoopLivesOn) {
   EXPECT_EQ(answer.reason(), FinishReason::kError);
   EXPECT_EQ(observer_.failed_steps, 1);
   EXPECT_EQ(losses_, 0);
+  EXPECT_EQ(Ask(Request()).text(), "text");
+  EXPECT_EQ(loop_->stats().used_pages, 0);
+}
+
+TEST_F(EngineLoopTest, AStepWithoutMemoryEndsItsRequestsAndTheLoopLivesOn) {
+  std::atomic<bool> has_memory = false;
+  executor_.SetOnStep([&](const StepPlan&) {
+    if (!has_memory) throw OutOfMemory(123);
+  });
+  Start("text");
+  EXPECT_THAT(Ask(Request()).end.status,
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("out of memory: 123 bytes")));
+  EXPECT_EQ(observer_.failed_steps, 1);
+  EXPECT_EQ(losses_, 0);
+  has_memory = true;
   EXPECT_EQ(Ask(Request()).text(), "text");
   EXPECT_EQ(loop_->stats().used_pages, 0);
 }
