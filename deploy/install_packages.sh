@@ -8,10 +8,10 @@ set -euo pipefail
 BUILD=(g++ cmake ninja-build ccache pkg-config ca-certificates git python3 python3-pip
        libabsl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
        prometheus-cpp-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
-       libcurl4-openssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
+       libcurl4-openssl-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
 # What the programs need at run time: the shared libraries of the above.
 RUN=(ca-certificates libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0
-     libpcre2-8-0 libutf8proc2 libcurl4)
+     libpcre2-8-0 libutf8proc2 libcurl4 libssl3)
 CLANG=(clang clang-tidy clang-format)
 # The CUDA toolkit is in no Debian release: apt must know NVIDIA's packages (deploy/gpu.md).
 CUDA=(cuda-nvcc-13-0 cuda-cudart-dev-13-0 libcublas-dev-13-0 libnccl-dev)

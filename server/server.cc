@@ -92,6 +92,7 @@ struct Server::Impl {
   Health health;
   const std::shared_ptr<Metrics> metrics;
   Admission admission;
+  const PrefixSalts prefix_salts{config.prefix_cache, config.prefix_cache_secret};
   RequestRegistry requests;
   Mailbox mailbox;
   ModelBundle model;
@@ -107,6 +108,7 @@ struct Server::Impl {
                           .requests = requests,
                           .preparing = preparing,
                           .delivering = delivering,
+                          .prefix_salts = prefix_salts,
                           .version = ROPEWAY_VERSION,
                           .started = clock.Now(),
                           .random_key = RandomKey()};

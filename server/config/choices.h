@@ -23,6 +23,9 @@ enum class KvCacheType { kAuto, kBF16, kF32, kF16, kFp8, kInt8 };
 // Instruction sets of the kernels on a CPU.
 enum class KernelSet { kAuto, kRef, kAvx2, kAvx512 };
 
+// Between whose requests the computed beginnings of prompts are shared.
+enum class PrefixCache { kTenant, kShared, kOff };
+
 // The words of an enumeration, in the order of its values.
 template <typename Enum>
 struct Words;
@@ -41,6 +44,10 @@ struct Words<KvCacheType> {
 template <>
 struct Words<KernelSet> {
   static constexpr absl::string_view kAll[] = {"auto", "ref", "avx2", "avx512"};
+};
+template <>
+struct Words<PrefixCache> {
+  static constexpr absl::string_view kAll[] = {"tenant", "shared", "off"};
 };
 template <>
 struct Words<LogLevel> {

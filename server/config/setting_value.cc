@@ -16,6 +16,7 @@ namespace ropeway::server {
 namespace {
 
 constexpr size_t kMaxQuotedBytes = 200;
+constexpr size_t kMinSecretBytes = 16;
 
 // Takes digits off the front; whether there were any.
 bool ConsumeDigits(absl::string_view& text) {
@@ -98,6 +99,12 @@ absl::Status CheckPath(absl::string_view text) {
 absl::Status CheckName(absl::string_view text) {
   if (std::all_of(text.begin(), text.end(), absl::ascii_isprint)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("must be printable ASCII, is ", Quoted(text)));
+}
+
+absl::Status CheckSecret(absl::string_view text) {
+  if (text.size() >= kMinSecretBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("must be at least ", kMinSecretBytes, " bytes, is ", text.size()));
 }
 
 absl::Status CheckAddress(absl::string_view text) {

@@ -62,6 +62,8 @@ inline constexpr bool kMayBeNone = true;
 absl::Status CheckPath(absl::string_view text);
 // A name on the wire: printable ASCII.
 absl::Status CheckName(absl::string_view text);
+// A secret: long enough that nobody guesses it. Its error does not tell it.
+absl::Status CheckSecret(absl::string_view text);
 // HOST:PORT.
 absl::Status CheckAddress(absl::string_view text);
 

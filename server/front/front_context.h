@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "server/admission/admission.h"
 #include "server/config/request_limits.h"
+#include "server/front/prefix_salts.h"
 #include "server/front/request_registry.h"
 #include "server/front/served_model.h"
 #include "server/front/worker_pool.h"
@@ -50,6 +51,7 @@ struct FrontContext {
   RequestRegistry& requests;
   WorkerPool& preparing;
   WorkerPool& delivering;
+  const PrefixSalts& prefix_salts;
   std::string version;
   absl::Time started;
   uint64_t random_key = 0;  // keys request names and the seeds of requests that bring none

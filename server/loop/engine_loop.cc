@@ -55,6 +55,7 @@ class EngineLoop::Impl {
   Scheduler scheduler_;
   Publisher publisher_;
   int64_t reported_preemptions_ = 0;
+  int64_t reported_evictions_ = 0;
   bool lost_notified_ = false;
 
   // ---- Any thread ----
@@ -151,11 +152,16 @@ void EngineLoop::Impl::Report() {
   const EngineGauges gauges = {.running = scheduler_.num_running(),
                                .waiting = scheduler_.num_waiting(),
                                .used_pages = scheduler_.num_pages() - scheduler_.num_free_pages(),
+                               .cached_pages = scheduler_.num_cached_pages(),
                                .total_pages = scheduler_.num_pages()};
   deps_.observer.SetEngine(gauges);
   if (const int64_t preemptions = scheduler_.num_preemptions(); preemptions > reported_preemptions_) {
     deps_.observer.OnPreemptions(static_cast<int32_t>(preemptions - reported_preemptions_));
     reported_preemptions_ = preemptions;
+  }
+  if (const int64_t evictions = scheduler_.num_evictions(); evictions > reported_evictions_) {
+    deps_.observer.OnEvictions(static_cast<int32_t>(evictions - reported_evictions_));
+    reported_evictions_ = evictions;
   }
   absl::MutexLock lock(&mutex_);
   stats_ = gauges;

@@ -111,10 +111,14 @@ Metrics::Metrics(const std::string& model_name)
                                  "Prompt tokens looked up in the prefix cache")),
       prefix_hit_(AddCounter("ropeway_prefix_cache_hit_tokens_total",
                              "Prompt tokens found in the prefix cache, not computed again")),
+      prefix_evictions_(AddCounter("ropeway_prefix_cache_evicted_pages_total",
+                                   "KV cache pages whose prefix was forgotten because others needed them")),
       preemptions_(AddCounter("ropeway_preemptions_total", "Sequences that had to give up their pages")),
       running_(AddGauge("ropeway_requests_running", "Requests in the batch")),
       waiting_(AddGauge("ropeway_requests_waiting", "Requests that wait for a place in the batch")),
       pages_used_(AddGauge("ropeway_kv_pages_used", "KV cache pages held by requests")),
+      pages_cached_(AddGauge("ropeway_prefix_cache_pages",
+                             "KV cache pages that no request holds and a prefix is found in")),
       pages_total_(AddGauge("ropeway_kv_pages_total", "KV cache pages")),
       kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")) {
   for (const auto& [reason, code] : kExpectedEnds) Finished(reason, code);
@@ -192,6 +196,7 @@ void Metrics::SetEngine(const EngineGauges& gauges) {
   running_.Set(gauges.running);
   waiting_.Set(gauges.waiting);
   pages_used_.Set(gauges.used_pages);
+  pages_cached_.Set(gauges.cached_pages);
   pages_total_.Set(gauges.total_pages);
   kv_usage_.Set(gauges.total_pages == 0 ? 0 : static_cast<double>(gauges.used_pages) / gauges.total_pages);
 }
@@ -200,6 +205,7 @@ EngineGauges Metrics::engine() const {
   return {.running = static_cast<int32_t>(running_.Value()),
           .waiting = static_cast<int32_t>(waiting_.Value()),
           .used_pages = static_cast<int32_t>(pages_used_.Value()),
+          .cached_pages = static_cast<int32_t>(pages_cached_.Value()),
           .total_pages = static_cast<int32_t>(pages_total_.Value())};
 }
 
@@ -210,6 +216,8 @@ void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batc
 }
 
 void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }
+
+void Metrics::OnEvictions(int32_t pages) { prefix_evictions_.Increment(pages); }
 
 // The log counts for itself, since it must not wait for anything.
 prometheus::MetricFamily Metrics::DroppedLogLines() const {

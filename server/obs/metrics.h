@@ -59,6 +59,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) override;
   void OnStepFailed(const absl::Status&) override {}  // its requests are counted as they end
   void OnPreemptions(int32_t count) override;
+  void OnEvictions(int32_t pages) override;
 
   // All families, and again those that have other names, too.
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -96,10 +97,12 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Counter& generation_tokens_;
   prometheus::Counter& prefix_queried_;
   prometheus::Counter& prefix_hit_;
+  prometheus::Counter& prefix_evictions_;
   prometheus::Counter& preemptions_;
   prometheus::Gauge& running_;
   prometheus::Gauge& waiting_;
   prometheus::Gauge& pages_used_;
+  prometheus::Gauge& pages_cached_;
   prometheus::Gauge& pages_total_;
   prometheus::Gauge& kv_usage_;
 };

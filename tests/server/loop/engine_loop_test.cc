@@ -36,6 +36,7 @@ struct CountingObserver final : EngineObserver {
   void OnStep(absl::Duration, int32_t batch_tokens, int32_t) override { tokens += batch_tokens, ++steps; }
   void OnStepFailed(const absl::Status&) override { ++failed_steps; }
   void OnPreemptions(int32_t count) override { preemptions += count; }
+  void OnEvictions(int32_t) override {}
   void OnFirstToken(absl::Duration) override { ++first_tokens; }
   void OnSiblingToken() override { ++sibling_tokens; }
   void OnNextToken(absl::Duration) override { ++next_tokens; }

@@ -107,6 +107,7 @@ class ServiceTest : public ::testing::Test {
       .model = model_, .limits = {.max_model_len = 100}, .stream = {}, .mailbox = mailbox_};
   WorkerPool preparing_{1, 64};
   WorkerPool delivering_{1, SIZE_MAX};
+  const PrefixSalts prefix_salts_{PrefixCache::kOff, ""};
   FrontContext context_ = {.clock = clock_,
                            .health = health_,
                            .log = log_,
@@ -115,6 +116,7 @@ class ServiceTest : public ::testing::Test {
                            .requests = requests_,
                            .preparing = preparing_,
                            .delivering = delivering_,
+                           .prefix_salts = prefix_salts_,
                            .version = "1.2.3"};
   std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<RpcServer> server_;

@@ -1,0 +1,33 @@
+// Who may share the computed beginnings of prompts with whom.
+//
+// A salt is HMAC-SHA-256(secret, tenant), cut to 128 bits: requests find each other's prefixes only where
+// their salts are equal, so that no tenant learns, from the time that an answer takes, what another one
+// asked. Immutable; thread-safe.
+#ifndef ROPEWAY_SERVER_FRONT_PREFIX_SALTS_H_
+#define ROPEWAY_SERVER_FRONT_PREFIX_SALTS_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "engine/api/request.h"
+#include "server/config/choices.h"
+
+namespace ropeway::server {
+
+class PrefixSalts {
+ public:
+  // An empty secret stands for a random one, so that nobody knows it and no other process shares it.
+  PrefixSalts(PrefixCache scope, absl::string_view secret);
+
+  // None where nothing is shared.
+  std::optional<PrefixSalt> Of(absl::string_view tenant) const;
+
+ private:
+  const PrefixCache scope_;
+  const std::string secret_;
+};
+
+}  // namespace ropeway::server
+
+#endif  // ROPEWAY_SERVER_FRONT_PREFIX_SALTS_H_
