@@ -8,11 +8,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "engine/base/status_macros.h"
+#include "engine/base/utf8.h"
 #include "engine/text/merge_ranks.h"
 #include "engine/text/normalize.h"
 #include "engine/text/text_tokenizer.h"
 #include "engine/text/tokenizer_kinds.h"
-#include "engine/text/utf8.h"
 
 namespace ropeway {
 namespace {
@@ -67,7 +67,7 @@ class SentencePieceTokenizer final : public TextTokenizer {
       : TextTokenizer(std::move(vocabulary), std::move(setup)), space_prefix_(space_prefix) {}
 
  private:
-  absl::Status EncodeFragment(std::string_view fragment, std::vector<TokenId>& ids) const override {
+  absl::Status EncodeFragment(std::string_view fragment, bool, std::vector<TokenId>& ids) const override {
     const std::string text = (space_prefix_ ? "\u2581" : "") + SpellSpaces(fragment);
     std::vector<Symbol> symbols = SplitCodePoints(vocabulary(), text);
     MergeSymbols(symbols, [&](const Symbol& left, const Symbol& right) -> Merged {
@@ -94,7 +94,7 @@ class CodePointTokenizer final : public TextTokenizer {
       : TextTokenizer(std::move(vocabulary), std::move(setup)), merges_(std::move(merges)) {}
 
  private:
-  absl::Status EncodeFragment(std::string_view fragment, std::vector<TokenId>& ids) const override {
+  absl::Status EncodeFragment(std::string_view fragment, bool, std::vector<TokenId>& ids) const override {
     const std::string text = SpellSpaces(fragment);
     std::vector<Symbol> symbols = SplitCodePoints(vocabulary(), text);
     MergeSymbols(symbols, [&](const Symbol& left, const Symbol& right) {
@@ -109,11 +109,22 @@ class CodePointTokenizer final : public TextTokenizer {
 
 absl::StatusOr<TextTokenizer::Setup> SetupOf(const Metadata& metadata, const Vocabulary& vocabulary) {
   TextTokenizer::Setup setup;
-  ASSIGN_OR_RETURN(setup.add_bos, FlagOr(metadata, "tokenizer.ggml.add_bos_token", true));
-  ASSIGN_OR_RETURN(setup.add_eos, FlagOr(metadata, "tokenizer.ggml.add_eos_token", false));
+  RETURN_IF_ERROR(ReadAddFlags(metadata, vocabulary, /*add_bos=*/true, setup));
   for (TokenId id = 0; id < vocabulary.size(); ++id)
     setup.bytes.push_back(SentencePieceBytes(vocabulary, id));
   return setup;
+}
+
+// Phi-3's tokens for turns take the white space behind them; those for the beginning, the unknown and the end
+// of a text do not.
+void AddPhi3Traits(const Vocabulary& vocabulary, TextTokenizer::Setup& setup) {
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    const TokenType type = vocabulary.type(id);
+    if (type != TokenType::kControl && type != TokenType::kUserDefined) continue;
+    const std::string& text = vocabulary.text(id);
+    if (text == "<unk>" || text == "<s>" || text == "<|endoftext|>") continue;
+    setup.traits[id] = {.eats_right = true};
+  }
 }
 
 }  // namespace
@@ -125,7 +136,7 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeSentencePieceTokenizer(cons
   setup.strips_leading_space = space_prefix;
   // Files do not say it: the model's name does.
   const std::string name = absl::AsciiStrToLower(vocabulary.model_name());
-  setup.control_eats_space = absl::StrContains(name, "phi-3") || absl::StrContains(name, "phi3");
+  if (absl::StrContains(name, "phi-3") || absl::StrContains(name, "phi3")) AddPhi3Traits(vocabulary, setup);
   return std::make_unique<const SentencePieceTokenizer>(std::move(vocabulary), std::move(setup),
                                                         space_prefix);
 }

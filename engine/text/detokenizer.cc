@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
-#include "engine/text/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace ropeway {
 namespace {

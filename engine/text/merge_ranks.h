@@ -20,6 +20,11 @@ class MergeRanks {
   // can never apply and is passed over; one without a space is INVALID_ARGUMENT.
   static absl::StatusOr<MergeRanks> Read(const Metadata& metadata, const Vocabulary& vocabulary);
 
+  MergeRanks() = default;
+
+  // A pair that is there already gets the new rank.
+  void Set(TokenId left, TokenId right, Merged merged) { merges_.insert_or_assign(Key(left, right), merged); }
+
   Merged Find(TokenId left, TokenId right) const {
     const auto found = merges_.find(Key(left, right));
     return found == merges_.end() ? Merged{} : found->second;

@@ -9,8 +9,10 @@
 
 namespace ropeway {
 
-// `text` in normal form C. REQUIRES: valid UTF-8; NUL is a character like any other.
-absl::StatusOr<std::string> NormalizeNfc(std::string_view text);
+enum class UnicodeForm { kNfc, kNfd, kNfkc, kNfkd };
+
+// `text` in a normal form. REQUIRES: valid UTF-8; NUL is a character like any other.
+absl::StatusOr<std::string> NormalizeUnicode(std::string_view text, UnicodeForm form);
 
 // `text` with every space as U+2581, as SentencePiece vocabularies spell it.
 std::string SpellSpaces(std::string_view text);

@@ -1,8 +1,5 @@
 #include "engine/text/pre_tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -10,33 +7,74 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "engine/base/check.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
-#include "engine/text/white_space.h"
 
 namespace ropeway {
 namespace {
 
-// In the patterns below, \s inside and outside of brackets is written <S>, since PCRE2's differs: see
-// white_space.h.
-
 // GPT-2; contractions in lower case only.
-constexpr char kGpt2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^<S>\\p{L}\\p{N}]+|[<S>]+(?![^<S>])|[<S>]+";
+constexpr char kGpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-// Llama 3; Qwen 2 takes digits one by one; Qwen 3.5 lets marks join letters.
-constexpr char kLlama3[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^<S>\\p{L}\\p{N}]+[\\r\\n]*|"
-    "[<S>]*[\\r\\n]+|[<S>]+(?![^<S>])|[<S>]+";
-constexpr char kQwen2[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^<S>\\p{L}\\p{N}]+[\\r\\n]*|"
-    "[<S>]*[\\r\\n]+|[<S>]+(?![^<S>])|[<S>]+";
+// Llama 3 and its kin are the same but for what is said here.
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define WORD "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+#define SIGNS " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+#define BLANKS "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+constexpr char kLlama3[] = CONTRACTION "|" WORD "|\\p{N}{1,3}|" SIGNS "|" BLANKS;
+// Digits one by one.
+constexpr char kQwen2[] = CONTRACTION "|" WORD "|\\p{N}|" SIGNS "|" BLANKS;
+// Marks join letters.
 constexpr char kQwen35[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|"
-    " ?[^<S>\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|[<S>]*[\\r\\n]+|[<S>]+(?![^<S>])|[<S>]+";
+    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" BLANKS;
+// Line ends do not join signs.
+constexpr char kSeedCoder[] = CONTRACTION "|" WORD "|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" BLANKS;
+// Words may go on over single spaces.
+constexpr char kExaoneMoe[] = CONTRACTION
+    "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|"
+    "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
+// Possessive where the others give back.
+constexpr char kBailing[] =
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+    "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
+// White space in runs of powers of two.
+constexpr char kJais2[] = CONTRACTION
+    "|" WORD "|\\p{N}{1,3}|" SIGNS
+    "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|"
+    "\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}";
+
+// Tekken and GPT-4o: a change from lower to upper case ends a word.
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define OPENING "[^\\r\\n\\p{L}\\p{N}]?"
+#define SIGNS_OF_PATHS " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
+constexpr char kTekken[] =
+    OPENING UPPER "*" LOWER "+|" OPENING UPPER "+" LOWER "*|\\p{N}|" SIGNS_OF_PATHS "|" BLANKS;
+constexpr char kGpt4o[] = OPENING UPPER "*" LOWER "+" CONTRACTION "?|" OPENING UPPER "+" LOWER "*" CONTRACTION
+                                        "?|\\p{N}{1,3}|" SIGNS_OF_PATHS "|" BLANKS;
+constexpr char kYoutu[] = OPENING UPPER "*" LOWER "+" CONTRACTION "?|" OPENING UPPER "+" LOWER "*" CONTRACTION
+                                        "?|\\p{N}|" SIGNS_OF_PATHS "|" BLANKS;
+constexpr char kYoutuScripts[] =
+    "[\\x{AC00}-\\x{D7A3}\\x{3131}-\\x{318E}]+|[\\x{FF01}\\x{2026}\\x{201C}\\x{201D}\\x{2018}\\x{2019}\\x{"
+    "2014}"
+    "\\x{FF1A}\\x{FF1B}\\x{FF0C}\\x{3001}-\\x{303F}\\x{FE30}-\\x{FE4F}]+|[\\x{3105}-\\x{312F}]+|"
+    "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+";
+
+#undef CONTRACTION
+#undef WORD
+#undef SIGNS
+#undef BLANKS
+#undef UPPER
+#undef LOWER
+#undef OPENING
+#undef SIGNS_OF_PATHS
+
+// BLOOM: whatever stands between blanks and stops, with the space in front.
+constexpr char kBloom[] = " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{964}\\x{6D4}\\x{60C})]+";
 
 constexpr char kDigit[] = "\\p{N}";
+constexpr char kLines[] = "[^\\n]+|[\\n]+";
 
 // Falcon: runs of punctuation first; after GPT-2's split, digits among the characters that stand for bytes,
 // where six bytes beyond ASCII look numeric, then digits by threes.
@@ -46,7 +84,7 @@ constexpr char kFalconThrees[] = "[0-9][0-9][0-9]";
 
 constexpr char kLineEnd[] = "[\\r\\n]";
 constexpr char kDeepSeekLatin[] =
-    "[<S>]?["
+    "\\s?["
     "A-Za-z\\x{B5}\\x{C0}-\\x{D6}\\x{D8}-\\x{F6}\\x{F8}-\\x{1BA}\\x{1BC}-\\x{1BF}\\x{1C4}-"
     "\\x{293}\\x{295}-\\x{2AF}\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37B}-\\x{37D}\\x{37F}"
     "\\x{386}\\x{388}-\\x{38A}\\x{38C}\\x{38E}-\\x{3A1}\\x{3A3}-\\x{3F5}\\x{3F7}-\\x{481}"
@@ -66,11 +104,20 @@ constexpr char kDeepSeekLatin[] =
     "\\x{118DF}\\x{1E900}-\\x{1E943}"
     "]+";
 constexpr char kDeepSeekPunctuation[] =
-    "[<S>]?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+";
+    "\\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+";
 constexpr char kDeepSeekCjk[] = "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+";
-constexpr char kTrailingSpace[] = "[<S>]+\\z";
-constexpr char kSpaceAndLetters[] = "[<S>]?\\p{L}+";
-constexpr char kSpaceAndPunctuation[] = "[<S>]?\\p{P}+";
+constexpr char kTrailingSpace[] = "\\s+\\z";
+constexpr char kSpaceAndLetters[] = "\\s?\\p{L}+";
+constexpr char kSpaceAndPunctuation[] = "\\s?\\p{P}+";
+
+// DeepSeek V3.
+constexpr char kThreeDigits[] = "\\p{N}{1,3}";
+constexpr char kHanAndKana[] = "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+";
+#define DEEPSEEK_WORDS \
+  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+constexpr char kDeepSeekV3[] = DEEPSEEK_WORDS " ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr char kSpark[] = DEEPSEEK_WORDS " ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+";
+#undef DEEPSEEK_WORDS
 
 struct Stage {
   const char* pattern;
@@ -78,119 +125,109 @@ struct Stage {
 };
 
 struct Scheme {
-  const char* name;
+  std::vector<std::string_view> names;
   std::vector<Stage> stages;
   PreTokenizerTraits traits;
 };
 
-// Those whose behaviour is known from the models' own tokenizers.
+// Those whose behaviour is known from the models' own tokenizers. Names that stand together have the same
+// one.
 std::vector<Scheme> Schemes() {
   const std::vector<Stage> gpt2 = {{kGpt2}}, digits_gpt2 = {{kDigit}, {kGpt2}};
+  const std::vector<Stage> deepseek_v3 = {{kThreeDigits}, {kHanAndKana}, {kDeepSeekV3}};
   return {
-      {"gpt-2", gpt2, {}},
-      {"mpt", gpt2, {.nfc = true}},
-      {"llama-bpe", {{kLlama3}}, {.ignore_merges = true, .add_bos = true}},
-      {"qwen2", {{kQwen2}}, {.nfc = true}},
-      {"qwen35", {{kQwen35}}, {.nfc = true}},
-      {"starcoder", digits_gpt2, {}},
-      {"refact", digits_gpt2, {}},
-      {"smollm", digits_gpt2, {}},
-      {"command-r", digits_gpt2, {.nfc = true}},
-      {"falcon", {{kFalconPunctuation}, {kGpt2}, {kFalconNumeric, true}, {kFalconThrees, true}}, {}},
-      {"deepseek-llm",
+      {{"gpt-2", "phi-2", "jais", "gigachat", "a.x-4.0", "mellum", "exaone4", "trillion", "granite-docling"},
+       gpt2,
+       {}},
+      // Made from GPT-NeoX's vocabulary.
+      {{"mpt", "olmo"}, gpt2, {.nfc = true}},
+      {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
+       {{kLlama3}},
+       {.ignore_merges = true, .add_bos = true}},
+      {{"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"}, {{kLlama3}}, {}},
+      {{"jais-2"}, {{kJais2}}, {}},
+      {{"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"}, {{kQwen2}}, {.nfc = true}},
+      {{"stablelm2", "hunyuan", "solar-open", "grok-2"}, {{kQwen2}}, {}},
+      {{"laguna"}, {{kLines}, {kQwen2}}, {}},
+      {{"qwen35"}, {{kQwen35}}, {.nfc = true}},
+      {{"seed-coder"}, {{kSeedCoder}}, {}},
+      {{"exaone-moe"}, {{kExaoneMoe}}, {}},
+      {{"bailingmoe", "bailingmoe2", "llada-moe"}, {{kBailing}}, {}},
+      {{"tekken"}, {{kTekken}}, {.ignore_merges = true, .add_bos = true}},
+      {{"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"}, {{kGpt4o}}, {}},
+      {{"youtu"}, {{kYoutuScripts}, {kYoutu}}, {.ignore_merges = true}},
+      {{"starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"}, digits_gpt2, {}},
+      {{"command-r"}, digits_gpt2, {.nfc = true}},
+      {{"bloom", "poro-chat", "gpt3-finnish"}, {{kBloom}}, {}},
+      {{"viking"}, {{kBloom}, {kDigit}}, {}},
+      {{"falcon"}, {{kFalconPunctuation}, {kGpt2}, {kFalconNumeric, true}, {kFalconThrees, true}}, {}},
+      {{"deepseek-llm"},
        {{kLineEnd}, {kDeepSeekLatin}, {kDeepSeekPunctuation}, {kTrailingSpace}, {kDeepSeekCjk}, {kDigit}},
        {}},
-      {"deepseek-coder",
+      {{"deepseek-coder"},
        {{kLineEnd}, {kSpaceAndLetters}, {kSpaceAndPunctuation}, {kDeepSeekCjk}, {kDigit}},
        {}},
+      {{"deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"}, deepseek_v3, {}},
+      {{"spark2_5"}, {{kThreeDigits}, {kHanAndKana}, {kSpark}, {kDigit}}, {}},
   };
 }
 
-template <auto kFree>
-struct Freer {
-  template <typename T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using MatchContext = std::unique_ptr<pcre2_match_context, Freer<&pcre2_match_context_free_8>>;
-using MatchData = std::unique_ptr<pcre2_match_data, Freer<&pcre2_match_data_free_8>>;
+// Why `name` is not one of Schemes().
+absl::Status Unknown(std::string_view name, const std::vector<std::string_view>& known) {
+  std::string what = absl::StrCat("is '", Printable(name), "', which is not supported");
+  // Converters of old wrote these; how the model's own tokenizer splits texts was lost.
+  if (name.empty()) what = "is missing, so that the file does not say how texts are split";
+  if (name == "default") what = "is 'default', which does not say how texts are split";
+  return absl::UnimplementedError(absl::StrCat(
+      "metadata key 'tokenizer.ggml.pre' ", what, "; supported are ",
+      absl::StrJoin(known, ", ", [](std::string* out, std::string_view one) { out->append(one); })));
+}
+
+// Cuts `piece` at the borders of every match.
+absl::Status SplitAtMatches(const Regex& pattern, std::string_view piece,
+                            std::vector<std::string_view>& out) {
+  size_t gap = 0;
+  RETURN_IF_ERROR(pattern.ForEachMatch(piece, [&](size_t begin, size_t end) {
+    if (gap < begin) out.push_back(piece.substr(gap, begin - gap));
+    out.push_back(piece.substr(begin, end - begin));
+    gap = end;
+  }));
+  if (gap < piece.size()) out.push_back(piece.substr(gap));
+  return absl::OkStatus();
+}
 
 }  // namespace
 
-// A compiled pattern. Matching is thread-safe: what it changes lives on the caller's stack or heap.
-class PreTokenizer::Pattern {
- public:
-  static Pattern Compile(const Stage& stage) {
-    const std::string text = absl::StrReplaceAll(
-        stage.pattern,
-        {{"[<S>]",
-          absl::StrCat("[", absl::string_view(kWhiteSpaceClass.data(), kWhiteSpaceClass.size()), "]")},
-         {"<S>", absl::string_view(kWhiteSpaceClass.data(), kWhiteSpaceClass.size())}});
-    const uint32_t options = stage.bytes ? 0 : PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK;
-    int error = 0;
-    size_t offset = 0;
-    Pattern pattern;
-    pattern.code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options, &error,
-                                      &offset, nullptr));
-    ROPEWAY_CHECK(pattern.code_ != nullptr);
-    // Where the machine forbids generated code, matching is interpreted: slower, with the same result.
-    pcre2_jit_compile(pattern.code_.get(), PCRE2_JIT_COMPLETE);
-    return pattern;
-  }
-
-  // Cuts `piece` at the borders of every match.
-  absl::Status Split(std::string_view piece, std::vector<std::string_view>& out) const {
-    const MatchData data(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
-    const MatchContext context(pcre2_match_context_create(nullptr));
-    // Every pattern backtracks at most once over a run of characters: the time is bounded without a limit on
-    // steps.
-    pcre2_set_match_limit(context.get(), UINT32_MAX);
-    size_t gap = 0, at = 0;
-    while (at < piece.size()) {
-      const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), at,
-                                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data.get(), context.get());
-      if (found == PCRE2_ERROR_NOMATCH) break;
-      if (found < 0)
-        return absl::InternalError(absl::StrCat("splitting a text failed with PCRE2's error ", found));
-      const size_t* ends = pcre2_get_ovector_pointer(data.get());
-      if (gap < ends[0]) out.push_back(piece.substr(gap, ends[0] - gap));
-      out.push_back(piece.substr(ends[0], ends[1] - ends[0]));
-      gap = at = ends[1];
-    }
-    if (gap < piece.size()) out.push_back(piece.substr(gap));
-    return absl::OkStatus();
-  }
-
- private:
-  std::unique_ptr<pcre2_code, Freer<&pcre2_code_free_8>> code_;
-};
-
 absl::StatusOr<PreTokenizer> PreTokenizer::Make(std::string_view name) {
-  std::vector<std::string> names;
+  std::vector<std::string_view> known;
   for (const Scheme& scheme : Schemes()) {
-    names.push_back(scheme.name);
-    if (name != scheme.name) continue;
+    known.insert(known.end(), scheme.names.begin(), scheme.names.end());
+    if (std::find(scheme.names.begin(), scheme.names.end(), name) == scheme.names.end()) continue;
     PreTokenizer pre_tokenizer;
     pre_tokenizer.traits_ = scheme.traits;
-    for (const Stage& stage : scheme.stages) pre_tokenizer.stages_.push_back(Pattern::Compile(stage));
+    for (const Stage& stage : scheme.stages) {
+      // Every pattern backtracks at most once over a run of characters: time is bounded without a limit.
+      ASSIGN_OR_RETURN(Regex pattern,
+                       Regex::Compile(stage.pattern, {.bytes = stage.bytes, .max_steps = UINT32_MAX}));
+      pre_tokenizer.stages_.push_back(std::move(pattern));
+    }
     return pre_tokenizer;
   }
-  return absl::UnimplementedError(
-      absl::StrCat("metadata key 'tokenizer.ggml.pre' is '", absl::string_view(name.data(), name.size()),
-                   "', which is not supported; supported are ", absl::StrJoin(names, ", ")));
+  return Unknown(name, known);
 }
 
-PreTokenizer::PreTokenizer() = default;
-PreTokenizer::PreTokenizer(PreTokenizer&&) noexcept = default;
-PreTokenizer::~PreTokenizer() = default;
+std::vector<std::string> PreTokenizer::Names() {
+  std::vector<std::string> names;
+  for (const Scheme& scheme : Schemes()) names.insert(names.end(), scheme.names.begin(), scheme.names.end());
+  return names;
+}
 
 absl::Status PreTokenizer::Split(std::string_view text, std::vector<std::string_view>& pieces) const {
   pieces.assign(1, text);
   std::vector<std::string_view> finer;
-  for (const Pattern& stage : stages_) {
+  for (const Regex& stage : stages_) {
     finer.clear();
-    for (std::string_view piece : pieces) RETURN_IF_ERROR(stage.Split(piece, finer));
+    for (std::string_view piece : pieces) RETURN_IF_ERROR(SplitAtMatches(stage, piece, finer));
     pieces.swap(finer);
   }
   return absl::OkStatus();

@@ -4,11 +4,12 @@
 #ifndef ROPEWAY_ENGINE_TEXT_PRE_TOKENIZER_H_
 #define ROPEWAY_ENGINE_TEXT_PRE_TOKENIZER_H_
 
-#include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/text/regex.h"
 
 namespace ropeway {
 
@@ -24,8 +25,7 @@ class PreTokenizer {
   // By the value of tokenizer.ggml.pre. UNIMPLEMENTED for an unknown name, listing those that are known.
   static absl::StatusOr<PreTokenizer> Make(std::string_view name);
 
-  PreTokenizer(PreTokenizer&&) noexcept;
-  ~PreTokenizer();
+  static std::vector<std::string> Names();
 
   const PreTokenizerTraits& traits() const { return traits_; }
 
@@ -33,11 +33,10 @@ class PreTokenizer {
   absl::Status Split(std::string_view text, std::vector<std::string_view>& pieces) const;
 
  private:
-  class Pattern;
-  PreTokenizer();
+  PreTokenizer() = default;
 
   PreTokenizerTraits traits_;
-  std::vector<Pattern> stages_;
+  std::vector<Regex> stages_;
 };
 
 }  // namespace ropeway

@@ -17,7 +17,12 @@ namespace ropeway {
 
 class SpecialTokens {
  public:
+  SpecialTokens() = default;  // none
+  // All control and user-defined tokens, without fillers.
   explicit SpecialTokens(const Vocabulary& vocabulary);
+
+  // The first of equals counts. REQUIRES: text is not empty.
+  void Add(std::string_view text, TokenId id, bool control);
 
   struct Match {
     size_t bytes = 0;  // 0: none
@@ -31,7 +36,6 @@ class SpecialTokens {
   struct Node {
     TokenId user_defined = kNoToken, control = kNoToken;  // that end here
   };
-  void Add(std::string_view text, TokenId id, bool control);
 
   std::array<bool, 256> begins_{};                 // bytes that any token begins with
   std::vector<Node> nodes_{1};                     // of a trie; node 0 is the root

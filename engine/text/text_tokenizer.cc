@@ -1,12 +1,14 @@
 #include "engine/text/text_tokenizer.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "engine/base/status_macros.h"
-#include "engine/text/utf8.h"
+#include "engine/base/utf8.h"
 #include "engine/text/white_space.h"
 
 namespace ropeway {
@@ -40,25 +42,44 @@ absl::StatusOr<Joined> Join(absl::Span<const TextSegment> segments, bool parse_s
   return joined;
 }
 
+// Letters, marks, numbers and what joins them.
+bool IsWord(std::string_view code_point) {
+  utf8proc_int32_t value = 0;
+  utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(code_point.data()),
+                   static_cast<utf8proc_ssize_t>(code_point.size()), &value);
+  const utf8proc_category_t category = utf8proc_category(value);
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO) ||
+         category == UTF8PROC_CATEGORY_PC;
+}
+
+bool BeginsWithWord(std::string_view text) {
+  return !text.empty() && IsWord(text.substr(0, Utf8Length(text[0])));
+}
+
+bool EndsInWord(std::string_view text) {
+  size_t last = text.size();
+  while (last > 0 && (static_cast<unsigned char>(text[--last]) & 0xC0) == 0x80) {
+  }
+  return !text.empty() && IsWord(text.substr(last));
+}
+
 }  // namespace
 
 TextTokenizer::TextTokenizer(Vocabulary vocabulary, Setup setup)
     : vocabulary_(std::move(vocabulary)),
-      special_(vocabulary_),
+      special_(setup.special.has_value() ? *std::move(setup.special) : SpecialTokens(vocabulary_)),
       bytes_(std::move(setup.bytes)),
-      add_bos_(setup.add_bos && vocabulary_.bos() != kNoToken),
-      add_eos_(setup.add_eos && vocabulary_.eos() != kNoToken),
+      prefix_(std::move(setup.prefix)),
+      suffix_(std::move(setup.suffix)),
       strips_leading_space_(setup.strips_leading_space),
-      control_eats_space_(setup.control_eats_space) {
+      traits_(std::move(setup.traits)) {
   for (TokenId id = 0; id < vocabulary_.size(); ++id)
     if (IsControl(id) || vocabulary_.type(id) == TokenType::kUnknown) bytes_[id].clear();
 }
 
-// Phi-3's tokens for turns do; those for the beginning, the unknown and the end of a text do not.
-bool TextTokenizer::EatsSpace(TokenId id) const {
-  if (!control_eats_space_) return false;
-  const std::string& text = vocabulary_.text(id);
-  return text != "<unk>" && text != "<s>" && text != "<|endoftext|>";
+TextTokenizer::SpecialTraits TextTokenizer::TraitsOf(TokenId id) const {
+  const auto found = traits_.find(id);
+  return found == traits_.end() ? SpecialTraits() : found->second;
 }
 
 absl::StatusOr<std::vector<TokenId>> TextTokenizer::Encode(absl::Span<const TextSegment> segments,
@@ -66,23 +87,42 @@ absl::StatusOr<std::vector<TokenId>> TextTokenizer::Encode(absl::Span<const Text
   ASSIGN_OR_RETURN(const Joined joined, Join(segments, options.parse_special));
   const std::string_view text = joined.text;
   std::vector<TokenId> ids;
-  if (options.add_special && add_bos_) ids.push_back(bos_id());
+  if (options.add_special) ids = prefix_;
   size_t start = 0;  // of the fragment that is not encoded yet
+  const auto encode_until = [&](size_t end) -> absl::Status {
+    if (start >= end) return absl::OkStatus();
+    return EncodeFragment(text.substr(start, end - start), start == 0, ids);
+  };
   for (size_t i = 0; i < text.size();) {
     const SpecialTokens::Match match = special_.At(text, i, joined.trusted_until[i]);
     if (match.bytes == 0) {
       ++i;
       continue;
     }
-    if (start < i) RETURN_IF_ERROR(EncodeFragment(text.substr(start, i - start), ids));
+    const size_t end = i + match.bytes;
+    const SpecialTraits traits = TraitsOf(match.id);
+    if (traits.whole_word && (EndsInWord(text.substr(0, i)) || BeginsWithWord(text.substr(end)))) {
+      i = end;
+      continue;
+    }
+    const size_t eaten =
+        traits.eats_left && i > start ? TrailingWhiteSpace(text.substr(start, i - start)) : 0;
+    RETURN_IF_ERROR(encode_until(i - eaten));
     ids.push_back(match.id);
-    i += match.bytes;
-    if (EatsSpace(match.id)) i += LeadingWhiteSpace(text.substr(i));
-    start = i;
+    start = i = end + (traits.eats_right ? LeadingWhiteSpace(text.substr(end)) : 0);
   }
-  if (start < text.size()) RETURN_IF_ERROR(EncodeFragment(text.substr(start), ids));
-  if (options.add_special && add_eos_) ids.push_back(eos_id());
+  RETURN_IF_ERROR(encode_until(text.size()));
+  if (options.add_special) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
   return ids;
+}
+
+absl::Status ReadAddFlags(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
+                          TextTokenizer::Setup& setup) {
+  ASSIGN_OR_RETURN(const bool bos, FlagOr(metadata, "tokenizer.ggml.add_bos_token", add_bos));
+  ASSIGN_OR_RETURN(const bool eos, FlagOr(metadata, "tokenizer.ggml.add_eos_token", false));
+  if (bos && vocabulary.bos() != kNoToken) setup.prefix = {vocabulary.bos()};
+  if (eos && vocabulary.eos() != kNoToken) setup.suffix = {vocabulary.eos()};
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> FlagOr(const Metadata& metadata, std::string_view key, bool or_default) {

@@ -3,10 +3,12 @@
 #ifndef ROPEWAY_ENGINE_TEXT_TEXT_TOKENIZER_H_
 #define ROPEWAY_ENGINE_TEXT_TEXT_TOKENIZER_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "engine/text/special_tokens.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/vocabulary.h"
@@ -15,13 +17,21 @@ namespace ropeway {
 
 class TextTokenizer : public Tokenizer {
  public:
+  // How a special token stands in a text.
+  struct SpecialTraits {
+    bool eats_left = false, eats_right = false;  // white space beside it belongs to it
+    bool whole_word = false;                     // it counts only where no word goes on beside it
+  };
+
   // How a vocabulary is set up beside its tokens.
   struct Setup {
     std::vector<std::string>
         bytes;  // [vocabulary] what each token stands for; those of control tokens are cleared
-    bool add_bos = false, add_eos = false;
+    std::vector<TokenId> prefix, suffix;  // that frame a text where add_special is asked for
     bool strips_leading_space = false;
-    bool control_eats_space = false;  // white space behind control tokens belongs to them
+    absl::flat_hash_map<TokenId, SpecialTraits> traits;  // of special tokens that have any
+    // Those that are searched for; absent: all control and user-defined tokens of the vocabulary.
+    std::optional<SpecialTokens> special;
   };
 
   using Tokenizer::Encode;
@@ -39,22 +49,30 @@ class TextTokenizer : public Tokenizer {
  protected:
   TextTokenizer(Vocabulary vocabulary, Setup setup);
 
-  // Encodes valid UTF-8 without special tokens. REQUIRES: fragment is not empty.
-  virtual absl::Status EncodeFragment(std::string_view fragment, std::vector<TokenId>& ids) const = 0;
+  // Encodes valid UTF-8 without special tokens; `at_start` of the whole text. REQUIRES: fragment is not
+  // empty.
+  virtual absl::Status EncodeFragment(std::string_view fragment, bool at_start,
+                                      std::vector<TokenId>& ids) const = 0;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
-  bool EatsSpace(TokenId id) const;
+  SpecialTraits TraitsOf(TokenId id) const;
 
   const Vocabulary vocabulary_;
   const SpecialTokens special_;
   std::vector<std::string> bytes_;
-  const bool add_bos_, add_eos_, strips_leading_space_, control_eats_space_;
+  const std::vector<TokenId> prefix_, suffix_;
+  const bool strips_leading_space_;
+  const absl::flat_hash_map<TokenId, SpecialTraits> traits_;
 };
 
-// The add_* keys; `or_default` where absent.
+// A key that is true or false; `or_default` where absent.
 absl::StatusOr<bool> FlagOr(const Metadata& metadata, std::string_view key, bool or_default);
+
+// The add_bos_token and add_eos_token keys, as prefix and suffix; `add_bos` is the default of the first.
+absl::Status ReadAddFlags(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
+                          TextTokenizer::Setup& setup);
 
 // Bytes that token `id` stands for where spaces are spelt U+2581 and bytes <0xNN>.
 std::string SentencePieceBytes(const Vocabulary& vocabulary, TokenId id);

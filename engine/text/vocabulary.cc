@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
-#include "engine/text/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace ropeway {
 namespace {
@@ -23,9 +23,8 @@ constexpr std::string_view kEndSpellings[] = {
     "</s>",
 };
 
-// Keys that name a token which ends a generation.
-constexpr std::string_view kEndKeys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                         "tokenizer.ggml.eom_token_id"};
+// Keys that name a token which ends a generation, beside that of eos.
+constexpr std::string_view kEndKeys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
 
 absl::StatusOr<TokenId> IdUnder(const Metadata& metadata, std::string_view key, int32_t size) {
   ASSIGN_OR_RETURN(const int64_t id, ValueOr<int64_t>(metadata.GetInt(key), kNoToken));
@@ -44,8 +43,10 @@ absl::Status CheckLength(absl::string_view key, size_t length, size_t expected) 
       "metadata key '", key, "' must have one element for each of ", expected, " tokens, has ", length));
 }
 
-// The byte that "<0x0A>" stands for.
-std::optional<uint8_t> ByteOf(absl::string_view spelling) {
+}  // namespace
+
+std::optional<uint8_t> ByteOf(std::string_view text) {
+  absl::string_view spelling(text.data(), text.size());
   if (spelling.size() != 6 || !absl::ConsumePrefix(&spelling, "<0x") || !absl::ConsumeSuffix(&spelling, ">"))
     return std::nullopt;
   uint8_t byte = 0;
@@ -58,46 +59,85 @@ std::optional<uint8_t> ByteOf(absl::string_view spelling) {
   return byte;
 }
 
-}  // namespace
+namespace {
 
-absl::StatusOr<Vocabulary> Vocabulary::Read(const Metadata& metadata) {
-  Vocabulary vocabulary;
-  ASSIGN_OR_RETURN(vocabulary.model_, metadata.GetString("tokenizer.ggml.model"));
-  ASSIGN_OR_RETURN(vocabulary.pre_, ValueOr<std::string>(metadata.GetString("tokenizer.ggml.pre"), ""));
-  ASSIGN_OR_RETURN(vocabulary.model_name_, ValueOr<std::string>(metadata.GetString("general.name"), ""));
-  RETURN_IF_ERROR(vocabulary.ReadTokens(metadata));
-  RETURN_IF_ERROR(vocabulary.ReadSpecialIds(metadata));
-  return vocabulary;
-}
-
-absl::Status Vocabulary::ReadTokens(const Metadata& metadata) {
+absl::Status ReadTokens(const Metadata& metadata, VocabularyParts& parts) {
   ASSIGN_OR_RETURN(const auto* tokens, metadata.GetStrings("tokenizer.ggml.tokens"));
-  if (tokens->empty() || tokens->size() > kMaxTokens)
+  const size_t size = tokens->size();
+  if (size == 0 || size > kMaxTokens)
     return absl::InvalidArgumentError(absl::StrCat("metadata key 'tokenizer.ggml.tokens' must have 1 to ",
-                                                   kMaxTokens, " elements, has ", tokens->size()));
-  tokens_ = *tokens;
-  types_.assign(tokens_.size(), TokenType::kNormal);
-  scores_.assign(tokens_.size(), 0);
+                                                   kMaxTokens, " elements, has ", size));
+  parts.tokens = *tokens;
   if (metadata.Has("tokenizer.ggml.token_type")) {
     ASSIGN_OR_RETURN(const auto* types, metadata.GetInts("tokenizer.ggml.token_type"));
-    RETURN_IF_ERROR(CheckLength("tokenizer.ggml.token_type", types->size(), tokens_.size()));
+    RETURN_IF_ERROR(CheckLength("tokenizer.ggml.token_type", types->size(), size));
     for (size_t i = 0; i < types->size(); ++i) {
       if ((*types)[i] < 1 || (*types)[i] > 6)
         return absl::InvalidArgumentError(
             absl::StrCat("tokenizer.ggml.token_type of token ", i, " must be in [1, 6], is ", (*types)[i]));
-      types_[i] = static_cast<TokenType>((*types)[i]);
+      parts.types.push_back(static_cast<TokenType>((*types)[i]));
     }
   }
   if (metadata.Has("tokenizer.ggml.scores")) {
     ASSIGN_OR_RETURN(const auto* scores, metadata.GetDoubles("tokenizer.ggml.scores"));
-    RETURN_IF_ERROR(CheckLength("tokenizer.ggml.scores", scores->size(), tokens_.size()));
+    RETURN_IF_ERROR(CheckLength("tokenizer.ggml.scores", scores->size(), size));
     for (size_t i = 0; i < scores->size(); ++i) {
       if (!std::isfinite((*scores)[i]))
         return absl::InvalidArgumentError(
             absl::StrCat("tokenizer.ggml.scores of token ", i, " must be finite"));
-      scores_[i] = static_cast<float>((*scores)[i]);
+      parts.scores.push_back(static_cast<float>((*scores)[i]));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSpecialIds(const Metadata& metadata, VocabularyParts& parts) {
+  const auto size = static_cast<int32_t>(parts.tokens.size());
+  ASSIGN_OR_RETURN(parts.bos, IdUnder(metadata, "tokenizer.ggml.bos_token_id", size));
+  ASSIGN_OR_RETURN(parts.eos, IdUnder(metadata, "tokenizer.ggml.eos_token_id", size));
+  ASSIGN_OR_RETURN(parts.unknown, IdUnder(metadata, "tokenizer.ggml.unknown_token_id", size));
+  for (std::string_view key : kEndKeys) {
+    ASSIGN_OR_RETURN(const TokenId id, IdUnder(metadata, key, size));
+    if (id != kNoToken) parts.end_of_generation.push_back(id);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Vocabulary> Vocabulary::Read(const Metadata& metadata) {
+  VocabularyParts parts;
+  ASSIGN_OR_RETURN(parts.model, metadata.GetString("tokenizer.ggml.model"));
+  ASSIGN_OR_RETURN(parts.pre, ValueOr<std::string>(metadata.GetString("tokenizer.ggml.pre"), ""));
+  ASSIGN_OR_RETURN(parts.model_name, ValueOr<std::string>(metadata.GetString("general.name"), ""));
+  RETURN_IF_ERROR(ReadTokens(metadata, parts));
+  RETURN_IF_ERROR(ReadSpecialIds(metadata, parts));
+  return Make(std::move(parts));
+}
+
+absl::StatusOr<Vocabulary> Vocabulary::Make(VocabularyParts parts) {
+  Vocabulary vocabulary;
+  vocabulary.model_ = std::move(parts.model);
+  vocabulary.pre_ = std::move(parts.pre);
+  vocabulary.model_name_ = std::move(parts.model_name);
+  vocabulary.tokens_ = std::move(parts.tokens);
+  vocabulary.types_ = std::move(parts.types);
+  vocabulary.scores_ = std::move(parts.scores);
+  vocabulary.bos_ = parts.bos;
+  vocabulary.eos_ = parts.eos;
+  vocabulary.unknown_ = parts.unknown;
+  vocabulary.end_of_generation_ = std::move(parts.end_of_generation);
+  RETURN_IF_ERROR(vocabulary.IndexTokens());
+  vocabulary.FindEnds();
+  return vocabulary;
+}
+
+absl::Status Vocabulary::IndexTokens() {
+  if (tokens_.empty() || tokens_.size() > kMaxTokens)
+    return absl::InvalidArgumentError(
+        absl::StrCat("a vocabulary must have 1 to ", kMaxTokens, " tokens, has ", tokens_.size()));
+  types_.resize(tokens_.size(), TokenType::kNormal);
+  scores_.resize(tokens_.size(), 0);
   ids_.reserve(tokens_.size());
   for (TokenId id = 0; id < size(); ++id) {
     if (tokens_[id].size() > kMaxTokenBytes)
@@ -112,20 +152,13 @@ absl::Status Vocabulary::ReadTokens(const Metadata& metadata) {
   return absl::OkStatus();
 }
 
-absl::Status Vocabulary::ReadSpecialIds(const Metadata& metadata) {
-  ASSIGN_OR_RETURN(bos_, IdUnder(metadata, "tokenizer.ggml.bos_token_id", size()));
-  ASSIGN_OR_RETURN(eos_, IdUnder(metadata, "tokenizer.ggml.eos_token_id", size()));
-  ASSIGN_OR_RETURN(unknown_, IdUnder(metadata, "tokenizer.ggml.unknown_token_id", size()));
-  for (std::string_view key : kEndKeys) {
-    ASSIGN_OR_RETURN(const TokenId id, IdUnder(metadata, key, size()));
-    if (id != kNoToken) end_of_generation_.push_back(id);
-  }
+void Vocabulary::FindEnds() {
+  if (eos_ != kNoToken) end_of_generation_.push_back(eos_);
   for (std::string_view spelling : kEndSpellings) {
     const TokenId id = Find(spelling);
     if (id != kNoToken && type(id) == TokenType::kControl) end_of_generation_.push_back(id);
   }
   std::sort(end_of_generation_.begin(), end_of_generation_.end());
-  return absl::OkStatus();
 }
 
 bool Vocabulary::IsFiller(TokenId id) const { return tokens_[id] == absl::StrCat("[PAD", id, "]"); }

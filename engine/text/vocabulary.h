@@ -5,6 +5,7 @@
 #define ROPEWAY_ENGINE_TEXT_VOCABULARY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,9 +27,26 @@ enum class TokenType : uint8_t {
   kByte = 6,
 };
 
+// The byte that "<0x0A>" stands for; nullopt for any other spelling.
+std::optional<uint8_t> ByteOf(std::string_view text);
+
+// What a vocabulary is made from, by token id.
+struct VocabularyParts {
+  std::string model, pre, model_name;
+  std::vector<std::string> tokens;
+  std::vector<TokenType> types;  // [tokens], or empty: all normal
+  std::vector<float> scores;     // [tokens], or empty: all 0
+  TokenId bos = kNoToken, eos = kNoToken, unknown = kNoToken;
+  std::vector<TokenId> end_of_generation;  // beside eos and the spellings that are known
+};
+
 class Vocabulary {
  public:
+  // From the tokenizer.ggml.* keys of a model file.
   static absl::StatusOr<Vocabulary> Read(const Metadata& metadata);
+  // REQUIRES: types and scores fit the tokens, and ids are in range. INVALID_ARGUMENT for a token that is too
+  // long or no UTF-8.
+  static absl::StatusOr<Vocabulary> Make(VocabularyParts parts);
 
   Vocabulary(Vocabulary&&) = default;
 
@@ -56,8 +74,8 @@ class Vocabulary {
 
  private:
   Vocabulary() = default;
-  absl::Status ReadTokens(const Metadata& metadata);
-  absl::Status ReadSpecialIds(const Metadata& metadata);
+  absl::Status IndexTokens();
+  void FindEnds();
 
   std::string model_, pre_, model_name_;
   std::vector<std::string> tokens_;

@@ -24,4 +24,15 @@ size_t LeadingWhiteSpace(std::string_view text) {
   return bytes;
 }
 
+size_t TrailingWhiteSpace(std::string_view text) {
+  size_t end = text.size();
+  while (end > 0) {
+    size_t begin = end - 1;
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
+    if (SpaceAt(text.substr(begin, end - begin)) != end - begin) break;
+    end = begin;
+  }
+  return text.size() - end;
+}
+
 }  // namespace ropeway

@@ -11,9 +11,8 @@ namespace ropeway {
 // Bytes of white space at the beginning of valid UTF-8.
 size_t LeadingWhiteSpace(std::string_view text);
 
-// The members of a bracket expression in PCRE2's syntax.
-inline constexpr std::string_view kWhiteSpaceClass =
-    "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+// Bytes of white space at its end.
+size_t TrailingWhiteSpace(std::string_view text);
 
 }  // namespace ropeway
 

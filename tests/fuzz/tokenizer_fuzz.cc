@@ -3,7 +3,7 @@
 
 #include "engine/text/detokenizer.h"
 #include "engine/text/tokenizer.h"
-#include "engine/text/utf8.h"
+#include "engine/base/utf8.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace ropeway::testing {

@@ -193,6 +193,7 @@ struct Program {
   Symbol varargs = -1;
   Symbol kwargs = -1;
   Body body;
+  std::vector<std::string> warnings;  // what is unknown, but an error only where it is reached
 };
 
 }  // namespace ropeway::jinja

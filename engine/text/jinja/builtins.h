@@ -23,6 +23,11 @@ Native FindTupleMethod(std::string_view name);
 Native FindDictMethod(std::string_view name);
 Native FindLoopMethod(std::string_view name);
 
+// Filters and functions that Jinja has and this interpreter has not: no published template uses them, and a
+// template that does is refused when it is parsed.
+bool IsMissingFilter(std::string_view name);
+bool IsMissingFunction(std::string_view name);
+
 // Searches a table.
 template <size_t N>
 Native FindNative(const NamedNative (&table)[N], std::string_view name) {

@@ -10,8 +10,9 @@ namespace ropeway::jinja {
 
 // Null when there is none of that name.
 Native FindTextFilter(std::string_view name);
-Native FindListFilter(std::string_view name);   // of lists and mappings
-Native FindValueFilter(std::string_view name);  // of numbers and any value
+Native FindListFilter(std::string_view name);    // of lists and mappings
+Native FindMarkupFilter(std::string_view name);  // of web pages
+Native FindValueFilter(std::string_view name);   // of numbers and any value
 
 }  // namespace ropeway::jinja
 

@@ -271,6 +271,58 @@ Result Reverse(Interpreter& interpreter, const Value& self, const Arguments& arg
   return MakeGenerator(std::move(items), absl::OkStatus(), budget);
 }
 
+// attr(name): as `object.name`, but never a key.
+Result Attr(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto bound, BoundArguments::Bind(arguments, {"name"}, 1));
+  const Str name = ToText(*bound[0], interpreter.budget());
+  ASSIGN_OR_RETURN(Value attribute, GetAttribute(self, name, interpreter.budget()));
+  const Dict* dict = self.AsDict();
+  if (dict == nullptr || attribute.AsCallable() || dict->Find(name.view()) == nullptr) return attribute;
+  return MakeUndefined(absl::StrCat("'dict object' has no attribute '", std::string(name.view()), "'"));
+}
+
+// batch(size, fill): rows of `size`, the last one filled up.
+Result Batch(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto bound, BoundArguments::Bind(arguments, {"linecount", "fill_with"}, 1));
+  ASSIGN_OR_RETURN(const Integer size, bound.IntegerOr(0, 0));
+  Budget& budget = interpreter.budget();
+  ASSIGN_OR_RETURN(const std::vector<Value> items, Items(self, budget));
+  std::vector<Value> rows, row;
+  for (const Value& item : items) {
+    if (!row.empty() && static_cast<Integer>(row.size()) == size) {
+      rows.push_back(MakeList(std::exchange(row, {}), budget));
+    }
+    row.push_back(item);
+  }
+  if (!row.empty() && bound[1] != nullptr && !bound[1]->IsNone()) {
+    while (static_cast<Integer>(row.size()) < size && budget.Allocate(sizeof(Value)))
+      row.push_back(*bound[1]);
+  }
+  if (!row.empty()) rows.push_back(MakeList(std::move(row), budget));
+  return MakeGenerator(std::move(rows), absl::OkStatus(), budget);
+}
+
+// slice(count, fill): `count` runs of nearly the same length, the shorter ones filled up.
+Result SliceFilter(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const auto bound, BoundArguments::Bind(arguments, {"slices", "fill_with"}, 1));
+  ASSIGN_OR_RETURN(const Integer count, bound.IntegerOr(0, 0));
+  Budget& budget = interpreter.budget();
+  ASSIGN_OR_RETURN(const std::vector<Value> items, Items(self, budget));
+  if (count == 0) return ValueError("slice: slices must not be 0");
+  std::vector<Value> runs;
+  auto next = items.begin();
+  const Integer length = static_cast<Integer>(items.size()), shortest = length / count,
+                longer = length % count;
+  for (Integer i = 0; i < count && budget.Step(); ++i) {
+    const auto size = static_cast<ptrdiff_t>(shortest + (i < longer ? 1 : 0));
+    std::vector<Value> run(next, next + size);
+    next += size;
+    if (bound[1] != nullptr && !bound[1]->IsNone() && i >= longer) run.push_back(*bound[1]);
+    runs.push_back(MakeList(std::move(run), budget));
+  }
+  return MakeGenerator(std::move(runs), absl::OkStatus(), budget);
+}
+
 // Arguments from `first` on.
 Arguments Tail(const Arguments& arguments, size_t first) {
   Arguments tail = arguments;
@@ -361,6 +413,9 @@ constexpr NamedNative kFilters[] = {
     {"first", First},
     {"last", Last},
     {"reverse", Reverse},
+    {"attr", Attr},
+    {"batch", Batch},
+    {"slice", SliceFilter},
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 // Filters of numbers and of any value.
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -191,9 +193,15 @@ constexpr NamedNative kFilters[] = {
 
 Native FindValueFilter(std::string_view name) { return FindNative(kFilters, name); }
 
+bool IsMissingFilter(std::string_view name) {
+  constexpr std::string_view kMissing[] = {"pprint", "random", "urlize", "wordwrap", "xmlattr"};
+  return std::find(std::begin(kMissing), std::end(kMissing), name) != std::end(kMissing);
+}
+
 Native FindFilter(std::string_view name) {
   if (const Native filter = FindTextFilter(name)) return filter;
   if (const Native filter = FindListFilter(name)) return filter;
+  if (const Native filter = FindMarkupFilter(name)) return filter;
   return FindValueFilter(name);
 }
 

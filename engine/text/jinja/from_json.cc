@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
-#include "engine/text/jinja/unicode.h"
+#include "engine/base/utf8.h"
 #include "engine/text/template_variables.h"
 
 namespace ropeway::jinja {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/text/jinja/builtins.h"
 
 namespace ropeway::jinja {
 namespace {
@@ -39,10 +40,12 @@ Parser::Parser(std::vector<Token> tokens, const TemplateLimits& limits)
   program_->caller = Intern("caller");
   program_->varargs = Intern("varargs");
   program_->kwargs = Intern("kwargs");
+  bound_ = {program_->loop, program_->caller, program_->varargs, program_->kwargs};
 }
 
 absl::StatusOr<std::unique_ptr<const Program>> Parser::Run() {
   ASSIGN_OR_RETURN(program_->body, ParseBody({}));
+  RETURN_IF_ERROR(CheckCalls());
   return std::move(program_);
 }
 
@@ -96,6 +99,29 @@ Symbol Parser::Intern(std::string_view name) {
       symbols_.try_emplace(std::string(name), static_cast<Symbol>(program_->symbols.size()));
   if (inserted) program_->symbols.emplace_back(name);
   return entry->second;
+}
+
+absl::Status Parser::ReportUnknown(int line, std::string_view kind, std::string_view name) {
+  if (kind == "filter" && IsMissingFilter(name)) {
+    return SyntaxError(line, absl::StrCat("Jinja's filter '", std::string(name), "' is not supported."));
+  }
+  const std::string message = absl::StrCat("No ", std::string(kind), " named '", std::string(name), "'.");
+  if (!context_.soft) return SyntaxError(line, message);
+  program_->warnings.push_back(absl::StrCat("line ", line, ": ", message));
+  return absl::OkStatus();
+}
+
+// Calls of names that nothing gives a value to. Variables of a request are never functions.
+absl::Status Parser::CheckCalls() {
+  for (const auto& [symbol, line] : calls_) {
+    const std::string& name = program_->symbols[static_cast<size_t>(symbol)];
+    if (bound_.contains(symbol) || FindFunction(name) != nullptr) continue;
+    if (IsMissingFunction(name)) {
+      return SyntaxError(line, absl::StrCat("Jinja's function '", name, "' is not supported."));
+    }
+    program_->warnings.push_back(absl::StrCat("line ", line, ": No function named '", name, "'."));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<const Program>> Parse(std::string_view source, const TemplateLimits& limits) {

@@ -7,9 +7,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/text/jinja/ast.h"
 #include "engine/text/jinja/lexer.h"
@@ -47,6 +49,9 @@ class Parser {
   absl::Status Unexpected() const;
   absl::Status CheckDepth() const;
   Symbol Intern(std::string_view name);
+  // What is unknown is an error at once, or a warning inside of an if.
+  absl::Status ReportUnknown(int line, std::string_view kind, std::string_view name);
+  absl::Status CheckCalls();
   template <typename Node>
   ExpressionPtr Make(int line, Node node);
 
@@ -110,6 +115,8 @@ class Parser {
   bool reads_varargs_ = false;
   bool reads_kwargs_ = false;
   std::unique_ptr<Program> program_;
+  std::vector<std::pair<Symbol, int>> calls_;  // of names, with their lines
+  absl::flat_hash_set<Symbol> bound_;          // names that the template itself gives a value
   absl::flat_hash_map<std::string, Symbol> symbols_;
 };
 

@@ -289,6 +289,8 @@ absl::StatusOr<ExpressionPtr> Parser::ParsePostfix(ExpressionPtr expression) {
       ASSIGN_OR_RETURN(expression, ParseSubscript(std::move(expression)));
     } else if (current().Is("(")) {
       ASSIGN_OR_RETURN(CallArguments arguments, ParseArguments());
+      if (const auto* name = std::get_if<NameNode>(&expression->node))
+        calls_.emplace_back(name->symbol, line);
       expression = Make(line, CallNode{std::move(expression), std::move(arguments)});
     } else {
       return expression;
@@ -308,6 +310,8 @@ absl::StatusOr<ExpressionPtr> Parser::ParseFiltersAndTests(ExpressionPtr express
       ASSIGN_OR_RETURN(expression, ParseTest(std::move(expression)));
     } else if (current().Is("(")) {
       ASSIGN_OR_RETURN(CallArguments arguments, ParseArguments());
+      if (const auto* name = std::get_if<NameNode>(&expression->node))
+        calls_.emplace_back(name->symbol, line);
       expression = Make(line, CallNode{std::move(expression), std::move(arguments)});
     } else {
       return expression;
@@ -370,9 +374,7 @@ absl::StatusOr<ExpressionPtr> Parser::ParseFilter(ExpressionPtr target) {
   FilterNode node{.target = std::move(target), .name = {}, .filter = nullptr, .arguments = {}};
   ASSIGN_OR_RETURN(node.name, ParseDottedName());
   node.filter = FindFilter(node.name);
-  if (node.filter == nullptr && !context_.soft) {
-    return SyntaxError(line, absl::StrCat("No filter named '", node.name, "'."));
-  }
+  if (node.filter == nullptr) RETURN_IF_ERROR(ReportUnknown(line, "filter", node.name));
   if (current().Is("(")) {
     ASSIGN_OR_RETURN(node.arguments, ParseArguments());
   }
@@ -395,9 +397,7 @@ absl::StatusOr<ExpressionPtr> Parser::ParseTest(ExpressionPtr target) {
   TestNode node{.target = std::move(target), .name = {}, .test = nullptr, .arguments = {}};
   ASSIGN_OR_RETURN(node.name, ParseDottedName());
   node.test = FindTest(node.name);
-  if (node.test == nullptr && !context_.soft) {
-    return SyntaxError(line, absl::StrCat("No test named '", node.name, "'."));
-  }
+  if (node.test == nullptr) RETURN_IF_ERROR(ReportUnknown(line, "test", node.name));
   const Token& next = current();
   const bool is_word =
       next.kind == TokenKind::kName && !next.IsName("else") && !next.IsName("or") && !next.IsName("and");

@@ -113,6 +113,7 @@ absl::StatusOr<Target> Parser::ParseSingleTarget(bool with_namespace) {
   }
   Target target;
   target.symbol = Intern(name);
+  bound_.insert(target.symbol);
   if (with_namespace && SkipSymbol(".")) {
     ASSIGN_OR_RETURN(target.attribute, ExpectName());
   }
@@ -201,6 +202,7 @@ absl::Status Parser::ParseSignature(MacroNode& macro) {
     if (!macro.parameters.empty()) RETURN_IF_ERROR(Expect(","));
     ASSIGN_OR_RETURN(std::string name, ExpectName());
     macro.parameters.push_back(Intern(name));
+    bound_.insert(macro.parameters.back());
     macro.parameter_names.push_back(std::move(name));
     if (SkipSymbol("=")) {
       ASSIGN_OR_RETURN(ExpressionPtr value, ParseExpression());
@@ -233,6 +235,7 @@ absl::StatusOr<Statement> Parser::ParseMacro() {
   auto macro = std::make_unique<MacroNode>();
   ASSIGN_OR_RETURN(macro->name, ExpectName());
   macro->symbol = Intern(macro->name);
+  bound_.insert(macro->symbol);
   RETURN_IF_ERROR(ParseSignature(*macro));
   RETURN_IF_ERROR(ParseMacroBody(*macro, "endmacro"));
   return Statement{line, MacroStatement{std::move(macro)}};

@@ -30,22 +30,6 @@ Str Strip(const Str& text, Side side, Drops&& drops) {
 
 }  // namespace
 
-size_t FindInvalidUtf8(std::string_view text) {
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  for (size_t i = 0; i < text.size();) {
-    if (bytes[i] < 0x80) {
-      ++i;
-      continue;
-    }
-    utf8proc_int32_t code_point = 0;
-    const auto length =
-        utf8proc_iterate(bytes + i, static_cast<utf8proc_ssize_t>(text.size() - i), &code_point);
-    if (length <= 0) return i;
-    i += static_cast<size_t>(length);
-  }
-  return std::string_view::npos;
-}
-
 CodePoint DecodeAt(std::string_view text, size_t offset) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[offset + i]); };
   const unsigned char first = byte(0);

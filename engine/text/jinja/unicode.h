@@ -18,9 +18,6 @@ struct CodePoint {
   size_t bytes;  // of its UTF-8
 };
 
-// Offset of the first byte that does not belong to valid UTF-8; npos when there is none.
-size_t FindInvalidUtf8(std::string_view text);
-
 CodePoint DecodeAt(std::string_view text, size_t offset);      // REQUIRES: offset < text.size()
 CodePoint DecodeBefore(std::string_view text, size_t offset);  // REQUIRES: 0 < offset <= text.size()
 void AppendUtf8(char32_t code_point, std::string& text);

@@ -5,14 +5,19 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/model/gguf_file.h"
 #include "engine/text/detokenizer.h"
+#include "engine/text/hf/tokenizer_json.h"
 #include "engine/text/tokenizer.h"
 #include "nlohmann/json.hpp"
+#include "tests/engine/text/hf/twin_tokenizer_json.h"
 #include "tests/testing/gzip_file.h"
 #include "tests/testing/status_matchers.h"
 
@@ -40,18 +45,38 @@ std::string FileOf(const std::string& name) {
   return "models/vocabularies/ggml-vocab-" + name + ".gguf";
 }
 
-class TokenizerGoldenTest : public ::testing::TestWithParam<std::string> {
+// The same vocabulary from a tokenizer.json. ROPEWAY_TOKENIZER_JSON names a folder of such files, as the
+// library saved them, to be read instead of those that are built here.
+absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeTwin(const std::string& name, const Metadata& metadata) {
+  std::string json = testing::TwinTokenizerJson(metadata);
+  if (const char* folder = std::getenv("ROPEWAY_TOKENIZER_JSON")) {
+    std::ifstream file(std::string(folder) + "/" + name + ".tokenizer.json", std::ios::binary);
+    json.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  ASSIGN_OR_RETURN(const auto from_gguf, MakeTokenizer(metadata));
+  hf::TokenizerSettings settings;
+  if (from_gguf->bos_id() != kNoToken) settings.bos_token = from_gguf->TokenText(from_gguf->bos_id());
+  if (from_gguf->eos_id() != kNoToken) settings.eos_token = from_gguf->TokenText(from_gguf->eos_id());
+  ASSIGN_OR_RETURN(const auto framed, from_gguf->Encode("", {}));
+  settings.add_bos = !framed.empty();
+  return hf::MakeTokenizerFromJson(json, settings);
+}
+
+// Each vocabulary from its GGUF file, and from a tokenizer.json.
+class TokenizerGoldenTest : public ::testing::TestWithParam<std::pair<std::string, bool>> {
  protected:
   void SetUp() override {
-    const std::string path = FileOf(GetParam());
+    const auto& [name, from_json] = GetParam();
+    const std::string path = FileOf(name);
     if (!std::filesystem::exists(path) && std::getenv("ROPEWAY_WITHOUT_MODELS") != nullptr)
       GTEST_SKIP() << "no vocabulary " << path;
     ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(path));
-    ASSERT_OK_AND_ASSIGN(tokenizer_, MakeTokenizer(file.content.metadata));
+    const Metadata& metadata = file.content.metadata;
+    ASSERT_OK_AND_ASSIGN(tokenizer_, from_json ? MakeTwin(name, metadata) : MakeTokenizer(metadata));
   }
 
   std::vector<Json> Cases(const std::string& kind) const {
-    return ReadLines("tests/golden/tokenizers/" + GetParam() + "." + kind + ".jsonl.gz");
+    return ReadLines("tests/golden/tokenizers/" + GetParam().first + "." + kind + ".jsonl.gz");
   }
 
   std::unique_ptr<const Tokenizer> tokenizer_;
@@ -89,12 +114,12 @@ TEST_P(TokenizerGoldenTest, DecodesPieceByPiece) {
   }
 }
 
-std::vector<std::string> Names() {
-  std::vector<std::string> names;
+std::vector<std::pair<std::string, bool>> Names() {
+  std::vector<std::pair<std::string, bool>> names;
   for (const auto& entry : std::filesystem::directory_iterator("tests/golden/tokenizers")) {
     const std::string file = entry.path().filename();
     if (const size_t end = file.find(".fuzz."); end != std::string::npos)
-      names.push_back(file.substr(0, end));
+      for (const bool from_json : {false, true}) names.emplace_back(file.substr(0, end), from_json);
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -102,10 +127,27 @@ std::vector<std::string> Names() {
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, TokenizerGoldenTest, ::testing::ValuesIn(Names()),
                          [](const auto& info) {
-                           std::string name = info.param;
+                           std::string name = info.param.first;
                            std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
+                           return name + (info.param.second ? "_json" : "");
                          });
+
+void ExpectUnigramGolden(const Tokenizer& tokenizer) {
+  const std::vector<Json> cases = ReadLines("tests/golden/unigram/unigram.fuzz.jsonl.gz");
+  ASSERT_FALSE(cases.empty());
+  for (const Json& test : cases) {
+    ASSERT_OK_AND_ASSIGN(const auto ids,
+                         tokenizer.Encode(test["text"].get<std::string>(), {.add_special = false}));
+    EXPECT_EQ(ids, test["ids"].get<std::vector<TokenId>>()) << test["text"].dump();
+  }
+}
+
+TEST(UnigramGoldenTest, EncodesPlainTextFromTokenizerJson) {
+  ASSERT_OK_AND_ASSIGN(const std::string json,
+                       testing::ReadGzipFile("tests/golden/unigram/unigram.tokenizer.json.gz"));
+  ASSERT_OK_AND_ASSIGN(const auto tokenizer, hf::MakeTokenizerFromJson(json, {}));
+  ExpectUnigramGolden(*tokenizer);
+}
 
 TEST(UnigramGoldenTest, EncodesPlainText) {
   ASSERT_OK_AND_ASSIGN(const std::string arrays,
@@ -118,13 +160,7 @@ TEST(UnigramGoldenTest, EncodesPlainText) {
   ASSERT_OK(metadata.Add("tokenizer.ggml.token_type", vocabulary["token_type"].get<std::vector<int64_t>>()));
   ASSERT_OK(metadata.Add("tokenizer.ggml.unknown_token_id", vocabulary["unk"].get<int64_t>()));
   ASSERT_OK_AND_ASSIGN(const auto tokenizer, MakeTokenizer(metadata));
-  const std::vector<Json> cases = ReadLines("tests/golden/unigram/unigram.fuzz.jsonl.gz");
-  ASSERT_FALSE(cases.empty());
-  for (const Json& test : cases) {
-    ASSERT_OK_AND_ASSIGN(const auto ids,
-                         tokenizer->Encode(test["text"].get<std::string>(), {.add_special = false}));
-    EXPECT_EQ(ids, test["ids"].get<std::vector<TokenId>>()) << test["text"].dump();
-  }
+  ExpectUnigramGolden(*tokenizer);
 }
 
 }  // namespace

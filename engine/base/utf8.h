@@ -1,10 +1,11 @@
 // UTF-8: what is valid, and how long a code point is.
 //
 // Pure functions; thread-safe.
-#ifndef ROPEWAY_ENGINE_TEXT_UTF8_H_
-#define ROPEWAY_ENGINE_TEXT_UTF8_H_
+#ifndef ROPEWAY_ENGINE_BASE_UTF8_H_
+#define ROPEWAY_ENGINE_BASE_UTF8_H_
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace ropeway {
@@ -25,6 +26,9 @@ Utf8Step NextUtf8(std::string_view text);
 // Offset of the first byte that is not part of a valid code point; npos when all is valid.
 size_t FindInvalidUtf8(std::string_view text);
 
+// `text` with U+FFFD for each maximal part that can never become valid.
+std::string ReplaceInvalidUtf8(std::string_view text);
+
 // Bytes of the code point that begins with `lead`. REQUIRES: it begins a valid one.
 inline size_t Utf8Length(char lead) {
   const auto byte = static_cast<unsigned char>(lead);
@@ -33,4 +37,4 @@ inline size_t Utf8Length(char lead) {
 
 }  // namespace ropeway
 
-#endif  // ROPEWAY_ENGINE_TEXT_UTF8_H_
+#endif  // ROPEWAY_ENGINE_BASE_UTF8_H_

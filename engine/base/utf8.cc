@@ -1,4 +1,4 @@
-#include "engine/text/utf8.h"
+#include "engine/base/utf8.h"
 
 namespace ropeway {
 
@@ -29,6 +29,17 @@ size_t FindInvalidUtf8(std::string_view text) {
     i += step.bytes;
   }
   return std::string_view::npos;
+}
+
+std::string ReplaceInvalidUtf8(std::string_view text) {
+  std::string valid;
+  valid.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = NextUtf8(text.substr(i));
+    valid += step.kind == Utf8Step::kCodePoint ? text.substr(i, step.bytes) : "\uFFFD";
+    i += step.bytes;
+  }
+  return valid;
 }
 
 }  // namespace ropeway

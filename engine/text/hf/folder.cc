@@ -1,0 +1,204 @@
+#include "engine/text/hf/folder.h"
+
+#include <cmath>
+#include <filesystem>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "engine/base/printable.h"
+#include "engine/base/status_macros.h"
+#include "engine/text/hf/json_fields.h"
+#include "engine/text/hf/json_vocabulary.h"
+#include "engine/text/hf/sentencepiece_model.h"
+#include "engine/text/hf/text_files.h"
+#include "engine/text/hf/tokenizer_json.h"
+
+namespace ropeway::hf {
+namespace {
+
+constexpr char kConfigFile[] = "tokenizer_config.json";
+
+// A token as "<s>" or {"content": "<s>", ...}; "" where the key is absent.
+absl::StatusOr<std::string> TokenUnder(const JsonFields& fields, std::string_view key) {
+  const Json* value = fields.Find(key);
+  if (value == nullptr || value->is_string()) return fields.StringOr(key, "");
+  ASSIGN_OR_RETURN(const JsonFields token, fields.Object(key));
+  return token.String("content");
+}
+
+absl::StatusOr<std::optional<bool>> FlagUnder(const JsonFields& fields, std::string_view key) {
+  if (fields.Find(key) == nullptr) return std::nullopt;
+  ASSIGN_OR_RETURN(const bool flag, fields.BoolOr(key, false));
+  return flag;
+}
+
+// An id or a list of ids under "eos_token_id".
+absl::Status AddEndIds(const JsonFields& fields, std::vector<int64_t>& ids) {
+  constexpr char kKey[] = "eos_token_id";
+  const Json* value = fields.Find(kKey);
+  if (value == nullptr) return absl::OkStatus();
+  const Json list = value->is_array() ? *value : Json::array({*value});
+  for (const Json& id : list) {
+    if (!id.is_number_integer()) return fields.Invalid(kKey, "must be an integer or a list of integers");
+    ids.push_back(id.get<int64_t>());
+  }
+  return absl::OkStatus();
+}
+
+// The tokens and flags that stand beside the tokenizer itself. `config` is tokenizer_config.json.
+absl::StatusOr<TokenizerSettings> ReadSettings(const std::string& folder, const JsonFields& config,
+                                               const JsonFields& generation, int32_t vocab_size) {
+  TokenizerSettings settings = {.min_vocab_size = vocab_size};
+  ASSIGN_OR_RETURN(const Json special_json, ReadJsonOrEmpty(folder, "special_tokens_map.json"));
+  ASSIGN_OR_RETURN(const JsonFields special, JsonFields::Of(special_json, "special_tokens_map.json"));
+  ASSIGN_OR_RETURN(settings.bos_token, TokenUnder(config, "bos_token"));
+  ASSIGN_OR_RETURN(settings.eos_token, TokenUnder(config, "eos_token"));
+  if (settings.bos_token.empty()) {
+    ASSIGN_OR_RETURN(settings.bos_token, TokenUnder(special, "bos_token"));
+  }
+  if (settings.eos_token.empty()) {
+    ASSIGN_OR_RETURN(settings.eos_token, TokenUnder(special, "eos_token"));
+  }
+  ASSIGN_OR_RETURN(settings.add_bos, FlagUnder(config, "add_bos_token"));
+  ASSIGN_OR_RETURN(settings.add_eos, FlagUnder(config, "add_eos_token"));
+  RETURN_IF_ERROR(AddEndIds(generation, settings.end_token_ids));
+  if (settings.end_token_ids.empty()) {
+    ASSIGN_OR_RETURN(const Json model_json, ReadJsonOrEmpty(folder, "config.json"));
+    ASSIGN_OR_RETURN(const JsonFields model, JsonFields::Of(model_json, "config.json"));
+    RETURN_IF_ERROR(AddEndIds(model, settings.end_token_ids));
+  }
+  return settings;
+}
+
+// {"added_tokens_decoder": {"32000": {"content": ..., "special": ...}}}
+absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonFields& config) {
+  std::vector<AddedToken> added;
+  if (config.Find("added_tokens_decoder") == nullptr) return added;
+  ASSIGN_OR_RETURN(const JsonFields all, config.Object("added_tokens_decoder"));
+  for (const auto& [key, value] : config.Find("added_tokens_decoder")->items()) {
+    ASSIGN_OR_RETURN(const JsonFields fields, all.Object(key));
+    AddedToken token;
+    int32_t id = 0;
+    if (!absl::SimpleAtoi(key, &id) || id < 0 || id >= (1 << 22)) {
+      return all.Invalid(key, "must be an id in [0, 4194304)");
+    }
+    token.id = id;
+    ASSIGN_OR_RETURN(token.content, fields.String("content"));
+    ASSIGN_OR_RETURN(token.special, fields.BoolOr("special", false));
+    ASSIGN_OR_RETURN(token.traits.eats_left, fields.BoolOr("lstrip", false));
+    ASSIGN_OR_RETURN(token.traits.eats_right, fields.BoolOr("rstrip", false));
+    ASSIGN_OR_RETURN(token.traits.whole_word, fields.BoolOr("single_word", false));
+    added.push_back(std::move(token));
+  }
+  return added;
+}
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> ReadTokenizer(const std::string& folder,
+                                                               const JsonFields& config,
+                                                               const TokenizerSettings& settings) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> json, ReadTextFile(folder, "tokenizer.json"));
+  if (json.has_value()) return MakeTokenizerFromJson(*json, settings);
+  ASSIGN_OR_RETURN(const std::optional<std::string> model, ReadTextFile(folder, "tokenizer.model"));
+  if (model.has_value()) {
+    ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config));
+    ASSIGN_OR_RETURN(const Metadata metadata, ReadSentencePieceModel(*model, added, settings));
+    return MakeTokenizer(metadata);
+  }
+  if (config.Find("auto_map") != nullptr) {
+    ASSIGN_OR_RETURN(const std::string name, config.StringOr("tokenizer_class", "?"));
+    return config.Unsupported("auto_map", absl::StrCat("asks for code of the folder's own (", Printable(name),
+                                                       "), which is never run"));
+  }
+  return absl::NotFoundError("the folder has neither tokenizer.json nor tokenizer.model");
+}
+
+// "chat_template": a text, or [{"name", "template"}].
+absl::Status AddTemplates(const JsonFields& fields, std::vector<ChatTemplates::Source>& sources) {
+  constexpr char kKey[] = "chat_template";
+  const Json* value = fields.Find(kKey);
+  if (value == nullptr) return absl::OkStatus();
+  if (!value->is_array()) {
+    ASSIGN_OR_RETURN(std::string text, fields.String(kKey));
+    sources.push_back({"default", std::move(text)});
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::vector<JsonFields> all, fields.Objects(kKey));
+  for (const JsonFields& one : all) {
+    ASSIGN_OR_RETURN(std::string name, one.String("name"));
+    ASSIGN_OR_RETURN(std::string text, one.String("template"));
+    sources.push_back({std::move(name), std::move(text)});
+  }
+  return absl::OkStatus();
+}
+
+// Files of their own come before what tokenizer_config.json holds.
+absl::StatusOr<ChatTemplates> ReadTemplates(const std::string& folder, const JsonFields& config) {
+  constexpr char kExtension[] = ".jinja", kFolder[] = "additional_chat_templates";
+  std::vector<ChatTemplates::Source> sources;
+  ASSIGN_OR_RETURN(std::optional<std::string> text, ReadTextFile(folder, "chat_template.jinja"));
+  if (text.has_value()) sources.push_back({"default", *std::move(text)});
+  const std::string more = (std::filesystem::path(folder) / kFolder).string();
+  for (const std::string& file : NamesWith(more, kExtension)) {
+    ASSIGN_OR_RETURN(std::optional<std::string> one, ReadTextFile(more, file));
+    if (one.has_value()) {
+      sources.push_back({file.substr(0, file.size() - (sizeof(kExtension) - 1)), *std::move(one)});
+    }
+  }
+  if (!sources.empty()) return ChatTemplates(std::move(sources));
+  ASSIGN_OR_RETURN(const Json json, ReadJsonOrEmpty(folder, "chat_template.json"));
+  ASSIGN_OR_RETURN(const JsonFields fields, JsonFields::Of(json, "chat_template.json"));
+  RETURN_IF_ERROR(AddTemplates(fields, sources));
+  if (sources.empty()) RETURN_IF_ERROR(AddTemplates(config, sources));
+  return ChatTemplates(std::move(sources));
+}
+
+// A number under `key`; nullopt where it is absent. INVALID_ARGUMENT unless `fits`.
+template <typename Fits>
+absl::StatusOr<std::optional<double>> NumberUnder(const JsonFields& fields, std::string_view key,
+                                                  const char* range, const Fits& fits) {
+  const Json* value = fields.Find(key);
+  if (value == nullptr) return std::nullopt;
+  const double number = value->is_number() ? value->get<double>() : std::nan("");
+  if (!fits(number)) return fields.Invalid(key, absl::StrCat("must be a number in ", range));
+  return number;
+}
+
+absl::StatusOr<SamplingDefaults> ReadSampling(const JsonFields& generation) {
+  SamplingDefaults sampling;
+  ASSIGN_OR_RETURN(sampling.temperature, NumberUnder(generation, "temperature", "[0, 100]",
+                                                     [](double t) { return t >= 0 && t <= 100; }));
+  ASSIGN_OR_RETURN(const std::optional<double> top_k,
+                   NumberUnder(generation, "top_k", "[0, 2147483647], whole",
+                               [](double k) { return k >= 0 && k <= 2147483647 && k == std::floor(k); }));
+  if (top_k.has_value()) sampling.top_k = static_cast<int32_t>(*top_k);
+  ASSIGN_OR_RETURN(sampling.top_p,
+                   NumberUnder(generation, "top_p", "(0, 1]", [](double p) { return p > 0 && p <= 1; }));
+  ASSIGN_OR_RETURN(sampling.min_p,
+                   NumberUnder(generation, "min_p", "[0, 1)", [](double p) { return p >= 0 && p < 1; }));
+  ASSIGN_OR_RETURN(sampling.repetition_penalty, NumberUnder(generation, "repetition_penalty", "(0, 100]",
+                                                            [](double p) { return p > 0 && p <= 100; }));
+  ASSIGN_OR_RETURN(const std::optional<bool> samples, FlagUnder(generation, "do_sample"));
+  if (samples == false) sampling.temperature = 0;
+  return sampling;
+}
+
+}  // namespace
+
+absl::StatusOr<FolderText> ReadFolderText(const std::string& folder, int32_t vocab_size) {
+  ASSIGN_OR_RETURN(const Json config_json, ReadJsonOrEmpty(folder, kConfigFile));
+  ASSIGN_OR_RETURN(const JsonFields config, JsonFields::Of(config_json, kConfigFile));
+  ASSIGN_OR_RETURN(const Json generation_json, ReadJsonOrEmpty(folder, "generation_config.json"));
+  ASSIGN_OR_RETURN(const JsonFields generation, JsonFields::Of(generation_json, "generation_config.json"));
+  ASSIGN_OR_RETURN(const TokenizerSettings settings, ReadSettings(folder, config, generation, vocab_size));
+  FolderText text;
+  ASSIGN_OR_RETURN(text.tokenizer, ReadTokenizer(folder, config, settings));
+  ASSIGN_OR_RETURN(text.chat_templates, ReadTemplates(folder, config));
+  ASSIGN_OR_RETURN(text.sampling, ReadSampling(generation));
+  return text;
+}
+
+}  // namespace ropeway::hf

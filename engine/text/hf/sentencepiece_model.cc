@@ -1,0 +1,238 @@
+// ModelProto = { pieces(1): SentencePiece*, trainer_spec(2), normalizer_spec(3) }, each field a varint key
+// (number << 3 | wire type) and its value:
+//   SentencePiece  { piece(1): text, score(2): float, type(3): 1 to 6, as GGUF numbers them }
+//   TrainerSpec    { model_type(3): 1 unigram, 2 BPE, 3 word, 4 char; unk_id(40), bos_id(41), eos_id(42) }
+//   NormalizerSpec { precompiled_charsmap(2): bytes, add_dummy_prefix(3), remove_extra_whitespaces(4),
+//                    escape_whitespaces(5) }
+#include "engine/text/hf/sentencepiece_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/printable.h"
+#include "engine/base/status_macros.h"
+
+namespace ropeway::hf {
+namespace {
+
+constexpr char kFile[] = "tokenizer.model";
+
+struct Field {
+  uint64_t number = 0;
+  uint64_t value = 0;      // of a varint or a fixed number
+  std::string_view bytes;  // of a length-delimited value
+};
+
+// Goes through the fields of a message.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+
+  // nullopt at the end.
+  absl::StatusOr<std::optional<Field>> Next() {
+    if (rest_.empty()) return std::nullopt;
+    Field field;
+    ASSIGN_OR_RETURN(const uint64_t key, Varint());
+    field.number = key >> 3;
+    switch (key & 7) {
+      case 0: {
+        ASSIGN_OR_RETURN(field.value, Varint());
+        return field;
+      }
+      case 1: {
+        ASSIGN_OR_RETURN(field.value, Fixed(8));
+        return field;
+      }
+      case 2: {
+        ASSIGN_OR_RETURN(const uint64_t size, Varint());
+        if (size > rest_.size()) return Cut();
+        field.bytes = rest_.substr(0, size);
+        rest_.remove_prefix(size);
+        return field;
+      }
+      case 5: {
+        ASSIGN_OR_RETURN(field.value, Fixed(4));
+        return field;
+      }
+      default:
+        return Cut();
+    }
+  }
+
+ private:
+  static absl::Status Cut() {
+    return absl::InvalidArgumentError(absl::StrCat(kFile, ": not a SentencePiece model"));
+  }
+
+  absl::StatusOr<uint64_t> Varint() {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(rest_[0]);
+      rest_.remove_prefix(1);
+      value |= uint64_t{byte & 0x7Fu} << shift;
+      if (byte < 0x80) return value;
+    }
+    return Cut();
+  }
+
+  absl::StatusOr<uint64_t> Fixed(size_t bytes) {
+    if (rest_.size() < bytes) return Cut();
+    uint64_t value = 0;
+    for (size_t i = 0; i < bytes; ++i) value |= uint64_t{static_cast<unsigned char>(rest_[i])} << (8 * i);
+    rest_.remove_prefix(bytes);
+    return value;
+  }
+
+  std::string_view rest_;
+};
+
+struct Model {
+  std::vector<std::string> tokens;
+  std::vector<int64_t> types;
+  std::vector<double> scores;
+  uint64_t model_type = 1;
+  int64_t unknown = 0, bos = 1, eos = 2;
+  bool add_dummy_prefix = true, remove_extra_spaces = true, escape_spaces = true;
+  bool has_charsmap = false;
+};
+
+absl::Status ReadPiece(std::string_view bytes, Model& model) {
+  std::string text;
+  uint64_t type = 1;
+  float score = 0;
+  Reader reader(bytes);
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<Field> field, reader.Next());
+    if (!field.has_value()) break;
+    if (field->number == 1) text = std::string(field->bytes);
+    if (field->number == 2) score = std::bit_cast<float>(static_cast<uint32_t>(field->value));
+    if (field->number == 3) type = field->value;
+  }
+  if (type < 1 || type > 6) {
+    return absl::InvalidArgumentError(absl::StrCat(kFile, ": piece ", model.tokens.size(),
+                                                   " has a type that must be in [1, 6], is ", type));
+  }
+  model.tokens.push_back(std::move(text));
+  model.types.push_back(static_cast<int64_t>(type));
+  model.scores.push_back(score);
+  return absl::OkStatus();
+}
+
+absl::Status ReadTrainer(std::string_view bytes, Model& model) {
+  Reader reader(bytes);
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<Field> field, reader.Next());
+    if (!field.has_value()) return absl::OkStatus();
+    const auto id = static_cast<int64_t>(static_cast<int32_t>(field->value));
+    if (field->number == 3) model.model_type = field->value;
+    if (field->number == 40) model.unknown = id;
+    if (field->number == 41) model.bos = id;
+    if (field->number == 42) model.eos = id;
+  }
+}
+
+absl::Status ReadNormalizer(std::string_view bytes, Model& model) {
+  Reader reader(bytes);
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<Field> field, reader.Next());
+    if (!field.has_value()) return absl::OkStatus();
+    if (field->number == 2) model.has_charsmap = !field->bytes.empty();
+    if (field->number == 3) model.add_dummy_prefix = field->value != 0;
+    if (field->number == 4) model.remove_extra_spaces = field->value != 0;
+    if (field->number == 5) model.escape_spaces = field->value != 0;
+  }
+}
+
+absl::StatusOr<Model> ReadModel(std::string_view bytes) {
+  Model model;
+  Reader reader(bytes);
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<Field> field, reader.Next());
+    if (!field.has_value()) break;
+    if (field->number == 1) RETURN_IF_ERROR(ReadPiece(field->bytes, model));
+    if (field->number == 2) RETURN_IF_ERROR(ReadTrainer(field->bytes, model));
+    if (field->number == 3) RETURN_IF_ERROR(ReadNormalizer(field->bytes, model));
+  }
+  if (model.tokens.empty()) return absl::InvalidArgumentError(absl::StrCat(kFile, ": has no pieces"));
+  return model;
+}
+
+absl::Status CheckSupported(const Model& model) {
+  const auto refuse = [](const char* what) {
+    return absl::UnimplementedError(absl::StrCat(kFile, ": ", what, " is not supported"));
+  };
+  if (model.model_type != 1 && model.model_type != 2) return refuse("a model of words or characters");
+  if (model.has_charsmap) return refuse("normalizer_spec.precompiled_charsmap");
+  if (model.remove_extra_spaces) return refuse("normalizer_spec.remove_extra_whitespaces = true");
+  if (!model.escape_spaces) return refuse("normalizer_spec.escape_whitespaces = false");
+  return absl::OkStatus();
+}
+
+// What other files add; rows without a token pad the embedding matrix.
+absl::Status Extend(const std::vector<AddedToken>& added, int32_t min_size, Model& model) {
+  size_t size = std::max<size_t>(model.tokens.size(), static_cast<size_t>(std::max(min_size, 0)));
+  for (const AddedToken& token : added) size = std::max(size, static_cast<size_t>(token.id) + 1);
+  for (size_t id = model.tokens.size(); id < size; ++id)
+    model.tokens.push_back(absl::StrCat("[PAD", id, "]"));
+  model.types.resize(size, static_cast<int64_t>(TokenType::kUnused));
+  model.scores.resize(size, 0);
+  for (const AddedToken& token : added) {
+    if (token.traits.eats_left || token.traits.eats_right || token.traits.whole_word) {
+      return absl::UnimplementedError(absl::StrCat(
+          "tokenizer_config.json: the added token '", Printable(token.content),
+          "' has lstrip, rstrip or single_word; beside a tokenizer.model that is not supported"));
+    }
+    const auto place = static_cast<size_t>(token.id);
+    model.tokens[place] = token.content;
+    // The pieces of the model itself keep their types, so that the unknown piece and bytes stay what they
+    // are.
+    const int64_t type = model.types[place];
+    const bool plain = type == static_cast<int64_t>(TokenType::kNormal) ||
+                       type == static_cast<int64_t>(TokenType::kUnused) ||
+                       type == static_cast<int64_t>(TokenType::kUserDefined);
+    if (plain)
+      model.types[place] =
+          static_cast<int64_t>(token.special ? TokenType::kControl : TokenType::kUserDefined);
+  }
+  return absl::OkStatus();
+}
+
+// The id of a token that a configuration names, or the model's own.
+absl::StatusOr<int64_t> IdOf(const std::string& spelling, int64_t own, const Model& model) {
+  if (spelling.empty()) return own < static_cast<int64_t>(model.tokens.size()) ? own : kNoToken;
+  for (size_t id = 0; id < model.tokens.size(); ++id) {
+    if (model.tokens[id] == spelling) return static_cast<int64_t>(id);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("tokenizer_config.json: '", Printable(spelling), "' is not in the vocabulary"));
+}
+
+}  // namespace
+
+absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const std::vector<AddedToken>& added,
+                                                const TokenizerSettings& settings) {
+  ASSIGN_OR_RETURN(Model model, ReadModel(bytes));
+  RETURN_IF_ERROR(CheckSupported(model));
+  RETURN_IF_ERROR(Extend(added, settings.min_vocab_size, model));
+  ASSIGN_OR_RETURN(const int64_t bos, IdOf(settings.bos_token, model.bos, model));
+  ASSIGN_OR_RETURN(const int64_t eos, IdOf(settings.eos_token, model.eos, model));
+  const bool is_unigram = model.model_type == 1;
+  Metadata metadata;
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.model", std::string(is_unigram ? "t5" : "llama")));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.tokens", std::move(model.tokens)));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.token_type", std::move(model.types)));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.scores", std::move(model.scores)));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.unknown_token_id", model.unknown));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.bos_token_id", bos));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.eos_token_id", eos));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_space_prefix", model.add_dummy_prefix));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_bos_token", settings.add_bos.value_or(!is_unigram)));
+  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_eos_token", settings.add_eos.value_or(is_unigram)));
+  return metadata;
+}
+
+}  // namespace ropeway::hf

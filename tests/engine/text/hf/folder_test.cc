@@ -1,0 +1,230 @@
+// The text side of whole folders, written into a temporary one.
+#include "engine/text/hf/folder.h"
+
+#include <sys/stat.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/testing/gzip_file.h"
+#include "tests/testing/status_matchers.h"
+
+namespace ropeway::hf {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using ::ropeway::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+class FolderTest : public ::testing::Test {
+ protected:
+  FolderTest()
+      : folder_(std::filesystem::temp_directory_path() /
+                ("ropeway_folder_" + std::to_string(getpid()) + "_" +
+                 ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~FolderTest() override { std::filesystem::remove_all(folder_); }
+
+  void Write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+  }
+  void Write(const std::string& name, const Json& json) const { Write(name, json.dump()); }
+
+  void WriteTokenizer() const {
+    const Json vocab = {{"a", 0}, {"b", 1}, {"<s>", 2}, {"</s>", 3}, {"<e>", 4}};
+    Json added = Json::array();
+    for (const char* token : {"<s>", "</s>", "<e>"}) {
+      added.push_back({{"id", vocab[token]}, {"content", token}, {"special", true}});
+    }
+    Write("tokenizer.json",
+          Json({{"added_tokens", added},
+                {"decoder", {{"type", "ByteLevel"}}},
+                {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}}));
+  }
+
+  absl::StatusOr<FolderText> Read(int32_t vocab_size = 0) const {
+    return ReadFolderText(folder_.string(), vocab_size);
+  }
+
+  const std::filesystem::path folder_;
+};
+
+std::vector<TokenId> Encode(const FolderText& text, const std::string& prompt) {
+  const auto ids = text.tokenizer->Encode(prompt, {});
+  EXPECT_OK(ids);
+  return ids.ok() ? *ids : std::vector<TokenId>();
+}
+
+TEST_F(FolderTest, TokensAndFlagsComeFromTheConfigurations) {
+  WriteTokenizer();
+  Write("tokenizer_config.json", Json({{"bos_token", {{"content", "<s>"}, {"lstrip", false}}},
+                                       {"eos_token", "</s>"},
+                                       {"add_bos_token", true}}));
+  Write("generation_config.json", Json({{"eos_token_id", {3, 4}}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read(6));
+  EXPECT_THAT(Encode(text, "ab"), ElementsAre(2, 0, 1));
+  EXPECT_EQ(text.tokenizer->vocab_size(), 6);
+  EXPECT_EQ(text.tokenizer->eos_id(), 3);
+  EXPECT_TRUE(text.tokenizer->IsEndOfGeneration(3));
+  EXPECT_TRUE(text.tokenizer->IsEndOfGeneration(4));
+  EXPECT_TRUE(text.chat_templates.empty());
+}
+
+TEST_F(FolderTest, TheModelsConfigurationNamesTheEndWhereNothingElseDoes) {
+  WriteTokenizer();
+  Write("special_tokens_map.json", Json({{"bos_token", "<s>"}}));
+  Write("config.json", Json({{"eos_token_id", 4}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read());
+  EXPECT_EQ(text.tokenizer->bos_id(), 2);
+  EXPECT_TRUE(text.tokenizer->IsEndOfGeneration(4));
+}
+
+TEST_F(FolderTest, SamplingDefaults) {
+  WriteTokenizer();
+  Write(
+      "generation_config.json",
+      Json(
+          {{"temperature", 0.6}, {"top_k", 20}, {"top_p", 0.95}, {"min_p", 0}, {"repetition_penalty", 1.1}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read());
+  EXPECT_EQ(text.sampling.temperature, 0.6);
+  EXPECT_EQ(text.sampling.top_k, 20);
+  EXPECT_EQ(text.sampling.top_p, 0.95);
+  EXPECT_EQ(text.sampling.min_p, 0);
+  EXPECT_EQ(text.sampling.repetition_penalty, 1.1);
+  Write("generation_config.json", Json({{"temperature", 0.6}, {"do_sample", false}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText greedy, Read());
+  EXPECT_EQ(greedy.sampling.temperature, 0);
+  EXPECT_EQ(greedy.sampling.top_k, std::nullopt);
+}
+
+TEST_F(FolderTest, TemplatesOfAllKindsOfFiles) {
+  WriteTokenizer();
+  const auto names = [&] {
+    const auto text = Read();
+    EXPECT_OK(text);
+    return text.ok() ? text->chat_templates.names() : std::vector<std::string>();
+  };
+  Write("tokenizer_config.json", Json({{"chat_template", "x"}}));
+  EXPECT_THAT(names(), ElementsAre("default"));
+  Write("tokenizer_config.json",
+        Json({{"chat_template",
+               {{{"name", "default"}, {"template", "d"}}, {{"name", "tool_use"}, {"template", "t"}}}}}));
+  EXPECT_THAT(names(), ElementsAre("default", "tool_use"));
+  Write("chat_template.json", Json({{"chat_template", "j"}}));
+  EXPECT_THAT(names(), ElementsAre("default"));
+  Write("additional_chat_templates/rag.jinja", std::string("r"));
+  EXPECT_THAT(names(), ElementsAre("rag"));
+  Write("chat_template.jinja", std::string("f"));
+  EXPECT_THAT(names(), ElementsAre("default", "rag"));
+  EXPECT_EQ(Read()->chat_templates.default_source(), "f");
+}
+
+TEST_F(FolderTest, WrongFilesAreNamed) {
+  EXPECT_THAT(Read(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("neither tokenizer.json nor tokenizer.model")));
+  Write("tokenizer_config.json",
+        Json({{"auto_map", {{"AutoTokenizer", "x.Y"}}}, {"tokenizer_class", "Odd"}}));
+  EXPECT_THAT(Read(),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("code of the folder's own (Odd)")));
+  WriteTokenizer();
+  struct Wrong {
+    std::string file, text, message;
+  };
+  for (const Wrong& wrong : std::vector<Wrong>{
+           {"tokenizer_config.json", "{", "tokenizer_config.json: not valid JSON at byte"},
+           {"tokenizer_config.json", "[]", "tokenizer_config.json must be an object"},
+           {"tokenizer_config.json", R"({"bos_token": 1})",
+            "tokenizer_config.json: bos_token must be an object"},
+           {"tokenizer_config.json", R"({"bos_token": "?"})", "bos_token '?' is not in the vocabulary"},
+           {"tokenizer_config.json", R"({"add_bos_token": "yes"})", "add_bos_token must be true or false"},
+           {"tokenizer_config.json", R"({"chat_template": 1})", "chat_template must be a string"},
+           {"tokenizer_config.json", R"({"chat_template": [{"name": "x"}]})",
+            "chat_template[0].template is missing"},
+           {"generation_config.json", R"({"eos_token_id": "x"})",
+            "generation_config.json: eos_token_id must be an integer"},
+           {"generation_config.json", R"({"eos_token_id": 5})", "eos_token_id must be in [0, 5), is 5"},
+           {"generation_config.json", R"({"top_p": 1.5})",
+            "generation_config.json: top_p must be a number in (0, 1]"},
+           {"generation_config.json", R"({"top_k": 1.5})",
+            "top_k must be a number in [0, 2147483647], whole"},
+           {"generation_config.json", R"({"temperature": "hot"})", "temperature must be a number"},
+       }) {
+    Write(wrong.file, wrong.text);
+    EXPECT_THAT(Read(), StatusIs(kInvalid, HasSubstr(wrong.message)));
+    Write(wrong.file, std::string("{}"));
+  }
+}
+
+TEST_F(FolderTest, APipeIsNotWaitedFor) {
+  WriteTokenizer();
+  ASSERT_EQ(mkfifo((folder_ / "chat_template.jinja").c_str(), 0600), 0);
+  EXPECT_THAT(Read(), StatusIs(kInvalid, HasSubstr("chat_template.jinja must be a regular file")));
+}
+
+// A field of a protocol buffer.
+std::string Blob(int field, const std::string& bytes) {
+  std::string size;
+  for (size_t n = bytes.size();; n >>= 7) {
+    size += static_cast<char>((n & 0x7F) | (n > 0x7F ? 0x80 : 0));
+    if (n <= 0x7F) break;
+  }
+  return std::string(1, static_cast<char>(field << 3 | 2)) + size + bytes;
+}
+std::string Number(int field, int value) { return {static_cast<char>(field << 3), static_cast<char>(value)}; }
+std::string Piece(const std::string& text, float score, int type) {
+  std::string bits(4, '\0');
+  std::memcpy(bits.data(), &score, 4);
+  return Blob(1, Blob(1, text) + std::string(1, static_cast<char>(2 << 3 | 5)) + bits + Number(3, type));
+}
+
+std::string SentencePieceModel(const std::string& normalizer) {
+  std::string model = Piece("<unk>", 0, 2) + Piece("<s>", 0, 3) + Piece("</s>", 0, 3);
+  for (int byte = 0; byte < 256; ++byte) {
+    char spelling[8];
+    std::snprintf(spelling, sizeof spelling, "<0x%02X>", byte);
+    model += Piece(spelling, 0, 6);
+  }
+  model += Piece("▁a", -1, 1) + Piece("▁", -2, 1) + Piece("a", -3, 1);
+  return model + Blob(2, Number(3, 2)) + Blob(3, normalizer);
+}
+
+TEST_F(FolderTest, SentencePieceModels) {
+  Write("tokenizer.model", SentencePieceModel(Number(3, 1) + Number(4, 0)));
+  Write("tokenizer_config.json",
+        Json({{"added_tokens_decoder", {{"262", {{"content", "<t>"}, {"special", true}}}}},
+              {"eos_token", "<t>"}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read(264));
+  EXPECT_EQ(text.tokenizer->vocab_size(), 264);
+  EXPECT_EQ(text.tokenizer->eos_id(), 262);
+  EXPECT_THAT(Encode(text, "a a\xC3\x9F"), ElementsAre(1, 259, 259, 3 + 0xC3, 3 + 0x9F));
+  EXPECT_TRUE(text.tokenizer->strips_leading_space());
+}
+
+TEST_F(FolderTest, SentencePieceModelsThatAreWrongOrUnknown) {
+  const auto refused = [&](const std::string& model) {
+    Write("tokenizer.model", model);
+    return std::string(Read().status().message());
+  };
+  EXPECT_THAT(refused("\x0A\xFF"), HasSubstr("not a SentencePiece model"));
+  EXPECT_THAT(refused(""), HasSubstr("has no pieces"));
+  EXPECT_THAT(refused(Piece("a", 0, 7)), HasSubstr("piece 0 has a type that must be in [1, 6], is 7"));
+  EXPECT_THAT(refused(SentencePieceModel(Number(4, 1))),
+              HasSubstr("remove_extra_whitespaces = true is not supported"));
+  EXPECT_THAT(refused(SentencePieceModel(Number(4, 0) + Blob(2, "x"))),
+              HasSubstr("precompiled_charsmap is not supported"));
+  EXPECT_THAT(refused(SentencePieceModel(Number(4, 0)) + Blob(2, Number(3, 3))),
+              HasSubstr("words or characters"));
+}
+
+}  // namespace
+}  // namespace ropeway::hf
