@@ -4,7 +4,7 @@
 // no globals. Whoever calls checks shapes once; kernels trust them. Work is split among threads by the
 // caller, through ranges.
 //
-// The numerical contract (ARCHITECTURE.md section 6): every output row is computed in an order of operations
+// The numerical contract (docs/architecture.md section 6): every output row is computed in an order of operations
 // that depends on that row alone: not on other rows of the call, not on the ranges into which the work was
 // split. The tables "avx2" and "avx512" give the same bytes as each other; "ref" is plain float32, the
 // specification, and rounds no activations.

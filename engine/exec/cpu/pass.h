@@ -1,7 +1,7 @@
 // The forward pass of a decoder over a ragged batch, on a team of CPU threads.
 //
 // Decoder is immutable and may be shared; all that changes lies in a Workspace, which belongs to one pass at
-// a time. The contract of ARCHITECTURE.md section 6 holds: what is computed for a token depends on its
+// a time. The contract of docs/architecture.md section 6 holds: what is computed for a token depends on its
 // sequence alone.
 #ifndef ROPEWAY_ENGINE_EXEC_CPU_PASS_H_
 #define ROPEWAY_ENGINE_EXEC_CPU_PASS_H_

@@ -6,7 +6,7 @@
 // (tests/cuda_emulation).
 //
 // Arithmetic: activations are f16, bf16 or f32, sums are float32, the residual stream is float32. Every
-// output row is computed in an order that depends on that row alone (ARCHITECTURE.md section 6).
+// output row is computed in an order that depends on that row alone (docs/architecture.md section 6).
 //
 // Pointers are aligned to 16 bytes; counts of tokens, rows and pages are at least 1.
 //
