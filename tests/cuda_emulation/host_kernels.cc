@@ -101,13 +101,6 @@ void PackedMatMulOnHost(const PackedMatMulArgs& args) {
   }
 }
 
-void UnpackOnHost(const UnpackArgs& args) {
-  for (int64_t m = 0; m < args.weights.rows; ++m) {
-    const std::vector<float> row = RowOf(args.weights, m);
-    for (size_t c = 0; c < row.size(); ++c) StoreElement(args.element, args.out, m * row.size() + c, row[c]);
-  }
-}
-
 // ---- Rows ----
 
 float InverseRms(const float* x, int64_t n, float epsilon) {
@@ -351,7 +344,6 @@ constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
                                 .attention = OnStream<AttentionOnHost>,
                                 .gate = OnStream<GateOnHost>,
                                 .packed_matmul = OnStream<PackedMatMulOnHost>,
-                                .unpack = OnStream<UnpackOnHost>,
                                 .copy_pages = OnStream<CopyPagesOnHost>,
                                 .softcap = SoftcapOnStream,
                                 .sample = OnStream<SampleOnHost>,

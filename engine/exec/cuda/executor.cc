@@ -62,8 +62,7 @@ absl::StatusOr<std::vector<CudaRankParts>> MakeParts(const cuda::Backend& backen
     parts[i].runtime.reset(backend.make_runtime(devices.back(), &error));
     if (parts[i].runtime == nullptr) return Unavailable(absl::StrCat("CUDA device ", i), error);
     if (parts[i].runtime->Bind() != 0) return Unavailable(absl::StrCat("CUDA device ", i), nullptr);
-    parts[i].gemm.reset(
-        backend.make_gemm(*parts[i].runtime, {.deterministic = options.deterministic}, &error));
+    parts[i].gemm.reset(backend.make_gemm(*parts[i].runtime, {}, &error));
     if (parts[i].gemm == nullptr) return Unavailable(absl::StrCat("cuBLASLt on CUDA device ", i), error);
   }
   if (parts.size() == 1) return parts;
@@ -89,7 +88,6 @@ cuda::KvElement KvElementFor(cuda::Element element) {
 
 CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
   CudaRankOptions rank{.model = &model,
-                       .deterministic = options.deterministic,
                        .use_graphs = options.use_graphs,
                        .max_tokens = options.max_tokens_per_step,
                        .max_rows = options.max_rows_per_step,

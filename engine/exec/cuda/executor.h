@@ -27,7 +27,6 @@ struct CudaExecutorOptions {
   std::optional<cuda::KvElement> kv_element;  // none: that of the activations
   int32_t max_model_len = 0;                  // positions per sequence; 0: the model's context length
   int32_t max_logprobs = 20;                  // that a row may ask for
-  bool deterministic = true;                  // a token's bytes do not depend on what it is batched with
 
   // Performance.
   int tensor_parallel = 1;       // devices [0, n) share the model

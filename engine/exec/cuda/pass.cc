@@ -7,9 +7,6 @@
 namespace ropeway {
 namespace {
 
-// From how many tokens on packed weights are worth unpacking for a dense product.
-constexpr int64_t kUnpackTokens = 64;
-
 // Blocks of attention per processor: enough to hide the latency of memory.
 constexpr int kBlocksPerProcessor = 4;
 
@@ -37,7 +34,6 @@ CudaActivations CarveActivations(const CudaActivationsShape& shape, Carver& carv
   a.gate_up = carver.TakeBytes(t * 2 * spec.ffn_size * bytes);
   a.gated = carver.TakeBytes(t * spec.ffn_size * bytes);
   a.partials = carver.Take<float>(shape.partial_floats);
-  a.unpacked = carver.TakeBytes(shape.unpacked_bytes);
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
   a.scratch = carver.Take<float>(s * spec.vocab_size);
@@ -53,42 +49,29 @@ void CudaPass::Try(const char* what, const Function& launch) {
 
 void CudaPass::MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
                             int64_t y_stride, cuda::Element out) {
-  const cuda::DeviceMatrix* dense = &matrix;
-  cuda::DeviceMatrix unpacked;
   if (cuda::IsPacked(matrix.type)) {
-    // Two ways to multiply a matrix would give a row different bytes, depending on what it is batched with.
-    if (context_.deterministic || tokens < kUnpackTokens) {
-      Try("multiplying packed weights", [&] {
-        return context_.kernels.packed_matmul({.weights = matrix,
-                                               .element = context_.element,
-                                               .out = out,
-                                               .num_tokens = tokens,
-                                               .x = x,
-                                               .y = y,
-                                               .y_stride = y_stride},
-                                              context_.stream);
-      });
-      return;
-    }
-    Try("unpacking weights", [&] {
-      return context_.kernels.unpack(
-          {.weights = matrix, .element = context_.element, .out = context_.activations.unpacked},
-          context_.stream);
+    Try("multiplying packed weights", [&] {
+      return context_.kernels.packed_matmul({.weights = matrix,
+                                             .element = context_.element,
+                                             .out = out,
+                                             .num_tokens = tokens,
+                                             .x = x,
+                                             .y = y,
+                                             .y_stride = y_stride},
+                                            context_.stream);
     });
-    unpacked = {cuda::DenseType(context_.element), matrix.rows, matrix.columns,
-                context_.activations.unpacked};
-    dense = &unpacked;
+    return;
   }
   Try("multiplying matrices", [&] {
     return context_.gemm.Run({.tokens = tokens,
-                              .outputs = dense->rows,
-                              .columns = dense->columns,
+                              .outputs = matrix.rows,
+                              .columns = matrix.columns,
                               .element = context_.element,
                               .out = out,
                               .x = x,
-                              .x_stride = dense->columns,
-                              .weights = dense->data,
-                              .weight_stride = dense->columns,
+                              .x_stride = matrix.columns,
+                              .weights = matrix.data,
+                              .weight_stride = matrix.columns,
                               .y = y,
                               .y_stride = y_stride},
                              context_.stream);

@@ -28,7 +28,6 @@ struct CudaActivations {
   uint8_t* gate_up;    // [T, 2 F]
   uint8_t* gated;      // [T, F]
   float* partials;     // of attention
-  uint8_t* unpacked;   // a weight matrix, where packed ones are multiplied by Gemm
   uint8_t* chosen;     // [max_logit_rows, D] rows on their way to the output layer
   float* logits;       // [max_logit_rows, logit_stride]
   float* scratch;      // [max_logit_rows, V] of sampling
@@ -39,7 +38,6 @@ struct CudaActivationsShape {
   cuda::Element element = cuda::Element::kBF16;
   int32_t max_tokens = 0, max_logit_rows = 0;
   int64_t partial_floats = 0;
-  int64_t unpacked_bytes = 0;
 };
 CudaActivations CarveActivations(const CudaActivationsShape& shape, Carver& carver);
 
@@ -55,7 +53,6 @@ struct CudaPassContext {
   int64_t layer_kv_bytes = 0;   // from one layer to the next
   int64_t layer_kv_scales = 0;  // likewise, in floats
   cuda::Element element = cuda::Element::kBF16;
-  bool deterministic = true;
   int processors = 1;
   const cuda::KernelTable& kernels;
   cuda::Runtime& runtime;

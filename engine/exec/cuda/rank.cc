@@ -167,23 +167,12 @@ CudaStepShape CudaRank::LargestStep() const {
   };
 }
 
-// The largest packed matrix as a dense one, where prompts are multiplied by dense matrices.
-int64_t CudaRank::UnpackedBytes() const {
-  if (options_.deterministic) return 0;
-  const int64_t d = spec_.hidden_size, heads = spec_.num_heads, kv_heads = spec_.num_kv_heads;
-  const int64_t qkv = heads * spec_.head_dim + kv_heads * (spec_.head_dim + spec_.value_dim);
-  const int64_t widest =
-      std::max({qkv, heads * spec_.value_dim, 2 * int64_t{spec_.ffn_size}, int64_t{spec_.vocab_size}});
-  return widest * d * cuda::BytesOf(options_.element);
-}
-
 CudaActivationsShape CudaRank::ActivationsShape() const {
   return {.spec = spec_,
           .element = options_.element,
           .max_tokens = options_.max_tokens,
           .max_logit_rows = step_options_.max_logit_rows,
-          .partial_floats = cuda::AttentionWorkspaceFloats(step_options_.attention, bounds_.partials),
-          .unpacked_bytes = UnpackedBytes()};
+          .partial_floats = cuda::AttentionWorkspaceFloats(step_options_.attention, bounds_.partials)};
 }
 
 cuda::KvPages CudaRank::Kv() const {
@@ -258,7 +247,6 @@ CudaPassContext CudaRank::Context() const {
           .layer_kv_bytes = kv.page_bytes() * num_pages_,
           .layer_kv_scales = kv.page_scales() * num_pages_,
           .element = options_.element,
-          .deterministic = options_.deterministic,
           .processors = device_.processors,
           .kernels = *parts_.kernels,
           .runtime = *parts_.runtime,

@@ -32,7 +32,6 @@ struct CudaRankOptions {
   cuda::Element element = cuda::Element::kBF16;
   cuda::KvElement kv_element = cuda::KvElement::kBF16;
   Shard shard;
-  bool deterministic = true;
   bool use_graphs = true;
   int32_t max_model_len = 0;
   int32_t max_tokens = 0, max_rows = 0;  // of a step
@@ -84,7 +83,6 @@ class CudaRank {
   CudaStepShape LargestStep() const;
   int32_t max_top() const { return std::max(options_.max_logprobs, 1); }
   CudaActivationsShape ActivationsShape() const;
-  int64_t UnpackedBytes() const;
   cuda::KvPages Kv() const;
   CudaPassContext Context() const;
 

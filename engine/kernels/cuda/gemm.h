@@ -1,7 +1,7 @@
 // Dense matrix products on a device: y = x W^T, as linear layers have them.
 //
-// Plain C++. Implementations: cuBLASLt (gemm_cublaslt.cc), and a host one for tests. Not thread-safe; one
-// object per device and stream.
+// A row of y has the same bytes whatever T is. Plain C++. Implementations: cuBLASLt (gemm_cublaslt.cc), and a
+// host one for tests. Not thread-safe; one object per device and stream.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
 
@@ -29,9 +29,6 @@ struct GemmArgs {
 };
 
 struct GemmOptions {
-  // A row of y has the same bytes whatever T is: algorithm, tile and split of K are fixed per (M, K, type),
-  // not per T.
-  bool deterministic = true;
   int64_t workspace_bytes = int64_t{32} << 20;
 };
 

@@ -5,9 +5,9 @@
 //   y' [M, T] = op(A) B,   A = W' [K, M] transposed,   B = x' [K, T]
 // without moving anything.
 //
-// Deterministic mode. The algorithm (kernel, tile, stages, swizzle) is chosen once per (M, K, types, strides)
-// for kTypicalTokens tokens, among those that do not split K, and used for every T. An element of y is then
-// summed over K by one tile's loop, the same for all T: neighbours in its tile share operands, not sums.
+// The algorithm (kernel, tile, stages, swizzle) is chosen once per (M, K, types, strides) for kTypicalTokens
+// tokens, among those that do not split K, and used for every T. An element of y is then summed over K by one
+// tile's loop, the same for all T: neighbours in its tile share operands, not sums.
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
@@ -130,7 +130,7 @@ class CublasLtGemm final : public Gemm {
     const uint64_t bytes = options_.workspace_bytes;
     status = cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                   &bytes, sizeof bytes);
-    if (status != CUBLAS_STATUS_SUCCESS || !options_.deterministic) return status;
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
     // Partial sums over K are added up in no kernel but the one that made them.
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
     return cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -147,7 +147,7 @@ class CublasLtGemm final : public Gemm {
     return cublasLtMatrixLayoutCreate(&layouts->y, TypeOf(args.out), args.outputs, tokens, args.y_stride);
   }
 
-  // The fastest, by the library's estimate, that does not split K where it must not.
+  // The fastest, by the library's estimate, that does not split K.
   cublasStatus_t Choose(const Layouts& layouts, cublasLtMatmulAlgo_t* algorithm) {
     cublasLtMatmulHeuristicResult_t candidates[kMaxCandidates];
     int count = 0;
@@ -157,7 +157,7 @@ class CublasLtGemm final : public Gemm {
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     for (int i = 0; i < count; ++i) {
       if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
-      if (options_.deterministic && SplitsK(candidates[i].algo)) continue;
+      if (SplitsK(candidates[i].algo)) continue;
       *algorithm = candidates[i].algo;
       return CUBLAS_STATUS_SUCCESS;
     }
@@ -195,9 +195,7 @@ class CublasLtGemm final : public Gemm {
     *found = &plan;
     if (!fresh) return CUBLAS_STATUS_SUCCESS;
     auto status = MakeLayouts(args, args.tokens, &plan.layouts);
-    if (status == CUBLAS_STATUS_SUCCESS) {
-      status = options_.deterministic ? Pinned(args, &plan.algorithm) : Choose(plan.layouts, &plan.algorithm);
-    }
+    if (status == CUBLAS_STATUS_SUCCESS) status = Pinned(args, &plan.algorithm);
     if (status == CUBLAS_STATUS_SUCCESS) {
       cublasLtMatmulHeuristicResult_t checked;
       status = cublasLtMatmulAlgoCheck(handle_, product_, plan.layouts.weights, plan.layouts.x,

@@ -9,7 +9,6 @@ const KernelTable& Kernels() {
                                          .attention = Attention,
                                          .gate = Gate,
                                          .packed_matmul = PackedMatMul,
-                                         .unpack = Unpack,
                                          .copy_pages = CopyPages,
                                          .softcap = Softcap,
                                          .sample = Sample,

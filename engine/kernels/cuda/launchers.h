@@ -14,7 +14,6 @@ ErrorCode Qkv(const QkvArgs& args, Stream stream);
 ErrorCode Attention(const AttentionArgs& args, Stream stream);
 ErrorCode Gate(const GateArgs& args, Stream stream);
 ErrorCode PackedMatMul(const PackedMatMulArgs& args, Stream stream);
-ErrorCode Unpack(const UnpackArgs& args, Stream stream);
 ErrorCode CopyPages(const CopyPagesArgs& args, Stream stream);
 ErrorCode Softcap(float* logits, int64_t count, float cap, Stream stream);
 ErrorCode Sample(const SampleArgs& args, Stream stream);

@@ -94,7 +94,8 @@ struct GateArgs {
 };
 
 // y = x W^T for packed weights, any number of tokens; each output is summed over K in one order whatever T
-// is. Where x has 16 bits the weights are rounded to its type first, as Unpack does it.
+// is. Where x has 16 bits the weights, which are the numbers of engine/tensor/dequantize, are rounded to its
+// type first.
 struct PackedMatMulArgs {
   DeviceMatrix weights;              // [M, K] of a packed type
   Element element = Element::kBF16;  // of x
@@ -103,14 +104,6 @@ struct PackedMatMulArgs {
   const void* x = nullptr;  // [T, K]
   void* y = nullptr;        // [T, y_stride]
   int64_t y_stride = 0;
-};
-
-// Packed weights as a dense matrix [M, K] of `element`, for a product by Gemm: the numbers of
-// engine/tensor/dequantize, rounded to `element`.
-struct UnpackArgs {
-  DeviceMatrix weights;
-  Element element = Element::kBF16;
-  void* out = nullptr;
 };
 
 // Contents of page from[i] are copied to page to[i], keys, values and scales, of all layers. REQUIRES: no
@@ -132,7 +125,6 @@ struct KernelTable {
   ErrorCode (*attention)(const AttentionArgs&, Stream);
   ErrorCode (*gate)(const GateArgs&, Stream);
   ErrorCode (*packed_matmul)(const PackedMatMulArgs&, Stream);
-  ErrorCode (*unpack)(const UnpackArgs&, Stream);
   ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);
   ErrorCode (*softcap)(float* logits, int64_t count, float cap, Stream);  // cap * tanh(x / cap)
   ErrorCode (*sample)(const SampleArgs&, Stream);

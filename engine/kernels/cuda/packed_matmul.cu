@@ -4,7 +4,7 @@
 // beside it.
 //
 // 16-bit activations: a block takes 16 output rows and up to 64 tokens, on tensor cores. Weights are unpacked
-// in registers and rounded to the type of x, as Unpack does it. Since the order of columns inside a sum is
+// in registers and rounded to the type of x. Since the order of columns inside a sum is
 // free, a lane feeds the tensor cores with whole units: of 4 consecutive units (a group), lane 4 g + j has
 // unit j of rows g and g + 8, and of token g, so that every load is of 128 bits, and none goes through shared
 // memory. Warp w takes groups w, w + 8,

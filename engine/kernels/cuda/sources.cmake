@@ -15,5 +15,4 @@ set(ROPEWAY_CUDA_KERNELS
   sample.cu
   score.cu
   softcap.cu
-  unpack.cu
 )

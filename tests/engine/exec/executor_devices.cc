@@ -52,7 +52,6 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const 
   return CudaExecutor::Make(model, cuda::emulation::EmulatedBackend(KernelsOf(options.kind)),
                             {.element = options.element,
                              .kv_element = options.kv_element,
-                             .deterministic = options.deterministic,
                              .tensor_parallel = options.tensor_parallel,
                              .kv_cache_bytes = kKvCacheBytes,
                              .max_tokens_per_step = options.max_tokens_per_step,

@@ -27,7 +27,6 @@ struct DeviceOptions {
   DeviceKind kind = DeviceKind::kCpu;
   cuda::Element element = cuda::Element::kF32;  // the CPU always computes in float32
   std::optional<cuda::KvElement> kv_element;    // none: as the activations
-  bool deterministic = true;
   int tensor_parallel = 1;
   int32_t max_tokens_per_step = 64;
   int32_t num_layers = 0;  // of the model that are kept; 0: all

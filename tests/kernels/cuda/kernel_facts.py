@@ -62,6 +62,5 @@ KERNELS = {
     ("score", "ScoreKernel"): Kernel(vector_loads=False,
                                      moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
     ("softcap", "SoftcapKernel"): Kernel(moved="8 V; the least"),
-    ("unpack", "UnpackKernel"): Kernel(moved="W packed + M K elements; the least"),
 }
 KERNELS["attention_f16", "AttendKernel"] = KERNELS["attention_bf16", "AttendKernel"]

@@ -1,4 +1,4 @@
-// Packed weights on a device: embedding, unpacking and products, held against engine/tensor/dequantize.
+// Packed weights on a device: embedding and products, held against engine/tensor/dequantize.
 #include <cmath>
 #include <vector>
 
@@ -54,17 +54,6 @@ class PackedTest : public DeviceTest, public testing::WithParamInterface<DType> 
     return Download(y, tokens * stride * BytesOf(out));
   }
 };
-
-TEST_P(PackedTest, UnpacksToTheNumbersOfTheFile) {
-  const Weights weights = RandomWeights(GetParam(), 5, 3 * block(), 1);
-  const DeviceMatrix matrix = UploadWeights(weights);
-  for (Element element : kElements) {
-    uint8_t* out = Allocate<uint8_t>(weights.values.size() * BytesOf(element));
-    Check(Unpack({.weights = matrix, .element = element, .out = out}, stream()));
-    EXPECT_EQ(Download(out, weights.values.size() * BytesOf(element)), Encode(element, weights.values))
-        << NameOf(element);
-  }
-}
 
 TEST_P(PackedTest, RowsMayBePackedInPieces) {
   const Weights weights = RandomWeights(GetParam(), 7, block(), 2);
