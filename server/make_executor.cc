@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
 #include "engine/base/machine.h"
 #include "engine/base/status_macros.h"
@@ -37,7 +38,7 @@ int64_t KvCacheBytes(const Config& config, const DecoderSpec& spec) {
       kernels::MakeKvLayout(CpuKvTypeOf(config.kv_type), spec.num_kv_heads, spec.head_dim, spec.value_dim);
   const int64_t page_bytes = layout.page_bytes * spec.num_layers();
   const int64_t longest = config.max_model_len > 0 ? config.max_model_len : spec.context_length;
-  const int64_t pages_per_sequence = (longest + kPageTokens - 1) / kPageTokens;
+  const int64_t pages_per_sequence = CeilDiv<int64_t>(longest, kPageTokens);
   const int64_t wanted = page_bytes * pages_per_sequence * config.max_running.On(Device::kCpu);
   return std::max(std::min(wanted, LookAtMachine().free_bytes / kMemoryPart), page_bytes);
 }
@@ -106,6 +107,11 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
   return made;
 }
 
+// "avx512+amx": the set, and what its products use besides.
+std::string NameOf(const kernels::KernelTable& table) {
+  return absl::StrCat(table.name, *table.extension == 0 ? "" : "+", table.extension);
+}
+
 absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) {
   if (const int64_t memory_mb = LookAtMachine().memory_bytes >> 20; config.kv_cache_mb > memory_mb) {
     return absl::ResourceExhaustedError(absl::StrCat("--kv_cache_mb must fit into the ", memory_mb,
@@ -115,7 +121,7 @@ absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) 
   const CpuExecutorOptions options = ExecutorOptionsOf(config, model.spec);
   ASSIGN_OR_RETURN(auto executor, CpuExecutor::Make(std::move(model), options));
   MadeExecutor made;
-  made.kernels = executor->decoder().table().name;
+  made.kernels = NameOf(executor->decoder().table());
   made.num_threads = executor->threads();
   made.executor = std::move(executor);
   return made;

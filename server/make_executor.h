@@ -17,7 +17,7 @@ namespace ropeway::server {
 struct MadeExecutor {
   std::unique_ptr<Executor> executor;
   Device device = Device::kCpu;  // where it computes
-  std::string kernels;           // the set that computes: "avx2", "cuda: NVIDIA L4, bf16"
+  std::string kernels;           // the set that computes: "avx512+amx", "cuda: NVIDIA L4, bf16"
   int32_t num_threads = 0;       // that compute
   std::string warning;           // why it computes on the CPU, where a GPU was looked for; else empty
 };

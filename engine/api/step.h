@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,11 +12,15 @@
 #include "engine/api/event.h"
 #include "engine/api/request.h"
 #include "engine/api/token.h"
+#include "engine/base/ceil_div.h"
 
 namespace ropeway {
 
 using PageId = int32_t;
 inline constexpr int32_t kPageTokens = 16;  // tokens of one KV page
+
+// How many pages hold `num_tokens` tokens.
+constexpr int32_t PagesFor(int32_t num_tokens) { return CeilDiv(num_tokens, kPageTokens); }
 
 // A token to choose from the logits of the last token of `row`.
 struct SampleRow {
@@ -70,6 +75,7 @@ struct SampledToken {
 struct StepResult {
   std::vector<SampledToken> samples;               // [plan.sample_rows]
   std::vector<std::vector<TokenLogprobs>> scores;  // [plan.score_rows][scored positions]
+  std::string warning;  // what an operator should know of the device from now on, told once; mostly empty
 };
 
 // What an executor can take; constant after it was made.

@@ -14,9 +14,6 @@
 
 namespace ropeway {
 
-// How many pages hold `num_tokens` tokens.
-constexpr int32_t PagesFor(int32_t num_tokens) { return (num_tokens + kPageTokens - 1) / kPageTokens; }
-
 class BlockTable {
  public:
   explicit BlockTable(PagePool& pool) : pool_(pool) {}

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway {
@@ -14,11 +15,6 @@ constexpr int64_t kMaxHeads = 4096;
 constexpr int64_t kMaxHeadDim = 1024;
 constexpr int64_t kMaxVocabulary = 1 << 24;
 constexpr int64_t kMaxContext = 1 << 26;
-
-absl::Status InRange(absl::string_view field, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(field, " must be in [", least, ", ", most, "], is ", value));
-}
 
 absl::Status Positive(absl::string_view field, double value) {
   if (std::isfinite(value) && value > 0) return absl::OkStatus();

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "engine/kernels/ops.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/host_kernels.h"
 #include "tests/testing/status_matchers.h"
@@ -85,6 +86,16 @@ TEST_F(MakeExecutorTest, DoesNotLookForGpusWhereTheCpuIsWanted) {
   ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make({.device = server::Device::kCpu}, open));
   EXPECT_FALSE(looked);
   EXPECT_EQ(made.warning, "");
+}
+
+TEST_F(MakeExecutorTest, NamesTheExtensionThatComputes) {
+  for (const server::KernelSet set : {server::KernelSet::kAuto, server::KernelSet::kRef}) {
+    const kernels::KernelTable& table = *kernels::SelectKernels(std::string(server::WordOf(set)).c_str());
+    const std::string extension = *table.extension == 0 ? "" : std::string("+") + table.extension;
+    ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made,
+                         Make({.device = server::Device::kCpu, .kernels = set}, none_));
+    EXPECT_EQ(made.kernels, table.name + extension);
+  }
 }
 
 TEST_F(MakeExecutorTest, RefusesWhereTheGpuIsWantedAndNotThere) {

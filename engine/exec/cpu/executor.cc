@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/in_range.h"
 #include "engine/base/machine.h"
 #include "engine/base/status_macros.h"
 
@@ -20,12 +21,6 @@ constexpr int kMaxLogitRows = 64;
 
 constexpr int kMaxThreads = 1024;
 constexpr int32_t kMaxTokensPerStep = 1 << 16;
-
-absl::Status InRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(option, " must be in [", least, ", ", most, "], is ", value));
-}
 
 absl::StatusOr<ExecutorLimits> LimitsFor(const DecoderSpec& spec, const kernels::KvLayout& kv,
                                          const CpuExecutorOptions& options) {
@@ -123,42 +118,16 @@ void CpuExecutor::Run(const StepPlan& plan, absl::Span<const int32_t> indices,
 absl::StatusOr<StepResult> CpuExecutor::Step(const StepPlan& plan) {
   StepResult result;
   result.samples.resize(plan.sample_rows.size());
-  result.scores.resize(plan.score_rows.size());
-  // What is wanted of the logits of each token.
-  struct Wish {
-    int32_t index;
-    bool is_sample;
-    size_t which;     // of sample_rows or score_rows
-    size_t position;  // of a score row
-  };
-  std::vector<Wish> wishes;
-  for (size_t i = 0; i < plan.sample_rows.size(); ++i)
-    wishes.push_back({plan.row_starts[plan.sample_rows[i].row + 1] - 1, true, i, 0});
-  for (size_t i = 0; i < plan.score_rows.size(); ++i) {
-    const ScoreRow& row = plan.score_rows[i];
-    result.scores[i].resize(row.next_tokens.size());
-    for (size_t p = 0; p < row.next_tokens.size(); ++p)
-      wishes.push_back({plan.row_starts[row.row] + static_cast<int32_t>(p), false, i, p});
-  }
-  std::stable_sort(wishes.begin(), wishes.end(),
-                   [](const Wish& a, const Wish& b) { return a.index < b.index; });
-  std::vector<int32_t> indices;
-  std::vector<size_t> first_wish;  // of each index
-  for (size_t i = 0; i < wishes.size(); ++i)
-    if (indices.empty() || indices.back() != wishes[i].index) {
-      indices.push_back(wishes[i].index);
-      first_wish.push_back(i);
-    }
-  first_wish.push_back(wishes.size());
-  Run(plan, indices, [&](int member, size_t i, absl::Span<const float> logits) {
-    for (size_t w = first_wish[i]; w < first_wish[i + 1]; ++w) {
-      const Wish& wish = wishes[w];
-      if (wish.is_sample) {
-        result.samples[wish.which] = samplers_[member].Sample(logits, plan.sample_rows[wish.which]);
+  for (const ScoreRow& row : plan.score_rows) result.scores.emplace_back(row.next_tokens.size());
+  CollectLogitRequests(plan, requests_);
+  Run(plan, requests_.token_indices, [&](int member, size_t i, absl::Span<const float> logits) {
+    for (const LogitRequest& request : requests_.Of(i)) {
+      if (request.is_sample) {
+        result.samples[request.index] = samplers_[member].Sample(logits, plan.sample_rows[request.index]);
       } else {
-        const ScoreRow& row = plan.score_rows[wish.which];
-        result.scores[wish.which][wish.position] =
-            ScoreToken(logits, row.next_tokens[wish.position], row.top);
+        const ScoreRow& row = plan.score_rows[request.index];
+        result.scores[request.index][request.position] =
+            ScoreToken(logits, row.next_tokens[request.position], row.top);
       }
     }
   });

@@ -16,6 +16,7 @@
 #include "engine/exec/cpu/pass.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/tensor_source.h"
+#include "engine/sample/logit_requests.h"
 #include "engine/sample/sampler.h"
 
 namespace ropeway {
@@ -73,6 +74,7 @@ class CpuExecutor final : public Executor {
   const KvCache cache_;
   Workspace workspace_;
   std::vector<Sampler> samplers_;  // [threads]
+  LogitRequests requests_;         // of the step
 };
 
 }  // namespace ropeway

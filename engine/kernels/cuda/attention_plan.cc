@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <span>
 
+#include "engine/base/ceil_div.h"
 #include "engine/kernels/cuda/attention.h"
 
 namespace ropeway::cuda {
@@ -11,8 +12,6 @@ namespace {
 constexpr int kBlocksPerProcessor = 4;
 // What partial results may take where one tile does not need more.
 constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;
-
-constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int GroupOf(const AttentionShape& shape) { return shape.num_heads / shape.num_kv_heads; }
 

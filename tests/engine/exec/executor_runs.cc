@@ -23,7 +23,7 @@ StepPlan PlanOf(absl::Span<const RunRow> rows) {
 }
 
 std::vector<PageId> PagesFrom(PageId first, size_t num_tokens) {
-  std::vector<PageId> pages((num_tokens + kPageTokens - 1) / kPageTokens);
+  std::vector<PageId> pages(PagesFor(num_tokens));
   std::iota(pages.begin(), pages.end(), first);
   return pages;
 }
