@@ -39,6 +39,12 @@ ROPEWAY_DEVICE int32_t IdOf(uint64_t key) {
   return kMaxVocabulary - 1 - static_cast<int32_t>(key & (kMaxVocabulary - 1));
 }
 
+// The logit that has these bits.
+ROPEWAY_DEVICE float LogitOf(uint64_t ordered) {
+  const uint32_t bits = static_cast<uint32_t>(ordered);
+  return __uint_as_float(bits & 0x80000000u ? bits & 0x7FFFFFFFu : ~bits);
+}
+
 ROPEWAY_DEVICE uint64_t WarpSum(uint64_t value) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(kFullWarp, value, lanes);
@@ -102,9 +108,9 @@ struct WeighedLogits {
   float largest, scale;
   uint64_t cut = 0;
 
+  ROPEWAY_DEVICE uint64_t WeightOf(float logit) const { return SoftmaxWeight((logit - largest) * scale); }
   ROPEWAY_DEVICE uint64_t Weight(int32_t id) const {
-    const float x = logits[id];
-    return cut != 0 && KeyOf(x, id) < cut ? 0 : SoftmaxWeight((x - largest) * scale);
+    return cut != 0 && KeyOf(logits[id], id) < cut ? 0 : WeightOf(logits[id]);
   }
   // Of ids [first, last), for one warp.
   ROPEWAY_DEVICE uint64_t WarpTotal(int32_t first, int32_t last) const {
@@ -118,14 +124,17 @@ struct WeighedLogits {
       sum += Weight(id);
     return BlockSum(sum);
   }
-  // The first token, by ascending id, at which the running sum of weights exceeds `target`. REQUIRES: target
-  // < Total(). Each round narrows the range to the part of one warp.
-  ROPEWAY_DEVICE int32_t TokenAt(uint64_t target) const {
+  // The first token, by ascending id, at which the running sum of weights exceeds target_of(their sum), which
+  // is below the sum. Each round narrows the range to the part of one warp.
+  template <class TargetOf>
+  ROPEWAY_DEVICE int32_t TokenAt(const TargetOf& target_of) const {
     int32_t first = 0, last = vocab_size;
+    uint64_t target = 0;
     while (last - first > 1) {
       const int32_t part = (last - first + kSelectionWarps - 1) / kSelectionWarps;
       const int32_t begin = min(first + static_cast<int32_t>(threadIdx.x / 32) * part, last);
       const uint64_t* totals = ShareOfWarps(WarpTotal(begin, min(begin + part, last)));
+      if (last - first == vocab_size) target = target_of(WarpSum(totals[threadIdx.x % 32]));
       int warp = 0;
       for (; target >= totals[warp]; ++warp) target -= totals[warp];
       first += warp * part;
@@ -135,42 +144,87 @@ struct WeighedLogits {
   }
 };
 
-// Finds the digit at which the sum from the largest digit down reaches `target`, and takes from the target
-// what lies above it. The lowest digit where all together are less.
-ROPEWAY_DEVICE int DigitAt(const uint64_t* sums, uint64_t* target) {
-  constexpr int kPart = kDigits / kSelectionWarps;  // digits of a warp
-  const int mine = static_cast<int>(threadIdx.x / 32) * kPart + static_cast<int>(threadIdx.x % 32);
+// A sum of every digit, in halves. Shared memory adds 32 bits by itself; 64 it would add in a loop, until no
+// other thread came between, and few digits of logits are much in use.
+struct DigitSums {
+  uint32_t low[kDigits], high[kDigits];
+
+  ROPEWAY_DEVICE uint64_t Of(int digit) const { return uint64_t{high[digit]} << 32 | low[digit]; }
+  ROPEWAY_DEVICE void Clear() {
+    for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kSelectionThreads) low[i] = high[i] = 0;
+  }
+  ROPEWAY_DEVICE void AddOne(int digit, uint64_t value) {
+    const uint32_t added = static_cast<uint32_t>(value);
+    const uint32_t carry = atomicAdd(&low[digit], added) + added < added ? 1 : 0;
+    const uint32_t above = static_cast<uint32_t>(value >> 32) + carry;
+    if (above != 0) atomicAdd(&high[digit], above);
+  }
+  // For a whole warp: the lanes with `adds` add their values. Those that have the first one's digit add up
+  // among themselves first, where they are many.
+  ROPEWAY_DEVICE void Add(bool adds, int digit, uint64_t value) {
+    constexpr int kMany = 8;
+    const unsigned lanes = __ballot_sync(kFullWarp, adds);
+    if (lanes == 0) return;
+    const int first = __ffs(static_cast<int>(lanes)) - 1;
+    const int first_digit = __shfl_sync(kFullWarp, digit, first);  // by all lanes
+    const bool joins = adds && digit == first_digit;
+    if (__popc(__ballot_sync(kFullWarp, joins)) >= kMany) {
+      const uint64_t sum = WarpSum(joins ? value : 0);
+      if (static_cast<int>(threadIdx.x % 32) == first) AddOne(digit, sum);
+      adds = adds && !joins;
+    }
+    if (adds) AddOne(digit, value);
+  }
+};
+
+// Digits of which a warp knows the total.
+inline constexpr int kDigitsOfWarp = kDigits / kSelectionWarps;
+
+ROPEWAY_DEVICE uint64_t TotalOfWarp(const DigitSums& sums) {
+  const int mine = static_cast<int>(threadIdx.x / 32) * kDigitsOfWarp + static_cast<int>(threadIdx.x % 32);
   uint64_t sum = 0;
-  for (int i = 0; i < kPart; i += 32) sum += sums[mine + i];
-  const uint64_t* totals = ShareOfWarps(WarpSum(sum));
+  for (int i = 0; i < kDigitsOfWarp; i += 32) sum += sums.Of(mine + i);
+  return WarpSum(sum);
+}
+
+// Finds the digit at which the sum from the largest digit down reaches `target`, and takes from the target
+// what lies above it. The lowest digit where all together are less. `totals` are those of the warps.
+ROPEWAY_DEVICE int DigitAt(const DigitSums& sums, const uint64_t* totals, uint64_t* target) {
   int warp = kSelectionWarps - 1;
   for (; warp > 0 && totals[warp] < *target; --warp) *target -= totals[warp];
-  int digit = warp * kPart + kPart - 1;
-  for (; digit > warp * kPart && sums[digit] < *target; --digit) *target -= sums[digit];
+  int digit = warp * kDigitsOfWarp + kDigitsOfWarp - 1;
+  for (; digit > warp * kDigitsOfWarp && sums.Of(digit) < *target; --digit) *target -= sums.Of(digit);
   return digit;
 }
 
 // The key of the last token of the shortest beginning, in the order of tokens, whose measures add up to at
-// least `target`; 0, which keeps all, where all together do not. measure(id) of a token is an integer.
-template <class Measure>
-ROPEWAY_DEVICE uint64_t KeyAt(const float* logits, int32_t vocab_size, uint64_t target,
-                              const Measure& measure) {
-  ROPEWAY_SHARED(sums, uint64_t[kDigits]);
-  uint64_t prefix = 0;
+// least target_of(the sum of all), which is at most that sum. measure(id) of a token is an integer;
+// measure.OfLogit(x), that of every token with this logit that counts at all.
+template <class Measure, class TargetOf>
+ROPEWAY_DEVICE uint64_t KeyAt(const float* logits, int32_t vocab_size, const Measure& measure,
+                              const TargetOf& target_of) {
+  ROPEWAY_SHARED(sums, DigitSums);
+  uint64_t prefix = 0, target = 0;
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
   for (int shift = kKeyBits - kDigitBits; shift >= 0; shift -= kDigitBits) {
     __syncthreads();  // the readers of the last round are done
-    for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kSelectionThreads) sums[i] = 0;
+    sums.Clear();
     __syncthreads();
-    for (int32_t id = static_cast<int32_t>(threadIdx.x); id < vocab_size; id += kSelectionThreads) {
-      const uint64_t key = KeyOf(logits[id], id) >> shift;
-      if (key >> kDigitBits != prefix) continue;
-      atomicAdd(reinterpret_cast<unsigned long long*>(&sums[key % kDigits]),
-                static_cast<unsigned long long>(measure(id)));
+    for (int32_t begin = static_cast<int32_t>(threadIdx.x) - lane; begin < vocab_size;
+         begin += kSelectionThreads) {
+      const int32_t id = begin + lane;
+      const uint64_t key = id < vocab_size ? KeyOf(logits[id], id) >> shift : 0;
+      const bool counts = id < vocab_size && key >> kDigitBits == prefix;
+      sums.Add(counts, static_cast<int>(key % kDigits), counts ? measure(id) : 0);
     }
     __syncthreads();
-    const int digit = DigitAt(sums, &target);
+    const uint64_t* totals = ShareOfWarps(TotalOfWarp(sums));
+    if (shift == kKeyBits - kDigitBits) target = target_of(WarpSum(totals[lane]));
+    const int digit = DigitAt(sums, totals, &target);
     prefix = prefix << kDigitBits | static_cast<uint64_t>(digit);
-    if (sums[digit] == target) {  // all of the digit's tokens are in
+    // All of the digit's tokens are in, or there is one.
+    const uint64_t sum = sums.Of(digit);
+    if (sum == target || (shift == kIdBits && sum == measure.OfLogit(LogitOf(prefix)))) {
       prefix <<= shift;
       break;
     }
@@ -178,9 +232,22 @@ ROPEWAY_DEVICE uint64_t KeyAt(const float* logits, int32_t vocab_size, uint64_t 
   return prefix;
 }
 
+// Counts tokens.
+struct CountMeasure {
+  ROPEWAY_DEVICE uint64_t operator()(int32_t) const { return 1; }
+  ROPEWAY_DEVICE uint64_t OfLogit(float) const { return 1; }
+};
+
+// Weighs them.
+struct WeightMeasure {
+  const WeighedLogits& tokens;
+  ROPEWAY_DEVICE uint64_t operator()(int32_t id) const { return tokens.Weight(id); }
+  ROPEWAY_DEVICE uint64_t OfLogit(float logit) const { return tokens.WeightOf(logit); }
+};
+
 // The key of the `count`-th likeliest token. REQUIRES: 1 <= count <= vocab_size.
 ROPEWAY_DEVICE uint64_t KeyOfRank(const float* logits, int32_t vocab_size, int32_t count) {
-  return KeyAt(logits, vocab_size, static_cast<uint64_t>(count), [](int32_t) { return uint64_t{1}; });
+  return KeyAt(logits, vocab_size, CountMeasure(), [&](uint64_t) { return static_cast<uint64_t>(count); });
 }
 
 struct TopList {

@@ -1,8 +1,9 @@
 // One token for each row of SampleArgs, and its log-probability, by engine/sample/sampling_rule.h: bit for
 // bit as engine/sample/sampler.h.
 //
-// A block a row. Greedy reads a row of V logits once; a draw three times, and up to five times more for each
-// of top-k and top-p, out of the cache. Rows with changes are copied to scratch first.
+// A block a row. Greedy reads a row of V logits once; a draw twice, and up to five times more for each of
+// top-k and top-p (three where no logits are equal), out of the cache. Rows with changes are copied to
+// scratch first.
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/kernels/cuda/logit_selection.cuh"
 
@@ -29,15 +30,15 @@ ROPEWAY_DEVICE int32_t Draw(const SamplingRule& rule, WeighedLogits tokens, cons
   const int32_t vocab_size = tokens.vocab_size;
   if (NarrowsByTopK(rule, vocab_size)) tokens.cut = KeyOfRank(tokens.logits, vocab_size, rule.top_k);
   if (NarrowsByTopP(rule)) {
-    const uint64_t cut = KeyAt(tokens.logits, vocab_size, TopPMass(rule, tokens.Total()),
-                               [&](int32_t id) { return tokens.Weight(id); });
+    const uint64_t cut = KeyAt(tokens.logits, vocab_size, WeightMeasure{tokens},
+                               [&](uint64_t sum) { return TopPMass(rule, sum); });
     tokens.cut = cut > tokens.cut ? cut : tokens.cut;
   }
   if (NarrowsByMinP(rule)) {
     const uint64_t cut = uint64_t{OrderedBits(LeastLogit(rule, peak.logit))} << kIdBits;
     tokens.cut = cut > tokens.cut ? cut : tokens.cut;
   }
-  return tokens.TokenAt(DrawTarget(rule, tokens.Total()));
+  return tokens.TokenAt([&](uint64_t sum) { return DrawTarget(rule, sum); });
 }
 
 __global__ void __launch_bounds__(kSelectionThreads, 1) SampleKernel(SampleArgs args) {

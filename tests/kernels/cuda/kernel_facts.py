@@ -37,7 +37,7 @@ def attention_tile_bytes(variant):
 
 
 # Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
-LOGITS = "greedy: 4 V read, the least; top-k or top-p: 4 V up to 13 times, all but the first from L2"
+LOGITS = "greedy: 4 V read, the least; top-k or top-p: 4 V up to 12 times, all but the first from L2"
 
 KERNELS = {
     ("attention_bf16", "AttendKernel"): Kernel(
