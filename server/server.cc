@@ -160,6 +160,7 @@ absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> o
     OnDeviceLost();
     if (on_lost) on_lost();
   };
+  loop_deps.on_warning = [this](const std::string& what) { log.Warning("the device", {{"what", what}}); };
   admission.SetMaxRequests(MaxRequests(config, model.device));
   engine = std::make_unique<EngineLoop>(LoopOptionsOf(config, model.device), loop_deps);
   engine_handle = absl::WrapUnique(new EngineHandle{.model = served,

@@ -131,6 +131,7 @@ bool EngineLoop::Impl::Step() {
   const absl::Time end = deps_.clock.Now();
   if (result.ok()) {
     deps_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());
+    if (!result->warning.empty() && deps_.on_warning) deps_.on_warning(result->warning);
   } else {
     deps_.observer.OnStepFailed(result.status());
     NotifyIfLost();

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/time/time.h"
 #include "engine/api/step.h"
@@ -38,7 +39,9 @@ class EngineLoop {
     const Clock& clock;
     Mailbox& mailbox;
     EngineObserver& observer;
-    std::function<void()> on_lost;  // called once, by the engine's thread, when the executor is lost; or null
+    // Both are called by the engine's thread, and may be null.
+    std::function<void()> on_lost;                       // once, when the executor is lost
+    std::function<void(const std::string&)> on_warning;  // with each StepResult::warning
   };
 
   // Starts the engine's thread.

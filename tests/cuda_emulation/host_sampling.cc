@@ -42,8 +42,9 @@ void SampleOnHost(const SampleArgs& args) {
 
 void ScoreOnHost(const ScoreArgs& args) {
   for (int64_t r = 0; r < args.num_rows; ++r) {
-    const absl::Span<const float> logits(args.logits + r * args.logit_stride, args.vocab_size);
-    WriteScore(ScoreToken(logits, args.tokens[r], args.max_top), args.max_top, args.logprobs + r,
+    const ScoreRowParams& row = args.rows[r];
+    const absl::Span<const float> logits(args.logits + row.logit_row * args.logit_stride, args.vocab_size);
+    WriteScore(ScoreToken(logits, row.token, row.num_logprobs), row.num_logprobs, args.logprobs + r,
                {args.top_tokens + r * args.max_top, args.top_logprobs + r * args.max_top});
   }
 }

@@ -39,6 +39,7 @@ absl::StatusOr<StepResult> FakeExecutor::Step(const StepPlan& plan) {
   }
   Write(plan);
   StepResult result;
+  result.warning = std::exchange(next_warning_, "");
   for (const SampleRow& row : plan.sample_rows) result.samples.push_back(Sample(plan, row));
   for (const ScoreRow& row : plan.score_rows) result.scores.push_back(Score(plan, row));
   return result;

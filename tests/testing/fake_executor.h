@@ -30,6 +30,8 @@ class FakeExecutor final : public Executor {
   void FailNextStep(absl::Status error) { next_error_ = std::move(error); }
   // The next step fails, and so does every further one.
   void Lose(const absl::Status& error) { lost_error_ = error; }
+  // The next step succeeds with a warning.
+  void WarnNextStep(std::string warning) { next_warning_ = std::move(warning); }
   // From now on `choose` decides instead of the hash.
   void SetChooser(std::function<TokenId(const SampleRow&)> choose) { choose_ = std::move(choose); }
   // Called with each plan, before it runs.
@@ -54,6 +56,7 @@ class FakeExecutor final : public Executor {
   std::vector<Slot> slots_;  // [num_pages, kPageTokens]
   absl::Status next_error_;
   absl::Status lost_error_;
+  std::string next_warning_;
   std::function<TokenId(const SampleRow&)> choose_;
   std::function<void(const StepPlan&)> on_step_;
 };

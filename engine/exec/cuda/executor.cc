@@ -1,11 +1,11 @@
 #include "engine/exec/cuda/executor.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
 #include "engine/kernels/cuda/sampling.h"
 
@@ -13,12 +13,7 @@ namespace ropeway {
 namespace {
 
 constexpr int32_t kMaxTokensPerStep = 1 << 16;
-
-absl::Status InRange(absl::string_view option, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(option, " must be in [", least, ", ", most, "], is ", value));
-}
+constexpr int32_t kMaxChanges = 1 << 26;
 
 absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& options) {
   RETURN_IF_ERROR(InRange("max_tokens_per_step", options.max_tokens_per_step, 1, kMaxTokensPerStep));
@@ -26,6 +21,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
   RETURN_IF_ERROR(InRange("max_model_len", options.max_model_len, 0, spec.context_length));
   RETURN_IF_ERROR(InRange("max_logprobs", options.max_logprobs, 0, cuda::kMaxTop));
   RETURN_IF_ERROR(InRange("kv_cache_bytes", options.kv_cache_bytes, 0, INT64_MAX));
+  RETURN_IF_ERROR(InRange("max_changes", options.max_changes, 1, kMaxChanges));
   if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
@@ -86,17 +82,23 @@ cuda::KvElement KvElementFor(cuda::Element element) {
   ROPEWAY_CHECK(false);
 }
 
+CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
+  const cuda::Element element =
+      options.element.value_or(AutomaticElement(*model.tensors, model.spec.num_layers()));
+  return {.element = element,
+          .kv_element = options.kv_element.value_or(KvElementFor(element)),
+          .use_graphs = options.use_graphs,
+          .max_model_len = options.max_model_len > 0 ? options.max_model_len : model.spec.context_length,
+          .max_tokens = options.max_tokens_per_step,
+          .max_rows = options.max_rows_per_step,
+          .max_logprobs = options.max_logprobs,
+          .max_changes = options.max_changes,
+          .memory_fraction = options.memory_fraction,
+          .kv_cache_bytes = options.kv_cache_bytes};
+}
+
 CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
-  CudaRankOptions rank{.model = &model,
-                       .use_graphs = options.use_graphs,
-                       .max_tokens = options.max_tokens_per_step,
-                       .max_rows = options.max_rows_per_step,
-                       .max_logprobs = options.max_logprobs,
-                       .memory_fraction = options.memory_fraction,
-                       .kv_cache_bytes = options.kv_cache_bytes};
-  rank.element = options.element.value_or(AutomaticElement(*model.tensors, model.spec.num_layers()));
-  rank.kv_element = options.kv_element.value_or(KvElementFor(rank.element));
-  rank.max_model_len = options.max_model_len > 0 ? options.max_model_len : model.spec.context_length;
+  CudaRankOptions rank{.model = &model, .memory = MemoryOptions(model, options)};
   if (options.progress) {
     rank.progress = [progress = options.progress, layers = model.spec.num_layers()](int done) {
       progress(done, layers);
@@ -106,8 +108,7 @@ CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions&
 }
 
 std::string Describe(const cuda::DeviceInfo& device, cuda::Element element, size_t ranks) {
-  const char* type = element == cuda::Element::kF32 ? "f32" : element == cuda::Element::kF16 ? "f16" : "bf16";
-  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", type);
+  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", NameOf(element));
 }
 
 // The first error that is one: a rank that fails makes others fail in the sums they wait for.
@@ -130,8 +131,9 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
   int32_t num_pages = INT32_MAX;
   for (int i = 0; i < options.tensor_parallel; ++i) {
     rank_options.shard = {i, options.tensor_parallel};
+    rank_options.memory.samples = i == 0;
     ASSIGN_OR_RETURN(std::unique_ptr<CudaRank> rank, CudaRank::Make(std::move(parts[i]), rank_options));
-    num_pages = std::min(num_pages, rank->num_pages());
+    num_pages = std::min(num_pages, rank->plan().num_pages);
     rank_options.progress = nullptr;  // one of them tells
     ranks.push_back(std::move(rank));
   }
@@ -140,29 +142,40 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
                               .max_tokens_per_step = options.max_tokens_per_step,
                               .max_rows_per_step = options.max_rows_per_step,
                               .max_model_len = static_cast<int32_t>(std::min<int64_t>(
-                                  rank_options.max_model_len, int64_t{num_pages} * kPageTokens)),
+                                  rank_options.memory.max_model_len, int64_t{num_pages} * kPageTokens)),
                               .vocab_size = model.spec.vocab_size};
-  std::string description = Describe(ranks[0]->device(), rank_options.element, ranks.size());
+  std::string description = Describe(ranks[0]->device(), rank_options.memory.element, ranks.size());
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
-  return std::unique_ptr<CudaExecutor>(new CudaExecutor(
-      std::move(ranks), std::move(pool), limits, std::move(description), std::max(options.max_logprobs, 1)));
+  return std::unique_ptr<CudaExecutor>(
+      new CudaExecutor(std::move(ranks), std::move(pool), limits, std::move(description)));
 }
 
 CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
-                           const ExecutorLimits& limits, std::string description, int32_t max_top)
+                           const ExecutorLimits& limits, std::string description)
     : ranks_(std::move(ranks)),
       limits_(limits),
       description_(std::move(description)),
-      max_top_(max_top),
       pool_(std::move(pool)) {}
 
 absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
   ROPEWAY_CHECK(plan.num_tokens() <= limits_.max_tokens_per_step);
   ROPEWAY_CHECK(plan.num_rows() <= limits_.max_rows_per_step);
-  PrepareStep(plan, ranks_[0]->step_options(), step_);
+  PrepareStep(plan, ranks_[0]->plan().step, step_);
   RETURN_IF_ERROR(RunRanks());
-  return ReadResults(plan);
+  StepResult result = ReadResults(plan, step_, ranks_[0]->results(step_), ranks_[0]->plan().max_top);
+  result.warning = StopCapturingWhereOneFailed();
+  return result;
+}
+
+// Empty where none failed: then all ranks go on as they were.
+std::string CudaExecutor::StopCapturingWhereOneFailed() {
+  std::vector<absl::Status> statuses;
+  for (const auto& rank : ranks_) statuses.push_back(rank->capture_status());
+  const absl::Status failure = FirstError(statuses);
+  if (failure.ok()) return "";
+  for (const auto& rank : ranks_) rank->StopCapturing();
+  return absl::StrCat("decode steps run without graphs from now on, which is slower: ", failure.message());
 }
 
 absl::Status CudaExecutor::RunRanks() {
@@ -175,25 +188,6 @@ absl::Status CudaExecutor::RunRanks() {
   for (const auto& rank : ranks_)
     if (rank->lost()) lost_.store(true, std::memory_order_release);
   return FirstError(statuses);
-}
-
-StepResult CudaExecutor::ReadResults(const StepPlan& plan) const {
-  const CudaResultArrays results = ranks_[0]->results(step_);
-  StepResult result;
-  result.samples.resize(plan.sample_rows.size());
-  for (size_t i = 0; i < step_.sample_order.size(); ++i) {
-    SampledToken& sample = result.samples[step_.sample_order[i]];
-    sample.token = results.tokens[i];
-    const int32_t top = plan.sample_rows[step_.sample_order[i]].params->num_logprobs;
-    if (top >= 0 && sample.token >= 0) sample.logprobs = LogprobsAt(results, i, top, max_top_);
-  }
-  int64_t row = step_.shape.samples;
-  for (const ScoreRow& scored : plan.score_rows) {
-    std::vector<TokenLogprobs>& scores = result.scores.emplace_back();
-    for (size_t i = 0; i < scored.next_tokens.size(); ++i)
-      scores.push_back(LogprobsAt(results, row++, scored.top, max_top_));
-  }
-  return result;
 }
 
 }  // namespace ropeway

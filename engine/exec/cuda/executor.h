@@ -34,7 +34,8 @@ struct CudaExecutorOptions {
   int64_t kv_cache_bytes = 0;    // of keys and values on each device; 0: what weights and workspace leave
   int32_t max_tokens_per_step = 512;
   int32_t max_rows_per_step = 256;
-  bool use_graphs = true;  // decode steps are captured once and replayed
+  int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
+  bool use_graphs = true;         // decode steps are captured once and replayed
 
   // Called with (layers read, all layers) while weights are uploaded.
   std::function<void(int, int)> progress;
@@ -58,14 +59,13 @@ class CudaExecutor final : public Executor {
 
  private:
   CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
-               const ExecutorLimits& limits, std::string description, int32_t max_top);
+               const ExecutorLimits& limits, std::string description);
   absl::Status RunRanks();
-  StepResult ReadResults(const StepPlan& plan) const;
+  std::string StopCapturingWhereOneFailed();
 
   const std::vector<std::unique_ptr<CudaRank>> ranks_;
   const ExecutorLimits limits_;
   const std::string description_;
-  const int32_t max_top_;                   // likeliest tokens that results have room for, in each row
   const std::unique_ptr<ThreadPool> pool_;  // member i runs rank i
   CudaStep step_;
   std::atomic<bool> lost_ = false;

@@ -21,8 +21,7 @@ int64_t QkvColumns(const DecoderSpec& spec) {
 
 }  // namespace
 
-CudaActivations CarveActivations(const CudaActivationsShape& shape, Carver& carver) {
-  const DecoderSpec& spec = shape.spec;
+CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver) {
   const int64_t t = shape.max_tokens, s = shape.max_logit_rows, bytes = cuda::BytesOf(shape.element);
   CudaActivations a;
   a.residual = carver.Take<float>(t * spec.hidden_size);
@@ -134,8 +133,10 @@ cuda::KvPages CudaPass::KvOf(int layer) const {
   return kv;
 }
 
+// Blocks take a pair of an item and a KV head at a time.
 int CudaPass::BlocksFor(int32_t items) const {
-  return std::min(items, context_.processors * kBlocksPerProcessor);
+  const int64_t pairs = int64_t{items} * context_.spec.num_kv_heads;
+  return static_cast<int>(std::min<int64_t>(pairs, context_.processors * kBlocksPerProcessor));
 }
 
 void CudaPass::Embed() {
@@ -284,15 +285,16 @@ void CudaPass::CopyPages() {
   });
 }
 
-void CudaPass::Sample(const SampleBatch& batch, int32_t max_top, const CudaResultArrays& results) {
-  const int64_t first = batch.first;
+void CudaPass::Sample(const LogitRound& round, int32_t max_top, const CudaResultArrays& results) {
+  if (round.num_samples == 0) return;
+  const int64_t first = round.first_sample;
   Try("sampling", [&] {
     return context_.kernels.sample({.logits = context_.activations.logits,
                                     .logit_stride = CudaLogitStride(context_.spec.vocab_size),
                                     .vocab_size = context_.spec.vocab_size,
                                     .rows = arrays_.samples + first,
                                     .changes = arrays_.changes,
-                                    .num_rows = batch.count,
+                                    .num_rows = round.num_samples,
                                     .scratch = context_.activations.scratch,
                                     .tokens = results.tokens + first,
                                     .logprobs = results.logprobs + first,
@@ -303,16 +305,15 @@ void CudaPass::Sample(const SampleBatch& batch, int32_t max_top, const CudaResul
   });
 }
 
-void CudaPass::Score(const LogitRound& round, int32_t num_samples, int32_t max_top,
-                     const CudaResultArrays& results) {
+void CudaPass::Score(const LogitRound& round, int32_t max_top, const CudaResultArrays& results) {
   if (round.num_scores == 0) return;
-  const int64_t first = int64_t{num_samples} + round.first_score;
+  const int64_t first = int64_t{shape_.samples} + round.first_score;
   Try("scoring", [&] {
     return context_.kernels.score({.logits = context_.activations.logits,
                                    .logit_stride = CudaLogitStride(context_.spec.vocab_size),
                                    .vocab_size = context_.spec.vocab_size,
+                                   .rows = arrays_.scores + round.first_score,
                                    .num_rows = round.num_scores,
-                                   .tokens = arrays_.score_tokens + round.first_score,
                                    .logprobs = results.logprobs + first,
                                    .top_tokens = results.top_tokens + first * max_top,
                                    .top_logprobs = results.top_logprobs + first * max_top,

@@ -34,12 +34,11 @@ struct CudaActivations {
 };
 
 struct CudaActivationsShape {
-  const DecoderSpec& spec;  // of one rank
   cuda::Element element = cuda::Element::kBF16;
   int32_t max_tokens = 0, max_logit_rows = 0;
   int64_t partial_floats = 0;
 };
-CudaActivations CarveActivations(const CudaActivationsShape& shape, Carver& carver);
+CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 
 // Floats from one row of logits to the next.
 constexpr int64_t CudaLogitStride(int32_t vocab_size) { return (int64_t{vocab_size} + 3) / 4 * 4; }
@@ -84,8 +83,8 @@ class CudaPass {
 
   void CopyPages();
   // Tokens of a round's samples, log-probabilities of its scores.
-  void Sample(const SampleBatch& batch, int32_t max_top, const CudaResultArrays& results);
-  void Score(const LogitRound& round, int32_t num_samples, int32_t max_top, const CudaResultArrays& results);
+  void Sample(const LogitRound& round, int32_t max_top, const CudaResultArrays& results);
+  void Score(const LogitRound& round, int32_t max_top, const CudaResultArrays& results);
 
   absl::Status status() const { return CudaStatus(context_.runtime, error_, what_); }
   cuda::ErrorCode error() const { return error_; }

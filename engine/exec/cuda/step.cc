@@ -4,12 +4,13 @@
 #include <bit>
 #include <numeric>
 
+#include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
 
 namespace ropeway {
 namespace {
 
-int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
+static_assert(cuda::kNoChoice == kNoToken);
 
 void AppendRows(const StepPlan& plan, int32_t padded_rows, CudaStep& step) {
   step.token_ids.assign(plan.token_ids.begin(), plan.token_ids.end());
@@ -31,95 +32,119 @@ int32_t MaxPages(const StepPlan& plan, int32_t limit) {
   return std::max(static_cast<int32_t>(most), std::min(static_cast<int32_t>(std::bit_ceil(most)), limit));
 }
 
-// The last window, or a new one where it has no room for so many more of the changes.
-ChangeWindow& WindowFor(int32_t num_changes, int32_t max_changes, CudaStep& step) {
-  ROPEWAY_CHECK(num_changes <= max_changes);
-  const ChangeWindow& last = step.windows.back();
-  if (last.count + num_changes > max_changes) step.windows.push_back({.first = last.first + last.count});
-  return step.windows.back();
-}
-
-// The last batch of the last round, or a new one where the sample cannot go with the others.
-SampleBatch& BatchFor(int32_t max_samples, CudaStep& step) {
-  LogitRound& round = step.rounds.back();
-  const int32_t window = static_cast<int32_t>(step.windows.size()) - 1;
-  if (round.num_batches == 0 || step.batches.back().count == max_samples ||
-      step.batches.back().window != window) {
-    step.batches.push_back({.first = static_cast<int32_t>(step.samples.size()), .window = window});
-    ++round.num_batches;
+// Samples and scores in the order of the requests, not assigned to rounds yet.
+void LowerRequests(const StepPlan& plan, CudaStep& step) {
+  step.samples.clear();
+  step.scores.clear();
+  step.changes.clear();
+  for (const LogitRequest& request : step.requests.all) {
+    if (!request.is_sample) {
+      const ScoreRow& row = plan.score_rows[request.index];
+      step.scores.push_back({.token = row.next_tokens[request.position], .num_logprobs = row.top});
+      continue;
+    }
+    const SampleRow& row = plan.sample_rows[request.index];
+    const size_t first_change = step.changes.size();
+    step.lowering.AppendChanges(row, step.changes);
+    step.samples.push_back({.num_logprobs = row.params->num_logprobs,
+                            .num_changes = static_cast<int32_t>(step.changes.size() - first_change),
+                            .rule = SamplingLowering::RuleOf(row)});
   }
-  return step.batches.back();
 }
 
-void AddRound(const LogitRound& round, CudaStep& step) {
-  step.rounds.push_back(round);
-  step.rounds.back().first_batch = static_cast<int32_t>(step.batches.size());
+// Whether one round of a bucket's rows has room for all that is wanted.
+bool IsBucket(const StepPlan& plan, const CudaStepOptions& options, const CudaStep& step) {
+  return plan.num_tokens() == plan.num_rows() && BucketOf(plan.num_rows()) <= options.max_bucket &&
+         step.scores.empty() && static_cast<int32_t>(step.samples.size()) <= options.max_logit_rows &&
+         static_cast<int32_t>(step.changes.size()) <= options.max_changes;
 }
 
-// To the last round.
-void AppendSample(const SampleRow& row, int32_t logit_row, const CudaStepOptions& options, CudaStep& step) {
-  const size_t first_change = step.changes.size();
-  step.lowering.AppendChanges(row, step.changes);
-  const int32_t num_changes = static_cast<int32_t>(step.changes.size() - first_change);
-  ChangeWindow& window = WindowFor(num_changes, options.max_changes, step);
-  ++BatchFor(options.max_logit_rows, step).count;
-  step.samples.push_back({.logit_row = logit_row,
-                          .num_logprobs = row.params->num_logprobs,
-                          .first_change = window.count,
-                          .num_changes = num_changes,
-                          .rule = SamplingLowering::RuleOf(row)});
-  window.count += num_changes;
-}
+// Puts samples and scores into rounds, in their order.
+class Rounds {
+ public:
+  Rounds(const CudaStepOptions& options, CudaStep& step) : options_(options), step_(step) {
+    step.rounds.clear();
+    step.logit_tokens.clear();
+  }
 
-// Every row of a bucket has its logits computed, wanted or not: that is what its graph does.
-void WantBucket(const StepPlan& plan, int32_t rows, const CudaStepOptions& options, CudaStep& step) {
-  step.logit_tokens.resize(rows);
-  std::iota(step.logit_tokens.begin(), step.logit_tokens.end(), 0);
-  AddRound({.first = 0, .count = rows}, step);
-  for (int32_t i : step.sample_order)
-    AppendSample(plan.sample_rows[i], plan.sample_rows[i].row, options, step);
-}
+  // Every row of a bucket has its logits computed, wanted or not: that is what its graph does.
+  void AddBucket(int32_t rows) {
+    step_.logit_tokens.resize(rows);
+    std::iota(step_.logit_tokens.begin(), step_.logit_tokens.end(), 0);
+    step_.rounds.push_back({.num_rows = rows});
+    for (const LogitRequest& request : step_.requests.all) AddSample(request.token_index);
+  }
 
-void WantScores(const StepPlan& plan, int32_t max_logit_rows, CudaStep& step) {
-  for (const ScoreRow& row : plan.score_rows) {
-    for (size_t i = 0; i < row.next_tokens.size(); ++i) {
-      step.logit_tokens.push_back(plan.row_starts[row.row] + static_cast<int32_t>(i));
-      step.score_tokens.push_back(row.next_tokens[i]);
+  void AddAll() {
+    int32_t last_token = -1;
+    for (const LogitRequest& request : step_.requests.all) {
+      const int32_t num_changes = request.is_sample ? step_.samples[next_sample_].num_changes : 0;
+      bool new_row = request.token_index != last_token;
+      if (step_.rounds.empty() || !HasRoom(new_row, request.is_sample, num_changes)) {
+        Begin();
+        new_row = true;
+      }
+      last_token = request.token_index;
+      if (new_row) {
+        step_.logit_tokens.push_back(request.token_index);
+        ++step_.rounds.back().num_rows;
+      }
+      const int32_t logit_row = step_.rounds.back().num_rows - 1;
+      if (request.is_sample) {
+        AddSample(logit_row);
+      } else {
+        AddScore(logit_row);
+      }
     }
   }
-  const int32_t all = static_cast<int32_t>(step.score_tokens.size());
-  for (int32_t first = 0; first < all; first += max_logit_rows) {
-    const int32_t count = std::min(max_logit_rows, all - first);
-    AddRound({.first = first, .count = count, .first_score = first, .num_scores = count}, step);
+
+ private:
+  bool HasRoom(bool new_row, bool is_sample, int32_t num_changes) const {
+    const LogitRound& round = step_.rounds.back();
+    return round.num_rows + new_row <= options_.max_logit_rows &&
+           round.num_samples + is_sample <= options_.max_logit_rows &&
+           round.num_changes + num_changes <= options_.max_changes;
   }
-}
 
-void WantSamples(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step) {
-  int32_t last_row = -1;
-  for (int32_t i : step.sample_order) {
-    const SampleRow& row = plan.sample_rows[i];
-    const int32_t next = static_cast<int32_t>(step.logit_tokens.size());
-    if (row.row != last_row) {
-      if (last_row < 0 || step.rounds.back().count == options.max_logit_rows) AddRound({.first = next}, step);
-      step.logit_tokens.push_back(plan.row_starts[row.row + 1] - 1);
-      ++step.rounds.back().count;
-      last_row = row.row;
-    }
-    AppendSample(row, step.rounds.back().count - 1, options, step);
+  void Begin() {
+    step_.rounds.push_back({.first_row = static_cast<int32_t>(step_.logit_tokens.size()),
+                            .first_sample = next_sample_,
+                            .first_score = next_score_,
+                            .first_change = next_change_});
   }
+
+  void AddSample(int32_t logit_row) {
+    LogitRound& round = step_.rounds.back();
+    cuda::SampleRowParams& sample = step_.samples[next_sample_++];
+    sample.logit_row = logit_row;
+    sample.first_change = round.num_changes;
+    ++round.num_samples;
+    round.num_changes += sample.num_changes;
+    next_change_ += sample.num_changes;
+  }
+
+  void AddScore(int32_t logit_row) {
+    step_.scores[next_score_++].logit_row = logit_row;
+    ++step_.rounds.back().num_scores;
+  }
+
+  const CudaStepOptions& options_;
+  CudaStep& step_;
+  int32_t next_sample_ = 0, next_score_ = 0, next_change_ = 0;
+};
+
+int32_t MostChanges(const CudaStep& step) {
+  int32_t most = 0;
+  for (const LogitRound& round : step.rounds) most = std::max(most, round.num_changes);
+  return most;
 }
 
-int32_t LargestWindow(const CudaStep& step) {
-  int32_t largest = 0;
-  for (const ChangeWindow& window : step.windows) largest = std::max(largest, window.count);
-  return largest;
-}
-
-// A decode step's tiles are narrow, one for each row, divided at most into its chunks.
+// A decode step's tiles are narrow, one for each row, divided at most into its chunks. Steps that divide none
+// have a graph of their own, which merges nothing.
 void BoundBucketWork(CudaStepShape& shape) {
   shape.narrow = shape.rows * CeilDiv(shape.max_pages * kPageTokens, cuda::kChunkTokens);
   shape.wide = 0;
-  shape.merges = shape.rows;
+  shape.merges = shape.merges > 0 ? shape.rows : 0;
 }
 
 }  // namespace
@@ -142,8 +167,8 @@ CudaStepArrays CarveStep(const CudaStepShape& shape, Carver& carver) {
   arrays.wide = carver.Take<cuda::AttentionItem>(shape.wide);
   arrays.merges = carver.Take<cuda::AttentionMerge>(shape.merges);
   arrays.samples = carver.Take<cuda::SampleRowParams>(shape.samples);
+  arrays.scores = carver.Take<cuda::ScoreRowParams>(shape.scores);
   arrays.changes = carver.Take<LogitChange>(shape.changes);
-  arrays.score_tokens = carver.Take<int32_t>(shape.scores);
   arrays.copy_from = carver.Take<int32_t>(shape.copies);
   arrays.copy_to = carver.Take<int32_t>(shape.copies);
   return arrays;
@@ -161,7 +186,7 @@ CudaResultArrays CarveResults(int32_t samples, int32_t scores, int32_t max_top, 
 
 TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t top, int32_t max_top) {
   TokenLogprobs logprobs{.chosen = results.logprobs[row]};
-  for (int64_t i = row * max_top; i < row * max_top + top; ++i) {
+  for (int64_t i = row * max_top; i < row * max_top + std::min(top, max_top); ++i) {
     if (results.top_tokens[i] == cuda::kNoChoice) break;
     logprobs.top.emplace_back(results.top_tokens[i], results.top_logprobs[i]);
   }
@@ -169,27 +194,16 @@ TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t t
 }
 
 void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step) {
-  const int32_t bucket = BucketOf(plan.num_rows());
-  step.is_bucket =
-      plan.num_tokens() == plan.num_rows() && bucket <= options.max_bucket && plan.score_rows.empty();
-  const int32_t rows = step.is_bucket ? bucket : plan.num_rows();
+  CollectLogitRequests(plan, step.requests);
+  LowerRequests(plan, step);
+  step.is_bucket = IsBucket(plan, options, step);
+  const int32_t rows = step.is_bucket ? BucketOf(plan.num_rows()) : plan.num_rows();
   AppendRows(plan, rows, step);
-  step.logit_tokens.clear();
-  step.score_tokens.clear();
-  step.samples.clear();
-  step.changes.clear();
-  step.windows.assign(1, {});
-  step.batches.clear();
-  step.rounds.clear();
-  step.sample_order.resize(plan.sample_rows.size());
-  std::iota(step.sample_order.begin(), step.sample_order.end(), 0);
-  std::stable_sort(step.sample_order.begin(), step.sample_order.end(),
-                   [&](int32_t a, int32_t b) { return plan.sample_rows[a].row < plan.sample_rows[b].row; });
+  Rounds rounds(options, step);
   if (step.is_bucket) {
-    WantBucket(plan, rows, options, step);
+    rounds.AddBucket(rows);
   } else {
-    WantScores(plan, options.max_logit_rows, step);
-    WantSamples(plan, options, step);
+    rounds.AddAll();
   }
   cuda::PlanAttention(options.attention, step.row_starts, step.positions, options.window, step.attention);
   step.shape = {.tokens = static_cast<int32_t>(step.token_ids.size()),
@@ -200,11 +214,12 @@ void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep&
                 .wide = static_cast<int32_t>(step.attention.wide.size()),
                 .merges = static_cast<int32_t>(step.attention.merges.size()),
                 .samples = static_cast<int32_t>(step.samples.size()),
-                .changes = LargestWindow(step),
-                .scores = static_cast<int32_t>(step.score_tokens.size()),
+                .scores = static_cast<int32_t>(step.scores.size()),
+                .changes = MostChanges(step),
                 .copies = static_cast<int32_t>(step.copies.size())};
   if (step.is_bucket) BoundBucketWork(step.shape);
-  ROPEWAY_CHECK(step.attention.narrow.size() <= static_cast<size_t>(step.shape.narrow) &&
+  ROPEWAY_CHECK(step.shape.changes <= options.max_changes &&
+                step.attention.narrow.size() <= static_cast<size_t>(step.shape.narrow) &&
                 step.attention.wide.size() <= static_cast<size_t>(step.shape.wide) &&
                 step.attention.merges.size() <= static_cast<size_t>(step.shape.merges));
 }
@@ -227,12 +242,34 @@ void WriteStep(const CudaStep& step, const CudaStepArrays& out) {
   std::copy(step.attention.wide.begin(), step.attention.wide.end(), out.wide);
   std::copy(step.attention.merges.begin(), step.attention.merges.end(), out.merges);
   std::copy(step.samples.begin(), step.samples.end(), out.samples);
-  std::copy_n(step.changes.begin(), step.windows.front().count, out.changes);
-  std::copy(step.score_tokens.begin(), step.score_tokens.end(), out.score_tokens);
+  std::copy(step.scores.begin(), step.scores.end(), out.scores);
+  if (!step.rounds.empty()) std::copy_n(step.changes.begin(), step.rounds.front().num_changes, out.changes);
   for (size_t i = 0; i < step.copies.size(); ++i) {
     out.copy_from[i] = step.copies[i].from;
     out.copy_to[i] = step.copies[i].to;
   }
+}
+
+StepResult ReadResults(const StepPlan& plan, const CudaStep& step, const CudaResultArrays& results,
+                       int32_t max_top) {
+  StepResult result;
+  result.samples.resize(plan.sample_rows.size());
+  for (const ScoreRow& row : plan.score_rows) result.scores.emplace_back(row.next_tokens.size());
+  int64_t next_sample = 0, next_score = step.shape.samples;
+  for (const LogitRequest& request : step.requests.all) {
+    if (!request.is_sample) {
+      result.scores[request.index][request.position] =
+          LogprobsAt(results, next_score++, plan.score_rows[request.index].top, max_top);
+      continue;
+    }
+    SampledToken& sample = result.samples[request.index];
+    sample.token = results.tokens[next_sample];
+    const int32_t top = plan.sample_rows[request.index].params->num_logprobs;
+    if (top >= 0 && sample.token != kNoToken)
+      sample.logprobs = LogprobsAt(results, next_sample, top, max_top);
+    ++next_sample;
+  }
+  return result;
 }
 
 }  // namespace ropeway

@@ -44,15 +44,22 @@ struct SampleArgs {
   int max_top = 0;                // <= kMaxTop
 };
 
+struct ScoreRowParams {
+  int32_t logit_row = 0;
+  int32_t token = 0;
+  int32_t num_logprobs = 0;  // as many likeliest beside the given one, at most max_top
+};
+
 // Log-probabilities of given tokens, and of the likeliest.
 struct ScoreArgs {
-  const float* logits = nullptr;  // [num_rows, logit_stride]
+  const float* logits = nullptr;  // [S, logit_stride]
   int64_t logit_stride = 0;
   int32_t vocab_size = 0;
+  const ScoreRowParams* rows = nullptr;  // [num_rows], device memory
   int num_rows = 0;
-  const int32_t* tokens = nullptr;  // [num_rows]
-  float* logprobs = nullptr;        // out: [num_rows]; NaN where the logits say nothing
-  int32_t* top_tokens = nullptr;    // out: [num_rows, max_top]; kNoChoice where there are fewer
+  float* logprobs = nullptr;      // out: [num_rows]; NaN where the logits say nothing
+  int32_t* top_tokens = nullptr;  // out: [num_rows, max_top]; kNoChoice where there are fewer; what is not
+                                  // asked for is not written
   float* top_logprobs = nullptr;
   int max_top = 0;
 };

@@ -9,11 +9,12 @@ namespace ropeway::cuda {
 namespace {
 
 __global__ void __launch_bounds__(kSelectionThreads, 1) ScoreKernel(ScoreArgs args) {
-  const int64_t row = blockIdx.x, first = row * args.max_top;
-  const float logprob =
-      WriteLogprobs(args.logits + row * args.logit_stride, args.vocab_size, args.tokens[row], args.max_top,
-                    {args.top_tokens + first, args.top_logprobs + first});
-  if (threadIdx.x == 0) args.logprobs[row] = logprob;
+  const ScoreRowParams row = args.rows[blockIdx.x];
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * args.max_top;
+  const float logprob = WriteLogprobs(args.logits + row.logit_row * args.logit_stride, args.vocab_size,
+                                      row.token, min(row.num_logprobs, args.max_top),
+                                      {args.top_tokens + first, args.top_logprobs + first});
+  if (threadIdx.x == 0) args.logprobs[blockIdx.x] = logprob;
 }
 
 }  // namespace

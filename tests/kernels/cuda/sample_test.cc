@@ -315,26 +315,35 @@ TEST_F(SampleTest, ScoresGivenTokens) {
     constexpr int kTop = 7;
     std::vector<float> all;
     for (const auto& row : logits) all.insert(all.end(), row.begin(), row.end());
-    const std::vector<int32_t> tokens = {vocab_size - 1, 0, vocab_size / 2, 1};
-    float* logprobs = Allocate<float>(4);
-    int32_t* top_tokens = Allocate<int32_t>(4 * kTop);
-    float* top_logprobs = Allocate<float>(4 * kTop);
+    // Rows in another order than their logits, one asked twice, with fewer of the likeliest than there is
+    // room.
+    const std::vector<ScoreRowParams> rows = {{.logit_row = 2, .token = vocab_size - 1, .num_logprobs = kTop},
+                                              {.logit_row = 0, .token = 0, .num_logprobs = 3},
+                                              {.logit_row = 3, .token = vocab_size / 2, .num_logprobs = kTop},
+                                              {.logit_row = 1, .token = 1, .num_logprobs = 0},
+                                              {.logit_row = 2, .token = 1, .num_logprobs = 1}};
+    const size_t count = rows.size();
+    float* logprobs = Allocate<float>(count);
+    int32_t* top_tokens = Upload(std::vector<int32_t>(count * kTop, -7));
+    float* top_logprobs = Allocate<float>(count * kTop);
     Check(Score({.logits = Upload(all),
                  .logit_stride = vocab_size,
                  .vocab_size = vocab_size,
-                 .num_rows = 4,
-                 .tokens = Upload(tokens),
+                 .rows = Upload(rows),
+                 .num_rows = static_cast<int>(count),
                  .logprobs = logprobs,
                  .top_tokens = top_tokens,
                  .top_logprobs = top_logprobs,
                  .max_top = kTop},
                 stream()));
-    const std::vector<float> got = Download(logprobs, 4), got_top = Download(top_logprobs, 4 * kTop);
-    const std::vector<int32_t> got_tokens = Download(top_tokens, 4 * kTop);
-    for (int row = 0; row < 4; ++row) {
-      const Scores expected = Scored(logits[row], tokens[row], kTop);
+    const std::vector<float> got = Download(logprobs, count), got_top = Download(top_logprobs, count * kTop);
+    const std::vector<int32_t> got_tokens = Download(top_tokens, count * kTop);
+    for (size_t row = 0; row < count; ++row) {
+      const int32_t asked = rows[row].num_logprobs;
+      const Scores expected = Scored(logits[rows[row].logit_row], rows[row].token, asked);
       ExpectSame(got[row], expected.chosen, "given");
-      for (int i = 0; i < kTop; ++i) {
+      for (int i = asked; i < kTop; ++i) EXPECT_EQ(got_tokens[row * kTop + i], -7) << "not asked for";
+      for (int i = 0; i < asked; ++i) {
         EXPECT_EQ(got_tokens[row * kTop + i], expected.tokens[i]) << row << " " << i;
         ExpectSame(got_top[row * kTop + i], expected.logprobs[i], "top");
       }

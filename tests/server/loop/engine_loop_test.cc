@@ -23,6 +23,7 @@ using ::ropeway::testing::ByteTokenizer;
 using ::ropeway::testing::FakeExecutor;
 using ::ropeway::testing::IsOk;
 using ::ropeway::testing::StatusIs;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr ExecutorLimits kLimits = {.num_pages = 64,
@@ -126,12 +127,15 @@ class EngineLoopTest : public ::testing::Test {
       if (!endless && row.step >= script.size()) return ByteTokenizer::kEos;
       return static_cast<unsigned char>(script[row.step % script.size()]);
     });
-    loop_ = std::make_unique<EngineLoop>(options, EngineLoop::Dependencies{.executor = executor_,
-                                                                           .tokenizer = tokenizer_,
-                                                                           .clock = clock_,
-                                                                           .mailbox = mailbox_,
-                                                                           .observer = observer_,
-                                                                           .on_lost = [this] { ++losses_; }});
+    loop_ = std::make_unique<EngineLoop>(
+        options, EngineLoop::Dependencies{
+                     .executor = executor_,
+                     .tokenizer = tokenizer_,
+                     .clock = clock_,
+                     .mailbox = mailbox_,
+                     .observer = observer_,
+                     .on_lost = [this] { ++losses_; },
+                     .on_warning = [this](const std::string& what) { warnings_.push_back(what); }});
   }
 
   ValidRequest Request(int32_t max_tokens = 100) {
@@ -160,6 +164,7 @@ class EngineLoopTest : public ::testing::Test {
   Mailbox mailbox_{100};
   CountingObserver observer_;
   std::atomic<int> losses_ = 0;
+  std::vector<std::string> warnings_;
   std::unique_ptr<EngineLoop> loop_;
   RequestId next_id_ = 1;
 };
@@ -316,6 +321,13 @@ TEST_F(EngineLoopTest, AStepWithoutMemoryEndsItsRequestsAndTheLoopLivesOn) {
   has_memory = true;
   EXPECT_EQ(Ask(Request()).text(), "text");
   EXPECT_EQ(loop_->stats().used_pages, 0);
+}
+
+TEST_F(EngineLoopTest, WarningsOfTheExecutorArePassedOn) {
+  executor_.WarnNextStep("slower from now on");
+  Start("text");
+  EXPECT_EQ(Ask(Request()).text(), "text");
+  EXPECT_THAT(warnings_, ElementsAre("slower from now on"));
 }
 
 TEST_F(EngineLoopTest, ALostExecutorIsToldOnceAndEveryRequestStillEnds) {

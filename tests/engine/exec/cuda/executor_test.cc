@@ -161,9 +161,10 @@ TEST_F(CudaExecutorTest, TheLargestStepAllocatesNothingAndWaitsOnce) {
   for (const auto& scores : result.scores) EXPECT_EQ(scores.size(), 8u);
 }
 
-// Every logit of every row changes: more at a time than there is memory for.
+// Every logit of every row changes: more at a time than there is memory for, which is for the changes of one
+// row.
 TEST_F(CudaExecutorTest, ChangesOfAllLogitsTakeTurns) {
-  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20, .max_changes = 1}));
   const int32_t vocab_size = executor->limits().vocab_size;
   std::vector<TokenId> prompt(vocab_size);
   std::iota(prompt.begin(), prompt.end(), 0);
@@ -180,14 +181,11 @@ TEST_F(CudaExecutorTest, ChangesOfAllLogitsTakeTurns) {
     plan.page_tables.push_back(pages[row]);
     plan.sample_rows.push_back({.row = row, .params = &params[row], .prompt = prompt});
   }
-  for (const char* way : {"launched", "replayed"}) {
-    SCOPED_TRACE(way);
-    const auto before = cuda::emulation::LastDevice()->counts();
-    ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Step(plan));
-    EXPECT_EQ(Since(before).allocations, 0);
-    EXPECT_EQ(Since(before).waits, 2);
-    for (int32_t row = 0; row < 8; ++row) EXPECT_EQ(result.samples[row].token, 10 * row);
-  }
+  const auto before = cuda::emulation::LastDevice()->counts();
+  ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Step(plan));
+  EXPECT_EQ(Since(before).allocations, 0);
+  EXPECT_EQ(Since(before).waits, 8);
+  for (int32_t row = 0; row < 8; ++row) EXPECT_EQ(result.samples[row].token, 10 * row);
 }
 
 // Sequences of different lengths on pages of their own, of which any few can be computed in a step.
@@ -288,7 +286,7 @@ TEST_F(CudaExecutorTest, AnyCallOfTheStartMayFail) {
 // Every call of a step may fail. An error that passes leaves an executor that goes on; one that stays says
 // that a new process is needed.
 TEST_F(CudaExecutorTest, AnyCallOfAStepMayFail) {
-  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20}));
+  ASSERT_OK_AND_ASSIGN(const auto executor, Make({.kv_cache_bytes = 1 << 20, .use_graphs = false}));
   cuda::emulation::EmulatedRuntime& device = *cuda::emulation::LastDevice();
   int failures = 0;
   for (int calls = 0;; ++calls) {
@@ -300,6 +298,55 @@ TEST_F(CudaExecutorTest, AnyCallOfAStepMayFail) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal, HasSubstr("cudaErrorMemoryAllocation")));
   }
   EXPECT_GT(failures, 10);
+}
+
+// A step is not worse for its graph, which was captured after it was launched. Steps go on without graphs.
+TEST_F(CudaExecutorTest, AnyCallOfACaptureMayFail) {
+  const CudaExecutorOptions options{.kv_cache_bytes = 1 << 20};
+  ASSERT_OK_AND_ASSIGN(const auto reference, Make(options));
+  ASSERT_OK_AND_ASSIGN(const StepResult first, Decode(*reference, 0));
+  ASSERT_OK_AND_ASSIGN(const StepResult second, Decode(*reference, 1));
+  EXPECT_EQ(first.warning, "");
+  EXPECT_EQ(second.warning, "");
+  int failures = 0;
+  for (int calls = 0;; ++calls) {
+    ASSERT_OK_AND_ASSIGN(const auto executor, Make(options));
+    cuda::emulation::LastDevice()->InjectError(cuda::emulation::kOutOfMemory, calls);
+    const absl::StatusOr<StepResult> result = Decode(*executor, 0);
+    if (result.ok() && result->warning.empty()) break;  // the error came after the step
+    if (!result.ok()) continue;
+    ++failures;
+    EXPECT_THAT(result->warning, AllOf(HasSubstr("without graphs"), HasSubstr("cudaErrorMemoryAllocation")));
+    EXPECT_EQ(result->samples[0].token, first.samples[0].token);
+    ASSERT_OK_AND_ASSIGN(const StepResult next, Decode(*executor, 1));
+    EXPECT_EQ(next.warning, "") << "told once";
+    EXPECT_EQ(next.samples[1].token, second.samples[1].token);
+  }
+  EXPECT_GT(failures, 10);
+}
+
+TEST_F(CudaExecutorTest, ACaptureThatFailsOnOneRankEndsTheGraphsOfAll) {
+  const CudaExecutorOptions options{.tensor_parallel = 2, .kv_cache_bytes = 1 << 20};
+  ASSERT_OK_AND_ASSIGN(const auto reference, Make(options));
+  std::vector<StepResult> expected;
+  for (int32_t position = 0; position < 3; ++position) {
+    ASSERT_OK_AND_ASSIGN(StepResult result, Decode(*reference, position));
+    expected.push_back(std::move(result));
+  }
+  bool told = false;
+  for (int calls = 20; !told; ++calls) {
+    ASSERT_OK_AND_ASSIGN(const auto executor, Make(options));
+    cuda::emulation::LastDevice()->InjectError(cuda::emulation::kOutOfMemory, calls);
+    const absl::StatusOr<StepResult> result = Decode(*executor, 0);
+    if (!result.ok()) continue;  // the error came before the capture
+    ASSERT_THAT(result->warning, HasSubstr("without graphs"));
+    told = true;
+    for (int32_t position = 1; position < 3; ++position) {
+      ASSERT_OK_AND_ASSIGN(const StepResult next, Decode(*executor, position));
+      EXPECT_EQ(next.warning, "");
+      EXPECT_EQ(next.samples[0].token, expected[position].samples[0].token);
+    }
+  }
 }
 
 TEST_F(CudaExecutorTest, ALostContextIsTold) {

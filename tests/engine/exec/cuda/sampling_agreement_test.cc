@@ -133,14 +133,7 @@ class SamplingAgreementTest : public cuda::DeviceTest {
     std::vector<float> got_logprobs = Download(logprobs, kRequests),
                        got_top_logprobs = Download(top_logprobs, kRequests * kMaxTop);
     const CudaResultArrays results{got.data(), got_logprobs.data(), got_tops.data(), got_top_logprobs.data()};
-    std::vector<SampledToken> samples(kRequests);
-    for (int i = 0; i < kRequests; ++i) {
-      SampledToken& sample = samples[step.sample_order[i]];
-      sample.token = got[i];
-      const int32_t top = plan_.sample_rows[step.sample_order[i]].params->num_logprobs;
-      if (top >= 0 && sample.token != kNoToken) sample.logprobs = LogprobsAt(results, i, top, kMaxTop);
-    }
-    return samples;
+    return ReadResults(plan_, step, results, kMaxTop).samples;
   }
 
   std::mt19937 random_{2024};

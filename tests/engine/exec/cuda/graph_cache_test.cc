@@ -1,0 +1,89 @@
+#include "engine/exec/cuda/graph_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace ropeway {
+namespace {
+
+// Only destroys graphs, and tells which.
+class CountingRuntime final : public cuda::Runtime {
+ public:
+  cuda::ErrorCode Bind() override { return 0; }
+  cuda::ErrorCode Info(cuda::DeviceInfo*) override { return 0; }
+  cuda::ErrorCode Malloc(void**, size_t) override { return 0; }
+  cuda::ErrorCode Free(void*) override { return 0; }
+  cuda::ErrorCode MallocHost(void**, size_t) override { return 0; }
+  cuda::ErrorCode FreeHost(void*) override { return 0; }
+  cuda::ErrorCode CreateStream(cuda::Stream*) override { return 0; }
+  cuda::ErrorCode DestroyStream(cuda::Stream) override { return 0; }
+  cuda::ErrorCode Synchronize(cuda::Stream) override { return 0; }
+  cuda::ErrorCode Copy(void*, const void*, size_t, cuda::CopyKind, cuda::Stream) override { return 0; }
+  cuda::ErrorCode Fill(void*, int, size_t, cuda::Stream) override { return 0; }
+  cuda::ErrorCode BeginCapture(cuda::Stream) override { return 0; }
+  cuda::ErrorCode EndCapture(cuda::Stream, cuda::Graph*) override { return 0; }
+  cuda::ErrorCode Launch(cuda::Graph, cuda::Stream) override { return 0; }
+  cuda::ErrorCode DestroyGraph(cuda::Graph graph) override {
+    destroyed.push_back(graph.native);
+    return 0;
+  }
+  std::string Describe(cuda::ErrorCode) const override { return ""; }
+  bool IsFatal(cuda::ErrorCode) const override { return false; }
+
+  std::vector<void*> destroyed;
+};
+
+class GraphCacheTest : public ::testing::Test {
+ protected:
+  cuda::Graph Graph(int i) { return {.native = &places_[i]}; }
+
+  CountingRuntime runtime_;
+  int places_[8];
+};
+
+TEST_F(GraphCacheTest, FindsByAllOfTheKey) {
+  GraphCache cache(runtime_, 4);
+  cache.Insert({1, 2, false}, Graph(0));
+  cache.Insert({1, 2, true}, Graph(1));
+  EXPECT_EQ(cache.Find({1, 2, false})->native, Graph(0).native);
+  EXPECT_EQ(cache.Find({1, 2, true})->native, Graph(1).native);
+  EXPECT_EQ(cache.Find({2, 2, false}), nullptr);
+  EXPECT_EQ(cache.Find({1, 4, false}), nullptr);
+}
+
+TEST_F(GraphCacheTest, TheOneUsedLongestAgoLeaves) {
+  GraphCache cache(runtime_, 3);
+  for (int i = 0; i < 3; ++i) cache.Insert({.rows = i}, Graph(i));
+  EXPECT_NE(cache.Find({.rows = 0}), nullptr);
+  cache.Insert({.rows = 3}, Graph(3));
+  EXPECT_EQ(runtime_.destroyed, std::vector<void*>{Graph(1).native});
+  EXPECT_EQ(cache.Find({.rows = 1}), nullptr);
+  cache.Insert({.rows = 4}, Graph(4));
+  EXPECT_EQ(runtime_.destroyed.back(), Graph(2).native);
+  EXPECT_EQ(cache.size(), 3u);
+  EXPECT_NE(cache.Find({.rows = 0}), nullptr);
+}
+
+TEST_F(GraphCacheTest, NothingIsLeftBehind) {
+  {
+    GraphCache cache(runtime_, 3);
+    for (int i = 0; i < 5; ++i) cache.Insert({.rows = i}, Graph(i));
+  }
+  EXPECT_EQ(runtime_.destroyed.size(), 5u);
+}
+
+TEST_F(GraphCacheTest, AClosedOneFindsNothing) {
+  GraphCache cache(runtime_, 3);
+  cache.Insert({.rows = 1}, Graph(1));
+  cache.Close();
+  EXPECT_TRUE(cache.closed());
+  EXPECT_EQ(cache.Find({.rows = 1}), nullptr);
+  EXPECT_TRUE(runtime_.destroyed.empty());
+  cache.Clear();
+  EXPECT_EQ(runtime_.destroyed.size(), 1u);
+}
+
+}  // namespace
+}  // namespace ropeway
