@@ -60,7 +60,7 @@ void AddGroups(const std::string& mount, absl::string_view path, bool is_version
                std::vector<ControlGroup>& groups) {
   // A path that leads out of the mount is one of another name space: the mount itself is what is seen here.
   if (path.find("..") != path.npos) path = "/";
-  for (absl::StripSuffix(path, "/"); !path.empty(); path = path.substr(0, path.rfind('/')))
+  for (path = absl::StripSuffix(path, "/"); !path.empty(); path = path.substr(0, path.rfind('/')))
     groups.push_back({absl::StrCat(mount, path), is_version_2});
   groups.push_back({mount, is_version_2});
 }

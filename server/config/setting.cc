@@ -66,8 +66,8 @@ struct Values<T, OneOf> {
 };
 
 template <typename T>
-struct Values<T, Text> {
-  Text rule;
+struct Values<T, TextRule> {
+  TextRule rule;
 
   absl::Status Parse(absl::string_view called, absl::string_view text, T& value) const {
     value = std::string(text);
@@ -111,7 +111,7 @@ template <typename T, typename Rule>
 T WhereEmpty(const Rule&, const T& default_value) {
   return default_value;
 }
-std::string WhereEmpty(const Text& rule, const std::string& default_value) {
+std::string WhereEmpty(const TextRule& rule, const std::string& default_value) {
   return rule.may_be_none ? "" : default_value;
 }
 

@@ -52,11 +52,14 @@ constexpr Range<double> Above(double least, double most) { return {least, most, 
 struct OneOf {};
 
 // A text that `check` takes: it returns INVALID_ARGUMENT with what it must be, and where `text` is not.
-struct Text {
+struct TextRule {
   absl::Status (*check)(absl::string_view text);
   bool may_be_none = false;
 };
 inline constexpr bool kMayBeNone = true;
+constexpr TextRule Text(absl::Status (*check)(absl::string_view), bool may_be_none = false) {
+  return {check, may_be_none};
+}
 
 // A path: any bytes but controls.
 absl::Status CheckPath(absl::string_view text);
