@@ -1,7 +1,7 @@
 // ropeway_inspect: looks into model files, tokenizers and chat templates without a server.
 //
-// Exit codes: 0; 1 where the output cannot be written; 2 where the command line or the model is wrong, with
-// one line that says why.
+// Exit codes: 0; 1 where the output cannot be written, or a file was cut while it was read; 2 where the command
+// line or the model is wrong, with one line that says why.
 #include <iostream>
 
 #include "CLI/CLI.hpp"
@@ -10,6 +10,7 @@
 #include "engine/inspect/logits_command.h"
 #include "engine/inspect/render_command.h"
 #include "engine/inspect/text_commands.h"
+#include "engine/model/mapped_file.h"
 
 namespace {
 
@@ -24,6 +25,7 @@ int WrongUsage(absl::string_view message) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ropeway::ExplainLostMappings();
   CLI::App app("Looks into model files, tokenizers and chat templates", "ropeway_inspect");
   app.require_subcommand(0, 1);  // where it is required, CLI11 does not tell which word is no command
   int exit_code = 0;
