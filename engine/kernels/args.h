@@ -10,6 +10,10 @@
 
 namespace ropeway::kernels {
 
+// Rows of a panel of a packed matrix, the least that one thread computes: 32 rows, or 16 rows of gate and the
+// same 16 of up.
+inline constexpr int kPanelRows = 32;
+
 // Rotates heads of one token in place.
 struct RotateArgs {
   float* heads;  // [num_heads, head_stride]

@@ -6,14 +6,12 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "engine/kernels/args.h"
 #include "engine/tensor/aligned_buffer.h"
 #include "engine/tensor/shape.h"
 #include "engine/tensor/tensor_view.h"
 
 namespace ropeway::kernels {
-
-// A panel is the least that one thread computes: 32 rows, or 16 rows of gate and the same 16 of up.
-inline constexpr int kPanelRows = 32;
 
 // The form of activations that a matrix is multiplied by.
 enum class ActivationKind : uint8_t {
@@ -24,7 +22,6 @@ enum class ActivationKind : uint8_t {
 struct PackedMatrix {
   DType type = DType::kF32;  // of the values before packing
   ActivationKind activation = ActivationKind::kFloat;
-  int format = 0;            // private to the kernel table
   bool interleaved = false;  // gate and up; rows counts both
   int64_t rows = 0;          // M
   int64_t columns = 0;       // K

@@ -1,25 +1,33 @@
-// The blocks of GGUF's quantised types, as they lie in a file. `d` and `m` are fp16.
+// The blocks of GGUF's quantised types: as they lie in a file, and decoded to what they have in common. `d`
+// and `m` are fp16.
+//
+// Pure functions; thread-safe.
 #ifndef ROPEWAY_ENGINE_TENSOR_QUANT_BLOCKS_H_
 #define ROPEWAY_ENGINE_TENSOR_QUANT_BLOCKS_H_
 
 #include <cstdint>
 
+#include "engine/tensor/dtype.h"
+
 namespace ropeway {
 
 // value = d * (q - 8); columns 0..15 in the low nibbles, 16..31 in the high ones
 struct BlockQ4_0 {
+  static constexpr DType kType = DType::kQ4_0;
   uint16_t d;
   uint8_t qs[16];
 };
 
 // value = d * q + m; nibbles as in Q4_0
 struct BlockQ4_1 {
+  static constexpr DType kType = DType::kQ4_1;
   uint16_t d, m;
   uint8_t qs[16];
 };
 
 // value = d * (q - 16); nibbles as in Q4_0, the fifth bit of column i in bit i of qh
 struct BlockQ5_0 {
+  static constexpr DType kType = DType::kQ5_0;
   uint16_t d;
   uint8_t qh[4];
   uint8_t qs[16];
@@ -27,6 +35,7 @@ struct BlockQ5_0 {
 
 // value = d * q + m; codes as in Q5_0
 struct BlockQ5_1 {
+  static constexpr DType kType = DType::kQ5_1;
   uint16_t d, m;
   uint8_t qh[4];
   uint8_t qs[16];
@@ -34,6 +43,7 @@ struct BlockQ5_1 {
 
 // value = d * qs[i]
 struct BlockQ8_0 {
+  static constexpr DType kType = DType::kQ8_0;
   uint16_t d;
   int8_t qs[32];
 };
@@ -41,6 +51,7 @@ struct BlockQ8_0 {
 // value = d * (scale & 15) * q - dmin * (scale >> 4); sixteen parts of 16 columns; two bits each, in runs of
 // 128 columns: columns 32 j .. 32 j + 31 of a run are bits 2 j, 2 j + 1 of its 32 bytes
 struct BlockQ2_K {
+  static constexpr DType kType = DType::kQ2_K;
   uint8_t scales[16];
   uint8_t qs[64];
   uint16_t d, dmin;
@@ -49,6 +60,7 @@ struct BlockQ2_K {
 // value = d * (scale - 32) * (q - 4); sixteen parts of 16 columns with 6-bit scales; two low bits as in Q2_K,
 // the high bit of column 32 j + i in bit j of hmask[i]
 struct BlockQ3_K {
+  static constexpr DType kType = DType::kQ3_K;
   uint8_t hmask[32];
   uint8_t qs[64];
   uint8_t scales[12];
@@ -58,6 +70,7 @@ struct BlockQ3_K {
 // value = d * scale * q - dmin * min; eight parts of 32 columns with 6-bit scale and min; nibbles in runs of
 // 64 columns
 struct BlockQ4_K {
+  static constexpr DType kType = DType::kQ4_K;
   uint16_t d, dmin;
   uint8_t scales[12];
   uint8_t qs[128];
@@ -65,6 +78,7 @@ struct BlockQ4_K {
 
 // As Q4_K, the fifth bit of column 32 j + i in bit j of qh[i]
 struct BlockQ5_K {
+  static constexpr DType kType = DType::kQ5_K;
   uint16_t d, dmin;
   uint8_t scales[12];
   uint8_t qh[32];
@@ -74,35 +88,24 @@ struct BlockQ5_K {
 // value = d * scale * (q - 32); sixteen parts of 16 columns with int8 scales; in runs of 128 columns, four
 // low bits in ql, two high bits in qh
 struct BlockQ6_K {
+  static constexpr DType kType = DType::kQ6_K;
   uint8_t ql[128];
   uint8_t qh[64];
   int8_t scales[16];
   uint16_t d;
 };
 
-static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22 &&
-              sizeof(BlockQ5_1) == 24);
-static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110);
-static_assert(sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
-
-// The 6-bit scale and min of part j (0..7) of a Q4_K or Q5_K block: parts 0..3 lie in the low six bits of
-// bytes j and j + 4, parts 4..7 in nibbles of bytes j + 4 and the two high bits of bytes j - 4 and j.
-struct ScaleMin {
-  uint8_t scale, min;
+// A block of any quantised type in common terms: unsigned codes, in the order of columns; scales and minima
+// as QuantScales says.
+struct QuantBlock {
+  uint8_t codes[256];
+  uint16_t d, m;       // fp16; m of types with minima
+  uint8_t scales[16];  // per 32 columns, or per 16; scale | min << 4 of kHalvesScaleMin
+  uint8_t mins[8];     // per 32 columns
 };
-constexpr ScaleMin ScaleMinOf(const uint8_t* scales, int j) {
-  if (j < 4) return {static_cast<uint8_t>(scales[j] & 63), static_cast<uint8_t>(scales[j + 4] & 63)};
-  return {static_cast<uint8_t>((scales[j + 4] & 15) | (scales[j - 4] >> 6) << 4),
-          static_cast<uint8_t>((scales[j + 4] >> 4) | (scales[j] >> 6) << 4)};
-}
 
-// The 6-bit scale of part j (0..15) of a Q3_K block, zero at 32: four low bits in nibbles of bytes 0..7, two
-// high bits in bytes 8..11.
-constexpr int ScaleQ3K(const uint8_t* scales, int j) {
-  const int low = j < 8 ? scales[j] & 15 : scales[j - 8] >> 4;
-  const int high = scales[8 + j % 4] >> (2 * (j / 4)) & 3;
-  return low | high << 4;
-}
+// Decodes the block of `type` at `bytes`, at any alignment. REQUIRES: the type is quantised.
+void DecodeBlock(DType type, const uint8_t* bytes, QuantBlock& block);
 
 }  // namespace ropeway
 

@@ -19,7 +19,7 @@ int64_t NumTiles(ActivationKind kind, int64_t num_tokens) {
 // Bytes from the beginning of one full tile to the next.
 int64_t TileStride(ActivationKind kind, int64_t columns) {
   const int64_t bytes = kind == ActivationKind::kInt8
-                            ? TileBytes(columns / kBlock, kInt8TileTokens)
+                            ? TileBytes(columns / kQuantBlock, kInt8TileTokens)
                             : columns * kFloatTileTokens * static_cast<int64_t>(sizeof(float));
   return (bytes + 63) / 64 * 64;
 }
@@ -63,7 +63,7 @@ class Ahead {
 // behind by up to a half.
 bool HardwareFetchesBest(const PackedMatrix& matrix, int64_t num_tokens) {
   constexpr int64_t kL1 = 48 << 10;
-  return num_tokens == 1 && matrix.format == kPanelQ8_0 && matrix.panel_bytes > kL1;
+  return num_tokens == 1 && matrix.type == DType::kQ8_0 && matrix.panel_bytes > kL1;
 }
 
 bool IsGate(Epilogue epilogue) { return epilogue == Epilogue::kSiluGate || epilogue == Epilogue::kGeluGate; }
@@ -90,25 +90,25 @@ struct Product {
   // The bias of a panel in the order of its rows; null where there is none.
   const float* BiasOf(int64_t panel, float* scratch) const {
     if (args.bias == nullptr) return nullptr;
-    std::fill(scratch, scratch + kRows, 0.f);
+    std::fill(scratch, scratch + kPanelRows, 0.f);
     const int64_t first = panel * outputs, count = std::min(outputs, columns_of_y - first);
     std::copy_n(args.bias + first, count, scratch);
-    if (IsGate(args.epilogue)) std::copy_n(args.bias + columns_of_y + first, count, scratch + kRows / 2);
+    if (IsGate(args.epilogue)) std::copy_n(args.bias + columns_of_y + first, count, scratch + kPanelRows / 2);
     return scratch;
   }
 
   // The panel at the end of a matrix whose height is no multiple of the panel's: computed aside, what exists
   // copied out.
   void RunPartial(TileArgs tile_args, int tokens, int64_t count) const {
-    float aside[kMaxTokens * kRows] = {};
+    float aside[kMaxTokens * kPanelRows] = {};
     float* y = tile_args.y;
     if (tile_args.epilogue == kTileAdd)
-      for (int t = 0; t < tokens; ++t) std::copy_n(y + t * tile_args.y_stride, count, aside + t * kRows);
+      for (int t = 0; t < tokens; ++t) std::copy_n(y + t * tile_args.y_stride, count, aside + t * kPanelRows);
     const int64_t y_stride = tile_args.y_stride;
     tile_args.y = aside;
-    tile_args.y_stride = kRows;
+    tile_args.y_stride = kPanelRows;
     some[tokens - 1](tile_args);
-    for (int t = 0; t < tokens; ++t) std::copy_n(aside + t * kRows, count, y + t * y_stride);
+    for (int t = 0; t < tokens; ++t) std::copy_n(aside + t * kPanelRows, count, y + t * y_stride);
   }
 
   // One tile, some tokens at a time.
@@ -127,7 +127,7 @@ struct Product {
   }
 
   void RunTiles(int64_t panel, Range range, Ahead ahead) const {
-    float bias[kRows];
+    float bias[kPanelRows];
     const uint8_t* codes = args.matrix->panel(panel);
     TileArgs tile_args{.codes = codes,
                        .side = codes + layout.side,
@@ -165,7 +165,6 @@ static_assert(static_cast<int>(Epilogue::kStore) == kTileStore &&
               static_cast<int>(Epilogue::kAdd) == kTileAdd &&
               static_cast<int>(Epilogue::kSiluGate) == kTileSiluGate &&
               static_cast<int>(Epilogue::kGeluGate) == kTileGeluGate);
-static_assert(kRows == kPanelRows && kBlock == kQuantBlock);
 static_assert(kPrepareTokens == kMaxTokens && kPrepareTokens == kFloatTileTokens);
 
 // [K][T] floats.
@@ -193,7 +192,7 @@ void TiledPrepare(const TileKernels& kernels, const PrepareArgs& args) {
                        .first_token = static_cast<int>(token % tile_tokens),
                        .tokens = count(token, kPrepareTokens)};
     if (args.kind == ActivationKind::kInt8)
-      kernels.quantize(x, args.x_stride, args.columns / kBlock, to);
+      kernels.quantize(x, args.x_stride, args.columns / kQuantBlock, to);
     else
       TransposeFloats(x, args.x_stride, args.columns, to.tokens, reinterpret_cast<float*>(to.tile));
     x += kPrepareTokens * args.x_stride;
@@ -204,14 +203,14 @@ void TiledPrepare(const TileKernels& kernels, const PrepareArgs& args) {
 void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatMulArgs& args) {
   const PackedMatrix& matrix = *args.matrix;
   const bool gate = IsGate(args.epilogue);
-  const bool has_wide = wide != nullptr && matrix.format < kNumIntegerFormats;
-  const Product product{.some = kernels.tile[matrix.format],
-                        .wide = has_wide ? wide->panel[matrix.format] : nullptr,
+  const auto type = static_cast<int>(matrix.type);
+  const Product product{.some = kernels.tile[type],
+                        .wide = wide == nullptr ? nullptr : wide->panel[type],
                         .args = args,
-                        .layout = PanelLayoutOf(static_cast<PanelFormat>(matrix.format), matrix.columns),
-                        .outputs = gate ? kRows / 2 : kRows,
+                        .layout = PanelLayoutOf(matrix.type, matrix.columns),
+                        .outputs = gate ? kPanelRows / 2 : kPanelRows,
                         .columns_of_y = gate ? matrix.rows / 2 : matrix.rows,
-                        .blocks = (matrix.columns + kBlock - 1) / kBlock,
+                        .blocks = (matrix.columns + kQuantBlock - 1) / kQuantBlock,
                         .tile_tokens = TileTokens(matrix.activation),
                         .tile_stride = TileStride(matrix.activation, matrix.columns)};
   const int64_t tiles = NumTiles(matrix.activation, args.num_tokens);

@@ -12,7 +12,7 @@ namespace ropeway::kernels {
 struct PanelLayout {
   int64_t side = 0, super = 0, bytes = 0;
 };
-PanelLayout PanelLayoutOf(PanelFormat format, int64_t columns);
+PanelLayout PanelLayoutOf(DType type, int64_t columns);
 
 PackedMatrix PackPanels(const PackRequest& request);
 

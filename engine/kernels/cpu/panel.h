@@ -8,8 +8,14 @@
 //          per code is [bits][32 rows][4 columns] bytes, the codes of 8 / bits consecutive groups in each
 //          byte, the first group in the lowest bits. A code's low_bits come from the low plane, high_bits
 //          above them.
-//   side   [K/32][side bytes]    what belongs to 32 columns: see PanelScales
+//   side   [K/32][side bytes]    what belongs to 32 columns
 //   super  [K/256][super bytes]  what belongs to 256 columns
+// by QuantScales:    side                                             super
+//   kScale           d[32] fp16                                       -
+//   kScaleMin        d[32], m[32] fp16                                -
+//   kSuperScaleMin   scale[32], min[32] uint8                         d[32], dmin[32] fp16
+//   kHalvesScale     scale[32] int8 of columns 0..15, of 16..31       d[32] fp16
+//   kHalvesScaleMin  (scale | min << 4)[32] of 0..15, of 16..31       d[32], dmin[32] fp16
 // A float panel is [K][32 rows] of float32, fp16 or bf16.
 //
 // Activations are int8 with one float scale per 32 columns of a token, in tiles of up to 16 tokens. A tile of
@@ -24,64 +30,43 @@
 
 #include <cstdint>
 
+#include "engine/kernels/args.h"
+#include "engine/tensor/dtype.h"
+
 namespace ropeway::kernels {
 
-// How the values of a panel are stored: one format for each DType.
-enum PanelFormat : int {
-  kPanelQ4_0,
-  kPanelQ4_1,
-  kPanelQ5_0,
-  kPanelQ5_1,
-  kPanelQ8_0,
-  kPanelQ2_K,
-  kPanelQ3_K,
-  kPanelQ4_K,
-  kPanelQ5_K,
-  kPanelQ6_K,
-  kPanelF32,
-  kPanelF16,
-  kPanelBF16,
-};
-constexpr int kNumIntegerFormats = 10;
-constexpr int kNumPanelFormats = 13;
-
-// What a code is multiplied by, and the minimum that is added.
-enum PanelScales : int {
-  kScale,           // side: d[32] fp16
-  kScaleMin,        // side: d[32], m[32] fp16
-  kSuperScaleMin,   // side: scale[32], min[32] uint8; super: d[32], dmin[32] fp16
-  kHalvesScale,     // side: scale[32] int8 of columns 0..15, scale[32] of 16..31; super: d[32] fp16
-  kHalvesScaleMin,  // side: (scale | min << 4)[32] of columns 0..15, [32] of 16..31; super: d[32], dmin[32]
-                    // fp16
-};
-
-struct IntegerFormat {
-  int low_bits, high_bits;  // of a code
-  bool centred;             // its zero is half its range instead of 0
-  PanelScales scales;
-  int code_bytes, side_bytes, super_bytes;  // per 32, 32 and 256 columns
-};
-
-constexpr IntegerFormat kIntegerFormats[kNumIntegerFormats] = {
-    {4, 0, true, kScale, 512, 64, 0},              // Q4_0
-    {4, 0, false, kScaleMin, 512, 128, 0},         // Q4_1
-    {4, 1, true, kScale, 640, 64, 0},              // Q5_0
-    {4, 1, false, kScaleMin, 640, 128, 0},         // Q5_1
-    {8, 0, true, kScale, 1024, 64, 0},             // Q8_0
-    {2, 0, false, kHalvesScaleMin, 256, 64, 128},  // Q2_K
-    {2, 1, true, kHalvesScale, 384, 64, 64},       // Q3_K
-    {4, 0, false, kSuperScaleMin, 512, 64, 128},   // Q4_K
-    {4, 1, false, kSuperScaleMin, 640, 64, 128},   // Q5_K
-    {4, 2, true, kHalvesScale, 768, 64, 64},       // Q6_K
-};
-
-constexpr int kBlock = 32;        // columns that share one activation scale
 constexpr int kSuperBlock = 256;  // columns that share the super plane
 constexpr int kInt8TileTokens = 16;
 constexpr int kFloatTileTokens = 8;
-constexpr int kMaxTokens = 8;         // of a TileFunction's call
-constexpr int kRows = 32;             // of a panel
-constexpr int kBitPlane = kRows * 4;  // bytes of a plane of one bit per code, per 32 columns
+constexpr int kMaxTokens = 8;              // of a TileFunction's call
+constexpr int kBitPlane = kPanelRows * 4;  // bytes of a plane of one bit per code, per 32 columns
+
+// The planes of a panel of integers: what a type's codes and scales take.
+struct PanelPlanes {
+  int code_bytes, side_bytes, super_bytes;  // per 32, 32 and 256 columns
+};
+
+static constexpr PanelPlanes PlanesOf(const QuantCode& code) {
+  const bool is_super = code.scales == QuantScales::kSuperScaleMin;
+  const bool is_halves =
+      code.scales == QuantScales::kHalvesScale || code.scales == QuantScales::kHalvesScaleMin;
+  const bool has_min = code.scales != QuantScales::kScale && code.scales != QuantScales::kHalvesScale;
+  const int half_row = kPanelRows * 2;  // an fp16 number for each row
+  return {kBitPlane * code.bits(), code.scales == QuantScales::kScaleMin ? 2 * half_row : half_row,
+          is_super || is_halves ? (has_min ? 2 : 1) * half_row : 0};
+}
+
+// Of tiles that compute a type of weights.
+template <DType kType>
+struct PanelType {
+  static constexpr QuantCode kCode = kInfoOf<kType>.code;
+  static constexpr PanelPlanes kPlanes = PlanesOf(kCode);
+  static constexpr bool kHalves =
+      kCode.scales == QuantScales::kHalvesScale || kCode.scales == QuantScales::kHalvesScaleMin;
+  // A minimum per 32 columns.
+  static constexpr bool kMin =
+      kCode.scales == QuantScales::kScaleMin || kCode.scales == QuantScales::kSuperScaleMin;
+};
 
 static constexpr int64_t MainBytes(int64_t tokens) { return 40 * tokens; }  // per 32 columns
 static constexpr int64_t SumsOffset(int64_t blocks, int64_t tokens) { return blocks * MainBytes(tokens); }
@@ -131,12 +116,12 @@ using QuantizeFunction = void (*)(const float* x, int64_t x_stride, int64_t bloc
 // What an instruction set provides to the matrix product.
 struct TileKernels {
   QuantizeFunction quantize;
-  TileFunction tile[kNumPanelFormats][kMaxTokens];  // by format and tokens - 1
+  TileFunction tile[kNumDTypes][kMaxTokens];  // by type and tokens - 1
 };
 
 // What an instruction set may provide beside them, for whole tiles.
 struct WideKernels {
-  WideFunction panel[kNumIntegerFormats];
+  WideFunction panel[kNumDTypes];  // null: none
 };
 
 }  // namespace ropeway::kernels

@@ -17,6 +17,8 @@
 // have 16 tokens.
 #include <immintrin.h>
 
+#include <utility>
+
 #include "engine/kernels/args.h"
 #include "engine/kernels/cpu/lanes.h"
 #include "engine/kernels/cpu/panel.h"
@@ -33,7 +35,7 @@ namespace {
 // clang-format on
 
 constexpr int kTokens = kInt8TileTokens;
-constexpr int kHalfRows = kRows / 2;
+constexpr int kHalfRows = kPanelRows / 2;
 constexpr int kChunkBlocks = 24;  // unpacked at a time: 34 KB
 constexpr int kTilesAtOnce = 16;  // whose sums of a chunk wait for the next: 32 KB
 
@@ -42,8 +44,6 @@ constexpr float kOrigin = 12582912;  // 1.5 * 2^23, the float of these bits
 
 template <class F>
 constexpr int kPartsOf = F::kHalves ? 2 : 1;
-template <class F>
-constexpr bool kHasMin = F::kInfo.scales == kScaleMin || F::kInfo.scales == kSuperScaleMin;
 
 // What the sums of 16 tokens x 16 rows start from.
 struct Origin {
@@ -69,7 +69,7 @@ struct TileConfig {
   }
 };
 static_assert(sizeof(TileConfig) == 64);
-constexpr TileConfig kWholeBlocks{kBlock}, kHalfBlocks{kBlock / 2};
+constexpr TileConfig kWholeBlocks{kQuantBlock}, kHalfBlocks{kQuantBlock / 2};
 
 // Sums of one block, of 16 or all 32 columns each.
 template <int kParts>
@@ -87,18 +87,18 @@ struct HalfBlock {
 // [blocks][2 halves]
 template <class F>
 void Unpack(const TileArgs& args, Range blocks, HalfBlock* out) {
-  const __m512i flip = _mm512_set1_epi8(static_cast<char>(F::kInfo.centred ? 0x80 : 0));
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(F::kCode.centred ? 0x80 : 0));
   for (int64_t b = blocks.first; b < blocks.last; ++b)
     for (int half = 0; half < 2; ++half, ++out) {
-      const uint8_t* block = args.codes + b * F::kInfo.code_bytes;
-      const uint8_t* side = args.side + b * F::kInfo.side_bytes;
-      const uint8_t* super = args.super + b / 8 * F::kInfo.super_bytes;
+      const uint8_t* block = args.codes + b * F::kPlanes.code_bytes;
+      const uint8_t* side = args.side + b * F::kPlanes.side_bytes;
+      const uint8_t* super = args.super + b / 8 * F::kPlanes.super_bytes;
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g)
         _mm512_store_si512(out->codes[g], _mm512_xor_si512(F::Codes(block, g, half), flip));
       for (int part = 0; part < kPartsOf<F>; ++part)
         _mm512_store_ps(out->scale[part], F::Scale(side, super, part, half));
-      if constexpr (kHasMin<F>) _mm512_store_ps(out->min, F::Min(side, super, half));
+      if constexpr (F::kMin) _mm512_store_ps(out->min, F::Min(side, super, half));
     }
   // Compilers do not know that tile loads read memory.
   asm volatile("" ::: "memory");
@@ -107,7 +107,7 @@ void Unpack(const TileArgs& args, Range blocks, HalfBlock* out) {
 // g++ wants digits for tiles: tiles 0 and 2 hold the sums of even blocks, 1 and 3 those of odd ones.
 #define ROPEWAY_MULTIPLY(SUMS, X, CODES, A, B) \
   _tile_loadd(SUMS, kOrigins.bits, 64);        \
-  _tile_loadd(A, X, kBlock);                   \
+  _tile_loadd(A, X, kQuantBlock);              \
   _tile_loadd(B, CODES, 64);                   \
   _tile_dpbssd(SUMS, A, B)
 
@@ -119,9 +119,9 @@ template <int kParts, bool kOdd>
     ROPEWAY_MULTIPLY(0, x, w.codes[0], 4, 6);
   }
   if constexpr (kParts == 2 && kOdd) {
-    ROPEWAY_MULTIPLY(3, x + kBlock / 2, w.codes[4], 5, 7);
+    ROPEWAY_MULTIPLY(3, x + kQuantBlock / 2, w.codes[4], 5, 7);
   } else if constexpr (kParts == 2) {
-    ROPEWAY_MULTIPLY(2, x + kBlock / 2, w.codes[4], 5, 7);
+    ROPEWAY_MULTIPLY(2, x + kQuantBlock / 2, w.codes[4], 5, 7);
   }
 }
 
@@ -161,7 +161,7 @@ template <class F>
       acc[t] = _mm512_fmadd_ps(Number(block_sums.of[0][t]), both, acc[t]);
     }
   }
-  if constexpr (kHasMin<F>) {
+  if constexpr (F::kMin) {
     const __m512 min = _mm512_load_ps(w.min);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) acc[t] = _mm512_fmadd_ps(min, BroadcastFloat(sums + 4 * t), acc[t]);
@@ -179,8 +179,8 @@ template <class F>
   const int64_t lines = args.prefetch_lines;
   const uint8_t *next_x = tile + blocks.first * kMain, *last_x = tile + (blocks.last - 1) * kMain;
   const HalfBlock* next_w = w;
-  const uint8_t* scales = next_x + kBlock * kTokens;
-  const uint8_t* sums = tile + SumsOffset(args.columns / kBlock, kTokens) + blocks.first * 4 * kTokens;
+  const uint8_t* scales = next_x + kQuantBlock * kTokens;
+  const uint8_t* sums = tile + SumsOffset(args.columns / kQuantBlock, kTokens) + blocks.first * 4 * kTokens;
   // The last block is computed again where there is no next one, and its sums never used.
   const auto advance = [&]() __attribute__((always_inline)) {
     const bool more = next_x != last_x;
@@ -244,7 +244,7 @@ void FinishTile(const TileArgs& args, const Totals& totals, float* y) {
 // Outputs are written far apart: their lines are fetched while their sums are computed.
 void FetchOutputs(const TileArgs& args, const float* y) {
   for (int t = 0; t < kTokens; ++t)
-    for (int i = 0; i < kRows; i += kHalfRows) __builtin_prefetch(y + t * args.y_stride + i, /*rw=*/1);
+    for (int i = 0; i < kPanelRows; i += kHalfRows) __builtin_prefetch(y + t * args.y_stride + i, /*rw=*/1);
 }
 
 // At most kTilesAtOnce tiles.
@@ -253,7 +253,7 @@ void MultiplyTiles(const TileArgs& args, const uint8_t* first_tile, int64_t tile
                    const uint8_t*& prefetch) {
   HalfBlock w[2 * kChunkBlocks];
   Totals totals[kTilesAtOnce];
-  const int64_t blocks = args.columns / kBlock, chunks = (blocks + kChunkBlocks - 1) / kChunkBlocks;
+  const int64_t blocks = args.columns / kQuantBlock, chunks = (blocks + kChunkBlocks - 1) / kChunkBlocks;
   for (int64_t i = 0; i < chunks; ++i) {
     const Range chunk{blocks * i / chunks, blocks * (i + 1) / chunks};
     const bool last = i == chunks - 1;
@@ -267,9 +267,9 @@ void MultiplyTiles(const TileArgs& args, const uint8_t* first_tile, int64_t tile
   }
 }
 
-template <PanelFormat kFormat>
+template <DType kType>
 void Panel(const TileArgs& args, int64_t tiles, int64_t stride) {
-  using F = Format<kFormat>;
+  using F = Format<kType>;
   const uint8_t* prefetch = args.prefetch;
   _tile_loadconfig(F::kHalves ? &kHalfBlocks : &kWholeBlocks);
   for (int64_t first = 0; first < tiles; first += kTilesAtOnce)
@@ -279,12 +279,23 @@ void Panel(const TileArgs& args, int64_t tiles, int64_t stride) {
   _tile_release();
 }
 
+// Q2_K would have more to do with minima than with products, and gains nothing.
+template <DType kType>
+constexpr WideFunction PanelOf() {
+  if constexpr (kIsQuantised<kType> && kType != DType::kQ2_K)
+    return &Panel<kType>;
+  else
+    return nullptr;
+}
+
+template <int... kTypes>
+constexpr WideKernels MakePanels(std::integer_sequence<int, kTypes...>) {
+  return {{PanelOf<static_cast<DType>(kTypes)>()...}};
+}
+
 }  // namespace
 
-// Q2_K would have more to do with minima than with products, and gains nothing.
 extern const WideKernels kPanels;
-const WideKernels kPanels = {{&Panel<kPanelQ4_0>, &Panel<kPanelQ4_1>, &Panel<kPanelQ5_0>, &Panel<kPanelQ5_1>,
-                              &Panel<kPanelQ8_0>, nullptr, &Panel<kPanelQ3_K>, &Panel<kPanelQ4_K>,
-                              &Panel<kPanelQ5_K>, &Panel<kPanelQ6_K>}};
+constexpr WideKernels kPanels = MakePanels(std::make_integer_sequence<int, kNumDTypes>());
 
 }  // namespace ropeway::kernels::amx

@@ -37,11 +37,10 @@ inline __m512 LoadHighNibbles(const uint8_t* p) {
 
 // Codes() gives 16 rows x 4 columns as unsigned bytes. The codes of centred formats are shifted up to have
 // their zero at 128, which the activations' init takes off; kOutput takes the factor off at the end, exactly.
-template <PanelFormat kFormat>
-struct Format {
-  static constexpr IntegerFormat kInfo = kIntegerFormats[kFormat];
-  static constexpr bool kHalves = kInfo.scales == kHalvesScale || kInfo.scales == kHalvesScaleMin;
-  static constexpr int kUp = kInfo.centred ? 8 - kInfo.low_bits - kInfo.high_bits : 0;
+template <DType kType>
+struct Format : PanelType<kType> {
+  using PanelType<kType>::kCode;
+  static constexpr int kUp = kCode.centred ? 8 - kCode.bits() : 0;
   static constexpr float kOutput = 1.f / (1 << kUp);
 
   // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte; the rest is to be masked
@@ -53,17 +52,17 @@ struct Format {
   }
 
   [[gnu::always_inline]] static __m512i Codes(const uint8_t* block, int group, int half) {
-    if constexpr (kInfo.low_bits == 8) {
+    if constexpr (kCode.low_bits == 8) {
       return LoadCodes(block + (group * 2 + half) * 64);
     } else {
-      constexpr int kLow = ((1 << kInfo.low_bits) - 1) << kUp;
-      const __m512i low = _mm512_and_si512(Field<kInfo.low_bits, kUp>(block, group, half),
+      constexpr int kLow = ((1 << kCode.low_bits) - 1) << kUp;
+      const __m512i low = _mm512_and_si512(Field<kCode.low_bits, kUp>(block, group, half),
                                            _mm512_set1_epi8(static_cast<char>(kLow)));
-      if constexpr (kInfo.high_bits == 0) {
+      if constexpr (kCode.high_bits == 0) {
         return low;
       } else {
-        constexpr int kTo = kUp + kInfo.low_bits, kHigh = ((1 << kInfo.high_bits) - 1) << kTo;
-        const __m512i high = Field<kInfo.high_bits, kTo>(block + kInfo.low_bits * kBitPlane, group, half);
+        constexpr int kTo = kUp + kCode.low_bits, kHigh = ((1 << kCode.high_bits) - 1) << kTo;
+        const __m512i high = Field<kCode.high_bits, kTo>(block + kCode.low_bits * kBitPlane, group, half);
         // low | (high & mask)
         return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(static_cast<char>(kHigh)), 0xF8);
       }
@@ -72,18 +71,18 @@ struct Format {
 
   // Products of 11 bits and at most 8 bits: exact. `part` is 1 for columns 16..31 of a format with kHalves.
   static __m512 Scale(const uint8_t* side, const uint8_t* super, int part, int half) {
-    if constexpr (kInfo.scales == kSuperScaleMin)
+    if constexpr (kCode.scales == QuantScales::kSuperScaleMin)
       return _mm512_mul_ps(LoadU8(side + 16 * half), LoadHalves(super + 32 * half));
-    if constexpr (kInfo.scales == kHalvesScale)
+    if constexpr (kCode.scales == QuantScales::kHalvesScale)
       return _mm512_mul_ps(LoadS8(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
-    if constexpr (kInfo.scales == kHalvesScaleMin)
+    if constexpr (kCode.scales == QuantScales::kHalvesScaleMin)
       return _mm512_mul_ps(LoadLowNibbles(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
     return LoadHalves(side + 32 * half);
   }
 
   // Of a format with a minimum per 32 columns.
   static __m512 Min(const uint8_t* side, const uint8_t* super, int half) {
-    if constexpr (kInfo.scales == kScaleMin) return LoadHalves(side + 64 + 32 * half);
+    if constexpr (kCode.scales == QuantScales::kScaleMin) return LoadHalves(side + 64 + 32 * half);
     const __m512 minus = _mm512_sub_ps(_mm512_setzero_ps(), LoadHalves(super + 64 + 32 * half));
     return _mm512_mul_ps(LoadU8(side + 32 + 16 * half), minus);
   }

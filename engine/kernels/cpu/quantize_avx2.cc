@@ -97,7 +97,7 @@ Scales ScalesOf(const Rows& x, int64_t column) {
 // Eight blocks of one token: the lanes are blocks.
 void QuantizeEightBlocks(const float* x, uint8_t* main, uint8_t* sums, uint8_t* halves) {
   Rows rows;
-  for (int b = 0; b < 8; ++b) rows.row[b] = x + b * kBlock;
+  for (int b = 0; b < 8; ++b) rows.row[b] = x + b * kQuantBlock;
   const Scales s = ScalesOf(rows, 0);
   alignas(32) float inverses[8];
   alignas(32) int32_t scales[8], inits[8], low_inits[8], high_inits[8];
@@ -132,7 +132,7 @@ void QuantizeBlock(const Rows& x, int64_t column, const TilePlace& to, __m256i m
   __m256i q[8];
   for (int t = 0; t < 8; ++t) q[t] = Round(x.row[t] + column, _mm256_set1_ps(inverses[t]));
   for (int t = 0; t < to.tokens; ++t)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(main + (to.first_token + t) * kBlock), q[t]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(main + (to.first_token + t) * kQuantBlock), q[t]);
   Transpose(q);
   const auto store = [&](uint8_t* p, __m256i v) {
     _mm256_maskstore_epi32(reinterpret_cast<int*>(p + 4 * to.first_token), mask, v);
@@ -153,13 +153,13 @@ void QuantizeAvx2(const float* x, int64_t x_stride, int64_t blocks, const TilePl
           *halves = to.tile + HalvesOffset(blocks, all);
   int64_t b = 0;
   for (; all == 1 && b + 8 <= blocks; b += 8)
-    QuantizeEightBlocks(x + b * kBlock, main + b * MainBytes(1), sums + b * 4, halves + b * 8);
+    QuantizeEightBlocks(x + b * kQuantBlock, main + b * MainBytes(1), sums + b * 4, halves + b * 8);
   Rows rows;
   for (int t = 0; t < 8; ++t) rows.row[t] = x + (t < to.tokens ? t : 0) * x_stride;
   const __m256i mask =
       _mm256_cmpgt_epi32(_mm256_set1_epi32(to.tokens), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   for (; b < blocks; ++b)
-    QuantizeBlock(rows, b * kBlock, to, mask, main + b * MainBytes(all), sums + b * all * 4,
+    QuantizeBlock(rows, b * kQuantBlock, to, mask, main + b * MainBytes(all), sums + b * all * 4,
                   halves + b * all * 8);
 }
 

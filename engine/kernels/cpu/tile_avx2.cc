@@ -14,6 +14,8 @@
 //   AVX2, 6 bits  the same per 2 groups: 2 * 2 * 63 * 127 = 32004 fits
 #include <immintrin.h>
 
+#include <utility>
+
 #include "engine/kernels/args.h"
 #include "engine/kernels/cpu/lanes.h"
 #include "engine/kernels/cpu/panel.h"
@@ -62,13 +64,11 @@ __m256 LoadHighNibbles(const uint8_t* p) {
 }
 
 // Codes() gives 8 rows x 4 columns as unsigned bytes of kBits bits; `q` is the quarter (8 rows).
-template <PanelFormat kFormat>
-struct Format {
-  static constexpr IntegerFormat kInfo = kIntegerFormats[kFormat];
-  static constexpr bool kHalves = kInfo.scales == kHalvesScale || kInfo.scales == kHalvesScaleMin;
-  static constexpr bool kMin = kInfo.scales == kScaleMin || kInfo.scales == kSuperScaleMin;
-  static constexpr bool kCentred = kInfo.centred;
-  static constexpr int kBits = kInfo.low_bits + kInfo.high_bits;
+template <DType kType>
+struct Format : PanelType<kType> {
+  using PanelType<kType>::kCode;
+  static constexpr bool kCentred = kCode.centred;
+  static constexpr int kBits = kCode.bits();
 
   // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte.
   template <int kWidth, int kTo>
@@ -83,30 +83,30 @@ struct Format {
     if constexpr (kBits == 8) {
       return LoadCodes(block + group * 128 + q * 32);
     } else {
-      const Vector low = Field<kInfo.low_bits, 0>(block, group, q);
-      if constexpr (kInfo.high_bits == 0) {
+      const Vector low = Field<kCode.low_bits, 0>(block, group, q);
+      if constexpr (kCode.high_bits == 0) {
         return low;
       } else {
-        const uint8_t* high = block + kInfo.low_bits * kBitPlane;
-        return _mm256_or_si256(low, Field<kInfo.high_bits, kInfo.low_bits>(high, group, q));
+        const uint8_t* high = block + kCode.low_bits * kBitPlane;
+        return _mm256_or_si256(low, Field<kCode.high_bits, kCode.low_bits>(high, group, q));
       }
     }
   }
 
   // `part` is 1 for columns 16..31 of a format with kHalves.
   static __m256 Scale(const uint8_t* side, const uint8_t* super, int part, int q) {
-    if constexpr (kInfo.scales == kSuperScaleMin)
+    if constexpr (kCode.scales == QuantScales::kSuperScaleMin)
       return _mm256_mul_ps(LoadU8(side + 8 * q), LoadHalves(super + 16 * q));
-    if constexpr (kInfo.scales == kHalvesScale)
+    if constexpr (kCode.scales == QuantScales::kHalvesScale)
       return _mm256_mul_ps(LoadS8(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
-    if constexpr (kInfo.scales == kHalvesScaleMin)
+    if constexpr (kCode.scales == QuantScales::kHalvesScaleMin)
       return _mm256_mul_ps(LoadLowNibbles(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
     return LoadHalves(side + 16 * q);
   }
 
   // Of a format with a minimum per 32 columns.
   static __m256 Min(const uint8_t* side, const uint8_t* super, int q) {
-    if constexpr (kInfo.scales == kScaleMin) return LoadHalves(side + 64 + 16 * q);
+    if constexpr (kCode.scales == QuantScales::kScaleMin) return LoadHalves(side + 64 + 16 * q);
     const __m256 minus = _mm256_sub_ps(_mm256_setzero_ps(), LoadHalves(super + 64 + 16 * q));
     return _mm256_mul_ps(LoadU8(side + 32 + 8 * q), minus);
   }
@@ -131,7 +131,7 @@ template <class F, int kToken, int kCount, int kTokens>
     const Vector w[2] = {F::Codes(block, g, 2 * half), F::Codes(block, g, 2 * half + 1)};
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
-      const Vector a = BroadcastInt(x + (kToken + t) * kBlock + g * 4);
+      const Vector a = BroadcastInt(x + (kToken + t) * kQuantBlock + g * 4);
       for (int r = 0; r < 2; ++r) sum[r][t] = _mm256_dpbusd_avx_epi32(sum[r][t], w[r], a);
     }
   }
@@ -153,7 +153,7 @@ template <class F, int kToken, int kCount, int kTokens>
     }
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
-      const Vector a = BroadcastInt(x + (kToken + t) * kBlock + (first + i) * 4);
+      const Vector a = BroadcastInt(x + (kToken + t) * kQuantBlock + (first + i) * 4);
 #pragma GCC unroll 2
       for (int r = 0; r < 2; ++r) {
         const Vector product = _mm256_maddubs_epi16(u[r], F::kBits == 8 ? _mm256_sign_epi8(a, w[r]) : a);
@@ -211,7 +211,7 @@ template <class F, int T, int kToken, int kTokens>
         total = _mm256_fmadd_ps(s, _mm256_mul_ps(scale, x_scale), total);
       if constexpr (F::kMin)
         total = _mm256_fmadd_ps(F::Min(b.side, b.super, q), BroadcastFloat(b.sums + 4 * (kToken + t)), total);
-      if constexpr (F::kInfo.scales == kHalvesScaleMin)
+      if constexpr (F::kCode.scales == QuantScales::kHalvesScaleMin)
         total = SubtractMins(b, q, kToken + t, x_scale, total);
     }
   }
@@ -237,7 +237,7 @@ template <int T>
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  const int64_t blocks = args.columns / kBlock;
+  const int64_t blocks = args.columns / kQuantBlock;
   const uint8_t* prefetch = args.prefetch;
   Block block = FirstBlock(args);
   __m256 acc[4][T] = {};
@@ -253,26 +253,26 @@ void IntegerTile(const TileArgs& args) {
 }
 
 // Eight weights of a float panel, `index` elements from its beginning.
-template <PanelFormat kFormat>
+template <DType kType>
 [[gnu::always_inline]] inline __m256 LoadWeights(const uint8_t* panel, int64_t index) {
-  if constexpr (kFormat == kPanelF32) return _mm256_load_ps(reinterpret_cast<const float*>(panel) + index);
-  if constexpr (kFormat == kPanelF16) return LoadHalves(panel + 2 * index);
+  if constexpr (kType == DType::kF32) return _mm256_load_ps(reinterpret_cast<const float*>(panel) + index);
+  if constexpr (kType == DType::kF16) return LoadHalves(panel + 2 * index);
   return LoadBf16Half(reinterpret_cast<const uint16_t*>(panel) + index);
 }
 
 // Quarters [kQuarter, kQuarter + kQuarters) and tokens [kToken, kToken + kTokens): at most eight sums in
 // registers.
-template <PanelFormat kFormat, int T, int kToken, int kTokens, int kQuarter, int kQuarters>
+template <DType kType, int T, int kToken, int kTokens, int kQuarter, int kQuarters>
 [[gnu::always_inline]] inline void MultiplyFloats(const TileArgs& args, __m256 (&acc)[4][T]) {
   const float* x = reinterpret_cast<const float*>(args.activations) + kToken;
   const uint8_t* prefetch = args.prefetch;
   __m256 sum[kQuarters][kTokens] = {};
   for (int64_t k = 0; k < args.columns; ++k, x += T) {
-    if (kToken == 0 && kQuarter == 0 && k % kBlock == 0) Prefetch(prefetch, args.prefetch_lines);
+    if (kToken == 0 && kQuarter == 0 && k % kQuantBlock == 0) Prefetch(prefetch, args.prefetch_lines);
     __m256 w[kQuarters];
 #pragma GCC unroll 4
     for (int q = 0; q < kQuarters; ++q)
-      w[q] = LoadWeights<kFormat>(args.codes, k * kRows + (kQuarter + q) * 8);
+      w[q] = LoadWeights<kType>(args.codes, k * kPanelRows + (kQuarter + q) * 8);
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
       const __m256 a = _mm256_broadcast_ss(x + t);
@@ -284,40 +284,28 @@ template <PanelFormat kFormat, int T, int kToken, int kTokens, int kQuarter, int
     for (int t = 0; t < kTokens; ++t) acc[kQuarter + q][kToken + t] = sum[q][t];
 }
 
-template <PanelFormat kFormat, int T>
+template <DType kType, int T>
 void FloatTile(const TileArgs& args) {
   __m256 acc[4][T];
   if constexpr (T <= 2) {
-    MultiplyFloats<kFormat, T, 0, T, 0, 4>(args, acc);
+    MultiplyFloats<kType, T, 0, T, 0, 4>(args, acc);
   } else {
     constexpr int kFirst = T < 4 ? T : 4;
-    MultiplyFloats<kFormat, T, 0, kFirst, 0, 2>(args, acc);
-    MultiplyFloats<kFormat, T, 0, kFirst, 2, 2>(args, acc);
+    MultiplyFloats<kType, T, 0, kFirst, 0, 2>(args, acc);
+    MultiplyFloats<kType, T, 0, kFirst, 2, 2>(args, acc);
     if constexpr (T > 4) {
-      MultiplyFloats<kFormat, T, 4, T - 4, 0, 2>(args, acc);
-      MultiplyFloats<kFormat, T, 4, T - 4, 2, 2>(args, acc);
+      MultiplyFloats<kType, T, 4, T - 4, 0, 2>(args, acc);
+      MultiplyFloats<kType, T, 4, T - 4, 2, 2>(args, acc);
     }
   }
   Finish<T>(args, acc);
 }
 
+#include "engine/kernels/cpu/tile_table_inl.h"
+
 }  // namespace
 
-#define ROPEWAY_TILES(TILE, FORMAT)                                                           \
-  {                                                                                           \
-    &TILE<FORMAT, 1>, &TILE<FORMAT, 2>, &TILE<FORMAT, 3>, &TILE<FORMAT, 4>, &TILE<FORMAT, 5>, \
-        &TILE<FORMAT, 6>, &TILE<FORMAT, 7>, &TILE<FORMAT, 8>                                  \
-  }
-#define ROPEWAY_INTEGERS(FORMAT) ROPEWAY_TILES(IntegerTile, Format<FORMAT>)
-
 extern const TileKernels kTiles;
-const TileKernels kTiles = {
-    .quantize = &QuantizeAvx2,
-    .tile = {ROPEWAY_INTEGERS(kPanelQ4_0), ROPEWAY_INTEGERS(kPanelQ4_1), ROPEWAY_INTEGERS(kPanelQ5_0),
-             ROPEWAY_INTEGERS(kPanelQ5_1), ROPEWAY_INTEGERS(kPanelQ8_0), ROPEWAY_INTEGERS(kPanelQ2_K),
-             ROPEWAY_INTEGERS(kPanelQ3_K), ROPEWAY_INTEGERS(kPanelQ4_K), ROPEWAY_INTEGERS(kPanelQ5_K),
-             ROPEWAY_INTEGERS(kPanelQ6_K), ROPEWAY_TILES(FloatTile, kPanelF32),
-             ROPEWAY_TILES(FloatTile, kPanelF16), ROPEWAY_TILES(FloatTile, kPanelBF16)},
-};
+constexpr TileKernels kTiles = MakeTiles(&QuantizeAvx2);
 
 }  // namespace ropeway::kernels::ROPEWAY_NAMESPACE

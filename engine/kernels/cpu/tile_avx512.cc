@@ -16,6 +16,8 @@
 // unpacking 24 (4 bits) or 60 (6 bits) logic operations.
 #include <immintrin.h>
 
+#include <utility>
+
 #include "engine/kernels/args.h"
 #include "engine/kernels/cpu/lanes.h"
 #include "engine/kernels/cpu/panel.h"
@@ -40,7 +42,7 @@ template <class F, int T, int kFirst, int kCount>
     const __m512i w0 = F::Codes(block, g, 0), w1 = F::Codes(block, g, 1);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const __m512i a = BroadcastInt(x + t * kBlock + g * 4);
+      const __m512i a = BroadcastInt(x + t * kQuantBlock + g * 4);
       sum[0][t] = _mm512_dpbusd_epi32(sum[0][t], w0, a);
       sum[1][t] = _mm512_dpbusd_epi32(sum[1][t], w1, a);
     }
@@ -61,13 +63,13 @@ template <class F, int T>
 [[gnu::always_inline]] inline void AccumulateHalves(const Block& b, __m512 (&acc)[2][T]) {
   __m512i sum[2][T];
   __m512 value[2][T];
-  Start<F::kInfo.centred>(b.halves[0], sum);
+  Start<F::kCode.centred>(b.halves[0], sum);
   Multiply<F, T, 0, 4>(b.codes, b.x, sum);
   for (int h = 0; h < 2; ++h) {
     const __m512 scale = F::Scale(b.side, b.super, 0, h);
     for (int t = 0; t < T; ++t) value[h][t] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[h][t]), scale);
   }
-  Start<F::kInfo.centred>(b.halves[1], sum);
+  Start<F::kCode.centred>(b.halves[1], sum);
   Multiply<F, T, 4, 4>(b.codes, b.x, sum);
   for (int h = 0; h < 2; ++h) {
     const __m512 scale = F::Scale(b.side, b.super, 1, h);
@@ -75,7 +77,7 @@ template <class F, int T>
       value[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h][t]), scale, value[h][t]);
       acc[h][t] = _mm512_fmadd_ps(value[h][t], BroadcastFloat(b.scales + 4 * t), acc[h][t]);
     }
-    if constexpr (F::kInfo.scales == kHalvesScaleMin)
+    if constexpr (F::kCode.scales == QuantScales::kHalvesScaleMin)
       SubtractMins<T>(b.side, b.super, b.scales, b.halves, h, acc[h]);
   }
 }
@@ -84,7 +86,7 @@ template <class F, int T>
 template <class F, int T>
 [[gnu::always_inline]] inline void Accumulate(const Block& b, __m512 (&acc)[2][T]) {
   __m512i sum[2][T];
-  Start<F::kInfo.centred>(b.init, sum);
+  Start<F::kCode.centred>(b.init, sum);
   Multiply<F, T, 0, 8>(b.codes, b.x, sum);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
@@ -94,7 +96,7 @@ template <class F, int T>
       const __m512 both = _mm512_mul_ps(scale, BroadcastFloat(b.scales + 4 * t));
       acc[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h][t]), both, acc[h][t]);
     }
-    if constexpr (F::kInfo.scales != kScale) {
+    if constexpr (F::kCode.scales != QuantScales::kScale) {
       const __m512 min = F::Min(b.side, b.super, h);
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) acc[h][t] = _mm512_fmadd_ps(min, BroadcastFloat(b.sums + 4 * t), acc[h][t]);
@@ -109,7 +111,7 @@ template <int T>
 
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
-  const int64_t blocks = args.columns / kBlock;
+  const int64_t blocks = args.columns / kQuantBlock;
   const uint8_t* prefetch = args.prefetch;
   Block block = FirstBlock(args);
   __m512 acc[2][T] = {};
@@ -125,22 +127,22 @@ void IntegerTile(const TileArgs& args) {
 }
 
 // Sixteen weights of a float panel, `index` elements from its beginning.
-template <PanelFormat kFormat>
+template <DType kType>
 [[gnu::always_inline]] inline __m512 LoadWeights(const uint8_t* panel, int64_t index) {
-  if constexpr (kFormat == kPanelF32) return _mm512_load_ps(reinterpret_cast<const float*>(panel) + index);
-  if constexpr (kFormat == kPanelF16) return LoadHalves(panel + 2 * index);
+  if constexpr (kType == DType::kF32) return _mm512_load_ps(reinterpret_cast<const float*>(panel) + index);
+  if constexpr (kType == DType::kF16) return LoadHalves(panel + 2 * index);
   return LoadBf16(reinterpret_cast<const uint16_t*>(panel) + index).v;
 }
 
-template <PanelFormat kFormat, int T>
+template <DType kType, int T>
 void FloatTile(const TileArgs& args) {
   const float* x = reinterpret_cast<const float*>(args.activations);
   const uint8_t* prefetch = args.prefetch;
   __m512 acc[2][T] = {};
   for (int64_t k = 0; k < args.columns; ++k, x += T) {
-    if (k % kBlock == 0) Prefetch(prefetch, args.prefetch_lines);
-    const __m512 w0 = LoadWeights<kFormat>(args.codes, k * kRows);
-    const __m512 w1 = LoadWeights<kFormat>(args.codes, k * kRows + 16);
+    if (k % kQuantBlock == 0) Prefetch(prefetch, args.prefetch_lines);
+    const __m512 w0 = LoadWeights<kType>(args.codes, k * kPanelRows);
+    const __m512 w1 = LoadWeights<kType>(args.codes, k * kPanelRows + 16);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const __m512 a = _mm512_set1_ps(x[t]);
@@ -151,23 +153,11 @@ void FloatTile(const TileArgs& args) {
   FinishAll<T>(args, acc, 1);
 }
 
+#include "engine/kernels/cpu/tile_table_inl.h"
+
 }  // namespace
 
-#define ROPEWAY_TILES(TILE, FORMAT)                                                           \
-  {                                                                                           \
-    &TILE<FORMAT, 1>, &TILE<FORMAT, 2>, &TILE<FORMAT, 3>, &TILE<FORMAT, 4>, &TILE<FORMAT, 5>, \
-        &TILE<FORMAT, 6>, &TILE<FORMAT, 7>, &TILE<FORMAT, 8>                                  \
-  }
-#define ROPEWAY_INTEGERS(FORMAT) ROPEWAY_TILES(IntegerTile, Format<FORMAT>)
-
 extern const TileKernels kTiles;
-const TileKernels kTiles = {
-    .quantize = &QuantizeAvx2,
-    .tile = {ROPEWAY_INTEGERS(kPanelQ4_0), ROPEWAY_INTEGERS(kPanelQ4_1), ROPEWAY_INTEGERS(kPanelQ5_0),
-             ROPEWAY_INTEGERS(kPanelQ5_1), ROPEWAY_INTEGERS(kPanelQ8_0), ROPEWAY_INTEGERS(kPanelQ2_K),
-             ROPEWAY_INTEGERS(kPanelQ3_K), ROPEWAY_INTEGERS(kPanelQ4_K), ROPEWAY_INTEGERS(kPanelQ5_K),
-             ROPEWAY_INTEGERS(kPanelQ6_K), ROPEWAY_TILES(FloatTile, kPanelF32),
-             ROPEWAY_TILES(FloatTile, kPanelF16), ROPEWAY_TILES(FloatTile, kPanelBF16)},
-};
+constexpr TileKernels kTiles = MakeTiles(&QuantizeAvx2);
 
 }  // namespace ropeway::kernels::avx512

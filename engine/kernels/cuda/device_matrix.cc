@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "engine/base/check.h"
 #include "engine/tensor/dequantize.h"
 #include "engine/tensor/half.h"
 #include "engine/tensor/quant_blocks.h"
@@ -15,71 +16,69 @@ struct Destination {
   uint8_t *codes, *high, *scales, *block;
 };
 
-void Pack(const BlockQ4_0& block, const Destination& to) {
-  std::memcpy(to.codes, block.qs, sizeof block.qs);
-  std::memcpy(to.scales, &block.d, sizeof block.d);
-}
-
-void Pack(const BlockQ4_1& block, const Destination& to) {
-  std::memcpy(to.codes, block.qs, sizeof block.qs);
-  std::memcpy(to.scales, &block.d, sizeof block.d);
-  std::memcpy(to.scales + 2, &block.m, sizeof block.m);
-}
-
-void Pack(const BlockQ8_0& block, const Destination& to) {
-  std::memcpy(to.codes, block.qs, sizeof block.qs);
-  std::memcpy(to.scales, &block.d, sizeof block.d);
-}
-
 // 32 codes of four bits as a unit has them.
 void PackNibbles(const uint8_t* codes, uint8_t* out) {
   for (int i = 0; i < 16; ++i) out[i] = static_cast<uint8_t>((codes[i] & 15) | (codes[i + 16] & 15) << 4);
 }
 
-void Pack(const BlockQ4_K& block, const Destination& to) {
-  for (int unit = 0; unit < kBlockUnits; ++unit) {
-    uint8_t codes[kUnitColumns];
-    for (int i = 0; i < kUnitColumns; ++i) codes[i] = block.qs[unit / 2 * 32 + i] >> (unit % 2 * 4) & 15;
-    PackNibbles(codes, to.codes + unit * 16);
-    const ScaleMin scale = ScaleMinOf(block.scales, unit);
-    to.scales[unit * 2] = scale.scale;
-    to.scales[unit * 2 + 1] = scale.min;
-  }
-  std::memcpy(to.block, &block.d, sizeof block.d);
-  std::memcpy(to.block + 2, &block.dmin, sizeof block.dmin);
+// The two bits above four of 32 codes.
+void PackHighBits(const uint8_t* codes, uint8_t* out) {
+  std::memset(out, 0, 8);
+  for (int i = 0; i < kUnitColumns; ++i)
+    out[i % 8] = static_cast<uint8_t>(out[i % 8] | (codes[i] >> 4 & 3) << (i / 8 * 2));
 }
 
-void Pack(const BlockQ6_K& block, const Destination& to) {
-  for (int unit = 0; unit < kBlockUnits; ++unit) {
-    const int run = unit / 4, quarter = unit % 4;
-    uint8_t codes[kUnitColumns];
-    uint8_t* high = to.high + unit * 8;
-    std::memset(high, 0, 8);
-    for (int i = 0; i < kUnitColumns; ++i) {
-      codes[i] = block.ql[run * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
-      const int two_bits = block.qh[run * 32 + i] >> (quarter * 2) & 3;
-      high[i % 8] = static_cast<uint8_t>(high[i % 8] | two_bits << (i / 8 * 2));
-    }
-    PackNibbles(codes, to.codes + unit * 16);
+void PackCodes(const QuantCode& code, const uint8_t* codes, const Destination& to, int unit) {
+  if (code.low_bits == 8) {  // signed on the device
+    for (int i = 0; i < kUnitColumns; ++i)
+      to.codes[unit * kUnitColumns + i] = static_cast<uint8_t>(codes[i] ^ 0x80);
+    return;
   }
-  std::memcpy(to.scales, block.scales, sizeof block.scales);
-  std::memcpy(to.block, &block.d, sizeof block.d);
+  PackNibbles(codes, to.codes + unit * 16);
+  if (code.high_bits == 2) PackHighBits(codes, to.high + unit * 8);
 }
 
-template <class Block>
+void PackScales(const QuantCode& code, const QuantBlock& block, int units, const Destination& to) {
+  switch (code.scales) {
+    case QuantScales::kScaleMin:
+      std::memcpy(to.scales + 2, &block.m, sizeof block.m);
+      [[fallthrough]];
+    case QuantScales::kScale:
+      std::memcpy(to.scales, &block.d, sizeof block.d);
+      return;
+    case QuantScales::kSuperScaleMin:
+      for (int unit = 0; unit < units; ++unit) {
+        to.scales[2 * unit] = block.scales[unit];
+        to.scales[2 * unit + 1] = block.mins[unit];
+      }
+      std::memcpy(to.block, &block.d, sizeof block.d);
+      std::memcpy(to.block + 2, &block.m, sizeof block.m);
+      return;
+    case QuantScales::kHalvesScale:
+      std::memcpy(to.scales, block.scales, sizeof block.scales);
+      std::memcpy(to.block, &block.d, sizeof block.d);
+      return;
+    case QuantScales::kHalvesScaleMin:
+      ROPEWAY_CHECK(false);  // of no type that stays packed
+  }
+}
+
 void PackBlocks(const TensorView& view, const PackedLayout& layout, int64_t first_row, uint8_t* out) {
+  const DTypeInfo& info = InfoOf(view.type);
   const UnitBytes bytes = UnitBytesOf(view.type);
-  const int64_t units_per_block = InfoOf(view.type).block_columns / kUnitColumns;
+  const int units = info.block_columns / kUnitColumns;
   const int64_t first_unit = first_row * (view.columns() / kUnitColumns);
-  const int64_t blocks = view.rows() * view.columns() / InfoOf(view.type).block_columns;
+  const int64_t blocks = view.rows() * view.columns() / info.block_columns;
+  QuantBlock block;
   for (int64_t i = 0; i < blocks; ++i) {
-    Block block;
-    std::memcpy(&block, view.data + i * static_cast<int64_t>(sizeof block), sizeof block);
-    const int64_t unit = first_unit + i * units_per_block;
-    Pack(block, {.codes = out + layout.codes + unit * bytes.codes,
-                 .high = out + layout.high + unit * bytes.high,
-                 .scales = out + layout.scales + unit * bytes.scales,
-                 .block = out + layout.blocks + unit / kBlockUnits * bytes.block});
+    DecodeBlock(view.type, view.data + i * info.block_bytes, block);
+    const int64_t unit = first_unit + i * units;
+    const Destination to{.codes = out + layout.codes + unit * bytes.codes,
+                         .high = out + layout.high + unit * bytes.high,
+                         .scales = out + layout.scales + unit * bytes.scales,
+                         .block = out + layout.blocks + unit / kBlockUnits * bytes.block};
+    for (int u = 0; u < units; ++u) PackCodes(info.code, block.codes + u * kUnitColumns, to, u);
+    PackScales(info.code, block, units, to);
   }
 }
 
@@ -120,18 +119,7 @@ void PackRows(const TensorView& view, DType device_type, int64_t total_rows, int
     return;
   }
   const PackedLayout layout = LayoutOf(device_type, total_rows, view.columns());
-  switch (device_type) {
-    case DType::kQ4_0:
-      return PackBlocks<BlockQ4_0>(view, layout, first_row, out);
-    case DType::kQ4_1:
-      return PackBlocks<BlockQ4_1>(view, layout, first_row, out);
-    case DType::kQ8_0:
-      return PackBlocks<BlockQ8_0>(view, layout, first_row, out);
-    case DType::kQ4_K:
-      return PackBlocks<BlockQ4_K>(view, layout, first_row, out);
-    default:
-      return PackBlocks<BlockQ6_K>(view, layout, first_row, out);
-  }
+  PackBlocks(view, layout, first_row, out);
 }
 
 }  // namespace ropeway::cuda

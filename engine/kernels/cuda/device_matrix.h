@@ -65,21 +65,14 @@ struct UnitBytes {
   int codes = 0, high = 0, scales = 0, block = 0;
 };
 
+// REQUIRES: IsPacked(type)
 constexpr UnitBytes UnitBytesOf(DType type) {
-  switch (type) {
-    case DType::kQ4_0:
-      return {.codes = 16, .scales = 2};
-    case DType::kQ4_1:
-      return {.codes = 16, .scales = 4};
-    case DType::kQ8_0:
-      return {.codes = 32, .scales = 2};
-    case DType::kQ4_K:
-      return {.codes = 16, .scales = 2, .block = 4};
-    case DType::kQ6_K:
-      return {.codes = 16, .high = 8, .scales = 2, .block = 2};
-    default:
-      return {};
-  }
+  const QuantCode& code = kDTypes[static_cast<int>(type)].code;
+  UnitBytes bytes = {.codes = 4 * code.low_bits, .high = 4 * code.high_bits, .scales = 2};
+  if (code.scales == QuantScales::kScaleMin) bytes.scales = 4;
+  if (code.scales == QuantScales::kSuperScaleMin) bytes.block = 4;
+  if (code.scales == QuantScales::kHalvesScale) bytes.block = 2;
+  return bytes;
 }
 
 // REQUIRES: IsPacked(type), and columns is a multiple of the type's block.
