@@ -12,6 +12,7 @@
 #include "benchmark/benchmark.h"
 #include "tests/bench/machine_limits.h"
 #include "tests/kernels/kernel_inputs.h"
+#include "tests/kernels/modifier_inputs.h"
 
 namespace ropeway::kernels {
 namespace {
@@ -62,7 +63,6 @@ std::vector<PackedMatrix> Copies(const KernelTable& table, DType type, const Sha
     const PackedMatrix& first = copies[0];
     PackedMatrix copy{.type = first.type,
                       .activation = first.activation,
-                      .format = first.format,
                       .interleaved = first.interleaved,
                       .rows = first.rows,
                       .columns = first.columns,
@@ -117,12 +117,20 @@ constexpr AttentionShape kAttentionShapes[] = {{"smollm", 3, 3, 64}, {"1b", 8, 4
 
 // The last `num_tokens` of `length` tokens, all heads: a decode step where it is one, a whole prompt where it
 // is all.
-void BM_Attention(benchmark::State& state, const KernelTable& table, const AttentionShape& shape) {
+void BM_Attention(benchmark::State& state, const KernelTable& table, const AttentionShape& shape,
+                  const std::string& modifier_name) {
   const int num_tokens = static_cast<int>(state.range(0)), length = static_cast<int>(state.range(1));
   const KvLayout kv = MakeKvLayout(KvType::kBF16, shape.num_kv_heads, shape.head_dim, shape.head_dim);
+  const int num_heads = shape.num_kv_heads * shape.queries_per_token;
+  ModifierInputs modifier = MakeModifier(
+      modifier_name,
+      {.num_heads = num_heads, .head_dim = shape.head_dim, .value_dim = shape.head_dim, .length = length});
+  if (modifier.modifier.window > 0)
+    modifier.modifier.window = length;  // the work of a window that hides nothing
+  if (modifier.modifier.chunk > 0) modifier.modifier.chunk = length;
   const int pages = (length + kPageSize - 1) / kPageSize;
   AlignedBuffer cache(pages * kv.page_bytes),
-      scratch(table.attention_scratch_bytes(kv, shape.num_kv_heads * shape.queries_per_token, 0));
+      scratch(table.attention_scratch_bytes(kv, num_heads, modifier.modifier.mixer.width));
   std::vector<int32_t> page_table(pages);
   const std::vector<float> keys = RandomActivations(length, int64_t{shape.num_kv_heads} * shape.head_dim, 3);
   for (int t = 0; t < length; ++t) {
@@ -137,8 +145,9 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   const int64_t width = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.head_dim;
   const std::vector<float> queries = RandomActivations(num_tokens, width, 4);
   std::vector<float> out(num_tokens * width);
+  const int calls = modifier.modifier.mixer.width > 0 ? 1 : shape.num_kv_heads;
   for (auto _ : state)
-    for (int g = 0; g < shape.num_kv_heads; ++g) {
+    for (int g = 0; g < calls; ++g) {
       const int64_t head = int64_t{g} * shape.queries_per_token * shape.head_dim;
       table.attention({.kv = kv,
                        .cache = cache.data(),
@@ -150,15 +159,18 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
                        .first_position = length - num_tokens,
                        .queries = queries.data() + head,
                        .query_stride = width,
+                       .previous_queries = queries.data() + head,
+                       .older_queries = queries.data() + head,
                        .out = out.data() + head,
                        .out_stride = width,
                        .scale = 0.125f,
-                       .modifier = {},
+                       .modifier = modifier.modifier,
                        .scratch = scratch.data()});
     }
   const double seen = num_tokens * (length - (num_tokens - 1) / 2.0);  // pairs of query and key, per head
   state.counters["GOPS"] = PerSecond(4.0 * seen * static_cast<double>(width));
   state.counters["GB/s"] = PerSecond(static_cast<double>(cache.bytes()));
+  state.counters["table_bytes"] = static_cast<double>(modifier.bytes());
 }
 
 void BM_RmsNorm(benchmark::State& state, const KernelTable& table) {
@@ -209,12 +221,18 @@ void RegisterAll() {
     const std::string name = std::string("/") + table->name;
     for (const AttentionShape& shape : kAttentionShapes)
       benchmark::RegisterBenchmark(("attention" + name + "/" + shape.name).c_str(), BM_Attention, *table,
-                                   shape)
+                                   shape, "")
           ->ArgNames({"n", "length"})
           ->Args({1, 100})
           ->Args({1, 2048})
           ->Args({64, 512})
           ->Args({512, 512})
+          ->Args({512, 2048});
+    for (const std::string& modifier : ModifierNames())
+      benchmark::RegisterBenchmark(("modifier" + name + "/" + modifier).c_str(), BM_Attention, *table,
+                                   kAttentionShapes[1], modifier)
+          ->ArgNames({"n", "length"})
+          ->Args({1, 2048})
           ->Args({512, 2048});
     benchmark::RegisterBenchmark(("rms_norm" + name).c_str(), BM_RmsNorm, *table)->Arg(576)->Arg(2048);
     benchmark::RegisterBenchmark(("prepare" + name).c_str(), BM_Prepare, *table)

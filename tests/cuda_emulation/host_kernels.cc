@@ -5,6 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "engine/base/check.h"
+#include "engine/kernels/ref/attend_token.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_elements.h"
 #include "tests/cuda_emulation/host_sampling.h"
@@ -47,12 +49,15 @@ void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* ou
         out[c] = half(block) * scale_min[0] * static_cast<float>(nibble(c)) - half(block + 2) * scale_min[1];
         break;
       }
-      default: {  // Q6_K
+      case DType::kQ6_K: {
         const int high = data[layout.high + i * 8 + c % 8] >> (2 * (c / 8)) & 3;
         const auto scale = static_cast<int8_t>(data[layout.scales + i * 2 + c / 16]);
         out[c] = half(layout.blocks + i / kBlockUnits * 2) * static_cast<float>(scale) *
                  static_cast<float>((nibble(c) | high << 4) - 32);
+        break;
       }
+      default:
+        ROPEWAY_CHECK(false);
     }
   }
 }
@@ -86,7 +91,12 @@ float Dot(const float* a, const float* b, int64_t n) {
 void EmbedOnHost(const EmbedArgs& args) {
   for (int t = 0; t < args.num_tokens; ++t) {
     const std::vector<float> row = RowOf(args.table, args.token_ids[t]);
-    for (size_t c = 0; c < row.size(); ++c) args.residual[t * row.size() + c] = args.scale * row[c];
+    float* out = args.residual + t * row.size();
+    for (size_t c = 0; c < row.size(); ++c) out[c] = args.scale * row[c];
+    if (args.position_rows == nullptr) continue;
+    const float* added =
+        args.position_rows + (std::max(args.positions[t], 0) + int64_t{args.position_offset}) * row.size();
+    for (size_t c = 0; c < row.size(); ++c) out[c] += added[c];
   }
 }
 
@@ -207,16 +217,25 @@ void LoadKv(const KvPages& kv, const KvRow& row, int n, float* values) {
                     : static_cast<float>(reinterpret_cast<int8_t*>(row.data)[i]) * *row.scale;
 }
 
-void Rotate(const QkvArgs& args, int32_t position, float* head) {
+void Rotate(const QkvArgs& args, const float* cosines, const float* sines, int64_t row, float* head) {
   const int half = args.rotary_dim / 2;
   for (int i = 0; i < half; ++i) {
-    const float c = args.cosines[int64_t{position} * half + i], s = args.sines[int64_t{position} * half + i];
+    const float c = cosines[row * half + i], s = sines[row * half + i];
     float& a = head[args.interleaved ? 2 * i : i];
     float& b = head[args.interleaved ? 2 * i + 1 : i + half];
     const float x = a, y = b;
     a = x * c - y * s;
     b = x * s + y * c;
   }
+}
+
+// Those of one token, scaled; zeros for padding.
+void StoreQueries(const QkvArgs& args, int64_t token, const std::vector<float>& row, void* out) {
+  const int64_t columns = int64_t{args.num_heads} * args.kv.head_dim;
+  const int32_t position = args.positions[token];
+  const float scale = args.query_scales == nullptr || position < 0 ? 1 : args.query_scales[position];
+  for (int64_t c = 0; c < columns; ++c)
+    StoreElement(args.element, out, token * columns + c, position < 0 ? 0 : row[c] * scale);
 }
 
 void QkvOnHost(const QkvArgs& args) {
@@ -236,11 +255,19 @@ void QkvOnHost(const QkvArgs& args) {
         const float inverse = InverseRms(head, kv.head_dim, args.norm_epsilon);
         for (int e = 0; e < kv.head_dim; ++e) head[e] *= inverse * norm[e];
       }
-      if (position >= 0) Rotate(args, position, head);
     }
-    for (int64_t c = 0; c < int64_t{args.num_heads} * kv.head_dim; ++c)
-      StoreElement(args.element, args.queries, t * args.num_heads * kv.head_dim + c,
-                   position < 0 ? 0 : row[c]);
+    const std::vector<float> unturned = row;
+    const int64_t angle_row = args.angle_rows == nullptr ? position : args.angle_rows[t];
+    for (int h = 0; h < heads && position >= 0; ++h)
+      Rotate(args, args.cosines, args.sines, angle_row, &row[int64_t{h} * kv.head_dim]);
+    StoreQueries(args, t, row, args.queries);
+    for (const TurnedQueries& turned : {args.previous, args.older}) {
+      if (turned.out == nullptr) continue;
+      std::vector<float> queries = unturned;
+      for (int h = 0; h < args.num_heads && position >= 0; ++h)
+        Rotate(args, turned.cosines, turned.sines, position, &queries[int64_t{h} * kv.head_dim]);
+      StoreQueries(args, t, queries, turned.out);
+    }
     if (position < 0) continue;
     const int32_t page =
         args.page_tables[int64_t{args.token_rows[t]} * args.max_pages + position / kPageSize];
@@ -266,35 +293,38 @@ void CopyPagesOnHost(const CopyPagesArgs& args) {
     }
 }
 
-// One query head of one token over all keys that it sees.
-void AttendHead(const AttentionArgs& args, int32_t row, int64_t token, int head, int32_t position) {
+// Query heads [first_head, first_head + num_heads) of one token over all keys that they see.
+void AttendHeads(const AttentionArgs& args, int32_t row, int64_t token, int first_head, int num_heads,
+                 int32_t position) {
   const KvPages& kv = args.kv;
-  const int kv_head = head / (args.num_heads / kv.num_kv_heads);
-  const int64_t at = token * args.num_heads + head;
-  std::vector<float> query(kv.head_dim), key(kv.head_dim), value(kv.value_dim), out(kv.value_dim), scores;
-  for (int e = 0; e < kv.head_dim; ++e)
-    query[e] = LoadElement(args.element, args.queries, at * kv.head_dim + e);
-  const int32_t first = args.modifier.window > 0 ? std::max(0, position + 1 - args.modifier.window) : 0;
   const int32_t* pages = args.page_tables + int64_t{row} * args.max_pages;
-  float largest = args.modifier.sinks != nullptr ? args.modifier.sinks[head] : -INFINITY;
-  for (int32_t j = first; j <= position; ++j) {
-    LoadKv(kv, RowIn(kv, pages[j / kPageSize], false, kv_head, j % kPageSize), kv.head_dim, key.data());
-    float score = Dot(query.data(), key.data(), kv.head_dim) * args.scale;
-    if (args.modifier.softcap > 0) score = args.modifier.softcap * std::tanh(score / args.modifier.softcap);
-    if (args.modifier.alibi_slopes != nullptr)
-      score += args.modifier.alibi_slopes[head] * static_cast<float>(j - position);
-    scores.push_back(score);
-    largest = std::max(largest, score);
-  }
-  float sum = args.modifier.sinks != nullptr ? std::exp(args.modifier.sinks[head] - largest) : 0;
-  for (int32_t j = first; j <= position; ++j) {
-    const float weight = std::exp(scores[j - first] - largest);
-    LoadKv(kv, RowIn(kv, pages[j / kPageSize], true, kv_head, j % kPageSize), kv.value_dim, value.data());
-    for (int e = 0; e < kv.value_dim; ++e) out[e] += weight * value[e];
-    sum += weight;
-  }
-  for (int e = 0; e < kv.value_dim; ++e)
-    StoreElement(args.element, args.out, at * kv.value_dim + e, out[e] / sum);
+  const auto load = [&](bool value, int kv_head, int32_t at, float* out) {
+    LoadKv(kv, RowIn(kv, pages[at / kPageSize], value, kv_head, at % kPageSize),
+           value ? kv.value_dim : kv.head_dim, out);
+  };
+  const int64_t first = token * args.num_heads + first_head;
+  std::vector<float> queries[3], out(int64_t{num_heads} * kv.value_dim);
+  const void* sources[3] = {args.queries, args.previous_queries, args.older_queries};
+  for (int z = 0; z < 3; ++z)
+    for (int64_t e = 0; sources[z] != nullptr && e < int64_t{num_heads} * kv.head_dim; ++e)
+      queries[z].push_back(LoadElement(args.element, sources[z], first * kv.head_dim + e));
+  kernels::AttendToken(
+      {.first_head = first_head,
+       .num_heads = num_heads,
+       .queries_per_kv_head = args.num_heads / kv.num_kv_heads,
+       .head_dim = kv.head_dim,
+       .value_dim = kv.value_dim,
+       .position = position,
+       .scale = args.scale,
+       .modifier = args.modifier,
+       .queries = queries[0].data(),
+       .previous_queries = queries[1].data(),
+       .older_queries = queries[2].data(),
+       .load_key = [&](int kv_head, int32_t at, float* key) { load(false, kv_head, at, key); },
+       .load_value = [&](int kv_head, int32_t at, float* value) { load(true, kv_head, at, value); },
+       .out = out.data()});
+  for (size_t i = 0; i < out.size(); ++i)
+    StoreElement(args.element, args.out, first * kv.value_dim + i, out[i]);
 }
 
 // The part of a tile that has its first chunk does all of it; nothing is left to merge.
@@ -311,7 +341,8 @@ void AttendTiles(const AttentionArgs& args, const WorkList<AttentionItem>& list)
       for (int g = 0; g < args.kv.num_kv_heads; ++g) {
         const int head = g * group + pair % group;
         if (item.num_keys > 0) {
-          AttendHead(args, item.row, token, head, position);
+          const bool all = args.modifier.mixer.width > 0;  // which mixes all heads
+          AttendHeads(args, item.row, token, all ? 0 : head, all ? args.num_heads : 1, position);
           continue;
         }
         for (int e = 0; e < args.kv.value_dim; ++e)

@@ -54,8 +54,8 @@ class Sequence {
                                               .head_dim = shape.head_dim,
                                               .value_dim = shape.value_dim,
                                               .length = shape.length});
-    if (shape.softcap != 0) modifier_.modifier().softcap = shape.softcap;
-    if (shape.window != 0) modifier_.modifier().window = shape.window;
+    if (shape.softcap != 0) modifier_.modifier.softcap = shape.softcap;
+    if (shape.window != 0) modifier_.modifier.window = shape.window;
   }
 
   void StoreTokens(int first, int count) {
@@ -79,7 +79,7 @@ class Sequence {
   }
 
   void Attend(int first, int count, float* out) {
-    const ScoreModifier& modifier = modifier_.modifier();
+    const ScoreModifier& modifier = modifier_.modifier;
     AlignedBuffer scratch(table_.attention_scratch_bytes(kv_, num_heads(), modifier.mixer.width));
     const int calls = modifier.mixer.width > 0 ? 1 : shape_.num_kv_heads;
     for (int g = 0; g < calls; ++g) {
@@ -117,7 +117,7 @@ class Sequence {
       for (int64_t d = 0; d < shape_.head_dim; ++d) {
         const int64_t at = query - queries_.data() + d;
         double q = std::abs(query[d]);
-        if (modifier_.modifier().zone > 0)
+        if (modifier_.modifier.zone > 0)
           q = std::max<double>({q, std::abs(previous_queries_[at]), std::abs(older_queries_[at])});
         magnitude += q * std::abs(keys_[row * shape_.head_dim + d]);
       }
@@ -125,9 +125,9 @@ class Sequence {
       for (int d = 0; d < shape_.value_dim; ++d)
         value = std::max<double>(value, std::abs(values_[row * shape_.value_dim + d]));
     }
-    if (modifier_.modifier().relative_values.data != nullptr) value += 1;
+    if (modifier_.modifier.relative_values.data != nullptr) value += 1;
     const double scores = (shape_.head_dim + 4) * kEpsilon * score * modifier_.growth +
-                          4 * kEpsilon * (modifier_.modifier().softcap + modifier_.magnitude);
+                          4 * kEpsilon * (modifier_.modifier.softcap + modifier_.magnitude);
     return 1.01 * value * (4 * scores + (2 * token + 40) * kEpsilon);
   }
 

@@ -3,12 +3,10 @@
 #define ROPEWAY_TESTS_KERNELS_MODIFIER_INPUTS_H_
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "engine/kernels/score_modifier.h"
+#include "engine/kernels/modifier_tables.h"
 
 namespace ropeway::kernels {
 
@@ -18,24 +16,9 @@ struct ModifierShape {
 };
 
 // A modifier, the tables it points to, and how its tests may judge results.
-class ModifierInputs {
- public:
-  const ScoreModifier& modifier() const { return modifier_; }
-  ScoreModifier& modifier() { return modifier_; }
-
+struct ModifierInputs : ModifierTables {
   // By how much an error of a product q . k grows on its way to a score, and how large biases are.
   double growth = 1, magnitude = 0;
-
-  // Keeps a table and returns where it lies.
-  const float* Keep(std::vector<float> table);
-
-  // The modifier with `move(table, floats)` in the place of each pointer.
-  using Move = std::function<const float*(const float* table, int64_t floats)>;
-  ScoreModifier Moved(const Move& move) const;
-
- private:
-  ScoreModifier modifier_;
-  std::vector<std::unique_ptr<std::vector<float>>> tables_;
 };
 
 // Names of what MakeModifier makes; parts joined by '+' may be combined.

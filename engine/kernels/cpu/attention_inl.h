@@ -142,7 +142,7 @@ inline Merge Soften(int32_t chunk_start, int pages, Lanes* score, Query& query, 
 inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Query& query, float* weights) {
   Lanes score[kChunkPages];
   for (int p = 0; p < pages; ++p) {
-    const Lanes capped = ScaleAndCap(args, Load(weights + p * kPageSize));
+    const Lanes capped = ScaleAndCap(args, query.modified, Load(weights + p * kPageSize));
     score[p] =
         AddBias(args.modifier.bias, query.position(), chunk_start + p * kPageSize, query.modified, capped);
   }
@@ -320,6 +320,7 @@ void InitQuery(const AttentionArgs& args, int token, int head, float* values, fl
   query.max = modifier.sinks == nullptr ? -__builtin_inff() : modifier.sinks[absolute_head];
   query.sum = modifier.sinks == nullptr ? 0 : 1;
   for (int64_t i = 0; i < args.kv.padded_value_dim; i += 16) Store(values + i, Zero());
+  query.modified.inverse_cap = 1 / modifier.softcap;  // infinite, and not used, without one
   InitBias(modifier.bias, absolute_head, query.position(), query.modified);
   if (modifier.zone > 0) {
     query.modified.zone_queries[0] = args.previous_queries + at;

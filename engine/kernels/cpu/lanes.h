@@ -10,6 +10,11 @@ constexpr float kExpTerms[6] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2
 constexpr float kLog2E = 1.44269504f, kLn2High = 0.693145752f, kLn2Low = 1.42860677e-6f;
 constexpr float kExpMax = 88, kExpMin = -87;  // arguments are clamped to these
 
+// (tanh(x) / x - 1) / x^2 for |x| < kTanhNear as a polynomial of x^2 through Chebyshev's points, largest
+// power first; the relative error of tanh is below 8e-8.
+constexpr float kTanhTerms[5] = {-0.00609671418f, 0.0209971797f, -0.0538509078f, 0.133327693f, -0.333333284f};
+constexpr float kTanhNear = 0.625f;
+
 // GELU in its tanh form: x * sigmoid(kGeluTwice * (x + kGeluCube * x^3)), since 1 + tanh(z) = 2 sigmoid(2 z).
 constexpr float kGeluTwice = 1.59576912f, kGeluCube = 0.044715f;
 

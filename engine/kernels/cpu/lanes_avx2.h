@@ -91,6 +91,12 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
 inline Lanes Iota() {
   return {_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_ps(8, 9, 10, 11, 12, 13, 14, 15)};
 }
+// Whether a < b in all lanes.
+inline bool AllLess(Lanes a, Lanes b) {
+  const __m256 less =
+      _mm256_and_ps(_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ));
+  return _mm256_movemask_ps(less) == 0xFF;
+}
 // `value` in the lanes where a < b, `other` elsewhere.
 inline Lanes IfLess(Lanes a, Lanes b, Lanes value, Lanes other) {
   return {_mm256_blendv_ps(other.low, value.low, _mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ)),

@@ -58,6 +58,8 @@ inline Lanes Within(int first, int last, Lanes value, Lanes other) {
   return {_mm512_mask_blend_ps(static_cast<__mmask16>(mask), other.v, value.v)};
 }
 inline Lanes Iota() { return {_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}; }
+// Whether a < b in all lanes.
+inline bool AllLess(Lanes a, Lanes b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ) == 0xFFFF; }
 // `value` in the lanes where a < b, `other` elsewhere.
 inline Lanes IfLess(Lanes a, Lanes b, Lanes value, Lanes other) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), other.v, value.v)};

@@ -36,16 +36,24 @@ inline Lanes GeluTanh(Lanes x) {
   return TimesSigmoid(x, Mul(inner, Splat(kGeluTwice)));
 }
 
-// tanh(x) = e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation: precise near zero too. It is 1
-// from 10 on.
+// tanh(x): near zero by a polynomial, else e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation;
+// 1 from 10 on. Which of them a lane takes depends on that lane alone; the second is left out where no lane
+// takes it.
 inline Lanes Tanh(Lanes x) {
-  const Lanes magnitude = Abs(x);
+  const Lanes magnitude = Abs(x), square = Mul(x, x), border = Splat(kTanhNear);
+  Lanes p = Splat(kTanhTerms[0]);
+  for (int i = 1; i < 5; ++i) p = Fma(p, square, Splat(kTanhTerms[i]));
+  const Lanes near = Fma(Mul(p, square), x, x);
+  if (AllLess(magnitude, border)) return near;
   const Reduced z = ReduceByLn2(Min(Splat(20), Add(magnitude, magnitude)));
   const Lanes power = ScaleByPower(Splat(1), z.n);
   const Lanes e = Fma(Mul(ExpTail(z.r), z.r), power, Sub(power, Splat(1)));
-  return CopySign(Div(e, Add(e, Splat(2))), x);
+  return IfLess(magnitude, border, near, CopySign(Div(e, Add(e, Splat(2))), x));
 }
 
-inline Lanes Softcap(Lanes x, float cap) { return Mul(Tanh(Div(x, Splat(cap))), Splat(cap)); }
+// cap * tanh(x / cap). `inverse` is 1 / cap.
+inline Lanes Softcap(Lanes x, float cap, float inverse) {
+  return Mul(Tanh(Mul(x, Splat(inverse))), Splat(cap));
+}
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_MATH_INL_H_

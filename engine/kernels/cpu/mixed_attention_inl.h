@@ -43,7 +43,7 @@ void ScoreHeads(const AttentionArgs& args, const MixedToken& token, int32_t star
         const int64_t head = (int64_t{g} * args.queries_per_token + first + q) * kChunk;
         for (int p = page; p < pages; ++p) {
           const int at = p * kPageSize;
-          Store(token.scores + head + at, ScaleAndCap(args, Load(products.of[q] + at)));
+          Store(token.scores + head + at, ScaleAndCap(args, queries[q].modified, Load(products.of[q] + at)));
           Store(token.biases + head + at,
                 AddBias(args.modifier.bias, queries[q].position(), start + at, queries[q].modified, Zero()));
         }

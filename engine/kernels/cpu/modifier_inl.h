@@ -7,6 +7,7 @@
 
 // What a modifier knows of one query.
 struct Modification {
+  float inverse_cap;             // of the soft-cap
   float factor;                  // ALiBi's slope; of a table over distances; FIRE's normaliser
   const float* table;            // a row over distances
   int32_t segment;               // FIRE's of the last key, at most: x falls from key to key
@@ -40,9 +41,10 @@ inline int64_t DistanceColumn(int32_t num_distances, int32_t distance) {
   return column < 0 ? 0 : column > last ? last : column;
 }
 
-inline Lanes ScaleAndCap(const AttentionArgs& args, Lanes product) {
+inline Lanes ScaleAndCap(const AttentionArgs& args, const Modification& modified, Lanes product) {
   const Lanes score = Mul(product, Splat(args.scale));
-  return args.modifier.softcap == 0 ? score : Softcap(score, args.modifier.softcap);
+  const float cap = args.modifier.softcap;
+  return cap == 0 ? score : Softcap(score, cap, modified.inverse_cap);
 }
 
 inline void InitBias(const ScoreBias& bias, int head, int32_t position, Modification& modified) {

@@ -67,8 +67,10 @@ void AddRow(const float* x, int64_t n, float* y) {
 }
 
 void SoftcapRow(float cap, int64_t n, float* y) {
-  ForColumns(
-      n, [&](int64_t i, int64_t lanes) { StoreSome(y + i, lanes, Softcap(LoadSome(y + i, lanes), cap)); });
+  const float inverse = 1 / cap;
+  ForColumns(n, [&](int64_t i, int64_t lanes) {
+    StoreSome(y + i, lanes, Softcap(LoadSome(y + i, lanes), cap, inverse));
+  });
 }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_ROW_OPS_INL_H_

@@ -37,7 +37,7 @@ ROPEWAY_DEVICE void MergeColumns(const AttentionParams& params, const AttentionM
 
 template <class T>
 __global__ void __launch_bounds__(kWarps * 32, 8)  // 64 registers: with fewer it spills on sm_86
-    MergeKernel(AttentionParams params, StandardModifier modifier) {
+    MergeKernel(AttentionParams params) {
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const WorkList<AttentionMerge>& work = params.args.merges;
   const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
@@ -45,14 +45,22 @@ __global__ void __launch_bounds__(kWarps * 32, 8)  // 64 registers: with fewer i
     const AttentionMerge merge = work.data[w / kv_heads];
     const int kv_head = w % kv_heads;
     for (int pair = warp; pair < merge.num_pairs; pair += kWarps) {
-      const float sink = modifier.Sink(HeadOf(params, merge.first_pair + pair, kv_head));
+      const float sink = SinkOf(params.args.modifier, HeadOf(params, merge.first_pair + pair, kv_head));
       for (int column = 4 * lane; column < params.args.kv.value_dim; column += 128)
         MergeColumns<T>(params, merge, pair, kv_head, sink, column);
     }
   }
 }
 
+// Whether scores or values need what the tensor-core kernels do not have.
+bool NeedsPlain(const kernels::ScoreModifier& modifier) {
+  return modifier.zone > 0 || modifier.relative_keys.rows.data != nullptr ||
+         modifier.relative_values.data != nullptr;
+}
+
 ErrorCode Attend(const AttentionParams& params, Stream stream) {
+  if (params.args.modifier.mixer.width > 0) return AttendMixed(params, stream);
+  if (NeedsPlain(params.args.modifier)) return AttendPlain(params, stream);
   switch (params.args.element) {
     case Element::kF16:
       return AttendF16(params, stream);
@@ -61,14 +69,13 @@ ErrorCode Attend(const AttentionParams& params, Stream stream) {
     case Element::kF32:
       break;
   }
-  return AttendF32(params, stream);
+  return AttendPlain(params, stream);
 }
 
 template <class T>
 ErrorCode LaunchMerge(const AttentionParams& params, Stream stream) {
   const dim3 grid(static_cast<unsigned>(params.args.merges.blocks));
-  return Launch(stream, MergeKernel<T>, grid, dim3(kWarps * 32), 0, params,
-                StandardModifier{params.args.modifier});
+  return Launch(stream, MergeKernel<T>, grid, dim3(kWarps * 32), 0, params);
 }
 
 }  // namespace

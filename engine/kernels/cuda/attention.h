@@ -19,19 +19,12 @@
 #include "engine/kernels/cuda/element.h"
 #include "engine/kernels/cuda/kv_pages.h"
 #include "engine/kernels/cuda/runtime.h"
+#include "engine/kernels/score_modifier.h"
 
 namespace ropeway::cuda {
 
 inline constexpr int kChunkTokens = 256;  // keys of one partial result
 inline constexpr int kNarrowPairs = 16;   // of a narrow tile: the rows of one mma
-
-// How scores are changed; all of it fits in registers.
-struct ScoreModifier {
-  float softcap = 0;                    // cap * tanh(score / cap); 0: none
-  int32_t window = 0;                   // a token sees the last `window` positions, itself included; 0: all
-  const float* alibi_slopes = nullptr;  // [H]: + slope * (j - i); null: none
-  const float* sinks = nullptr;         // [H]: a logit that takes weight and has no value; null: none
-};
 
 // One block's work, for one KV head after the other: a tile over chunks [first_chunk, last_chunk).
 struct AttentionItem {
@@ -53,6 +46,7 @@ struct AttentionMerge {
 
 struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, value_dim = 0;
+  int mixer_width = 0;       // the widest of all layers; 0: no mixers
   int processors = 1;        // of the device: work is split until they are busy
   int32_t max_partials = 0;  // that the workspace holds; tiles whose parts do not fit stay whole
 };
@@ -75,9 +69,15 @@ constexpr int WidePairs(const AttentionShape& shape) {
   return TileWidth(shape.head_dim, shape.value_dim) > 128 ? 32 : 64;
 }
 
+// Shared memory of a block of the kernel for mixers, in bytes, and the most of it that every device has.
+constexpr int64_t MixedSharedBytes(int num_heads, int value_dim, int mixer_width) {
+  return (int64_t{num_heads} * (kChunkTokens + value_dim + 2 + 32) + int64_t{mixer_width} * 32) * 4;
+}
+inline constexpr int64_t kMaxMixedSharedBytes = int64_t{96} << 10;
+
 // Divides a step's attention; `plan` keeps its memory from step to step. `row_starts` and `positions` are
 // those of StepPlan: the positions of a row are consecutive, or all -1 for padding. `window` is the largest
-// of all layers, 0 where one has none.
+// window or chunk of all layers, 0 where one has neither.
 //
 // A row of at most kNarrowPairs pairs, and padding, becomes narrow tiles, any other row wide ones. Decode
 // steps thus have narrow items alone where H / G <= kNarrowPairs.
@@ -119,8 +119,12 @@ struct AttentionArgs {
   KvPages kv;
   int num_heads = 0;
   float scale = 0;
-  ScoreModifier modifier;
-  const void* queries = nullptr;         // [T, H, E] of element
+  kernels::ScoreModifier modifier;  // with pointers into device memory
+  const void* queries = nullptr;    // [T, H, E] of element
+  // The same, turned for keys of the zone before the token's own and of older ones, where the modifier has
+  // zones.
+  const void* previous_queries = nullptr;
+  const void* older_queries = nullptr;
   void* out = nullptr;                   // [T, H, Ev] of element
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;

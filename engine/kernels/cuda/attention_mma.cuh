@@ -48,16 +48,18 @@ struct QueryPair {
 };
 
 template <class Modifier>
-ROPEWAY_DEVICE QueryPair<Modifier> MakeQueries(const AttentionParams& params, const Modifier& modifier,
-                                               const Task& task, const int (&rows)[2]) {
+ROPEWAY_DEVICE QueryPair<Modifier> MakeQueries(const AttentionParams& params, const Task& task,
+                                               const int (&rows)[2]) {
+  const kernels::ScoreModifier& modifier = params.args.modifier;
   QueryPair<Modifier> queries;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const bool exists = rows[r] < task.item.num_pairs;
     const int pair = task.item.first_pair + (exists ? rows[r] : 0);
     queries.position[r] = exists ? PositionOf(params, task.item, pair) : -1;  // -1 sees nothing
-    queries.first_key[r] = modifier.FirstKey(queries.position[r]);
-    queries.modified[r] = modifier.MakeQuery(HeadOf(params, pair, task.kv_head), queries.position[r]);
+    queries.first_key[r] = FirstKey(modifier, queries.position[r]);
+    queries.modified[r] =
+        Modifier::MakeQuery(modifier, HeadOf(params, pair, task.kv_head), queries.position[r]);
   }
   return queries;
 }
@@ -90,18 +92,19 @@ ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const SharedTile<Tile
 // Scales, modifies and masks the scores of a tile that begins at key `first`; returns the largest of this
 // lane.
 template <class Tile, class Modifier>
-ROPEWAY_DEVICE float2 ModifyScores(const AttentionParams& params, const Modifier& modifier,
-                                   const QueryPair<Modifier>& queries, const Task& task,
-                                   const Place<Tile>& place, int first, float (&scores)[Tile::kKeyTiles][4]) {
+ROPEWAY_DEVICE float2 ModifyScores(const AttentionParams& params, const QueryPair<Modifier>& queries,
+                                   const Task& task, const Place<Tile>& place, int first,
+                                   float (&scores)[Tile::kKeyTiles][4]) {
+  const kernels::ScoreModifier& modifier = params.args.modifier;
   const bool all_visible = first + Tile::kKeys <= task.item.first_position + 1 &&
-                           modifier.FirstKey(task.item.num_keys - 1) <= first;
+                           FirstKey(modifier, task.item.num_keys - 1) <= first;
   float largest[2] = {-INFINITY, -INFINITY};
 #pragma unroll
   for (int n = 0; n < Tile::kKeyTiles; ++n)
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int r = j / 2, key = first + place.Key(n) + 2 * place.quad + j % 2;
-      float score = modifier.Modify(queries.modified[r], scores[n][j] * params.args.scale, key);
+      float score = Modifier::Modify(modifier, queries.modified[r], scores[n][j] * params.args.scale, key);
       if (!all_visible && (key > queries.position[r] || key < queries.first_key[r])) score = -INFINITY;
       scores[n][j] = score;
       largest[r] = fmaxf(largest[r], score);
@@ -247,17 +250,16 @@ ROPEWAY_DEVICE void MergeChunk(const Place<Tile>& place, const RowStates<Tile>& 
   }
 }
 
-template <class Tile, class Modifier>
-ROPEWAY_DEVICE void WriteOutput(const AttentionParams& params, const Modifier& modifier, const Task& task,
-                                const Place<Tile>& place, const Totals& totals,
-                                const SharedTile<Tile>& shared) {
+template <class Tile>
+ROPEWAY_DEVICE void WriteOutput(const AttentionParams& params, const Task& task, const Place<Tile>& place,
+                                const Totals& totals, const SharedTile<Tile>& shared) {
   using T = typename Tile::T;
   const int value_dim = params.args.kv.value_dim;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     if (place.Row(r) >= task.item.num_pairs) continue;
     const int pair = task.item.first_pair + place.Row(r);
-    const float sink = modifier.Sink(HeadOf(params, pair, task.kv_head));
+    const float sink = SinkOf(params.args.modifier, HeadOf(params, pair, task.kv_head));
     const float factor = FinalFactor(totals.max[r], totals.sum[r], sink);
     T* out = static_cast<T*>(params.args.out) + RowOf(params, pair, task.kv_head) * value_dim;
 #pragma unroll
@@ -273,15 +275,14 @@ ROPEWAY_DEVICE void WriteOutput(const AttentionParams& params, const Modifier& m
 // One item for one KV head. The barriers: keys arrive and the last tile's values are used up; (maxima are
 // known;) values arrive, weights are known and the keys are used up.
 template <class Tile, class Modifier>
-ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Modifier& modifier, const Task& task,
-                               SharedTile<Tile>& shared) {
+ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, SharedTile<Tile>& shared) {
   const KvPages& kv = params.args.kv;
   const AttentionItem& item = task.item;
   const Place<Tile> place;
   constexpr int kBytes = Tile::kCodes ? 1 : 2;
   const HeadRows keys(kv, task.kv_head, kBytes, false), values(kv, task.kv_head, kBytes, true);
-  const QueryPair<Modifier> queries = MakeQueries(params, modifier, task, {place.Row(0), place.Row(1)});
-  const int first_seen = modifier.FirstKey(item.first_position) / Tile::kKeys * Tile::kKeys;
+  const QueryPair<Modifier> queries = MakeQueries<Modifier>(params, task, {place.Row(0), place.Row(1)});
+  const int first_seen = FirstKey(params.args.modifier, item.first_position) / Tile::kKeys * Tile::kKeys;
   const int begin = max(item.first_chunk * kChunkTokens, first_seen);
   const int end = min(item.last_chunk * kChunkTokens, item.num_keys);
   Totals totals;
@@ -303,7 +304,7 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Modifier& mo
     CopyTokens<Tile>(params, task, values, first, shared.values, shared.codes);
     float scores[Tile::kKeyTiles][4];
     MultiplyKeys(place, shared, scores);
-    const float2 largest_here = ModifyScores(params, modifier, queries, task, place, first, scores);
+    const float2 largest_here = ModifyScores(params, queries, task, place, first, scores);
     float largest[2] = {largest_here.x, largest_here.y};
     ShareMaxima(place, shared, largest);
     uint32_t weights[Tile::kKeyTiles][2];
@@ -319,27 +320,29 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Modifier& mo
       MergeChunk(place, chunk, totals, shared);
     chunk.Clear();
   }
-  if (item.partial < 0) WriteOutput(params, modifier, task, place, totals, shared);
+  if (item.partial < 0) WriteOutput(params, task, place, totals, shared);
 }
 
 template <class Tile, class Modifier>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
-    AttendKernel(AttentionParams params, WorkList<AttentionItem> work, Modifier modifier) {
+    AttendKernel(AttentionParams params, WorkList<AttentionItem> work) {
   ROPEWAY_DYNAMIC_SHARED(SharedTile<Tile>, shared);
   const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
   for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
     Task task{.item = work.data[w / kv_heads], .kv_head = w % kv_heads};
     task.pages = params.args.page_tables + int64_t{task.item.row} * params.args.max_pages;
-    AttendTask<Tile>(params, modifier, task, *shared);
+    AttendTask<Tile, Modifier>(params, task, *shared);
   }
 }
 
 template <class Tile>
 ErrorCode LaunchTiles(const AttentionParams& params, const WorkList<AttentionItem>& work, Stream stream) {
   if (work.blocks == 0) return 0;
-  return Launch(stream, AttendKernel<Tile, StandardModifier>, dim3(static_cast<unsigned>(work.blocks)),
-                dim3(Tile::kThreads), sizeof(SharedTile<Tile>), params, work,
-                StandardModifier{params.args.modifier});
+  const kernels::BiasKind kind = params.args.modifier.bias.kind;
+  const bool slopes = kind == kernels::BiasKind::kNone || kind == kernels::BiasKind::kSlope;
+  const auto kernel = slopes ? AttendKernel<Tile, SlopeModifier> : AttendKernel<Tile, TableModifier>;
+  return Launch(stream, kernel, dim3(static_cast<unsigned>(work.blocks)), dim3(Tile::kThreads),
+                sizeof(SharedTile<Tile>), params, work);
 }
 
 template <class T, int kWidth, bool kCodes>

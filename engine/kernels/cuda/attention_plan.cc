@@ -103,6 +103,9 @@ AttentionBounds BoundAttention(const AttentionShape& shape, int32_t max_tokens, 
 }
 
 const char* AttentionUnsupported(const AttentionShape& shape, Element element, KvElement kv) {
+  if (shape.mixer_width > 0 &&
+      MixedSharedBytes(shape.num_heads, shape.value_dim, shape.mixer_width) > kMaxMixedSharedBytes)
+    return "a mixer of heads takes 4 (H (Ev + 290) + 32 width) bytes of shared memory, at most 98304";
   if (element == Element::kF32) return nullptr;
   const bool own_type = kv == (element == Element::kF16 ? KvElement::kF16 : KvElement::kBF16);
   const int multiple = HasScales(kv) ? 16 : 8;

@@ -1,5 +1,5 @@
-// What all attention kernels share: their parameters, how scores are changed, and the one formula by which
-// partial results are merged.
+// What all attention kernels share: their parameters, how scores are changed (what it means:
+// engine/kernels/score_modifier.h), and the one formula by which partial results are merged.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_STATE_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_STATE_CUH_
 
@@ -16,37 +16,102 @@ struct AttentionParams {
   int64_t partial_floats = 0;  // PartialFloats
 };
 
-// One launcher per type of activations: the narrow and the wide items.
-ErrorCode AttendF32(const AttentionParams& params, Stream stream);
+// The narrow and the wide items. AttendF16 and AttendBF16, on tensor cores, have windows, chunks, soft-caps,
+// biases and sinks; AttendPlain has all of ScoreModifier but the mixer, for every element type; AttendMixed
+// is for modifiers with one.
 ErrorCode AttendF16(const AttentionParams& params, Stream stream);
 ErrorCode AttendBF16(const AttentionParams& params, Stream stream);
+ErrorCode AttendPlain(const AttentionParams& params, Stream stream);
+ErrorCode AttendMixed(const AttentionParams& params, Stream stream);
 
-// ---- Score modifiers. Kernels take any type with these members, cheap to copy, and hold one Query per query
-// in registers. A query at `position` sees keys [FirstKey(position), position].
-struct StandardModifier {
+// ---- What a query sees: keys [FirstKey(position), position]. Position -1, of padding, sees nothing.
+ROPEWAY_DEVICE int FirstKey(const kernels::ScoreModifier& modifier, int position) {
+  if (modifier.window > 0) return max(0, position + 1 - modifier.window);
+  return modifier.chunk > 0 ? position / modifier.chunk * modifier.chunk : 0;
+}
+// A logit without a value, -infinity for none.
+ROPEWAY_DEVICE float SinkOf(const kernels::ScoreModifier& modifier, int head) {
+  return modifier.sinks != nullptr ? modifier.sinks[head] : -INFINITY;
+}
+// `score` is scale * (q . k).
+ROPEWAY_DEVICE float Cap(const kernels::ScoreModifier& modifier, float score) {
+  return modifier.softcap == 0 ? score : modifier.softcap * tanhf(score / modifier.softcap);
+}
+
+// ---- Biases. What is known of one query.
+struct BiasQuery {
+  const float* table;  // its row over distances
+  float factor;        // slope; of the table; FIRE's normaliser
+  int head, position;
+};
+
+ROPEWAY_DEVICE BiasQuery MakeBiasQuery(const kernels::ScoreBias& bias, int head, int position) {
+  BiasQuery query = {bias.table.data, 0, head, position};
+  if (bias.kind == kernels::BiasKind::kSlope) query.factor = bias.slopes[head];
+  if (bias.kind == kernels::BiasKind::kFire) query.factor = bias.fire.normalisers[max(position, 0)];
+  if (bias.kind == kernels::BiasKind::kDistance) {
+    query.table += head * bias.table.head_stride;
+    query.factor = bias.factors == nullptr ? 1 : bias.factors[head];
+  }
+  return query;
+}
+
+// Where a row over distances has a key; that of a key after the query is one of the row's numbers, too.
+ROPEWAY_DEVICE int DistanceColumn(int num_distances, int distance) {
+  return kernels::kDistanceMargin + num_distances - 1 - min(max(distance, 0), num_distances - 1);
+}
+
+ROPEWAY_DEVICE float FireBias(const kernels::FireSegments& fire, int head, float x) {
+  int first = 0, last = fire.num_segments - 1;
+  while (first < last) {
+    const int middle = (first + last + 1) / 2;
+    if (x >= fire.knots[middle])
+      first = middle;
+    else
+      last = middle - 1;
+  }
+  const int64_t at = int64_t{head} * fire.num_segments + first;
+  return fmaf(fire.slopes[at], x, fire.intercepts[at]);
+}
+
+ROPEWAY_DEVICE float AddBias(const kernels::ScoreBias& bias, const BiasQuery& query, int key, float score) {
+  if (bias.kind == kernels::BiasKind::kNone) return score;
+  if (bias.kind == kernels::BiasKind::kSlope)
+    return fmaf(query.factor, static_cast<float>(key - query.position), score);
+  const float value = query.table[DistanceColumn(bias.table.num_distances, query.position - key)];
+  if (bias.kind == kernels::BiasKind::kDistance) return fmaf(value, query.factor, score);
+  return score + FireBias(bias.fire, query.head, value * query.factor);
+}
+
+// ---- What the tensor-core kernels do to scores: a type with these members, which holds one Query per query
+// in registers. The first, the usual one, takes fewer of them.
+struct SlopeModifier {
   struct Query {
     float slope;
     int position;
   };
 
-  ScoreModifier modifier;
-
-  ROPEWAY_DEVICE int FirstKey(int position) const {
-    return modifier.window > 0 ? max(0, position + 1 - modifier.window) : 0;
+  static ROPEWAY_DEVICE Query MakeQuery(const kernels::ScoreModifier& modifier, int head, int position) {
+    return {modifier.bias.kind == kernels::BiasKind::kSlope ? modifier.bias.slopes[head] : 0.0f, position};
   }
-  ROPEWAY_DEVICE Query MakeQuery(int head, int position) const {
-    return {modifier.alibi_slopes != nullptr ? modifier.alibi_slopes[head] : 0.0f, position};
-  }
-  // `score` is scale * (q . k).
-  ROPEWAY_DEVICE float Modify(const Query& query, float score, int key) const {
-    if (modifier.softcap != 0) score = modifier.softcap * tanhf(score / modifier.softcap);
-    if (modifier.alibi_slopes != nullptr)
+  static ROPEWAY_DEVICE float Modify(const kernels::ScoreModifier& modifier, const Query& query, float score,
+                                     int key) {
+    score = Cap(modifier, score);
+    if (modifier.bias.kind == kernels::BiasKind::kSlope)
       score = fmaf(query.slope, static_cast<float>(key - query.position), score);
     return score;
   }
-  // A logit without a value, -infinity for none.
-  ROPEWAY_DEVICE float Sink(int head) const {
-    return modifier.sinks != nullptr ? modifier.sinks[head] : -INFINITY;
+};
+
+struct TableModifier {
+  using Query = BiasQuery;
+
+  static ROPEWAY_DEVICE Query MakeQuery(const kernels::ScoreModifier& modifier, int head, int position) {
+    return MakeBiasQuery(modifier.bias, head, position);
+  }
+  static ROPEWAY_DEVICE float Modify(const kernels::ScoreModifier& modifier, const Query& query, float score,
+                                     int key) {
+    return AddBias(modifier.bias, query, key, Cap(modifier, score));
   }
 };
 

@@ -27,12 +27,15 @@
 
 namespace ropeway::cuda {
 
-// residual[t] = scale * embedding of token_ids[t].
+// residual[t] = scale * embedding of token_ids[t] + position_rows[positions[t] + position_offset].
 struct EmbedArgs {
   DeviceMatrix table;        // [V, D]
   const int32_t* token_ids;  // [T]; padding has any valid id
   int num_tokens;
   float scale;
+  const float* position_rows = nullptr;  // [>= max_model_len + position_offset, D]; null: nothing is added
+  const int32_t* positions = nullptr;    // [T]; not read without rows
+  int32_t position_offset = 0;
   float* residual;  // [T, D]
 };
 
@@ -57,6 +60,13 @@ struct NormArgs {
   void* out = nullptr;                 // [num_rows, D] of element; may be null
 };
 
+// Queries turned otherwise than for keys of their own zone: see kernels::ScoreModifier::zone.
+struct TurnedQueries {
+  const float* cosines = nullptr;  // [max_model_len, rotary_dim / 2], by position
+  const float* sines = nullptr;
+  void* out = nullptr;  // [T, H, E] of element; null: none
+};
+
 // One kernel between the QKV product and attention: bias, norm of query and key heads, rotation, and the
 // write of keys and values into pages.
 struct QkvArgs {
@@ -70,14 +80,18 @@ struct QkvArgs {
   float norm_epsilon = 0;
   int rotary_dim = 0;              // 0: none; even, <= E
   bool interleaved = false;        // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
-  const float* cosines = nullptr;  // [max_model_len, rotary_dim / 2], by position
+  const float* cosines = nullptr;  // [rows, rotary_dim / 2]
   const float* sines = nullptr;
+  const int32_t* angle_rows = nullptr;   // [T] each token's row of them; null: its position
+  const float* query_scales = nullptr;   // [max_model_len], by position: factors of queries after the
+                                         // rotation; null: 1
   const int32_t* positions = nullptr;    // [T]
   const int32_t* token_rows = nullptr;   // [T] the row of each token
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
   KvPages kv;
-  void* queries = nullptr;  // out: [T, H, E] of element
+  void* queries = nullptr;        // out: [T, H, E] of element
+  TurnedQueries previous, older;  // both or neither
 };
 
 enum class GateKind : uint8_t { kSilu, kGeluTanh, kGeluErf };

@@ -1,5 +1,6 @@
-// Between the QKV product and attention: bias, RMS norm of query and key heads, rotation; queries [T, H, E]
-// are written side by side, keys and values into the pages of their rows.
+// Between the QKV product and attention: bias, RMS norm of query and key heads, rotation, scale of queries;
+// queries [T, H, E] are written side by side, as often as they are turned, keys and values into the pages of
+// their rows.
 //
 // A group of 8, 16 or 32 lanes takes a head (of queries, keys or values) through shared memory as float32.
 // Moves every element of qkv once in and once out, 128 bits at a time where heads are whole multiples of
@@ -22,6 +23,11 @@ struct Head {
 // The lanes that share a head.
 struct Group {
   int lanes, lane;
+
+  ROPEWAY_DEVICE unsigned Mask() const {
+    const unsigned all = lanes == 32 ? kFullWarp : (1u << lanes) - 1;
+    return all << (static_cast<int>(threadIdx.x) % 32 / lanes * lanes);
+  }
 
   ROPEWAY_DEVICE float Sum(float value) const {
     for (int i = lanes / 2; i > 0; i /= 2) value += __shfl_xor_sync(kFullWarp, value, i);
@@ -60,10 +66,12 @@ ROPEWAY_DEVICE void NormHead(const float* weight, float epsilon, const Head& hea
   for (int i = group.lane; i < head.width; i += group.lanes) values[i] = values[i] * inverse * weight[i];
 }
 
-ROPEWAY_DEVICE void RotateHead(const QkvArgs& args, int position, const Group& group, float* values) {
+// By the angles of one row [rotary_dim / 2].
+ROPEWAY_DEVICE void RotateHead(const QkvArgs& args, const float* cosines, const float* sines, int64_t row,
+                               const Group& group, float* values) {
   const int half = args.rotary_dim / 2;
-  const float* cosines = args.cosines + static_cast<int64_t>(position) * half;
-  const float* sines = args.sines + static_cast<int64_t>(position) * half;
+  cosines += row * half;
+  sines += row * half;
   for (int i = group.lane; i < half; i += group.lanes) {
     float& first = values[args.interleaved ? 2 * i : i];
     float& second = values[args.interleaved ? 2 * i + 1 : i + half];
@@ -131,12 +139,39 @@ ROPEWAY_DEVICE void StoreInPage(const QkvArgs& args, const Head& head, int posit
   StoreKv<kWidth>(kv.element, values, head.width, most, group, row, scale);
 }
 
+// Queries for keys of their own zone, which are turned already, go to `queries`; those of other zones are
+// turned from `unturned`, which holds what they were before.
+template <class T, int kWidth>
+ROPEWAY_DEVICE void StoreQuery(const QkvArgs& args, const Head& head, int position, const Group& group,
+                               const float* unturned, float* values) {
+  const int64_t at = (static_cast<int64_t>(head.token) * args.num_heads + head.index) * args.kv.head_dim;
+  const TurnedQueries* const turned[] = {nullptr, &args.previous, &args.older};
+  for (int zone = 0; zone < (args.previous.out == nullptr ? 1 : 3); ++zone) {
+    if (zone > 0) {
+      for (int i = group.lane; i < head.width; i += group.lanes) values[i] = unturned[i];
+      __syncwarp(group.Mask());
+      RotateHead(args, turned[zone]->cosines, turned[zone]->sines, position, group, values);
+      __syncwarp(group.Mask());
+    }
+    if (args.query_scales != nullptr) {
+      for (int i = group.lane; i < head.width; i += group.lanes) values[i] *= args.query_scales[position];
+      __syncwarp(group.Mask());
+    }
+    StoreHead<kWidth>(values, head.width, group,
+                      static_cast<T*>(zone == 0 ? args.queries : turned[zone]->out) + at);
+    __syncwarp(group.Mask());
+  }
+}
+
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) QkvKernel(QkvArgs args, int lanes, int heads_per_block) {
-  ROPEWAY_DYNAMIC_SHARED(float, heads);  // [kThreads / lanes][the larger of E, Ev]
+  // [kThreads / lanes][the larger of E, Ev]; with queries for other zones as much again, unturned
+  ROPEWAY_DYNAMIC_SHARED(float, heads);
   const int slot = static_cast<int>(threadIdx.x) / lanes;
   const Group group = {lanes, static_cast<int>(threadIdx.x) % lanes};
-  float* values = heads + slot * max(args.kv.head_dim, args.kv.value_dim);
+  const int widest = max(args.kv.head_dim, args.kv.value_dim);
+  float* values = heads + slot * widest;
+  float* unturned = values + heads_per_block * widest;
   const int queries = args.num_heads, keys_end = queries + args.kv.num_kv_heads;
   const int all = keys_end + args.kv.num_kv_heads;
   const int64_t item = int64_t{blockIdx.x} * heads_per_block + slot;
@@ -155,7 +190,13 @@ __global__ void __launch_bounds__(kThreads) QkvKernel(QkvArgs args, int lanes, i
   if (args.query_norm != nullptr || args.key_norm != nullptr)
     NormHead(norm, args.norm_epsilon, head, group, values);
   __syncwarp();
-  if (active && !is_value && args.rotary_dim > 0) RotateHead(args, max(position, 0), group, values);
+  if (active && is_query && args.previous.out != nullptr)
+    for (int i = group.lane; i < head.width; i += lanes) unturned[i] = values[i];
+  __syncwarp();
+  if (active && !is_value && args.rotary_dim > 0) {
+    const int row = args.angle_rows == nullptr ? position : args.angle_rows[head.token];
+    RotateHead(args, args.cosines, args.sines, max(row, 0), group, values);
+  }
   __syncwarp();
   // 3. The largest magnitude, for caches of 8 bits.
   float most = 0;
@@ -166,9 +207,7 @@ __global__ void __launch_bounds__(kThreads) QkvKernel(QkvArgs args, int lanes, i
   // 4. Store.
   if (!active) return;
   if (is_query) {
-    T* out = static_cast<T*>(args.queries) +
-             (static_cast<int64_t>(head.token) * args.num_heads + head.index) * args.kv.head_dim;
-    StoreHead<kWidth>(values, head.width, group, out);
+    StoreQuery<T, kWidth>(args, head, max(position, 0), group, unturned, values);
   } else if (position >= 0) {
     StoreInPage<kWidth>(args, head, position, most, group, values);
   }
@@ -181,7 +220,8 @@ ErrorCode Qkv(const QkvArgs& args, Stream stream) {
   const int lanes = widest <= 64 ? 8 : widest <= 128 ? 16 : 32, heads_per_block = kThreads / lanes;
   const int64_t items = int64_t{args.num_tokens} * (args.num_heads + 2 * args.kv.num_kv_heads);
   const dim3 grid(static_cast<unsigned>((items + heads_per_block - 1) / heads_per_block));
-  const size_t shared_bytes = static_cast<size_t>(heads_per_block * widest) * sizeof(float);
+  const int copies = args.previous.out == nullptr ? 1 : 2;
+  const size_t shared_bytes = static_cast<size_t>(copies * heads_per_block * widest) * sizeof(float);
   return WithElement(args.element, [&]<class T>() {
     const auto kernel =
         TakesVectors(args.kv.head_dim) && TakesVectors(args.kv.value_dim) ? QkvKernel<T, 8> : QkvKernel<T, 1>;

@@ -4,7 +4,8 @@ set(ROPEWAY_CUDA_KERNELS
   attention.cu
   attention_bf16.cu
   attention_f16.cu
-  attention_f32.cu
+  attention_mixed.cu
+  attention_plain.cu
   copy_pages.cu
   embed.cu
   gate.cu

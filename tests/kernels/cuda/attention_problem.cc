@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 
+#include "engine/kernels/ref/attend_token.h"
 #include "engine/tensor/half.h"
 
 namespace ropeway::cuda {
@@ -88,7 +89,8 @@ void RoundRow(KvElement type, float* values, int count) {
 std::ostream& operator<<(std::ostream& out, const AttentionCase& c) {
   out << "element " << static_cast<int>(c.element) << " kv " << static_cast<int>(c.kv) << " G " << c.kv_heads
       << " group " << c.group << " E " << c.head_dim << " Ev " << c.value_dim << " softcap " << c.softcap
-      << " window " << c.window << (c.alibi ? " alibi" : "") << (c.sinks ? " sinks" : "") << " lengths";
+      << " window " << c.window << (c.alibi ? " alibi" : "") << (c.sinks ? " sinks" : "") << " " << c.modifier
+      << " lengths";
   for (int length : c.lengths) out << ' ' << length;
   return out;
 }
@@ -124,6 +126,11 @@ AttentionProblem::AttentionProblem(const AttentionCase& c) : case_(c) {
     sinks_.push_back(Random());
   }
   for (int length : case_.lengths) AddSequence(length);
+  modifier_ = kernels::MakeModifier(
+      case_.modifier, {.num_heads = num_heads(),
+                       .head_dim = case_.head_dim,
+                       .value_dim = case_.value_dim,
+                       .length = *std::max_element(case_.lengths.begin(), case_.lengths.end())});
   max_pages_ = (*std::max_element(case_.lengths.begin(), case_.lengths.end()) + kPageSize - 1) / kPageSize;
   page_tables_.resize(case_.lengths.size() * max_pages_);
   for (size_t i = 0; i < page_tables_.size(); ++i) page_tables_[i] = static_cast<int32_t>(i);
@@ -137,16 +144,19 @@ float AttentionProblem::Random() {
 
 void AttentionProblem::AddSequence(int length) {
   Sequence sequence;
-  sequence.queries.resize(int64_t{length} * num_heads() * case_.head_dim);
+  for (std::vector<float>& queries : sequence.queries)
+    queries.resize(int64_t{length} * num_heads() * case_.head_dim);
   sequence.keys.resize(int64_t{length} * case_.kv_heads * case_.head_dim);
   sequence.values.resize(int64_t{length} * case_.kv_heads * case_.value_dim);
-  for (std::vector<float>* numbers : {&sequence.queries, &sequence.keys, &sequence.values})
+  for (std::vector<float>* numbers :
+       {&sequence.queries[0], &sequence.keys, &sequence.values, &sequence.queries[1], &sequence.queries[2]})
     for (float& number : *numbers) number = Random();
   for (int row = 0; row < length * case_.kv_heads; ++row) {
     RoundRow(case_.kv, &sequence.keys[int64_t{row} * case_.head_dim], case_.head_dim);
     RoundRow(case_.kv, &sequence.values[int64_t{row} * case_.value_dim], case_.value_dim);
   }
-  sequence.queries = FromBytes(case_.element, ToBytes(case_.element, sequence.queries));
+  for (std::vector<float>& queries : sequence.queries)
+    queries = FromBytes(case_.element, ToBytes(case_.element, queries));
   sequences_.push_back(std::move(sequence));
 }
 
@@ -197,17 +207,17 @@ std::vector<float> AttentionProblem::PageScales() const {
   return scales;
 }
 
-std::vector<uint8_t> AttentionProblem::QueryBytes(int sequence, int position) const {
+std::vector<uint8_t> AttentionProblem::QueryBytes(int sequence, int position, int zone) const {
   const int64_t count = int64_t{num_heads()} * case_.head_dim;
   if (position < 0) return std::vector<uint8_t>(count * BytesOf(case_.element), 0xFF);
-  const float* first = &sequences_[sequence].queries[position * count];
+  const float* first = &sequences_[sequence].queries[zone][position * count];
   return ToBytes(case_.element, std::vector<float>(first, first + count));
 }
 
 // The score, and the sum of the magnitudes of its terms.
 double AttentionProblem::Score(const Sequence& sequence, int position, int head, int key,
                                double* magnitude) const {
-  const float* q = &sequence.queries[(int64_t{position} * num_heads() + head) * case_.head_dim];
+  const float* q = &sequence.queries[0][(int64_t{position} * num_heads() + head) * case_.head_dim];
   const float* k = &sequence.keys[(int64_t{key} * case_.kv_heads + head / case_.group) * case_.head_dim];
   double score = 0, terms = 0;
   for (int d = 0; d < case_.head_dim; ++d) {
@@ -225,6 +235,7 @@ double AttentionProblem::Score(const Sequence& sequence, int position, int head,
 // the sum of the weights likewise; the values by theirs and the output by its. All relative to the largest
 // value.
 AttentionProblem::Expected AttentionProblem::Attend(int sequence_index, int position, int head) const {
+  if (!case_.modifier.empty()) return AttendByTheSpecification(sequence_index, position, head);
   const Sequence& sequence = sequences_[sequence_index];
   const int first = case_.window > 0 ? std::max(0, position + 1 - case_.window) : 0;
   std::vector<double> weights;
@@ -255,6 +266,50 @@ AttentionProblem::Expected AttentionProblem::Attend(int sequence_index, int posi
   const double denormal = case_.element == Element::kF16 ? 0x1p-25 * (position + 1 - first) / sum : 0;
   expected.tolerance =
       value * (4 * score_error + 4 * rounding + 2 * denormal + (2 * (position - first) + 60) * kEpsilon);
+  return expected;
+}
+
+// With modifiers of every kind: as float32 computes it, whose own error is as large as the kernels'. Values
+// are below 1, relative ones too; scores below spread * sqrt(E) before they are modified.
+AttentionProblem::Expected AttentionProblem::AttendByTheSpecification(int sequence_index, int position,
+                                                                      int head) const {
+  const Sequence& sequence = sequences_[sequence_index];
+  const kernels::ScoreModifier& modifier = modifier_.modifier;
+  const bool all = modifier.mixer.width > 0;
+  const int first_head = all ? 0 : head;
+  const auto queries = [&](int zone) {
+    return &sequence.queries[zone][(int64_t{position} * num_heads() + first_head) * case_.head_dim];
+  };
+  const auto copy = [&](const std::vector<float>& rows, int columns, int kv_head, int32_t at, float* out) {
+    std::copy_n(&rows[(int64_t{at} * case_.kv_heads + kv_head) * columns], columns, out);
+  };
+  std::vector<float> out(int64_t{num_heads()} * case_.value_dim);
+  kernels::AttendToken(
+      {.first_head = first_head,
+       .num_heads = all ? num_heads() : 1,
+       .queries_per_kv_head = case_.group,
+       .head_dim = case_.head_dim,
+       .value_dim = case_.value_dim,
+       .position = position,
+       .scale = scale_,
+       .modifier = modifier,
+       .queries = queries(0),
+       .previous_queries = queries(1),
+       .older_queries = queries(2),
+       .load_key = [&](int kv_head, int32_t at,
+                       float* key) { copy(sequence.keys, case_.head_dim, kv_head, at, key); },
+       .load_value = [&](int kv_head, int32_t at,
+                         float* value) { copy(sequence.values, case_.value_dim, kv_head, at, value); },
+       .out = out.data()});
+  const float* row = &out[int64_t{all ? head : 0} * case_.value_dim];
+  Expected expected{.out = std::vector<double>(row, row + case_.value_dim)};
+  const double rounding = RoundingOf(case_.element), product = scale_ * case_.head_dim;
+  const double key_rounding = HasScales(case_.kv) && case_.element != Element::kF32 ? rounding : 0;
+  const double score_error =
+      (2 * (case_.head_dim + 8) * kEpsilon + key_rounding) * product * modifier_.growth / 3 +
+      16 * kEpsilon * (modifier.softcap + modifier_.magnitude);
+  const double denormal = case_.element == Element::kF16 ? 0x1p-25 * (position + 1) : 0;
+  expected.tolerance = 2 * (4 * score_error + 4 * rounding + 2 * denormal + (4 * position + 60) * kEpsilon);
   return expected;
 }
 

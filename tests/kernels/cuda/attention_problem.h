@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <ostream>
+#include <string>
 #include <vector>
 
 #include "engine/kernels/cuda/attention.h"
+#include "tests/kernels/modifier_inputs.h"
 
 namespace ropeway::cuda {
 
@@ -19,7 +21,8 @@ struct AttentionCase {
   float softcap = 0;
   int window = 0;
   bool alibi = false, sinks = false;
-  float spread = 2;  // of the scores
+  float spread = 2;      // of the scores
+  std::string modifier;  // of MakeModifier; takes the place of the four above
 };
 std::ostream& operator<<(std::ostream& out, const AttentionCase& c);
 
@@ -43,8 +46,10 @@ class AttentionProblem {
   const std::vector<int32_t>& page_tables() const { return page_tables_; }  // [sequences, max_pages]
   const std::vector<float>& slopes() const { return slopes_; }              // [H]
   const std::vector<float>& sinks() const { return sinks_; }                // [H]
-  // Of all heads of one token, as the element type; position -1 is padding.
-  std::vector<uint8_t> QueryBytes(int sequence, int position) const;
+  const kernels::ModifierInputs& modifier() const { return modifier_; }
+  // Of all heads of one token, as the element type; position -1 is padding. `zone` 1 and 2: as they are
+  // turned for keys of the zone before and of older ones.
+  std::vector<uint8_t> QueryBytes(int sequence, int position, int zone = 0) const;
 
   struct Expected {
     std::vector<double> out;  // [Ev]
@@ -54,11 +59,12 @@ class AttentionProblem {
 
  private:
   struct Sequence {
-    std::vector<float> queries;  // [length, H, E]
-    std::vector<float> keys;     // [length, G, E]
-    std::vector<float> values;   // [length, G, Ev]
+    std::vector<float> queries[3];  // [length, H, E], by zone
+    std::vector<float> keys;        // [length, G, E]
+    std::vector<float> values;      // [length, G, Ev]
   };
   void AddSequence(int length);
+  Expected AttendByTheSpecification(int sequence, int position, int head) const;
   double Score(const Sequence& sequence, int position, int head, int key, double* magnitude) const;
 
   const AttentionCase case_;
@@ -67,6 +73,7 @@ class AttentionProblem {
   std::vector<Sequence> sequences_;
   std::vector<int32_t> page_tables_;
   std::vector<float> slopes_, sinks_;
+  kernels::ModifierInputs modifier_;
   uint32_t random_ = 1;
 
   float Random();  // [-1, 1)

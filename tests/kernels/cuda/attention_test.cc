@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -51,15 +52,20 @@ class AttentionTest : public DeviceTest {
              .max_pages = problem.max_pages()};
     args_.kv.data = Upload(problem.PageBytes());
     args_.kv.scales = Upload(problem.PageScales());
+    args_.modifier = problem.modifier().Moved([&](const float* table, int64_t floats) {
+      return Upload(std::vector<float>(table, table + floats));
+    });
+    if (!c.modifier.empty()) return;
     args_.modifier = {.softcap = c.softcap, .window = c.window};
-    if (c.alibi) args_.modifier.alibi_slopes = Upload(problem.slopes());
+    if (c.alibi)
+      args_.modifier.bias = {.kind = kernels::BiasKind::kSlope, .slopes = Upload(problem.slopes())};
     if (c.sinks) args_.modifier.sinks = Upload(problem.sinks());
   }
 
   // The output of every token of a step; those of padding are checked to be zero.
   Outputs Run(const std::vector<Row>& rows, const Division& division) {
     const Step step = MakeStep(rows, division);
-    args_.queries = Upload(step.queries);
+    UploadQueries(step);
     args_.page_tables = Upload(step.page_tables);
     const int32_t* counts = Upload(step.counts);
     args_.narrow = {Upload(plan_.narrow), counts, division.blocks};
@@ -117,7 +123,7 @@ class AttentionTest : public DeviceTest {
   // What a step puts on the device, beside plan_.
   struct Step {
     std::vector<Token> tokens;
-    std::vector<uint8_t> queries;
+    std::vector<uint8_t> queries, previous_queries, older_queries;
     std::vector<int32_t> page_tables, counts;
     AttentionShape shape;
   };
@@ -135,18 +141,28 @@ class AttentionTest : public DeviceTest {
         const int position = row.sequence < 0 ? -1 : row.first_position + t;
         positions.push_back(position);
         step.tokens.push_back({row.sequence, position});
-        const std::vector<uint8_t> query = problem_->QueryBytes(row.sequence, position);
-        step.queries.insert(step.queries.end(), query.begin(), query.end());
+        int zone = 0;
+        for (std::vector<uint8_t>* bytes : {&step.queries, &step.previous_queries, &step.older_queries}) {
+          const std::vector<uint8_t> query = problem_->QueryBytes(row.sequence, position, zone++);
+          bytes->insert(bytes->end(), query.begin(), query.end());
+        }
       }
       row_starts.push_back(static_cast<int32_t>(positions.size()));
       const auto table = problem_->page_tables().begin() + std::max(0, row.sequence) * args_.max_pages;
       step.page_tables.insert(step.page_tables.end(), table, table + args_.max_pages);
     }
-    PlanAttention(step.shape, row_starts, positions,
-                  division.window < 0 ? args_.modifier.window : division.window, plan_);
+    const int32_t window = std::max(args_.modifier.window, args_.modifier.chunk);
+    PlanAttention(step.shape, row_starts, positions, division.window < 0 ? window : division.window, plan_);
     step.counts = {static_cast<int32_t>(plan_.narrow.size()), static_cast<int32_t>(plan_.wide.size()),
                    static_cast<int32_t>(plan_.merges.size())};
     return step;
+  }
+
+  void UploadQueries(const Step& step) {
+    args_.queries = Upload(step.queries);
+    if (args_.modifier.zone == 0) return;
+    args_.previous_queries = Upload(step.previous_queries);
+    args_.older_queries = Upload(step.older_queries);
   }
 
   int64_t RowBytes() const { return int64_t{args_.num_heads} * args_.kv.value_dim * BytesOf(args_.element); }
@@ -257,6 +273,25 @@ std::vector<AttentionCase> ModifierCases() {
   return cases;
 }
 
+// Modifiers of every kind, in turn on the element types.
+std::vector<AttentionCase> SchemeCases() {
+  std::vector<AttentionCase> cases;
+  for (const std::string& name : kernels::ModifierNames()) {
+    const std::vector<std::pair<Element, KvElement>> types = {{Element::kF32, KvElement::kF32},
+                                                              {Element::kBF16, KvElement::kBF16},
+                                                              {Element::kF16, KvElement::kInt8}};
+    for (size_t i = 0; i < (cases.size() < 9 ? types.size() : 1); ++i)
+      cases.push_back({.element = types[(i + cases.size()) % 3].first,
+                       .kv = types[(i + cases.size()) % 3].second,
+                       .group = 3,
+                       .head_dim = 32,
+                       .value_dim = 48,
+                       .lengths = {262, 2},
+                       .modifier = name});
+  }
+  return cases;
+}
+
 class AttentionCaseTest : public AttentionTest, public testing::WithParamInterface<AttentionCase> {};
 
 TEST_P(AttentionCaseTest, AgainstThePlainComputation) {
@@ -289,6 +324,7 @@ TEST_P(AttentionCaseTest, SameBytesHoweverCut) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, AttentionCaseTest, testing::ValuesIn(Cases()));
 INSTANTIATE_TEST_SUITE_P(Modifiers, AttentionCaseTest, testing::ValuesIn(ModifierCases()));
+INSTANTIATE_TEST_SUITE_P(Schemes, AttentionCaseTest, testing::ValuesIn(SchemeCases()));
 
 // Wide tiles, too, are split, and give the same bytes.
 TEST_F(AttentionTest, WideTilesAreSplit) {

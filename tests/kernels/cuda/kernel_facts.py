@@ -44,9 +44,12 @@ KERNELS = {
         mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
         moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
               "+ (Ev + 4) 4 B a query and chunk where split"),
-    ("attention_f32", "AttendKernel"): Kernel(
+    ("attention_plain", "AttendPlainKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * (256 + 128),
-        moved="keys and values H/G times: for comparison, not for speed"),
+        moved="keys and values H/G times; tables of relative positions besides"),
+    ("attention_mixed", "AttendMixedKernel"): Kernel(
+        vector_loads=False, dynamic_shared=lambda _: 4 * (32 * (256 + 128 + 2 + 32) + 32 * 32),
+        moved="keys and values H/G times for each token: scores of all heads are needed at once"),
     ("attention", "MergeKernel"): Kernel(moved="(Ev + 4) 4 B a query and chunk, read once; the least"),
     ("copy_pages", "CopyPagesKernel"): Kernel(moved="2 pages; the least"),
     ("embed", "EmbedDense"): Kernel(moved="D elements + 4 D; the least"),

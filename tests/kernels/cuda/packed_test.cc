@@ -162,6 +162,31 @@ TEST_F(DenseTest, EmbedsRowsOfAnyLength) {
   }
 }
 
+// Padding, at position -1, has anything.
+TEST_F(DenseTest, EmbeddingsSeePositions) {
+  for (int64_t columns : {7, 96}) {
+    const std::vector<float> table = RandomValues(Element::kF32, 4 * columns, 8);
+    const std::vector<float> rows = RandomValues(Element::kF32, 9 * columns, 9);
+    const std::vector<int32_t> ids = {3, 0, 2}, positions = {6, -1, 0};
+    float* residual = Allocate<float>(ids.size() * columns);
+    Check(Embed({.table = {DType::kF32, 4, columns, Upload(Encode(Element::kF32, table))},
+                 .token_ids = Upload(ids),
+                 .num_tokens = 3,
+                 .scale = 0.3f,
+                 .position_rows = Upload(rows),
+                 .positions = Upload(positions),
+                 .position_offset = 2,
+                 .residual = residual},
+                stream()));
+    const std::vector<float> got = Download(residual, ids.size() * columns);
+    for (size_t t : {0, 2})
+      for (int64_t i = 0; i < columns; ++i) {
+        const float scaled = 0.3f * table[ids[t] * columns + i];
+        ASSERT_EQ(got[t * columns + i], scaled + rows[(positions[t] + 2) * columns + i]) << t << " " << i;
+      }
+  }
+}
+
 // Types that have no kernels become numbers of the activations' type.
 TEST_F(DenseTest, OtherTypesAreConverted) {
   std::vector<uint8_t> file = RandomPacked(DType::kQ8_0, 2, 64, 9);

@@ -21,6 +21,9 @@ struct Case {
   int heads = 3, kv_heads = 2, head_dim = 24, value_dim = 24;
   int rotary_dim = 24;
   bool interleaved = false, bias = false, norms = false;
+  bool turned = false;      // queries for other zones, too
+  bool scaled = false;      // by their position
+  bool angle_rows = false;  // that are not their positions
 };
 
 // Two rows, a chunk that crosses a page and a decode, with padding between and after them.
@@ -41,7 +44,7 @@ class QkvTest : public DeviceTest {
     SCOPED_TRACE(std::string(NameOf(c.element)) + " cache " + std::to_string(static_cast<int>(c.kv_element)) +
                  " E " + std::to_string(c.head_dim) + " Ev " + std::to_string(c.value_dim) + " rotary " +
                  std::to_string(c.rotary_dim) + (c.interleaved ? " interleaved" : "") +
-                 (c.norms ? " norms" : ""));
+                 (c.norms ? " norms" : "") + (c.turned ? " turned" : "") + (c.scaled ? " scaled" : ""));
     MakeInputs(c);
     Launch(c);
     for (size_t t = 0; t < kTokenPositions.size(); ++t)
@@ -57,16 +60,22 @@ class QkvTest : public DeviceTest {
     bias_ = RandomValues(Element::kF32, Total(c), 2);
     norms_ = RandomValues(Element::kF32, 2 * c.head_dim, 3);
     const int half = c.rotary_dim / 2;
-    cosines_.assign(kPositions * half, 0);
-    sines_.assign(kPositions * half, 0);
-    for (int position = 0; position < kPositions; ++position) {
-      for (int i = 0; i < half; ++i) {
-        const double angle = position * std::pow(100.0, -2.0 * i / c.rotary_dim);
-        cosines_[position * half + i] = static_cast<float>(std::cos(angle));
-        sines_[position * half + i] = static_cast<float>(std::sin(angle));
-      }
+    for (int zone = 0; zone < 3; ++zone) {
+      cosines_[zone].assign(kPositions * half, 0);
+      sines_[zone].assign(kPositions * half, 0);
+      for (int row = 0; row < kPositions; ++row)
+        for (int i = 0; i < half; ++i) {
+          const double angle = (row + 0.3 * zone) * std::pow(100.0, -2.0 * i / c.rotary_dim);
+          cosines_[zone][row * half + i] = static_cast<float>(std::cos(angle));
+          sines_[zone][row * half + i] = static_cast<float>(std::sin(angle));
+        }
     }
+    query_scales_.clear();
+    for (int position = 0; position < kPositions; ++position)
+      query_scales_.push_back(1 + static_cast<float>(position) / 64);
   }
+
+  static int32_t AngleRow(int32_t position) { return position < 0 ? -1 : kPositions - 1 - position; }
 
   void Launch(const Case& c) {
     kv_ = {.element = c.kv_element,
@@ -77,7 +86,10 @@ class QkvTest : public DeviceTest {
     kv_.data = Upload(std::vector<uint8_t>(bytes, 0xA5));
     if (scales > 0) kv_.scales = Upload(std::vector<float>(scales, -1));
     const size_t query_bytes = kTokenPositions.size() * c.heads * c.head_dim * BytesOf(c.element);
-    uint8_t* queries = Allocate<uint8_t>(query_bytes);
+    uint8_t* queries[3];
+    for (uint8_t*& out : queries) out = Allocate<uint8_t>(query_bytes);
+    std::vector<int32_t> angle_rows;
+    for (const int32_t position : kTokenPositions) angle_rows.push_back(AngleRow(position));
     const std::vector<float> query_norm(norms_.begin(), norms_.begin() + c.head_dim);
     const std::vector<float> key_norm(norms_.begin() + c.head_dim, norms_.end());
     Check(Qkv({.element = c.element,
@@ -90,24 +102,34 @@ class QkvTest : public DeviceTest {
                .norm_epsilon = kEpsilon,
                .rotary_dim = c.rotary_dim,
                .interleaved = c.interleaved,
-               .cosines = Upload(cosines_),
-               .sines = Upload(sines_),
+               .cosines = Upload(cosines_[0]),
+               .sines = Upload(sines_[0]),
+               .angle_rows = c.angle_rows ? Upload(angle_rows) : nullptr,
+               .query_scales = c.scaled ? Upload(query_scales_) : nullptr,
                .positions = Upload(kTokenPositions),
                .token_rows = Upload(kTokenRows),
                .page_tables = Upload(kPageTables),
                .max_pages = kMaxPages,
                .kv = kv_,
-               .queries = queries},
+               .queries = queries[0],
+               .previous = c.turned ? Turned(1, queries[1]) : TurnedQueries{},
+               .older = c.turned ? Turned(2, queries[2]) : TurnedQueries{}},
               stream()));
-    queries_ = Decode(c.element, Download(queries, query_bytes));
+    for (int zone = 0; zone < (c.turned ? 3 : 1); ++zone)
+      queries_[zone] = Decode(c.element, Download(queries[zone], query_bytes));
     data_ = Download(kv_.data, bytes);
     scales_ = scales > 0 ? Download(kv_.scales, scales) : std::vector<float>{};
     written_.assign(bytes, false);
     scale_written_.assign(scales, false);
   }
 
-  // The head as it should be, and by how much float32 may be off.
-  std::vector<double> Expected(const Case& c, int token, int head, double* slack) const {
+  TurnedQueries Turned(int zone, void* out) {
+    return {.cosines = Upload(cosines_[zone]), .sines = Upload(sines_[zone]), .out = out};
+  }
+
+  // The head as it should be, queries as they are turned for keys of a zone, and by how much float32 may be
+  // off.
+  std::vector<double> Expected(const Case& c, int token, int head, int zone, double* slack) const {
     const int keys_end = c.heads + c.kv_heads;
     const bool is_value = head >= keys_end;
     const int width = is_value ? c.value_dim : c.head_dim;
@@ -126,31 +148,40 @@ class QkvTest : public DeviceTest {
     for (double value : x) most = std::max(most, std::fabs(value));
     *slack = 32 * 0x1p-23 * most;
     const int half = c.rotary_dim / 2, position = std::max(kTokenPositions[token], 0);
+    const int row = c.angle_rows && zone == 0 ? std::max(AngleRow(kTokenPositions[token]), 0) : position;
     for (int i = 0; !is_value && i < half; ++i) {
       double &a = x[c.interleaved ? 2 * i : i], &b = x[c.interleaved ? 2 * i + 1 : i + half];
-      const double cosine = cosines_[position * half + i], sine = sines_[position * half + i];
+      const double cosine = cosines_[zone][row * half + i], sine = sines_[zone][row * half + i];
       const double old = a;
       a = a * cosine - b * sine;
       b = b * cosine + old * sine;
     }
+    if (c.scaled && head < c.heads)
+      for (double& value : x) value *= query_scales_[position];
     return x;
+  }
+
+  void CheckQuery(const Case& c, int token, int head, int zone) {
+    double slack = 0;
+    const std::vector<double> expected = Expected(c, token, head, zone, &slack);
+    for (int i = 0; i < c.head_dim; ++i) {
+      const float got = queries_[zone][(token * c.heads + head) * c.head_dim + i];
+      if (kTokenPositions[token] < 0) {
+        EXPECT_TRUE(std::isfinite(got));
+        continue;
+      }
+      EXPECT_NEAR(got, expected[i], slack + RoundingOf(c.element) * std::fabs(expected[i]))
+          << "token " << token << " head " << head << " column " << i << " zone " << zone;
+    }
   }
 
   void CheckHead(const Case& c, int token, int head) {
     double slack = 0;
-    const std::vector<double> expected = Expected(c, token, head, &slack);
     if (head < c.heads) {
-      for (int i = 0; i < c.head_dim; ++i) {
-        const float got = queries_[(token * c.heads + head) * c.head_dim + i];
-        if (kTokenPositions[token] < 0) {
-          EXPECT_TRUE(std::isfinite(got));
-          continue;
-        }
-        EXPECT_NEAR(got, expected[i], slack + RoundingOf(c.element) * std::fabs(expected[i]))
-            << "token " << token << " head " << head << " column " << i;
-      }
+      for (int zone = 0; zone < (c.turned ? 3 : 1); ++zone) CheckQuery(c, token, head, zone);
       return;
     }
+    const std::vector<double> expected = Expected(c, token, head, 0, &slack);
     if (kTokenPositions[token] >= 0) CheckInPage(c, token, head, expected, slack);
   }
 
@@ -201,7 +232,8 @@ class QkvTest : public DeviceTest {
   }
 
   KvPages kv_;
-  std::vector<float> qkv_, bias_, norms_, cosines_, sines_, queries_, scales_;
+  std::vector<float> qkv_, bias_, norms_, query_scales_, scales_;
+  std::vector<float> cosines_[3], sines_[3], queries_[3];  // by zone
   std::vector<uint8_t> data_;
   std::vector<bool> written_, scale_written_;
 };
@@ -243,6 +275,18 @@ TEST_F(QkvTest, EveryRotation) {
              .interleaved = interleaved,
              .bias = true,
              .norms = norms});
+}
+
+TEST_F(QkvTest, QueriesForOtherZonesAndScales) {
+  for (Element element : kElements)
+    for (int choices = 1; choices < 8; ++choices)
+      Run({.element = element,
+           .head_dim = 40,
+           .rotary_dim = 32,
+           .norms = true,
+           .turned = (choices & 1) != 0,
+           .scaled = (choices & 2) != 0,
+           .angle_rows = (choices & 4) != 0});
 }
 
 TEST_F(QkvTest, ManyHeads) {
