@@ -30,6 +30,10 @@ void SamplingLowering::AppendChanges(const SampleRow& row, std::vector<LogitChan
   const bool repetition = params.repetition_penalty != 1;
   const bool occurrences = params.presence_penalty != 0 || params.frequency_penalty != 0;
   first_ = changes.size();
+  if (++row_ == 0) {  // all numbers of rows are used up
+    places_.clear();
+    row_ = 1;
+  }
   const auto change_of = [&](TokenId token) -> LogitChange& {
     return changes[first_ + PlaceOf(token, changes).change];
   };
@@ -43,12 +47,9 @@ void SamplingLowering::AppendChanges(const SampleRow& row, std::vector<LogitChan
   }
   for (const TokenId token : row.masked) change_of(token).masked = true;
   for (size_t i = first_; i < changes.size(); ++i) {
-    Place& place = places_[changes[i].token];
-    if (place.occurrences > 0) {
-      changes[i].penalty =
-          params.presence_penalty + params.frequency_penalty * static_cast<float>(place.occurrences);
-    }
-    place = {};
+    const int32_t occurred = places_[changes[i].token].occurrences;
+    if (occurred > 0)
+      changes[i].penalty = params.presence_penalty + params.frequency_penalty * static_cast<float>(occurred);
   }
 }
 
@@ -56,9 +57,9 @@ SamplingLowering::Place& SamplingLowering::PlaceOf(TokenId token, std::vector<Lo
   if (static_cast<size_t>(token) >= places_.size())
     places_.resize(std::max<size_t>(token + 1, 2 * places_.size()));
   Place& place = places_[token];
-  if (place.change < 0) {
-    place.change = static_cast<int32_t>(changes.size() - first_);
+  if (place.row != row_) {
     changes.push_back({.token = token});
+    place = {.row = row_, .change = static_cast<int32_t>(changes.size() - first_ - 1)};
   }
   return place;
 }

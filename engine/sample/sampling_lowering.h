@@ -21,16 +21,19 @@ class SamplingLowering {
   void AppendChanges(const SampleRow& row, std::vector<LogitChange>& changes);
 
  private:
-  // What is known of a token while a row is lowered.
+  // What is known of a token while a row is lowered. What was known for another row is of no matter, so that
+  // nothing has to be cleared, not even where memory was missing in between.
   struct Place {
-    int32_t change = -1;  // of the row's changes; -1: not named yet
+    uint32_t row = 0;    // that named it last
+    int32_t change = 0;  // of the row's changes
     int32_t occurrences = 0;
   };
 
   Place& PlaceOf(TokenId token, std::vector<LogitChange>& changes);
 
+  uint32_t row_ = 0;           // that is lowered, counted from 1
   size_t first_ = 0;           // of the row's changes
-  std::vector<Place> places_;  // by token; between calls all as made
+  std::vector<Place> places_;  // by token
 };
 
 // The 64 bits that decide token `step` of a sample.
