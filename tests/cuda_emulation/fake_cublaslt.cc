@@ -51,6 +51,7 @@ float Load(const void* values, const Layout& layout, cublasOperation_t op, uint6
 using ropeway::cuda::emulation::ElementOf;
 using ropeway::cuda::emulation::FakeAlgorithmFor;
 using ropeway::cuda::emulation::FakeCublasLt;
+using ropeway::cuda::emulation::kFakePlainAlgorithm;
 using ropeway::cuda::emulation::kSplitsK;
 using ropeway::cuda::emulation::Layout;
 using ropeway::cuda::emulation::Load;
@@ -65,6 +66,9 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t) { return CUBLAS_STATUS_SUCCESS; }
 const char* cublasLtGetStatusString(cublasStatus_t) { return "fake"; }
+const char* cublasLtGetStatusName(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED" : "another status";
+}
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* product, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
@@ -117,11 +121,12 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int wanted,
                                               cublasLtMatmulHeuristicResult_t* results, int* found) {
   ++FakeCublasLt().heuristics;
-  if (wanted < 2) return CUBLAS_STATUS_INVALID_VALUE;
-  std::memset(results, 0, 2 * sizeof *results);
+  if (wanted < 3) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memset(results, 0, 3 * sizeof *results);
   results[0].algo.data[0] = kSplitsK;
   results[1].algo.data[0] = FakeAlgorithmFor(Of(c)->columns);
-  *found = 2;
+  results[2].algo.data[0] = kFakePlainAlgorithm;
+  *found = 3;
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
@@ -135,8 +140,11 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* 
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-                                       cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                       const cublasLtMatmulAlgo_t*, cublasLtMatmulHeuristicResult_t*) {
+                                       cublasLtMatrixLayout_t, cublasLtMatrixLayout_t c,
+                                       cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algorithm,
+                                       cublasLtMatmulHeuristicResult_t*) {
+  const auto& refuses = FakeCublasLt().refuses;
+  if (refuses && refuses(algorithm->data[0], Of(c)->columns)) return CUBLAS_STATUS_NOT_SUPPORTED;
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -5,6 +5,7 @@
 #define ROPEWAY_TESTS_CUDA_EMULATION_FAKE_CUBLASLT_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace ropeway::cuda::emulation {
@@ -15,12 +16,15 @@ struct CublasLtCalls {
   std::vector<uint64_t> algorithms;  // of each product, in order
   int products = 0;                  // descriptors that live
   int layouts = 0;
+  // Which algorithms are refused for so many columns of y; null: none.
+  std::function<bool(uint64_t algorithm, uint64_t columns)> refuses;
 };
 CublasLtCalls& FakeCublasLt();
 
-// Of the algorithms that a search offers for n columns of y, best first: one that splits K, then one whose
-// tile depends on n. The number of the second:
+// Of the algorithms that a search offers for n columns of y, best first: one that splits K, one whose tile
+// depends on n, and a plain one. The number of the second, and of the third:
 uint64_t FakeAlgorithmFor(uint64_t n);
+inline constexpr uint64_t kFakePlainAlgorithm = 50;
 
 }  // namespace ropeway::cuda::emulation
 

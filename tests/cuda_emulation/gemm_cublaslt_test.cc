@@ -67,39 +67,63 @@ INSTANTIATE_TEST_SUITE_P(Types, GemmCublasLtTest,
                                            std::tuple(Element::kF16, Element::kF16, 1.0f),
                                            std::tuple(Element::kF16, Element::kF32, 0.0f)));
 
-// The algorithms of products of one weight matrix with so many tokens each.
-std::vector<uint64_t> AlgorithmsFor(std::vector<int64_t> tokens) {
-  FakeCublasLt() = {};
-  const char* error = nullptr;
-  const std::unique_ptr<Gemm> gemm(MakeCublasLtGemm({}, &error));
-  const std::vector<float> x(200 * 4), weights(3 * 4);
-  std::vector<float> y(200 * 3);
-  for (const int64_t t : tokens) {
-    const GemmArgs args{.tokens = t,
-                        .outputs = 3,
-                        .columns = 4,
-                        .element = Element::kF32,
-                        .out = Element::kF32,
-                        .x = x.data(),
-                        .x_stride = 4,
-                        .weights = weights.data(),
-                        .weight_stride = 4,
-                        .y = y.data(),
-                        .y_stride = 3};
-    EXPECT_EQ(gemm->Run(args, {}), 0);
+class GemmPlansTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    FakeCublasLt() = {};
+    const char* error = nullptr;
+    gemm_.reset(MakeCublasLtGemm({}, &error));
   }
-  return FakeCublasLt().algorithms;
-}
 
-TEST(GemmPlansTest, ProductsOfAMatrixHaveOneAlgorithmThatDoesNotSplitK) {
-  const uint64_t pinned = FakeAlgorithmFor(64);
-  EXPECT_EQ(AlgorithmsFor({1, 30, 200, 1}),
-            (std::vector<uint64_t>{pinned, pinned, pinned, pinned}));
+  // A product of one weight matrix with so many tokens.
+  ErrorCode Run(int64_t tokens) {
+    return gemm_->Run({.tokens = tokens,
+                       .outputs = 3,
+                       .columns = 4,
+                       .element = Element::kF32,
+                       .out = Element::kF32,
+                       .x = x_.data(),
+                       .x_stride = 4,
+                       .weights = weights_.data(),
+                       .weight_stride = 4,
+                       .y = y_.data(),
+                       .y_stride = 3},
+                      {});
+  }
+
+  std::unique_ptr<Gemm> gemm_;
+  const std::vector<float> x_ = std::vector<float>(200 * 4), weights_ = std::vector<float>(3 * 4);
+  std::vector<float> y_ = std::vector<float>(200 * 3);
+};
+
+TEST_F(GemmPlansTest, ProductsOfAMatrixHaveOneAlgorithmThatDoesNotSplitK) {
+  for (const int64_t tokens : {1, 30, 200, 1}) EXPECT_EQ(Run(tokens), 0);
+  EXPECT_EQ(FakeCublasLt().algorithms, std::vector<uint64_t>(4, FakeAlgorithmFor(64)));
   EXPECT_EQ(FakeCublasLt().heuristics, 1);
 }
 
-TEST(GemmPlansTest, NothingIsLeftBehind) {
-  AlgorithmsFor({1, 2, 3});
+TEST_F(GemmPlansTest, AnAlgorithmThatDoesNotDoForManyTokensIsNotTakenForFew) {
+  FakeCublasLt().refuses = [](uint64_t algorithm, uint64_t columns) {
+    return algorithm == FakeAlgorithmFor(64) && columns == 2048;
+  };
+  EXPECT_EQ(Run(1), 0);
+  EXPECT_EQ(FakeCublasLt().algorithms, std::vector<uint64_t>{kFakePlainAlgorithm});
+}
+
+TEST_F(GemmPlansTest, AShapeThatNoAlgorithmTakesIsNamed) {
+  FakeCublasLt().refuses = [](uint64_t, uint64_t) { return true; };
+  const ErrorCode code = Run(7);
+  ASSERT_GE(code, kFirstGemmError);
+  EXPECT_EQ(gemm_->Describe(code),
+            "CUBLAS_STATUS_NOT_SUPPORTED: no algorithm takes these sizes and types; x [7, 4] times W [3, 4] "
+            "transposed, f32 to f32");
+  FakeCublasLt().refuses = nullptr;
+  EXPECT_EQ(Run(7), 0) << "a failure is not remembered";
+}
+
+TEST_F(GemmPlansTest, NothingIsLeftBehind) {
+  for (const int64_t tokens : {1, 2, 3}) Run(tokens);
+  gemm_.reset();
   EXPECT_EQ(FakeCublasLt().layouts, 0);
   EXPECT_EQ(FakeCublasLt().products, 0);
 }

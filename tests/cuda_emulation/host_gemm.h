@@ -5,6 +5,8 @@
 #ifndef ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
 #define ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
 
+#include <string>
+
 #include "engine/kernels/cuda/gemm.h"
 
 namespace ropeway::cuda::emulation {
@@ -12,6 +14,7 @@ namespace ropeway::cuda::emulation {
 class HostGemm final : public Gemm {
  public:
   ErrorCode Run(const GemmArgs& args, Stream stream) override;
+  std::string Describe(ErrorCode) const override { return "no error of its own"; }
 };
 
 }  // namespace ropeway::cuda::emulation

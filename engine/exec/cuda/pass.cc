@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 
 namespace ropeway {
@@ -37,6 +38,11 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
   a.scratch = carver.Take<float>(s * spec.vocab_size);
   return a;
+}
+
+absl::Status CudaPass::status() const {
+  if (error_ < cuda::kFirstGemmError) return CudaStatus(context_.runtime, error_, what_);
+  return absl::InternalError(absl::StrCat(what_, ": ", context_.gemm.Describe(error_)));
 }
 
 template <typename Function>

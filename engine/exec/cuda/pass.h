@@ -86,7 +86,7 @@ class CudaPass {
   void Sample(const LogitRound& round, int32_t max_top, const CudaResultArrays& results);
   void Score(const LogitRound& round, int32_t max_top, const CudaResultArrays& results);
 
-  absl::Status status() const { return CudaStatus(context_.runtime, error_, what_); }
+  absl::Status status() const;
   cuda::ErrorCode error() const { return error_; }
 
  private:

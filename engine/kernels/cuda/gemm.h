@@ -6,6 +6,7 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
 
 #include <cstdint>
+#include <string>
 
 #include "engine/kernels/cuda/element.h"
 #include "engine/kernels/cuda/runtime.h"
@@ -32,11 +33,18 @@ struct GemmOptions {
   int64_t workspace_bytes = int64_t{32} << 20;
 };
 
+// Errors of the library that multiplies have codes from here on; smaller ones are CUDA's.
+inline constexpr ErrorCode kFirstGemmError = 1 << 16;
+
 class Gemm {
  public:
   virtual ~Gemm() = default;
   // The first product of a shape may do what a capture of a graph forbids.
   virtual ErrorCode Run(const GemmArgs& args, Stream stream) = 0;
+
+  // "CUBLAS_STATUS_NOT_SUPPORTED: no algorithm takes ...", of a code from kFirstGemmError on that Run has
+  // just given.
+  virtual std::string Describe(ErrorCode code) const = 0;
 };
 
 }  // namespace ropeway::cuda

@@ -14,6 +14,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <string>
 
 #include "engine/kernels/cuda/cublaslt_gemm.h"
 
@@ -23,22 +24,32 @@ namespace {
 constexpr int64_t kTypicalTokens = 64;
 constexpr int kMaxCandidates = 32;
 
-// As the nearest code of the CUDA runtime, which knows how to describe it.
+// Numbers of tokens for which an algorithm must do before it is pinned, so that none fails in a request: one,
+// few and many, whole tiles and parts of them.
+constexpr int64_t kCheckedTokens[] = {1, 2, 7, 8, 17, 64, 128, 200, 256, 512, 2048};
+
+// A kernel that could not be executed may have lost the device, which the CUDA runtime's code says.
 ErrorCode CodeOf(cublasStatus_t status) {
+  if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
+  if (status == CUBLAS_STATUS_EXECUTION_FAILED) return cudaErrorLaunchFailure;
+  return kFirstGemmError + static_cast<ErrorCode>(status);
+}
+
+// What helps whoever reads of it.
+const char* MeaningOf(cublasStatus_t status) {
   switch (status) {
-    case CUBLAS_STATUS_SUCCESS:
-      return cudaSuccess;
+    case CUBLAS_STATUS_NOT_INITIALIZED:
+      return "the library did not start; it must fit the driver, and needs memory of its own";
     case CUBLAS_STATUS_ALLOC_FAILED:
-      return cudaErrorMemoryAllocation;
+      return "memory is short: lower gpu_memory_fraction";
     case CUBLAS_STATUS_INVALID_VALUE:
-      return cudaErrorInvalidValue;
-    case CUBLAS_STATUS_NOT_SUPPORTED:
+      return "a size, stride or address is refused";
     case CUBLAS_STATUS_ARCH_MISMATCH:
-      return cudaErrorNotSupported;
-    case CUBLAS_STATUS_EXECUTION_FAILED:
-      return cudaErrorLaunchFailure;
+      return "the device lacks what the product needs";
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+      return "no algorithm takes these sizes and types";
     default:
-      return cudaErrorUnknown;
+      return "the library failed";
   }
 }
 
@@ -82,6 +93,16 @@ WeightKey KeyOf(const GemmArgs& args) {
           args.y_stride, args.element, args.out};
 }
 
+// "x [64, 4096] times W [11, 4096] transposed, bf16 to f32"
+std::string ShapeOf(const GemmArgs& args) {
+  const auto name = [](Element element) {
+    return element == Element::kF32 ? "f32" : element == Element::kF16 ? "f16" : "bf16";
+  };
+  const std::string columns = std::to_string(args.columns);
+  return "x [" + std::to_string(args.tokens) + ", " + columns + "] times W [" + std::to_string(args.outputs) +
+         ", " + columns + "] transposed, " + name(args.element) + " to " + name(args.out);
+}
+
 class CublasLtGemm final : public Gemm {
  public:
   explicit CublasLtGemm(const GemmOptions& options) : options_(options) {}
@@ -109,12 +130,21 @@ class CublasLtGemm final : public Gemm {
 
   ErrorCode Run(const GemmArgs& args, Stream stream) override {
     Plan* plan = nullptr;
-    if (const auto status = Find(args, &plan); status != CUBLAS_STATUS_SUCCESS) return CodeOf(status);
-    const float alpha = 1;
-    return CodeOf(cublasLtMatmul(handle_, product_, &alpha, args.weights, plan->layouts.weights, args.x,
-                                 plan->layouts.x, &args.beta, args.y, plan->layouts.y, args.y,
-                                 plan->layouts.y, &plan->algorithm, workspace_, options_.workspace_bytes,
-                                 static_cast<cudaStream_t>(stream.native)));
+    auto status = Find(args, &plan);
+    if (status == CUBLAS_STATUS_SUCCESS) {
+      const float alpha = 1;
+      status = cublasLtMatmul(handle_, product_, &alpha, args.weights, plan->layouts.weights, args.x,
+                              plan->layouts.x, &args.beta, args.y, plan->layouts.y, args.y, plan->layouts.y,
+                              &plan->algorithm, workspace_, options_.workspace_bytes,
+                              static_cast<cudaStream_t>(stream.native));
+    }
+    if (status != CUBLAS_STATUS_SUCCESS) failed_shape_ = ShapeOf(args);
+    return CodeOf(status);
+  }
+
+  std::string Describe(ErrorCode code) const override {
+    const auto status = static_cast<cublasStatus_t>(code - kFirstGemmError);
+    return std::string(cublasLtGetStatusName(status)) + ": " + MeaningOf(status) + "; " + failed_shape_;
   }
 
  private:
@@ -147,21 +177,42 @@ class CublasLtGemm final : public Gemm {
     return cublasLtMatrixLayoutCreate(&layouts->y, TypeOf(args.out), args.outputs, tokens, args.y_stride);
   }
 
-  // The fastest, by the library's estimate, that does not split K.
-  cublasStatus_t Choose(const Layouts& layouts, cublasLtMatmulAlgo_t* algorithm) {
+  // The fastest for a typical number of tokens, by the library's estimate, that does not split K and does for
+  // any number.
+  cublasStatus_t Choose(const GemmArgs& args, const Layouts& typical, cublasLtMatmulAlgo_t* algorithm) {
     cublasLtMatmulHeuristicResult_t candidates[kMaxCandidates];
     int count = 0;
     const auto status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, product_, layouts.weights, layouts.x, layouts.y, layouts.y,
+        cublasLtMatmulAlgoGetHeuristic(handle_, product_, typical.weights, typical.x, typical.y, typical.y,
                                        preference_, kMaxCandidates, candidates, &count);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     for (int i = 0; i < count; ++i) {
       if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
-      if (SplitsK(candidates[i].algo)) continue;
+      if (SplitsK(candidates[i].algo) || !DoesForAnyTokens(args, candidates[i].algo)) continue;
       *algorithm = candidates[i].algo;
       return CUBLAS_STATUS_SUCCESS;
     }
     return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+
+  bool DoesForAnyTokens(const GemmArgs& args, const cublasLtMatmulAlgo_t& algorithm) {
+    for (const int64_t tokens : kCheckedTokens) {
+      Layouts layouts;
+      auto status = MakeLayouts(args, tokens, &layouts);
+      if (status == CUBLAS_STATUS_SUCCESS) status = CheckAlgorithm(layouts, algorithm);
+      Destroy(layouts);
+      if (status != CUBLAS_STATUS_SUCCESS) return false;
+    }
+    return true;
+  }
+
+  cublasStatus_t CheckAlgorithm(const Layouts& layouts, const cublasLtMatmulAlgo_t& algorithm) {
+    cublasLtMatmulHeuristicResult_t checked = {};
+    const auto status = cublasLtMatmulAlgoCheck(handle_, product_, layouts.weights, layouts.x, layouts.y,
+                                                layouts.y, &algorithm, &checked);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    const bool fits = checked.workspaceSize <= static_cast<size_t>(options_.workspace_bytes);
+    return fits ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
   }
 
   static bool SplitsK(const cublasLtMatmulAlgo_t& algorithm) {
@@ -178,7 +229,7 @@ class CublasLtGemm final : public Gemm {
     if (fresh) {
       Layouts typical;
       auto status = MakeLayouts(args, kTypicalTokens, &typical);
-      if (status == CUBLAS_STATUS_SUCCESS) status = Choose(typical, &place->second);
+      if (status == CUBLAS_STATUS_SUCCESS) status = Choose(args, typical, &place->second);
       Destroy(typical);
       if (status != CUBLAS_STATUS_SUCCESS) {
         pinned_.erase(place);
@@ -196,11 +247,7 @@ class CublasLtGemm final : public Gemm {
     if (!fresh) return CUBLAS_STATUS_SUCCESS;
     auto status = MakeLayouts(args, args.tokens, &plan.layouts);
     if (status == CUBLAS_STATUS_SUCCESS) status = Pinned(args, &plan.algorithm);
-    if (status == CUBLAS_STATUS_SUCCESS) {
-      cublasLtMatmulHeuristicResult_t checked;
-      status = cublasLtMatmulAlgoCheck(handle_, product_, plan.layouts.weights, plan.layouts.x,
-                                       plan.layouts.y, plan.layouts.y, &plan.algorithm, &checked);
-    }
+    if (status == CUBLAS_STATUS_SUCCESS) status = CheckAlgorithm(plan.layouts, plan.algorithm);
     if (status != CUBLAS_STATUS_SUCCESS) {
       Destroy(plan.layouts);
       plans_.erase(place);
@@ -215,6 +262,7 @@ class CublasLtGemm final : public Gemm {
   cublasLtMatmulPreference_t preference_ = nullptr;
   std::map<ShapeKey, Plan> plans_;
   std::map<WeightKey, cublasLtMatmulAlgo_t> pinned_;
+  std::string failed_shape_;  // of the last product that failed
 };
 
 }  // namespace
