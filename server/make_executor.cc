@@ -97,7 +97,8 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
                                     .memory_fraction = config.gpu_memory_fraction,
                                     .kv_cache_bytes = config.kv_cache_mb << 20,
                                     .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCuda),
-                                    .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda)};
+                                    .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda),
+                                    .warm_up = true};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, options));
   MadeExecutor made;
   made.device = Device::kCuda;

@@ -91,8 +91,9 @@ class GpuBinaryTest : public ::testing::Test {
 };
 
 TEST_F(GpuBinaryTest, EndsWithOneWhenTheGpuIsLost) {
-  environment_.push_back("ROPEWAY_EMULATED_STEPS=5");
-  ServerProcess process(Arguments({"--device", "cuda"}), program_, environment_);
+  constexpr int kWarmUpSteps = 3;  // a prompt, one row and two
+  environment_.push_back(absl::StrCat("ROPEWAY_EMULATED_STEPS=", kWarmUpSteps + 5));
+  ServerProcess process(Arguments({"--device", "cuda", "--max_running", "2"}), program_, environment_);
   const int port = process.WaitUntilServing();
   ASSERT_NE(port, 0) << process.Log();
   EXPECT_THAT(process.Log(), HasSubstr("cuda: emulated device, bf16"));
@@ -106,7 +107,7 @@ TEST_F(GpuBinaryTest, EndsWithOneWhenTheGpuIsLost) {
 }
 
 TEST_F(GpuBinaryTest, TakesTheGpuByItself) {
-  ServerProcess process(Arguments({"--device", "auto"}), program_, environment_);
+  ServerProcess process(Arguments({"--device", "auto", "--max_running", "2"}), program_, environment_);
   EXPECT_NE(process.WaitUntilServing(), 0) << process.Log();
   EXPECT_THAT(process.Log(), HasSubstr("cuda: emulated device"));
 }

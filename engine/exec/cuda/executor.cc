@@ -7,6 +7,7 @@
 #include "engine/base/check.h"
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
+#include "engine/exec/cuda/warm_up.h"
 #include "engine/kernels/cuda/sampling.h"
 
 namespace ropeway {
@@ -147,8 +148,10 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
   std::string description = Describe(ranks[0]->device(), rank_options.memory.element, ranks.size());
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
-  return std::unique_ptr<CudaExecutor>(
+  std::unique_ptr<CudaExecutor> executor(
       new CudaExecutor(std::move(ranks), std::move(pool), limits, std::move(description)));
+  if (options.warm_up) RETURN_IF_ERROR(executor->WarmUpDevice());
+  return executor;
 }
 
 CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
@@ -159,23 +162,34 @@ CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::un
       pool_(std::move(pool)) {}
 
 absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
+  ASSIGN_OR_RETURN(StepResult result, Run(plan));
+  result.warning = std::exchange(warning_, "");
+  return result;
+}
+
+absl::Status CudaExecutor::WarmUpDevice() {
+  const WarmUp warm_up(limits_, ranks_[0]->plan().step.max_bucket);
+  for (const StepPlan& plan : warm_up.plans()) RETURN_IF_ERROR(Run(plan).status());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> CudaExecutor::Run(const StepPlan& plan) {
   ROPEWAY_CHECK(plan.num_tokens() <= limits_.max_tokens_per_step);
   ROPEWAY_CHECK(plan.num_rows() <= limits_.max_rows_per_step);
   PrepareStep(plan, ranks_[0]->plan().step, step_);
   RETURN_IF_ERROR(RunRanks());
-  StepResult result = ReadResults(plan, step_, ranks_[0]->results(step_), ranks_[0]->plan().max_top);
-  result.warning = StopCapturingWhereOneFailed();
-  return result;
+  StopCapturingWhereOneFailed();
+  return ReadResults(plan, step_, ranks_[0]->results(step_), ranks_[0]->plan().max_top);
 }
 
-// Empty where none failed: then all ranks go on as they were.
-std::string CudaExecutor::StopCapturingWhereOneFailed() {
+void CudaExecutor::StopCapturingWhereOneFailed() {
   std::vector<absl::Status> statuses;
   for (const auto& rank : ranks_) statuses.push_back(rank->capture_status());
   const absl::Status failure = FirstError(statuses);
-  if (failure.ok()) return "";
+  if (failure.ok()) return;
   for (const auto& rank : ranks_) rank->StopCapturing();
-  return absl::StrCat("decode steps run without graphs from now on, which is slower: ", failure.message());
+  warning_ =
+      absl::StrCat("decode steps run without graphs from now on, which is slower: ", failure.message());
 }
 
 absl::Status CudaExecutor::RunRanks() {

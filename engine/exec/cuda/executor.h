@@ -36,6 +36,7 @@ struct CudaExecutorOptions {
   int32_t max_rows_per_step = 256;
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
   bool use_graphs = true;         // decode steps are captured once and replayed
+  bool warm_up = false;           // Make runs some steps, so that no request waits for what is done once
 
   // Called with (layers read, all layers) while weights are uploaded.
   std::function<void(int, int)> progress;
@@ -60,14 +61,17 @@ class CudaExecutor final : public Executor {
  private:
   CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
                const ExecutorLimits& limits, std::string description);
+  absl::StatusOr<StepResult> Run(const StepPlan& plan);
+  absl::Status WarmUpDevice();
   absl::Status RunRanks();
-  std::string StopCapturingWhereOneFailed();
+  void StopCapturingWhereOneFailed();
 
   const std::vector<std::unique_ptr<CudaRank>> ranks_;
   const ExecutorLimits limits_;
   const std::string description_;
   const std::unique_ptr<ThreadPool> pool_;  // member i runs rank i
   CudaStep step_;
+  std::string warning_;  // not told yet
   std::atomic<bool> lost_ = false;
 };
 

@@ -118,6 +118,17 @@ TEST_F(CudaExecutorTest, RefusesOptionsOutOfRange) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_model_len")));
 }
 
+TEST_F(CudaExecutorTest, AWarmDeviceAnswersAsAColdOne) {
+  ASSERT_OK_AND_ASSIGN(const auto cold, Make({.kv_cache_bytes = 1 << 20}));
+  ASSERT_OK_AND_ASSIGN(const auto warm, Make({.kv_cache_bytes = 1 << 20, .warm_up = true}));
+  for (int32_t position = 0; position < 3; ++position) {
+    ASSERT_OK_AND_ASSIGN(const StepResult expected, Decode(*cold, position));
+    ASSERT_OK_AND_ASSIGN(const StepResult result, Decode(*warm, position));
+    EXPECT_EQ(result.warning, "");
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(result.samples[i].token, expected.samples[i].token);
+  }
+}
+
 // What a step did that it should do rarely.
 cuda::emulation::CallCounts Since(const cuda::emulation::CallCounts& before) {
   const cuda::emulation::CallCounts now = cuda::emulation::LastDevice()->counts();
@@ -323,6 +334,33 @@ TEST_F(CudaExecutorTest, AnyCallOfACaptureMayFail) {
     EXPECT_EQ(next.samples[1].token, second.samples[1].token);
   }
   EXPECT_GT(failures, 10);
+}
+
+// The warning waits for the first step that anybody asked for.
+TEST_F(CudaExecutorTest, ACaptureThatFailsWhileWarmingUpIsTold) {
+  static int calls_left = 0;
+  backend_.make_runtime = [](int device, const char** error) {
+    cuda::Runtime* runtime =
+        cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels()).make_runtime(device, error);
+    cuda::emulation::LastDevice()->InjectError(cuda::emulation::kOutOfMemory, calls_left);
+    return runtime;
+  };
+  bool told = false;
+  int refused = 0;
+  for (calls_left = 0; !told; ++calls_left) {
+    const auto executor = Make({.kv_cache_bytes = 1 << 20, .warm_up = true});
+    if (!executor.ok()) {
+      ++refused;
+      continue;
+    }
+    ASSERT_OK_AND_ASSIGN(const StepResult first, Decode(**executor, 0));
+    if (first.warning.empty()) continue;  // nothing depends on the call, which freed memory
+    ASSERT_OK_AND_ASSIGN(const StepResult second, Decode(**executor, 1));
+    EXPECT_THAT(first.warning, HasSubstr("without graphs"));
+    EXPECT_EQ(second.warning, "");
+    told = true;
+  }
+  EXPECT_GT(refused, 40) << "what fails in a step of the warm-up is an error of the start";
 }
 
 TEST_F(CudaExecutorTest, ACaptureThatFailsOnOneRankEndsTheGraphsOfAll) {
