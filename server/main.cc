@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/machine.h"
+#include "engine/base/printable.h"
 #include "engine/model/mapped_file.h"
 #include "server/config/command_line.h"
 #include "server/end_watch.h"
@@ -26,7 +27,7 @@ constexpr int kExitLost = 1;
 constexpr int kExitCannotStart = 2;
 
 int CannotStart(const absl::Status& status, const Log& log) {
-  log.Verbatim(absl::StrCat("ropeway_server: ", status.message()));
+  log.Verbatim(absl::StrCat("ropeway_server: ", Printable(std::string(status.message()), kMaxMessageBytes)));
   return kExitCannotStart;
 }
 

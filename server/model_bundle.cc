@@ -10,6 +10,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/model/tensor_source.h"
 #include "engine/tensor/dtype.h"
+#include "engine/text/hf/folder.h"
 #include "server/make_executor.h"
 
 namespace ropeway::server {
@@ -64,14 +65,17 @@ ModelFacts FactsOf(const Config& config, const OpenedModel& model) {
           .num_kv_heads = spec.num_kv_heads};
 }
 
-absl::Status AddTextSide(const Metadata& metadata, ServedModel& served) {
-  ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(metadata));
+// A model whose template cannot be read still answers plain text; chats are told why not.
+absl::Status AddTextSide(const Config& config, const OpenedModel& opened, ServedModel& served) {
+  if (std::filesystem::is_directory(config.model)) {
+    ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(config.model, opened.spec.vocab_size));
+    served.tokenizer = std::move(text.tokenizer);
+    served.chat_templates = std::move(text.chat_templates);
+  } else {
+    ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(opened.metadata));
+    ASSIGN_OR_RETURN(served.chat_templates, ChatTemplates::Read(opened.metadata));
+  }
   served.end_token_ids = EndTokenIds(*served.tokenizer);
-  ASSIGN_OR_RETURN(served.chat_template_source,
-                   ValueOr<std::string>(metadata.GetString("tokenizer.chat_template"), ""));
-  if (served.chat_template_source.empty()) return absl::OkStatus();
-  // A model whose template cannot be read still answers plain text; chats are told why not.
-  served.chat_template = ChatTemplate::Parse(served.chat_template_source);
   return absl::OkStatus();
 }
 
@@ -85,7 +89,7 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
   ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(config.model));
   ModelBundle bundle;
   bundle.served.facts = FactsOf(config, opened);
-  if (absl::Status status = AddTextSide(opened.metadata, bundle.served); !status.ok()) {
+  if (absl::Status status = AddTextSide(config, opened, bundle.served); !status.ok()) {
     return WithPath(config, status);
   }
   if (bundle.served.tokenizer->vocab_size() != opened.spec.vocab_size) {

@@ -150,6 +150,9 @@ absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> o
   ASSIGN_OR_RETURN(model, load(config));
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   const ServedModel& served = model.served;
+  for (const std::string& problem : served.chat_templates.Problems()) {
+    log.Warning("a chat template cannot be used as it is", {{"why", problem}});
+  }
   const ExecutorLimits& limits = model.executor->limits();
   EngineLoop::Dependencies loop_deps = {.executor = *model.executor,
                                         .tokenizer = *served.tokenizer,

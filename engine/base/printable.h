@@ -11,6 +11,8 @@
 namespace ropeway {
 
 inline constexpr size_t kMaxPrintableBytes = 256;
+// Of a whole message, in which pieces were cut already.
+inline constexpr size_t kMaxMessageBytes = 4096;
 
 // `text` on one line, as valid UTF-8: control characters, line and paragraph separators, characters that turn
 // the direction of writing, and bytes that are no UTF-8 are spelt \xNN. What is longer than `max_bytes` is

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/gguf_file.h"
@@ -189,7 +190,7 @@ void AddInfoCommand(CLI::App& app, int* exit_code) {
       std::cout << *text;
       return;
     }
-    std::cerr << "info: " << text.status().message() << '\n';
+    std::cerr << "info: " << Printable(std::string(text.status().message()), kMaxMessageBytes) << '\n';
     *exit_code = 2;
   });
 }

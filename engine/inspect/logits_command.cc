@@ -13,6 +13,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -189,7 +190,7 @@ void AddCommand(CLI::App& app, const std::string& name, const std::string& about
       options->kv_type = *kv_type == "f32" ? kernels::KvType::kF32 : kernels::KvType::kBF16;
     const absl::Status status = AnswerLines(*options, answer);
     if (status.ok()) return;
-    std::cerr << name << ": " << status.message() << '\n';
+    std::cerr << name << ": " << Printable(std::string(status.message()), kMaxMessageBytes) << '\n';
     *exit_code = 2;
   });
 }

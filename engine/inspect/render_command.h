@@ -1,7 +1,11 @@
 // `render`: fills a chat template, one JSON object of variables a line.
 //
-//   ropeway_inspect render MODEL             the template and the BOS and EOS strings of a GGUF file
-//   ropeway_inspect render --template FILE   a template alone
+//   ropeway_inspect render MODEL             the template and the BOS and EOS strings of a GGUF file or a
+//   folder ropeway_inspect render --template FILE   a template alone
+//   --name NAME                              one of several templates of a model
+//   --as_served                              messages brought into the shape that the template takes, as the
+//   server
+//                                            does; "continue_final_message" goes on with the last one
 //
 // Each line has the template's variables ("messages", "tools", "add_generation_prompt", "bos_token", ...) and
 // "now", the ISO date and time that strftime_now() formats (the present when it is missing). Each gives one
@@ -15,8 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "engine/text/chat_template.h"
+#include "engine/text/chat_templates.h"
 
 namespace CLI {
 class App;
@@ -27,9 +30,16 @@ namespace ropeway {
 // The subcommand of `app`. `exit_code` and `app` outlive the parsing.
 void AddRenderCommand(CLI::App& app, int* exit_code);
 
-// The answer to one line, without the newline. `defaults` are variables for lines that do not give them.
-std::string RenderLine(const absl::StatusOr<ChatTemplate>& chat_template, std::string_view line,
-                       const std::vector<std::pair<std::string, std::string>>& defaults);
+struct RenderLineOptions {
+  // Variables for lines that do not give them.
+  std::vector<std::pair<std::string, std::string>> defaults;
+  std::string template_name;
+  bool as_served = false;
+};
+
+// The answer to one line, without the newline.
+std::string RenderLine(const ChatTemplates& templates, std::string_view line,
+                       const RenderLineOptions& options);
 
 }  // namespace ropeway
 

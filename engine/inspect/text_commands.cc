@@ -1,5 +1,6 @@
 #include "engine/inspect/text_commands.h"
 
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -8,9 +9,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/gguf_file.h"
 #include "engine/text/detokenizer.h"
+#include "engine/text/hf/folder.h"
 #include "nlohmann/json.hpp"
 
 namespace ropeway {
@@ -66,9 +69,17 @@ std::string LineOf(const absl::StatusOr<Json>& answer) {
 
 using Filter = std::string (*)(const Tokenizer& tokenizer, const std::string& line);
 
+absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(path, /*vocab_size=*/0));
+    return std::move(text.tokenizer);
+  }
+  ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  return MakeTokenizer(file.content.metadata);
+}
+
 absl::Status RunFilter(const std::string& model, Filter filter) {
-  ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(model));
-  ASSIGN_OR_RETURN(const auto tokenizer, MakeTokenizer(file.content.metadata));
+  ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(model));
   for (std::string line; std::getline(std::cin, line);) std::cout << filter(*tokenizer, line) << std::endl;
   return absl::OkStatus();
 }
@@ -76,11 +87,12 @@ absl::Status RunFilter(const std::string& model, Filter filter) {
 void AddFilter(CLI::App& app, const char* name, const char* help, Filter filter, int* exit_code) {
   CLI::App* command = app.add_subcommand(name, help);
   auto model = std::make_shared<std::string>();
-  command->add_option("MODEL", *model, "A GGUF file; one that holds only a vocabulary will do")->required();
+  command->add_option("MODEL", *model, "A GGUF file or a folder; one that holds only a vocabulary will do")
+      ->required();
   command->callback([=] {
     const absl::Status status = RunFilter(*model, filter);
     if (status.ok()) return;
-    std::cerr << "ropeway_inspect: " << status.message() << "\n";
+    std::cerr << "ropeway_inspect: " << Printable(std::string(status.message()), kMaxMessageBytes) << "\n";
     *exit_code = 2;
   });
 }

@@ -8,6 +8,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "engine/tensor/dtype.h"
 
@@ -228,10 +229,19 @@ absl::StatusOr<uint64_t> BytesOf(const TensorEntry& entry, absl::string_view wha
   return bytes;
 }
 
+// Names stand in errors, logs and answers.
+absl::Status CheckName(absl::string_view what, const std::string& name) {
+  const std::string printable = Printable(name, name.size());
+  if (printable == name) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " must be UTF-8 without control characters, is '", Printable(name), "'"));
+}
+
 absl::StatusOr<TensorEntry> ReadTensor(Reader& reader, uint64_t index, const GgufLimits& limits) {
   TensorEntry entry;
   ASSIGN_OR_RETURN(entry.name,
                    reader.String(absl::StrCat("the name of tensor ", index), limits.max_name_bytes));
+  RETURN_IF_ERROR(CheckName(absl::StrCat("the name of tensor ", index), entry.name));
   const std::string what = absl::StrCat("tensor '", entry.name, "'");
   ASSIGN_OR_RETURN(const uint32_t rank, reader.Number<uint32_t>(what));
   if (rank < 1 || rank > static_cast<uint32_t>(limits.max_rank))
@@ -281,6 +291,7 @@ absl::Status ReadHeader(Reader& reader, GgufContent& content, uint64_t& tensors,
 absl::Status ReadMetadata(Reader& reader, uint64_t pairs, const GgufLimits& limits, Metadata& metadata) {
   for (uint64_t i = 0; i < pairs; ++i) {
     ASSIGN_OR_RETURN(std::string key, reader.String(absl::StrCat("metadata key ", i), limits.max_name_bytes));
+    RETURN_IF_ERROR(CheckName(absl::StrCat("metadata key ", i), key));
     ASSIGN_OR_RETURN(MetadataValue value,
                      ReadValue(reader, absl::StrCat("metadata key '", key, "'"), limits));
     const absl::Status added = metadata.Add(std::move(key), std::move(value));

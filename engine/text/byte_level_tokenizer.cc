@@ -1,6 +1,7 @@
 // Byte-level BPE (GPT-2): UTF-8 bytes are spelt by printable characters, and pairs of them merged by rank.
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,7 +19,8 @@ namespace {
 
 class ByteLevelTokenizer final : public TextTokenizer {
  public:
-  ByteLevelTokenizer(Vocabulary vocabulary, Setup setup, PreTokenizer pre_tokenizer, MergeRanks merges)
+  ByteLevelTokenizer(Vocabulary vocabulary, Setup setup, PreTokenizer pre_tokenizer,
+                     std::optional<MergeRanks> merges)
       : TextTokenizer(std::move(vocabulary), std::move(setup)),
         pre_tokenizer_(std::move(pre_tokenizer)),
         merges_(std::move(merges)) {
@@ -52,13 +54,34 @@ class ByteLevelTokenizer final : public TextTokenizer {
     for (char byte : piece)
       if (const TokenId id = byte_ids_[static_cast<uint8_t>(byte)]; id != kNoToken)
         symbols.push_back({static_cast<uint32_t>(symbols.size()), 1, id});
-    MergeSymbols(symbols,
-                 [&](const Symbol& left, const Symbol& right) { return merges_.Find(left.id, right.id); });
+    if (merges_.has_value()) {
+      MergeSymbols(symbols,
+                   [&](const Symbol& left, const Symbol& right) { return merges_->Find(left.id, right.id); });
+    } else {
+      MergeByResult(symbols);
+    }
     for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
   }
 
+  // As tiktoken does: two neighbours merge where the two together are a token, smaller ids first.
+  void MergeByResult(std::vector<Symbol>& symbols) const {
+    std::string spelt;
+    for (Symbol& symbol : symbols) {
+      const std::string& text = vocabulary().text(symbol.id);
+      symbol.begin = static_cast<uint32_t>(spelt.size());
+      symbol.bytes = static_cast<uint32_t>(text.size());
+      spelt += text;
+    }
+    MergeSymbols(symbols, [&](const Symbol& left, const Symbol& right) -> Merged {
+      const TokenId id =
+          vocabulary().Find(std::string_view(spelt).substr(left.begin, left.bytes + right.bytes));
+      if (id == kNoToken || vocabulary().type(id) != TokenType::kNormal) return {};
+      return {id, id};
+    });
+  }
+
   const PreTokenizer pre_tokenizer_;
-  const MergeRanks merges_;
+  const std::optional<MergeRanks> merges_;  // nullopt: by what they make
   std::array<TokenId, 256> byte_ids_;
 };
 
@@ -67,7 +90,10 @@ class ByteLevelTokenizer final : public TextTokenizer {
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeByteLevelTokenizer(const Metadata& metadata,
                                                                         Vocabulary vocabulary) {
   ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::Make(vocabulary.pre()));
-  ASSIGN_OR_RETURN(MergeRanks merges, MergeRanks::Read(metadata, vocabulary));
+  std::optional<MergeRanks> merges;
+  if (vocabulary.model() != "tiktoken") {
+    ASSIGN_OR_RETURN(merges, MergeRanks::Read(metadata, vocabulary));
+  }
   TextTokenizer::Setup setup;
   RETURN_IF_ERROR(ReadAddFlags(metadata, vocabulary, pre_tokenizer.traits().add_bos, setup));
   for (TokenId id = 0; id < vocabulary.size(); ++id) {

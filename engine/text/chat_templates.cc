@@ -33,7 +33,7 @@ bool IsName(std::string_view name) {
 
 ChatTemplates::ChatTemplates(std::vector<Source> sources) {
   for (Source& source : sources) {
-    if (!IsName(source.name) || Find(source.name) != nullptr || entries_.size() == kMaxTemplates) {
+    if (!IsName(source.name) || Named(source.name) != nullptr || entries_.size() == kMaxTemplates) {
       problems_.push_back(absl::StrCat("chat template \"", Printable(source.name),
                                        "\" is passed over: names are printable, at most ", kMaxNameBytes,
                                        " bytes, all different, and at most ", kMaxTemplates));
@@ -60,7 +60,7 @@ absl::StatusOr<ChatTemplates> ChatTemplates::Read(const Metadata& metadata) {
   return ChatTemplates(std::move(sources));
 }
 
-const ChatTemplates::Entry* ChatTemplates::Find(std::string_view name) const {
+const ChatTemplates::Entry* ChatTemplates::Named(std::string_view name) const {
   const auto found =
       std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.name == name; });
   return found == entries_.end() ? nullptr : &*found;
@@ -69,14 +69,14 @@ const ChatTemplates::Entry* ChatTemplates::Find(std::string_view name) const {
 absl::StatusOr<const ChatTemplates::Entry*> ChatTemplates::Choose(std::string_view name,
                                                                   bool has_tools) const {
   if (entries_.empty()) return absl::NotFoundError("the model has no chat template; give text");
-  const Entry* entry = Find(name);
+  const Entry* entry = Named(name);
   const std::string listed = absl::StrJoin(names(), ", ");
   if (!name.empty() && entry == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("the model has no chat template \"", Printable(name), "\"; it has ", listed));
   }
-  if (name.empty() && has_tools) entry = Find("tool_use");
-  if (entry == nullptr) entry = Find("default");
+  if (name.empty() && has_tools) entry = Named("tool_use");
+  if (entry == nullptr) entry = Named("default");
   if (entry == nullptr && entries_.size() == 1) entry = &entries_.front();
   if (entry == nullptr) {
     return absl::InvalidArgumentError(
@@ -93,6 +93,12 @@ absl::StatusOr<std::vector<TextSegment>> ChatTemplates::Render(Conversation conv
   RETURN_IF_ERROR(ApplyConventions(entry->conventions, variables["messages"]));
   if (!conversation.continue_final_message) return entry->parsed->Render(variables, now);
   return RenderToContinue(*entry->parsed, variables, now);
+}
+
+absl::StatusOr<const ChatTemplate*> ChatTemplates::Find(std::string_view name, bool has_tools) const {
+  ASSIGN_OR_RETURN(const Entry* entry, Choose(name, has_tools));
+  RETURN_IF_ERROR(entry->parsed.status());
+  return &*entry->parsed;
 }
 
 std::vector<std::string> ChatTemplates::names() const {

@@ -44,6 +44,9 @@ class ChatTemplates {
   // INVALID_ARGUMENT: no such template, one that is broken, or what it refuses.
   absl::StatusOr<std::vector<TextSegment>> Render(Conversation conversation, absl::CivilSecond now) const;
 
+  // The template `name`; where it is empty, the one for conversations with or without tools.
+  absl::StatusOr<const ChatTemplate*> Find(std::string_view name, bool has_tools) const;
+
   bool empty() const { return entries_.empty(); }
   std::vector<std::string> names() const;  // in the order of the file
   // The template of a conversation without tools; "" where there is none. Always valid UTF-8.
@@ -59,7 +62,7 @@ class ChatTemplates {
     MessageConventions conventions;
   };
 
-  const Entry* Find(std::string_view name) const;
+  const Entry* Named(std::string_view name) const;
   absl::StatusOr<const Entry*> Choose(std::string_view name, bool has_tools) const;
 
   std::vector<Entry> entries_;

@@ -18,7 +18,8 @@ absl::StatusOr<std::vector<TokenId>> Tokenizer::Encode(std::string_view text,
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeTokenizer(const Metadata& metadata) {
   ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Read(metadata));
-  if (vocabulary.model() == "gpt2") return MakeByteLevelTokenizer(metadata, std::move(vocabulary));
+  if (vocabulary.model() == "gpt2" || vocabulary.model() == "tiktoken")
+    return MakeByteLevelTokenizer(metadata, std::move(vocabulary));
   if (vocabulary.model() == "llama") return MakeSentencePieceTokenizer(metadata, std::move(vocabulary));
   if (vocabulary.model() == "gemma4") return MakeCodePointTokenizer(metadata, std::move(vocabulary));
   if (vocabulary.model() == "t5") return MakeUnigramTokenizer(metadata, std::move(vocabulary));

@@ -11,7 +11,7 @@
 
 namespace ropeway {
 
-// "gpt2"
+// "gpt2"; "tiktoken", whose merges go by the id of what they make, as read from such a file
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeByteLevelTokenizer(const Metadata& metadata,
                                                                         Vocabulary vocabulary);
 // "gemma4": merges by rank over code points, bytes as a fallback

@@ -110,7 +110,8 @@ absl::StatusOr<v1::GetModelInfoResponse> Answer(const v1::GetModelInfoRequest&, 
   if (model.tokenizer->bos_id() != kNoToken) response.set_bos_token_id(model.tokenizer->bos_id());
   if (model.tokenizer->eos_id() != kNoToken) response.set_eos_token_id(model.tokenizer->eos_id());
   response.mutable_end_token_ids()->Add(model.end_token_ids.begin(), model.end_token_ids.end());
-  response.set_chat_template(model.chat_template_source);
+  response.set_chat_template(model.chat_templates.default_source());
+  for (const std::string& name : model.chat_templates.names()) response.add_chat_template_names(name);
   return response;
 }
 

@@ -16,8 +16,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr absl::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
-constexpr absl::string_view kReservedArguments[] = {"messages", "tools", "add_generation_prompt", "bos_token",
-                                                    "eos_token"};
+// Template variables that have fields of their own, or come from the model.
+constexpr absl::string_view kReservedArguments[] = {
+    "messages", "tools", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"};
 
 template <size_t N>
 bool Contains(const absl::string_view (&list)[N], absl::string_view value) {
@@ -109,6 +110,20 @@ std::string Spelling(const Tokenizer& tokenizer, TokenId id) {
   return id == kNoToken ? "" : std::string(tokenizer.TokenText(id));
 }
 
+// Whether the last message can be gone on with.
+absl::Status CheckContinue(const v1::ChatInput& input) {
+  if (!input.continue_final_message()) return absl::OkStatus();
+  const auto refuse = [](absl::string_view why) {
+    return absl::InvalidArgumentError(absl::StrCat("chat.continue_final_message must not be set: ", why));
+  };
+  const v1::ChatMessage& last = *input.messages().rbegin();
+  if (input.add_generation_prompt()) return refuse("add_generation_prompt is set, too");
+  if (last.role() != "assistant") return refuse("the last message is not the assistant's");
+  if (!last.tool_calls_json().empty()) return refuse("the last message calls tools");
+  if (last.text().empty() && !last.has_parts()) return refuse("the last message has no content");
+  return absl::OkStatus();
+}
+
 // The variables that the template sees.
 absl::StatusOr<Json> TemplateVariables(const v1::ChatInput& input, const Tokenizer& tokenizer) {
   Json variables = Json::object();
@@ -133,7 +148,7 @@ absl::StatusOr<Json> TemplateVariables(const v1::ChatInput& input, const Tokeniz
                      ParseJson(input.tools_json(), Json::value_t::array, "chat.tools_json"));
   }
   variables["add_generation_prompt"] =
-      input.has_add_generation_prompt() ? input.add_generation_prompt() : true;
+      input.has_add_generation_prompt() ? input.add_generation_prompt() : !input.continue_final_message();
   variables["bos_token"] = Spelling(tokenizer, tokenizer.bos_id());
   variables["eos_token"] = Spelling(tokenizer, tokenizer.eos_id());
   return variables;
@@ -161,17 +176,19 @@ absl::StatusOr<std::vector<TokenId>> EncodeText(const v1::TextInput& input, cons
 
 absl::StatusOr<std::vector<TextSegment>> RenderChat(const v1::ChatInput& input, const ServedModel& model,
                                                     const RequestLimits& limits, absl::CivilSecond now) {
-  if (!model.chat_template.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chat must not be set: ", model.chat_template.status().message()));
+  if (model.chat_templates.empty()) {
+    return absl::InvalidArgumentError("chat must not be set: the model has no chat template; give text");
   }
   if (input.messages().empty()) return absl::InvalidArgumentError("chat.messages must not be empty");
   if (input.messages_size() > limits.max_chat_messages) {
     return absl::InvalidArgumentError(absl::StrCat("chat.messages must be at most ", limits.max_chat_messages,
                                                    ", are ", input.messages_size()));
   }
-  ASSIGN_OR_RETURN(const Json variables, TemplateVariables(input, *model.tokenizer));
-  auto segments = model.chat_template->Render(variables, now);
+  RETURN_IF_ERROR(CheckContinue(input));
+  Conversation conversation = {.template_name = input.template_name(),
+                               .continue_final_message = input.continue_final_message()};
+  ASSIGN_OR_RETURN(conversation.variables, TemplateVariables(input, *model.tokenizer));
+  auto segments = model.chat_templates.Render(std::move(conversation), now);
   if (!segments.ok()) return WithField("chat", segments.status());
   size_t bytes = 0;
   for (const TextSegment& segment : *segments) bytes += segment.text.size();

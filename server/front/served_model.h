@@ -9,10 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "engine/api/token.h"
-#include "engine/text/chat_template.h"
+#include "engine/text/chat_templates.h"
 #include "engine/text/tokenizer.h"
 
 namespace ropeway::server {
@@ -34,10 +32,8 @@ struct ServedModel {
   ModelFacts facts;
   std::unique_ptr<const Tokenizer> tokenizer;  // never null
   std::vector<TokenId> end_token_ids;          // ascending
-  std::string chat_template_source;            // empty where there is none
-  absl::StatusOr<ChatTemplate> chat_template =
-      absl::NotFoundError("the model has no chat template; give text");
-  std::string kernels;  // the set that computes
+  ChatTemplates chat_templates;                // none: chats are refused
+  std::string kernels;                         // the set that computes
   int32_t num_threads = 0;
 };
 

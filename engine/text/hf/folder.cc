@@ -15,6 +15,7 @@
 #include "engine/text/hf/json_vocabulary.h"
 #include "engine/text/hf/sentencepiece_model.h"
 #include "engine/text/hf/text_files.h"
+#include "engine/text/hf/tiktoken_file.h"
 #include "engine/text/hf/tokenizer_json.h"
 
 namespace ropeway::hf {
@@ -97,23 +98,38 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonFields& config
   return added;
 }
 
+absl::StatusOr<std::unique_ptr<const Tokenizer>> ReadTiktokenFolder(const std::string& ranks,
+                                                                    const JsonFields& config,
+                                                                    const TokenizerSettings& settings) {
+  ASSIGN_OR_RETURN(const std::string tokenizer_class, config.StringOr("tokenizer_class", ""));
+  ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config));
+  ASSIGN_OR_RETURN(const Metadata metadata, ReadTiktoken(ranks, tokenizer_class, added, settings));
+  return MakeTokenizer(metadata);
+}
+
 absl::StatusOr<std::unique_ptr<const Tokenizer>> ReadTokenizer(const std::string& folder,
                                                                const JsonFields& config,
                                                                const TokenizerSettings& settings) {
   ASSIGN_OR_RETURN(const std::optional<std::string> json, ReadTextFile(folder, "tokenizer.json"));
   if (json.has_value()) return MakeTokenizerFromJson(*json, settings);
   ASSIGN_OR_RETURN(const std::optional<std::string> model, ReadTextFile(folder, "tokenizer.model"));
+  ASSIGN_OR_RETURN(const std::string tokenizer_class, config.StringOr("tokenizer_class", ""));
+  if (model.has_value() && LooksLikeTiktoken(*model)) return ReadTiktokenFolder(*model, config, settings);
+  for (const std::string& name : NamesWith(folder, ".tiktoken")) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> ranks, ReadTextFile(folder, name));
+    if (ranks.has_value()) return ReadTiktokenFolder(*ranks, config, settings);
+  }
   if (model.has_value()) {
     ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config));
     ASSIGN_OR_RETURN(const Metadata metadata, ReadSentencePieceModel(*model, added, settings));
     return MakeTokenizer(metadata);
   }
   if (config.Find("auto_map") != nullptr) {
-    ASSIGN_OR_RETURN(const std::string name, config.StringOr("tokenizer_class", "?"));
-    return config.Unsupported("auto_map", absl::StrCat("asks for code of the folder's own (", Printable(name),
-                                                       "), which is never run"));
+    return config.Unsupported("auto_map", absl::StrCat("asks for code of the folder's own (",
+                                                       Printable(tokenizer_class), "), which is never run"));
   }
-  return absl::NotFoundError("the folder has neither tokenizer.json nor tokenizer.model");
+  return absl::NotFoundError(
+      "the folder has no tokenizer: neither tokenizer.json nor tokenizer.model nor a .tiktoken file");
 }
 
 // "chat_template": a text, or [{"name", "template"}].

@@ -1,6 +1,6 @@
 // The text side of a Hugging Face folder: its tokenizer, its chat templates, and what it wants for sampling.
 //
-// Files: tokenizer.json, or tokenizer.model (SentencePiece); tokenizer_config.json, special_tokens_map.json,
+// Files: tokenizer.json, or tokenizer.model (SentencePiece, tiktoken), or *.tiktoken; tokenizer_config.json, special_tokens_map.json,
 // generation_config.json, config.json; chat_template.jinja, additional_chat_templates/NAME.jinja,
 // chat_template.json. They are untrusted; errors name the file and the path in it.
 #ifndef ROPEWAY_ENGINE_TEXT_HF_FOLDER_H_

@@ -10,7 +10,7 @@ namespace ropeway {
 namespace {
 
 std::string Answer(const std::string& source, const std::string& line) {
-  return RenderLine(ChatTemplate::Parse(source), line, {{"bos_token", "<s>"}});
+  return RenderLine(ChatTemplates({{"default", source}}), line, {.defaults = {{"bos_token", "<s>"}}});
 }
 
 TEST(RenderCommandTest, AnswersWithTheText) {
@@ -35,6 +35,19 @@ TEST(RenderCommandTest, TakesTheTimeFromTheLine) {
   }
   EXPECT_EQ(Answer("{{ strftime_now('%d') }}", R"({"now": "2026-01-02"})"), R"({"text":"02"})");
   EXPECT_EQ(Answer("", R"({"now": "yesterday"})"), R"({"error":"now: not an ISO date and time: yesterday"})");
+}
+
+TEST(RenderCommandTest, RendersAsServedAndByName) {
+  const ChatTemplates templates(
+      {{"default", "{% for m in messages %}<{{ m.content }}>{% endfor %}"}, {"b", "b"}});
+  const std::string line =
+      R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant", "content": "c"}],)"
+      R"( "continue_final_message": true})";
+  EXPECT_EQ(RenderLine(templates, line, {.as_served = true}), R"({"text":"<a><c"})");
+  EXPECT_EQ(RenderLine(templates, line, {}), R"({"text":"<[{'type': 'text', 'text': 'a'}]><c>"})");
+  EXPECT_EQ(RenderLine(templates, line, {.template_name = "b"}), R"({"text":"b"})");
+  EXPECT_EQ(RenderLine(templates, "{}", {.as_served = true}),
+            R"({"error":"messages must be an array that is not empty"})");
 }
 
 TEST(RenderCommandTest, AnswersWithTheError) {

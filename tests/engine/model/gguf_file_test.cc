@@ -156,6 +156,8 @@ TEST(GgufFileTest, RefusesBadMetadata) {
   for (const auto& test : cases) EXPECT_THAT(ErrorOf(Header(0, 1) + test.pair), HasSubstr(test.says));
   EXPECT_THAT(ErrorOf(Header(0, 2) + GgufPair("k", true) + GgufPair("k", false)),
               HasSubstr("metadata key 'k' appears twice"));
+  EXPECT_THAT(ErrorOf(Header(0, 1) + GgufPair("k\x1b[2J", true)),
+              HasSubstr("metadata key 0 must be UTF-8 without control characters, is 'k\\x1b[2J'"));
   EXPECT_THAT(ErrorOf(Header(0, 1) + GgufPair("k", std::vector<bool>(3)), {.max_array_elements = 2}),
               HasSubstr("at most 2 elements, has 3"));
 }
@@ -170,6 +172,8 @@ std::string WithTensor(const std::string& info, size_t data = 64) {
 TEST(GgufFileTest, RefusesBadTensors) {
   constexpr uint32_t kF32 = 0, kQ4K = 12;
   ASSERT_OK(Parse(WithTensor(GgufTensorInfo("t", {4, 4}, kF32, 0))));
+  EXPECT_THAT(ErrorOf(WithTensor(GgufTensorInfo("t\xFF", {4, 4}, kF32, 0))),
+              HasSubstr("the name of tensor 0 must be UTF-8 without control characters, is 't\\xff'"));
   const uint64_t huge = uint64_t{1} << 30;
   const struct {
     std::string info;

@@ -277,6 +277,37 @@ TEST_F(ConvertRequestTest, TheTemplateSeesToolsArgumentsAndParts) {
       << "the order of keys and the kinds of numbers stay";
 }
 
+TEST_F(ConvertRequestTest, ATemplateIsChosenByName) {
+  v1::GenerateRequest message = ChatRequest("user", "hi");
+  message.mutable_chat()->set_template_name("other");
+  EXPECT_EQ(Rendered(message), "otherhi");
+}
+
+TEST_F(ConvertRequestTest, TheLastMessageIsContinued) {
+  v1::GenerateRequest message = ChatRequest("user", "hi");
+  v1::ChatMessage& turn = *message.mutable_chat()->add_messages();
+  turn.set_role("assistant");
+  turn.set_text("Once upon ");
+  message.mutable_chat()->set_continue_final_message(true);
+  EXPECT_EQ(Rendered(message), "<|im_start|>user\nhi<|im_end|><|im_start|>assistant\nOnce upon ");
+  const auto with = [](auto set) { return [set](v1::GenerateRequest& m) { set(*m.mutable_chat()); }; };
+  const std::string refused = "chat.continue_final_message must not be set: ";
+  ExpectRefusals(
+      message, {{with([](auto& c) { c.set_add_generation_prompt(true); }),
+                 refused + "add_generation_prompt is set, too"},
+                {with([](auto& c) { c.mutable_messages()->RemoveLast(); }),
+                 refused + "the last message is not the assistant's"},
+                {with([](auto& c) { c.mutable_messages(1)->set_tool_calls_json("[]"); }),
+                 refused + "the last message calls tools"},
+                {with([](auto& c) { c.mutable_messages(1)->clear_text(); }),
+                 refused + "the last message has no content"},
+                {with([](auto& c) { c.set_template_name("other"); }),
+                 "chat: the last message cannot be continued: the chat template does not show the end of its "
+                 "text as it is"},
+                {with([](auto& c) { c.set_template_arguments_json(R"({"continue_final_message": true})"); }),
+                 "chat.template_arguments_json must not set \"continue_final_message\""}});
+}
+
 TEST_F(ConvertRequestTest, RefusesBadChats) {
   const auto with = [](auto set) { return [set](v1::GenerateRequest& m) { set(*m.mutable_chat()); }; };
   ExpectRefusals(
@@ -299,6 +330,8 @@ TEST_F(ConvertRequestTest, RefusesBadChats) {
         "chat.template_arguments_json must be an object in JSON, is of type array"},
        {with([](auto& c) { c.set_template_arguments_json(R"({"messages": []})"); }),
         "chat.template_arguments_json must not set \"messages\""},
+       {with([](auto& c) { c.set_template_name("nope\n"); }),
+        "chat: the model has no chat template \"nope\\x0a\"; it has default, other"},
        {with([](auto& c) { c.mutable_messages(0)->set_text(std::string(1000, 'x')); }),
         "chat, rendered, must be at most 1000 bytes, is 1049"}});
   EXPECT_THAT(Convert(ChatRequest("user", "raise")),

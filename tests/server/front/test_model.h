@@ -30,9 +30,9 @@ inline ServedModel MakeTestModel(bool with_template = true) {
   model.kernels = "none";
   model.num_threads = 1;
   if (with_template) {
-    model.chat_template_source = kTestTemplate;
-    model.chat_template = ChatTemplate::Parse(kTestTemplate);
-    ROPEWAY_CHECK(model.chat_template.ok());
+    model.chat_templates =
+        ChatTemplates({{"default", kTestTemplate}, {"other", "other{{ messages[0].content }}"}});
+    ROPEWAY_CHECK(model.chat_templates.Problems().empty());
   }
   return model;
 }

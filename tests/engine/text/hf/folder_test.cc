@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/gzip_file.h"
@@ -130,8 +131,8 @@ TEST_F(FolderTest, TemplatesOfAllKindsOfFiles) {
 }
 
 TEST_F(FolderTest, WrongFilesAreNamed) {
-  EXPECT_THAT(Read(),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("neither tokenizer.json nor tokenizer.model")));
+  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kNotFound,
+                               HasSubstr("the folder has no tokenizer: neither tokenizer.json")));
   Write("tokenizer_config.json",
         Json({{"auto_map", {{"AutoTokenizer", "x.Y"}}}, {"tokenizer_class", "Odd"}}));
   EXPECT_THAT(Read(),
@@ -168,7 +169,7 @@ TEST_F(FolderTest, WrongFilesAreNamed) {
 TEST_F(FolderTest, APipeIsNotWaitedFor) {
   WriteTokenizer();
   ASSERT_EQ(mkfifo((folder_ / "chat_template.jinja").c_str(), 0600), 0);
-  EXPECT_THAT(Read(), StatusIs(kInvalid, HasSubstr("chat_template.jinja must be a regular file")));
+  EXPECT_THAT(Read(), StatusIs(kInvalid, HasSubstr("not a regular file")));
 }
 
 // A field of a protocol buffer.
@@ -208,6 +209,48 @@ TEST_F(FolderTest, SentencePieceModels) {
   EXPECT_EQ(text.tokenizer->eos_id(), 262);
   EXPECT_THAT(Encode(text, "a a\xC3\x9F"), ElementsAre(1, 259, 259, 3 + 0xC3, 3 + 0x9F));
   EXPECT_TRUE(text.tokenizer->strips_leading_space());
+}
+
+// All bytes, then the words of `more`.
+std::string Tiktoken(const std::vector<std::string>& more) {
+  std::string file;
+  int rank = 0;
+  const auto add = [&](const std::string& token) {
+    file += absl::Base64Escape(token) + " " + std::to_string(rank++) + "\n";
+  };
+  for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
+  for (const std::string& token : more) add(token);
+  return file;
+}
+
+TEST_F(FolderTest, TiktokenFiles) {
+  // Smaller ranks first, and the leftmost of equals.
+  Write("qwen.tiktoken", Tiktoken({"aa", "aaa", "bc", "abc", "\xE4\xBD"}));
+  Write("tokenizer_config.json", Json({{"tokenizer_class", "QWenTokenizer"}, {"auto_map", Json::object()}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read(500));
+  EXPECT_EQ(text.tokenizer->vocab_size(), 500);
+  EXPECT_EQ(text.tokenizer->eos_id(), 261);
+  EXPECT_THAT(Encode(text, "aaaaa"), ElementsAre(256, 257));
+  EXPECT_THAT(Encode(text, "abc"), ElementsAre(259));
+  EXPECT_THAT(Encode(text, "\xE4\xBD\xA0"), ElementsAre(260, 0xA0));
+  ASSERT_OK_AND_ASSIGN(const auto special,
+                       text.tokenizer->Encode("<|im_start|><|extra_204|>", {.parse_special = true}));
+  EXPECT_THAT(special, ElementsAre(262, 468));
+}
+
+TEST_F(FolderTest, TiktokenFilesThatAreWrong) {
+  const auto refused = [&](const std::string& file) {
+    Write("qwen.tiktoken", file);
+    return std::string(Read().status().message());
+  };
+  EXPECT_THAT(refused("YQ== 0\n"),
+              HasSubstr("tokenizer_class is ''; with a tiktoken file QWenTokenizer and"));
+  Write("tokenizer_config.json", Json({{"tokenizer_class", "QWenTokenizer"}}));
+  EXPECT_THAT(refused("YQ== 0\nYQ=="), HasSubstr("line 2: must be a token in base64 and a rank"));
+  EXPECT_THAT(refused("YQ== 0\n!! 1"), HasSubstr("line 2: must be a token in base64"));
+  EXPECT_THAT(refused("YQ== -1"), HasSubstr("line 1: the rank must be in [0, 4194304)"));
+  EXPECT_THAT(refused("YQ== 0\nYg== 0"), HasSubstr("line 2: the rank occurs twice"));
+  EXPECT_THAT(refused("\n"), HasSubstr("there are no tokens"));
 }
 
 TEST_F(FolderTest, SentencePieceModelsThatAreWrongOrUnknown) {
