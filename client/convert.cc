@@ -8,9 +8,9 @@ namespace {
 v1::Sampling ToWire(const Sampling& sampling) {
   v1::Sampling wire;
   if (sampling.temperature) wire.set_temperature(*sampling.temperature);
-  wire.set_top_k(sampling.top_k);
+  if (sampling.top_k) wire.set_top_k(*sampling.top_k);
   if (sampling.top_p) wire.set_top_p(*sampling.top_p);
-  wire.set_min_p(sampling.min_p);
+  if (sampling.min_p) wire.set_min_p(*sampling.min_p);
   if (sampling.repetition_penalty) wire.set_repetition_penalty(*sampling.repetition_penalty);
   wire.set_presence_penalty(sampling.presence_penalty);
   wire.set_frequency_penalty(sampling.frequency_penalty);

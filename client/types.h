@@ -48,9 +48,9 @@ using Prompt = std::variant<TextPrompt, TokenPrompt, ChatPrompt>;
 
 struct Sampling {
   std::optional<float> temperature;
-  int32_t top_k = 0;
+  std::optional<int32_t> top_k;
   std::optional<float> top_p;
-  float min_p = 0;
+  std::optional<float> min_p;
   std::optional<float> repetition_penalty;
   float presence_penalty = 0;
   float frequency_penalty = 0;

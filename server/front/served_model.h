@@ -11,6 +11,7 @@
 
 #include "engine/api/token.h"
 #include "engine/text/chat_templates.h"
+#include "engine/text/sampling_defaults.h"
 #include "engine/text/tokenizer.h"
 
 namespace ropeway::server {
@@ -32,6 +33,7 @@ struct ServedModel {
   ModelFacts facts;
   std::unique_ptr<const Tokenizer> tokenizer;  // never null
   std::vector<TokenId> end_token_ids;          // ascending
+  SamplingDefaults sampling_defaults;          // of requests that leave them out
   ChatTemplates chat_templates;                // none: chats are refused
   std::string kernels;                         // the set that computes
   int32_t num_threads = 0;

@@ -6,9 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/byte_spelling.h"
+#include "engine/text/hf/charsmap.h"
 #include "engine/text/normalize.h"
 #include "engine/text/white_space.h"
 
@@ -16,7 +18,8 @@ namespace ropeway::hf {
 namespace {
 
 constexpr char kKinds[] =
-    "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, ByteLevel";
+    "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Precompiled, "
+    "ByteLevel";
 
 // What a text may become: enough for every script, too little to use up the memory.
 absl::Status CheckGrowth(size_t before, size_t after) {
@@ -108,6 +111,23 @@ absl::StatusOr<Normalizer> ReadReplace(const JsonFields& fields) {
   };
 }
 
+absl::StatusOr<Normalizer> ReadPrecompiled(const JsonFields& fields) {
+  constexpr char kKey[] = "precompiled_charsmap";
+  ASSIGN_OR_RETURN(const std::string encoded, fields.StringOr(kKey, ""));
+  // The identity has no table.
+  if (encoded.empty()) return Normalizer();
+  std::string bytes;
+  if (!absl::Base64Unescape(encoded, &bytes)) return fields.Invalid(kKey, "must be base64");
+  absl::StatusOr<Charsmap> read = Charsmap::Read(bytes);
+  if (!read.ok()) return fields.Invalid(kKey, std::string(read.status().message()));
+  const auto charsmap = std::make_shared<const Charsmap>(*std::move(read));
+  return [charsmap](std::string& text) -> absl::Status {
+    const size_t before = text.size();
+    text = charsmap->Apply(text);
+    return CheckGrowth(before, text.size());
+  };
+}
+
 absl::StatusOr<Normalizer> Read(const JsonFields& fields);
 
 absl::StatusOr<Normalizer> ReadSequence(const JsonFields& fields) {
@@ -115,7 +135,7 @@ absl::StatusOr<Normalizer> ReadSequence(const JsonFields& fields) {
   std::vector<Normalizer> steps;
   for (const JsonFields& member : members) {
     ASSIGN_OR_RETURN(Normalizer step, Read(member));
-    steps.push_back(std::move(step));
+    if (step != nullptr) steps.push_back(std::move(step));
   }
   return [steps](std::string& text) -> absl::Status {
     const size_t before = text.size();
@@ -146,6 +166,7 @@ absl::StatusOr<Normalizer> Read(const JsonFields& fields) {
   if (type == "Strip") return ReadStrip(fields);
   if (type == "Prepend") return ReadPrepend(fields);
   if (type == "Replace") return ReadReplace(fields);
+  if (type == "Precompiled") return ReadPrecompiled(fields);
   if (type == "ByteLevel") {
     return Normalizer([](std::string& text) {
       text = SpellBytes(text);
