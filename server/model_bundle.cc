@@ -71,6 +71,7 @@ absl::Status AddTextSide(const Config& config, const OpenedModel& opened, Served
     ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(config.model, opened.spec.vocab_size));
     served.tokenizer = std::move(text.tokenizer);
     served.chat_templates = std::move(text.chat_templates);
+    served.sampling_defaults = text.sampling;
   } else {
     ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(opened.metadata));
     ASSIGN_OR_RETURN(served.chat_templates, ChatTemplates::Read(opened.metadata));

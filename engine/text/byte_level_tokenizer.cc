@@ -95,7 +95,7 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeByteLevelTokenizer(const Me
     ASSIGN_OR_RETURN(merges, MergeRanks::Read(metadata, vocabulary));
   }
   TextTokenizer::Setup setup;
-  RETURN_IF_ERROR(ReadAddFlags(metadata, vocabulary, pre_tokenizer.traits().add_bos, setup));
+  RETURN_IF_ERROR(ReadSpecialKeys(metadata, vocabulary, pre_tokenizer.traits().add_bos, setup));
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     const bool literal =
         vocabulary.type(id) == TokenType::kUserDefined || vocabulary.type(id) == TokenType::kControl;

@@ -109,7 +109,7 @@ class CodePointTokenizer final : public TextTokenizer {
 
 absl::StatusOr<TextTokenizer::Setup> SetupOf(const Metadata& metadata, const Vocabulary& vocabulary) {
   TextTokenizer::Setup setup;
-  RETURN_IF_ERROR(ReadAddFlags(metadata, vocabulary, /*add_bos=*/true, setup));
+  RETURN_IF_ERROR(ReadSpecialKeys(metadata, vocabulary, /*add_bos=*/true, setup));
   for (TokenId id = 0; id < vocabulary.size(); ++id)
     setup.bytes.push_back(SentencePieceBytes(vocabulary, id));
   return setup;

@@ -116,12 +116,26 @@ absl::StatusOr<std::vector<TokenId>> TextTokenizer::Encode(absl::Span<const Text
   return ids;
 }
 
-absl::Status ReadAddFlags(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
-                          TextTokenizer::Setup& setup) {
+absl::Status ReadSpecialKeys(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
+                             TextTokenizer::Setup& setup) {
   ASSIGN_OR_RETURN(const bool bos, FlagOr(metadata, "tokenizer.ggml.add_bos_token", add_bos));
   ASSIGN_OR_RETURN(const bool eos, FlagOr(metadata, "tokenizer.ggml.add_eos_token", false));
   if (bos && vocabulary.bos() != kNoToken) setup.prefix = {vocabulary.bos()};
   if (eos && vocabulary.eos() != kNoToken) setup.suffix = {vocabulary.eos()};
+  using Traits = TextTokenizer::SpecialTraits;
+  constexpr std::pair<const char*, bool Traits::*> kTraits[] = {{kEatsLeftKey, &Traits::eats_left},
+                                                                {kEatsRightKey, &Traits::eats_right},
+                                                                {kWholeWordKey, &Traits::whole_word}};
+  for (const auto& [key, trait] : kTraits) {
+    if (!metadata.Has(key)) continue;
+    ASSIGN_OR_RETURN(const auto* ids, metadata.GetInts(key));
+    for (const int64_t id : *ids) {
+      if (id < 0 || id >= vocabulary.size())
+        return absl::InvalidArgumentError(absl::StrCat("metadata key '", key, "' must hold ids in [0, ",
+                                                       vocabulary.size(), "), holds ", id));
+      setup.traits[static_cast<TokenId>(id)].*trait = true;
+    }
+  }
   return absl::OkStatus();
 }
 

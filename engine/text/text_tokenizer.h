@@ -70,9 +70,15 @@ class TextTokenizer : public Tokenizer {
 // A key that is true or false; `or_default` where absent.
 absl::StatusOr<bool> FlagOr(const Metadata& metadata, std::string_view key, bool or_default);
 
-// The add_bos_token and add_eos_token keys, as prefix and suffix; `add_bos` is the default of the first.
-absl::Status ReadAddFlags(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
-                          TextTokenizer::Setup& setup);
+// How the special tokens of a file made from a folder stand in a text: arrays of ids.
+inline constexpr char kEatsLeftKey[] = "ropeway.tokens_that_eat_left";
+inline constexpr char kEatsRightKey[] = "ropeway.tokens_that_eat_right";
+inline constexpr char kWholeWordKey[] = "ropeway.tokens_that_are_words";
+
+// The add_bos_token and add_eos_token keys, as prefix and suffix, and the traits of special tokens; `add_bos`
+// is the default of the first.
+absl::Status ReadSpecialKeys(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
+                             TextTokenizer::Setup& setup);
 
 // Bytes that token `id` stands for where spaces are spelt U+2581 and bytes <0xNN>.
 std::string SentencePieceBytes(const Vocabulary& vocabulary, TokenId id);

@@ -33,7 +33,7 @@ class UnigramTokenizer final : public TextTokenizer {
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeUnigramTokenizer(const Metadata& metadata,
                                                                       Vocabulary vocabulary) {
   TextTokenizer::Setup setup;
-  RETURN_IF_ERROR(ReadAddFlags(metadata, vocabulary, /*add_bos=*/false, setup));
+  RETURN_IF_ERROR(ReadSpecialKeys(metadata, vocabulary, /*add_bos=*/false, setup));
   ASSIGN_OR_RETURN(const bool space_prefix, FlagOr(metadata, "tokenizer.ggml.add_space_prefix", true));
   ASSIGN_OR_RETURN(const bool squeezes, FlagOr(metadata, "tokenizer.ggml.remove_extra_whitespaces", false));
   if (squeezes)

@@ -37,6 +37,14 @@ v1::ServerState ToProto(HealthState state) {
   return v1::SERVER_STATE_UNSPECIFIED;
 }
 
+void FillSamplingDefaults(const SamplingDefaults& defaults, v1::Sampling& out) {
+  if (defaults.temperature.has_value()) out.set_temperature(*defaults.temperature);
+  if (defaults.top_k.has_value()) out.set_top_k(*defaults.top_k);
+  if (defaults.top_p.has_value()) out.set_top_p(*defaults.top_p);
+  if (defaults.min_p.has_value()) out.set_min_p(*defaults.min_p);
+  if (defaults.repetition_penalty.has_value()) out.set_repetition_penalty(*defaults.repetition_penalty);
+}
+
 void FillLimits(const RequestLimits& limits, v1::Limits& out) {
   out.set_max_request_bytes(limits.max_request_bytes);
   out.set_max_prompt_bytes(limits.max_prompt_bytes);
@@ -110,6 +118,7 @@ absl::StatusOr<v1::GetModelInfoResponse> Answer(const v1::GetModelInfoRequest&, 
   if (model.tokenizer->bos_id() != kNoToken) response.set_bos_token_id(model.tokenizer->bos_id());
   if (model.tokenizer->eos_id() != kNoToken) response.set_eos_token_id(model.tokenizer->eos_id());
   response.mutable_end_token_ids()->Add(model.end_token_ids.begin(), model.end_token_ids.end());
+  FillSamplingDefaults(model.sampling_defaults, *response.mutable_sampling_defaults());
   response.set_chat_template(model.chat_templates.default_source());
   for (const std::string& name : model.chat_templates.names()) response.add_chat_template_names(name);
   return response;

@@ -58,11 +58,15 @@ absl::StatusOr<std::vector<std::pair<TokenId, float>>> ConvertLogitBias(const v1
 
 absl::StatusOr<SamplingParams> ConvertSampling(const v1::Sampling& sampling, const ConvertContext& context) {
   SamplingParams params;
-  if (sampling.has_temperature()) params.temperature = sampling.temperature();
-  params.top_k = sampling.top_k();
-  if (sampling.has_top_p()) params.top_p = sampling.top_p();
-  params.min_p = sampling.min_p();
-  if (sampling.has_repetition_penalty()) params.repetition_penalty = sampling.repetition_penalty();
+  const SamplingDefaults& model = context.model.sampling_defaults;
+  params.temperature =
+      sampling.has_temperature() ? sampling.temperature() : model.temperature.value_or(params.temperature);
+  params.top_k = sampling.has_top_k() ? sampling.top_k() : model.top_k.value_or(params.top_k);
+  params.top_p = sampling.has_top_p() ? sampling.top_p() : model.top_p.value_or(params.top_p);
+  params.min_p = sampling.has_min_p() ? sampling.min_p() : model.min_p.value_or(params.min_p);
+  params.repetition_penalty = sampling.has_repetition_penalty()
+                                  ? sampling.repetition_penalty()
+                                  : model.repetition_penalty.value_or(params.repetition_penalty);
   params.presence_penalty = sampling.presence_penalty();
   params.frequency_penalty = sampling.frequency_penalty();
   params.seed = sampling.has_seed() ? sampling.seed() : context.fresh_seed;

@@ -1,5 +1,7 @@
 // Chat templates: a source that is parsed, and rendered where it parses.
 #include "engine/text/chat_template.h"
+#include "engine/text/continue_message.h"
+#include "engine/text/message_conventions.h"
 #include "engine/text/template_variables.h"
 #include "tests/fuzz/fuzz_target.h"
 
@@ -39,5 +41,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!chat_template.ok()) return 0;
   const auto segments = chat_template->Render(variables, absl::CivilSecond(2026, 1, 2, 3, 4, 5));
   if (segments.ok() && ropeway::JoinSegments(*segments).size() > 1 << 16) __builtin_trap();
+  // Asking a template for its conventions takes some thirty renderings.
+  if (size % 8 != 0) return 0;
+  nlohmann::ordered_json served = variables;
+  if (!ropeway::ApplyConventions(ropeway::FindConventions(*chat_template), served["messages"]).ok()) return 0;
+  const auto continued =
+      ropeway::RenderToContinue(*chat_template, served, absl::CivilSecond(2026, 1, 2, 3, 4, 5));
+  if (!continued.ok()) return 0;
+  // What is continued ends where the message does.
+  const std::string text = ropeway::JoinSegments(*continued);
+  const auto whole = chat_template->Render(served, absl::CivilSecond(2026, 1, 2, 3, 4, 5));
+  if (!whole.ok() || ropeway::JoinSegments(*whole).compare(0, text.size(), text) != 0) __builtin_trap();
   return 0;
 }

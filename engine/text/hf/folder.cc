@@ -174,23 +174,22 @@ absl::StatusOr<ChatTemplates> ReadTemplates(const std::string& folder, const Jso
 
 // A number under `key`; nullopt where it is absent. INVALID_ARGUMENT unless `fits`.
 template <typename Fits>
-absl::StatusOr<std::optional<double>> NumberUnder(const JsonFields& fields, std::string_view key,
-                                                  const char* range, const Fits& fits) {
+absl::StatusOr<std::optional<float>> NumberUnder(const JsonFields& fields, std::string_view key,
+                                                 const char* range, const Fits& fits) {
   const Json* value = fields.Find(key);
   if (value == nullptr) return std::nullopt;
   const double number = value->is_number() ? value->get<double>() : std::nan("");
   if (!fits(number)) return fields.Invalid(key, absl::StrCat("must be a number in ", range));
-  return number;
+  return static_cast<float>(number);
 }
 
 absl::StatusOr<SamplingDefaults> ReadSampling(const JsonFields& generation) {
   SamplingDefaults sampling;
   ASSIGN_OR_RETURN(sampling.temperature, NumberUnder(generation, "temperature", "[0, 100]",
                                                      [](double t) { return t >= 0 && t <= 100; }));
-  ASSIGN_OR_RETURN(const std::optional<double> top_k,
-                   NumberUnder(generation, "top_k", "[0, 2147483647], whole",
-                               [](double k) { return k >= 0 && k <= 2147483647 && k == std::floor(k); }));
-  if (top_k.has_value()) sampling.top_k = static_cast<int32_t>(*top_k);
+  ASSIGN_OR_RETURN(const int64_t top_k, generation.IntOr("top_k", 0));
+  if (top_k < 0 || top_k > INT32_MAX) return generation.Invalid("top_k", "must be in [0, 2147483647]");
+  if (generation.Find("top_k") != nullptr) sampling.top_k = static_cast<int32_t>(top_k);
   ASSIGN_OR_RETURN(sampling.top_p,
                    NumberUnder(generation, "top_p", "(0, 1]", [](double p) { return p > 0 && p <= 1; }));
   ASSIGN_OR_RETURN(sampling.min_p,

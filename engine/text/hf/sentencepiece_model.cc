@@ -173,7 +173,7 @@ absl::Status CheckSupported(const Model& model) {
 }
 
 // What other files add; rows without a token pad the embedding matrix.
-absl::Status Extend(const std::vector<AddedToken>& added, int32_t min_size, Model& model) {
+void Extend(const std::vector<AddedToken>& added, int32_t min_size, Model& model) {
   size_t size = std::max<size_t>(model.tokens.size(), static_cast<size_t>(std::max(min_size, 0)));
   for (const AddedToken& token : added) size = std::max(size, static_cast<size_t>(token.id) + 1);
   for (size_t id = model.tokens.size(); id < size; ++id)
@@ -181,11 +181,6 @@ absl::Status Extend(const std::vector<AddedToken>& added, int32_t min_size, Mode
   model.types.resize(size, static_cast<int64_t>(TokenType::kUnused));
   model.scores.resize(size, 0);
   for (const AddedToken& token : added) {
-    if (token.traits.eats_left || token.traits.eats_right || token.traits.whole_word) {
-      return absl::UnimplementedError(absl::StrCat(
-          "tokenizer_config.json: the added token '", Printable(token.content),
-          "' has lstrip, rstrip or single_word; beside a tokenizer.model that is not supported"));
-    }
     const auto place = static_cast<size_t>(token.id);
     model.tokens[place] = token.content;
     // The pieces of the model itself keep their types, so that the unknown piece and bytes stay what they
@@ -198,7 +193,6 @@ absl::Status Extend(const std::vector<AddedToken>& added, int32_t min_size, Mode
       model.types[place] =
           static_cast<int64_t>(token.special ? TokenType::kControl : TokenType::kUserDefined);
   }
-  return absl::OkStatus();
 }
 
 // The id of a token that a configuration names, or the model's own.
@@ -217,11 +211,20 @@ absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const st
                                                 const TokenizerSettings& settings) {
   ASSIGN_OR_RETURN(Model model, ReadModel(bytes));
   RETURN_IF_ERROR(CheckSupported(model));
-  RETURN_IF_ERROR(Extend(added, settings.min_vocab_size, model));
+  Extend(added, settings.min_vocab_size, model);
   ASSIGN_OR_RETURN(const int64_t bos, IdOf(settings.bos_token, model.bos, model));
   ASSIGN_OR_RETURN(const int64_t eos, IdOf(settings.eos_token, model.eos, model));
   const bool is_unigram = model.model_type == 1;
+  std::vector<int64_t> eats_left, eats_right, whole_words;
+  for (const AddedToken& token : added) {
+    if (token.traits.eats_left) eats_left.push_back(token.id);
+    if (token.traits.eats_right) eats_right.push_back(token.id);
+    if (token.traits.whole_word) whole_words.push_back(token.id);
+  }
   Metadata metadata;
+  RETURN_IF_ERROR(metadata.Add(kEatsLeftKey, std::move(eats_left)));
+  RETURN_IF_ERROR(metadata.Add(kEatsRightKey, std::move(eats_right)));
+  RETURN_IF_ERROR(metadata.Add(kWholeWordKey, std::move(whole_words)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.model", std::string(is_unigram ? "t5" : "llama")));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.tokens", std::move(model.tokens)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.token_type", std::move(model.types)));

@@ -88,6 +88,26 @@ TEST_F(ConvertRequestTest, DefaultsAreThoseOfTheContract) {
   EXPECT_EQ(plan.max_cost_tokens(), kContext);
 }
 
+TEST_F(ConvertRequestTest, TheModelsOwnDefaultsCountWhereTheRequestSaysNothing) {
+  model_.sampling_defaults = {
+      .temperature = 0.6f, .top_k = 20, .top_p = 0.95f, .min_p = 0.1f, .repetition_penalty = 1.1f};
+  v1::GenerateRequest message = TextRequest();
+  ASSERT_OK_AND_ASSIGN(const GenerationPlan silent, Convert(message));
+  EXPECT_EQ(silent.request.sampling.temperature, 0.6f);
+  EXPECT_EQ(silent.request.sampling.top_k, 20);
+  EXPECT_EQ(silent.request.sampling.top_p, 0.95f);
+  EXPECT_EQ(silent.request.sampling.min_p, 0.1f);
+  EXPECT_EQ(silent.request.sampling.repetition_penalty, 1.1f);
+  message.mutable_sampling()->set_temperature(1);
+  message.mutable_sampling()->set_top_k(0);
+  message.mutable_sampling()->set_min_p(0);
+  ASSERT_OK_AND_ASSIGN(const GenerationPlan said, Convert(message));
+  EXPECT_EQ(said.request.sampling.temperature, 1);
+  EXPECT_EQ(said.request.sampling.top_k, 0);
+  EXPECT_EQ(said.request.sampling.min_p, 0);
+  EXPECT_EQ(said.request.sampling.top_p, 0.95f);
+}
+
 TEST_F(ConvertRequestTest, ZeroIsAValueWhereItMeansSomething) {
   v1::GenerateRequest message = TextRequest();
   message.mutable_sampling()->set_temperature(0);

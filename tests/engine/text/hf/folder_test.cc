@@ -97,11 +97,11 @@ TEST_F(FolderTest, SamplingDefaults) {
       Json(
           {{"temperature", 0.6}, {"top_k", 20}, {"top_p", 0.95}, {"min_p", 0}, {"repetition_penalty", 1.1}}));
   ASSERT_OK_AND_ASSIGN(const FolderText text, Read());
-  EXPECT_EQ(text.sampling.temperature, 0.6);
+  EXPECT_EQ(text.sampling.temperature, 0.6f);
   EXPECT_EQ(text.sampling.top_k, 20);
-  EXPECT_EQ(text.sampling.top_p, 0.95);
+  EXPECT_EQ(text.sampling.top_p, 0.95f);
   EXPECT_EQ(text.sampling.min_p, 0);
-  EXPECT_EQ(text.sampling.repetition_penalty, 1.1);
+  EXPECT_EQ(text.sampling.repetition_penalty, 1.1f);
   Write("generation_config.json", Json({{"temperature", 0.6}, {"do_sample", false}}));
   ASSERT_OK_AND_ASSIGN(const FolderText greedy, Read());
   EXPECT_EQ(greedy.sampling.temperature, 0);
@@ -156,8 +156,7 @@ TEST_F(FolderTest, WrongFilesAreNamed) {
            {"generation_config.json", R"({"eos_token_id": 5})", "eos_token_id must be in [0, 5), is 5"},
            {"generation_config.json", R"({"top_p": 1.5})",
             "generation_config.json: top_p must be a number in (0, 1]"},
-           {"generation_config.json", R"({"top_k": 1.5})",
-            "top_k must be a number in [0, 2147483647], whole"},
+           {"generation_config.json", R"({"top_k": 1.5})", "top_k must be an integer of 64 bits"},
            {"generation_config.json", R"({"temperature": "hot"})", "temperature must be a number"},
        }) {
     Write(wrong.file, wrong.text);
@@ -209,6 +208,15 @@ TEST_F(FolderTest, SentencePieceModels) {
   EXPECT_EQ(text.tokenizer->eos_id(), 262);
   EXPECT_THAT(Encode(text, "a a\xC3\x9F"), ElementsAre(1, 259, 259, 3 + 0xC3, 3 + 0x9F));
   EXPECT_TRUE(text.tokenizer->strips_leading_space());
+}
+
+TEST_F(FolderTest, AddedTokensBesideASentencePieceModelTakeSpace) {
+  Write("tokenizer.model", SentencePieceModel(Number(3, 0) + Number(4, 0)));
+  const Json token = {{"content", "<t>"}, {"special", false}, {"rstrip", true}};
+  Write("tokenizer_config.json",
+        Json({{"added_tokens_decoder", {{"262", token}}}, {"add_bos_token", false}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read());
+  EXPECT_THAT(Encode(text, "a<t>  a"), ElementsAre(261, 262, 261));
 }
 
 // All bytes, then the words of `more`.
