@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/decimals.h"
 #include "engine/base/status_macros.h"
 #include "server/front/convert_prompt.h"
 
@@ -19,13 +20,13 @@ absl::Status OutOfRange(absl::string_view field, absl::string_view range, const 
 // [low, high]; NaN is outside of every range.
 absl::Status CheckClosed(absl::string_view field, float value, float low, float high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  return OutOfRange(field, absl::StrCat("[", low, ", ", high, "]"), value);
+  return OutOfRange(field, absl::StrCat("[", low, ", ", high, "]"), Decimals(value));
 }
 
 // (low, high]
 absl::Status CheckAbove(absl::string_view field, float value, float low, float high) {
   if (value > low && value <= high) return absl::OkStatus();
-  return OutOfRange(field, absl::StrCat("(", low, ", ", high, "]"), value);
+  return OutOfRange(field, absl::StrCat("(", low, ", ", high, "]"), Decimals(value));
 }
 
 absl::Status CheckInteger(absl::string_view field, int64_t value, int64_t low, int64_t high) {
@@ -74,7 +75,8 @@ absl::StatusOr<SamplingParams> ConvertSampling(const v1::Sampling& sampling, con
   RETURN_IF_ERROR(CheckClosed("sampling.temperature", params.temperature, 0, kMaxTemperature));
   RETURN_IF_ERROR(CheckInteger("sampling.top_k", params.top_k, 0, INT32_MAX));
   RETURN_IF_ERROR(CheckAbove("sampling.top_p", params.top_p, 0, 1));
-  if (!(params.min_p >= 0 && params.min_p < 1)) return OutOfRange("sampling.min_p", "[0, 1)", params.min_p);
+  if (!(params.min_p >= 0 && params.min_p < 1))
+    return OutOfRange("sampling.min_p", "[0, 1)", Decimals(params.min_p));
   RETURN_IF_ERROR(
       CheckAbove("sampling.repetition_penalty", params.repetition_penalty, 0, kMaxRepetitionPenalty));
   RETURN_IF_ERROR(

@@ -123,6 +123,32 @@ TEST_F(ConvertRequestTest, ZeroIsAValueWhereItMeansSomething) {
   EXPECT_EQ(plan.request.prompt.front(), 'h');
 }
 
+TEST_F(ConvertRequestTest, ValuesJustOutsideOfARangeAreToldAsTheyWereGiven) {
+  const auto after = [](float bound) { return std::nextafter(bound, 1000.f); };
+  const auto before = [](float bound) { return std::nextafter(bound, -1000.f); };
+  const auto set = [](void (v1::Sampling::*field)(float), float value) -> Change {
+    return [field, value](v1::GenerateRequest& request) { (request.mutable_sampling()->*field)(value); };
+  };
+  using S = v1::Sampling;
+  ExpectRefusals(
+      TextRequest(),
+      {{set(&S::set_top_p, after(1)), "sampling.top_p must be in (0, 1], is 1.0000001"},
+       {set(&S::set_top_p, 0), "sampling.top_p must be in (0, 1], is 0"},
+       {set(&S::set_temperature, after(100)), "sampling.temperature must be in [0, 100], is 100.00001"},
+       {set(&S::set_temperature, before(0)), "sampling.temperature must be in [0, 100], is -1e-45"},
+       {set(&S::set_min_p, before(0)), "sampling.min_p must be in [0, 1), is -1e-45"},
+       {set(&S::set_repetition_penalty, after(100)),
+        "sampling.repetition_penalty must be in (0, 100], is 100.00001"},
+       {set(&S::set_presence_penalty, before(-2)),
+        "sampling.presence_penalty must be in [-2, 2], is -2.0000002"},
+       {set(&S::set_frequency_penalty, after(2)),
+        "sampling.frequency_penalty must be in [-2, 2], is 2.0000002"},
+       {[&](v1::GenerateRequest& request) {
+          (*request.mutable_sampling()->mutable_logit_bias())[7] = after(100);
+        },
+        "sampling.logit_bias[7] must be in [-100, 100], is 100.00001"}});
+}
+
 TEST_F(ConvertRequestTest, CarriesEveryField) {
   v1::GenerateRequest message;
   message.set_request_id("mine");
