@@ -1,4 +1,5 @@
 // The program as scripts see it: exit codes, and one line where something is wrong.
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temp_folder.h"
 
 namespace ropeway {
 namespace {
@@ -31,16 +33,33 @@ Outcome RunInspect(const std::string& arguments) {
 }
 
 TEST(InspectTest, WhatIsWrongIsToldInOneLine) {
-  for (const auto& [arguments, why] : {std::pair{"", "a command is missing"},
-                                       {"fly", "fly"},
-                                       {"info", "MODEL"},
-                                       {"info no_such_model", "no_such_model"},
-                                       {"info README.md", "not a GGUF file"},
-                                       {"tokenize README.md --no_such_flag", "--no_such_flag"},
-                                       {"render", "--template"},
-                                       {"render README.md --template README.md", "--template"},
-                                       {"render --template no_such_file", "no_such_file"},
-                                       {"logits README.md --threads x", "--threads"}}) {
+  for (const auto& [arguments, why] :
+       {std::pair{"", "a command is missing"},
+        {"fly", "fly"},
+        {"info", "MODEL"},
+        {"info no_such_model", "no_such_model"},
+        {"info README.md", "not a GGUF file"},
+        {"tokenize README.md --no_such_flag", "--no_such_flag"},
+        {"render", "--template"},
+        {"render README.md --template README.md", "--template"},
+        {"render --template no_such_file", "no_such_file"},
+        {"info tests", "tests"},
+        {"tokenize tests", "tests"},
+        {"detokenize /dev/null", "'/dev/null' is a device, not a regular file"},
+        {"logits /dev/zero", "'/dev/zero' is a device, not a regular file"},
+        {"generate no_such_model", "no_such_model"},
+        {"render --template tests", "'tests' is a directory"},
+        {"render --template= README.md", "--template"},
+        {"render --template /dev/null", "'/dev/null' is a device, not a regular file"},
+        {"logits README.md --threads x", "--threads"},
+        {"logits README.md --threads 0x1", "--threads"},
+        {"logits README.md --threads +1", "--threads"},
+        {"logits README.md --threads 1.0", "--threads"},
+        {"logits README.md --threads ' 1'", "--threads"},
+        {"logits README.md --threads= 1", "--threads"},
+        {"logits README.md --threads 2147483648", "--threads"},
+        {"logits README.md --threads 99999999999999999999", "--threads"},
+        {"generate README.md --threads 09x", "--threads"}}) {
     SCOPED_TRACE(arguments);
     const Outcome outcome = RunInspect(arguments);
     EXPECT_EQ(outcome.code, 2);
@@ -49,7 +68,20 @@ TEST(InspectTest, WhatIsWrongIsToldInOneLine) {
   }
 }
 
+TEST(InspectTest, APipeThatNobodyWritesIsNoFile) {
+  const testing::TempFolder folder;
+  const std::string pipe = folder.File("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  for (const char* command :
+       {"info ", "tokenize ", "detokenize ", "render ", "render --template ", "logits ", "generate "}) {
+    const Outcome outcome = RunInspect(command + pipe);
+    EXPECT_EQ(outcome.code, 2) << command;
+    EXPECT_THAT(outcome.output, HasSubstr("a named pipe, not a regular file")) << command;
+  }
+}
+
 TEST(InspectTest, OutputThatIsLostIsAnError) {
+  EXPECT_EQ(RunInspect("--help >/dev/full").code, 1);
   const Outcome outcome = RunInspect("render --template README.md </proc/sys/kernel/ostype >/dev/full");
   EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.output, HasSubstr("cannot write the output"));
