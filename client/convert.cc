@@ -63,7 +63,8 @@ FinishReason FromWire(v1::FinishReason reason) {
       return FinishReason::kCancelled;
     case v1::FINISH_REASON_DEADLINE:
       return FinishReason::kDeadline;
-    default:  // a reason that a newer server may know
+    // A newer server may know more reasons.
+    default:
       return FinishReason::kError;
   }
 }
@@ -135,6 +136,7 @@ v1::ChatInput ToWire(const ChatPrompt& prompt) {
     v1::ChatMessage* turn = wire.add_messages();
     turn->set_role(message.role);
     if (message.text) turn->set_text(*message.text);
+    for (const std::string& part : message.parts) turn->mutable_parts()->add_parts()->set_text(part);
     turn->set_name(message.name);
     turn->set_reasoning_content(message.reasoning_content);
     turn->set_tool_calls_json(message.tool_calls_json);

@@ -12,8 +12,10 @@
 namespace ropeway::client {
 
 struct RetryPolicy {
-  int32_t max_attempts = 4;                                // 1: never again
-  absl::Duration first_backoff = absl::Milliseconds(100);  // doubles with each attempt
+  // 1: never again.
+  int32_t max_attempts = 4;
+  // Doubles with each attempt.
+  absl::Duration first_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(5);
 };
 
@@ -23,8 +25,7 @@ struct RetryHint {
   std::optional<absl::Duration> wait;
 };
 
-// Reads the value of grpc-retry-pushback-ms. As gRPC defines it, what is negative or no number forbids a
-// retry.
+// Reads the value of grpc-retry-pushback-ms. As gRPC defines it, what is negative or no number forbids it.
 RetryHint ParseRetryHint(const std::string& pushback_ms);
 
 // How long to wait before another attempt, or nullopt where there should be none. Only UNAVAILABLE and

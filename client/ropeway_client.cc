@@ -5,13 +5,19 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <optional>
 #include <utility>
 
 #include "absl/random/random.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "client/address.h"
 #include "client/convert.h"
 #include "google/protobuf/empty.pb.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
@@ -27,7 +33,9 @@ constexpr absl::Duration kHealthPollInterval = absl::Milliseconds(100);
 // What one attempt came to.
 struct Attempt {
   grpc::Status status;
-  bool delivered = false;  // a part of the answer was handed out: trying again would deliver it twice
+  // A part of the answer was handed out: trying again would deliver it twice.
+  bool delivered = false;
+  size_t request_bytes = 0;
 };
 
 RetryHint HintOf(const grpc::ClientContext& context) {
@@ -54,6 +62,48 @@ void TakeHeader(const v1::GenerateChunk& chunk, Answer& answer) {
   if (chunk.has_receipt()) answer.receipt = FromWire(chunk.receipt());
 }
 
+// What the transport says where a message is beyond a limit: "... message larger than max (SIZE vs. LIMIT)".
+// nullopt for every other message. The same message is refused again, so it is no RESOURCE_EXHAUSTED here.
+std::optional<absl::Status> ExplainTooLarge(const Attempt& made) {
+  constexpr absl::string_view kBefore = "essage larger than max (";
+  const std::string message = made.status.error_message();
+  absl::string_view rest = message;
+  const size_t found = rest.find(kBefore);
+  if (found == absl::string_view::npos) return std::nullopt;
+  rest.remove_prefix(found + kBefore.size());
+  const std::vector<absl::string_view> numbers =
+      absl::StrSplit(rest.substr(0, rest.find(')')), absl::MaxSplits(" vs. ", 1));
+  int64_t size = 0, limit = 0;
+  if (numbers.size() != 2 || !absl::SimpleAtoi(numbers[0], &size) || !absl::SimpleAtoi(numbers[1], &limit))
+    return std::nullopt;
+  if (size == static_cast<int64_t>(made.request_bytes)) {
+    return absl::InvalidArgumentError(absl::StrCat("the request must have at most ", limit,
+                                                   " bytes (the server's max_request_bytes), has ", size));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the answer has ", size, " bytes, of which this client takes at most ", limit));
+}
+
+absl::Status CheckOptions(const ClientOptions& options) {
+  if (absl::Status status = CheckAddress(options.server); !status.ok()) return status;
+  // Neither is quoted: both are secrets.
+  if (!std::all_of(options.api_key.begin(), options.api_key.end(), absl::ascii_isgraph))
+    return absl::InvalidArgumentError("the API key must be printable ASCII without blanks");
+  if (!options.tls) return absl::OkStatus();
+  if (options.tls->certificate.empty() != options.tls->key.empty())
+    return absl::InvalidArgumentError("a client's certificate needs its key, and a key its certificate");
+  const auto is_pem = [](const std::string& text, absl::string_view what) {
+    return text.empty() || (absl::StrContains(text, "-----BEGIN ") && absl::StrContains(text, what));
+  };
+  if (!is_pem(options.tls->authorities, "CERTIFICATE-----"))
+    return absl::InvalidArgumentError("the authorities must be certificates in PEM");
+  if (!is_pem(options.tls->certificate, "CERTIFICATE-----"))
+    return absl::InvalidArgumentError("the client's certificate must be in PEM");
+  if (!is_pem(options.tls->key, "PRIVATE KEY-----"))
+    return absl::InvalidArgumentError("the client's key must be a private key in PEM");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Tokens> TokensOf(absl::StatusOr<v1::TokenizeResponse> response) {
   if (!response.ok()) return response.status();
   return Tokens{.ids = {response->ids().begin(), response->ids().end()},
@@ -65,13 +115,17 @@ absl::StatusOr<Tokens> TokensOf(absl::StatusOr<v1::TokenizeResponse> response) {
 class Client::Impl {
  public:
   explicit Impl(const ClientOptions& options)
-      : options_(options), channel_(MakeChannel(options)), stub_(v1::Ropeway::NewStub(channel_)) {}
+      : options_(options),
+        options_status_(CheckOptions(options)),
+        proxy_(FindGrpcProxy(options.server)),
+        channel_(MakeChannel(options, proxy_)),
+        stub_(v1::Ropeway::NewStub(channel_)) {}
 
-  // Runs `attempt(context)` until it succeeds or should not be tried again. Returns its status in words for
-  // people.
+  // Runs `attempt(context)` until it succeeds or should not be tried again. Explains its status to people.
   template <typename Function>
   absl::Status Call(const CallOptions& options, Cancellation* cancellation, int32_t& attempts,
                     Function attempt) {
+    if (!options_status_.ok()) return options_status_;
     if (options.timeout < absl::ZeroDuration()) {
       return absl::InvalidArgumentError(
           absl::StrCat("timeout must be in [0, inf], is ", absl::FormatDuration(options.timeout)));
@@ -80,6 +134,7 @@ class Client::Impl {
     for (;;) {
       ++attempts;
       grpc::ClientContext context;
+      Authorize(context);
       if (deadline != absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
       if (cancellation != nullptr) cancellation->Attach([&context] { context.TryCancel(); });
       const Attempt made = attempt(context);
@@ -108,7 +163,8 @@ class Client::Impl {
     const absl::Status status =
         Call(options, nullptr, attempts, [&](grpc::ClientContext& context) -> Attempt {
           response.Clear();
-          return {.status = (stub_.get()->*method)(&context, request, &response)};
+          return {.status = (stub_.get()->*method)(&context, request, &response),
+                  .request_bytes = request.ByteSizeLong()};
         });
     if (!status.ok()) return status;
     return response;
@@ -117,7 +173,7 @@ class Client::Impl {
   // One attempt of Generate: adds what arrives to `answer`.
   Attempt Stream(grpc::ClientContext& context, const v1::GenerateRequest& request, const OnDelta& on_delta,
                  Answer& answer) {
-    Attempt made;
+    Attempt made{.request_bytes = request.ByteSizeLong()};
     const auto reader = stub_->Generate(&context, request);
     v1::GenerateChunk chunk;
     while (reader->Read(&chunk)) {
@@ -141,53 +197,88 @@ class Client::Impl {
   }
 
   absl::Status CheckHealth(const CallOptions& options) {
-    // Both messages of the health service are known without their definition: the request for the whole
-    // server is empty, and field 1 of the response is the state.
+    int32_t attempts = 0;
+    return Call(options, nullptr, attempts,
+                [this](grpc::ClientContext& context) -> Attempt { return {.status = AskHealth(context)}; });
+  }
+
+ private:
+  // Both messages of the health service are known without their definition: the request for the whole server
+  // is empty, and field 1 of the response is the state.
+  grpc::Status AskHealth(grpc::ClientContext& context) {
     grpc::TemplatedGenericStub<google::protobuf::Empty, google::protobuf::Empty> stub(channel_);
-    grpc::ClientContext context;
-    if (options.timeout != absl::InfiniteDuration())
-      context.set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
     google::protobuf::Empty request, response;
-    Attempt made;
+    grpc::Status answer;
     absl::Notification done;
     stub.UnaryCall(&context, kHealthCheckMethod, {}, &request, &response, [&](grpc::Status status) {
-      made.status = std::move(status);
+      answer = std::move(status);
       done.Notify();
     });
     done.WaitForNotification();
-    if (!made.status.ok()) return Explain(made);
+    if (!answer.ok()) return answer;
     const google::protobuf::UnknownFieldSet& fields = response.GetReflection()->GetUnknownFields(response);
     for (int i = 0; i < fields.field_count(); ++i) {
       const google::protobuf::UnknownField& field = fields.field(i);
       if (field.number() == 1 && field.type() == google::protobuf::UnknownField::TYPE_VARINT &&
           field.varint() == kHealthServing)
-        return absl::OkStatus();
+        return grpc::Status::OK;
     }
-    return absl::UnavailableError(
-        absl::StrCat(options_.server, " is not serving: it loads its model or drains"));
+    return {grpc::StatusCode::UNAVAILABLE,
+            absl::StrCat(options_.server, " is not serving: it loads its model or drains")};
   }
 
- private:
-  static std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
+  // gRPC would ask a proxy for servers on this machine, too, and knows proxies of http:// only.
+  static std::optional<Proxy> FindGrpcProxy(const std::string& server) {
+    const std::optional<Proxy> proxy =
+        FindProxy(HostOf(server), {"grpc_proxy", "https_proxy", "http_proxy"}, std::getenv);
+    return proxy && absl::StartsWith(proxy->url, "http://") ? proxy : std::nullopt;
+  }
+
+  static std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options,
+                                                    const std::optional<Proxy>& proxy) {
     grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, proxy ? 1 : 0);
+    if (proxy) arguments.SetString(GRPC_ARG_HTTP_PROXY, proxy->url);
     arguments.SetMaxReceiveMessageSize(options.max_message_bytes);
     // A server that starts is found soon after.
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // retries are made here, where the caller can see them
-    return grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(), arguments);
+    // Retries are made here, where the caller can see them.
+    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+    return grpc::CreateCustomChannel(options.server, Credentials(options), arguments);
+  }
+
+  static std::shared_ptr<grpc::ChannelCredentials> Credentials(const ClientOptions& options) {
+    if (!options.tls) return grpc::InsecureChannelCredentials();
+    return grpc::SslCredentials({.pem_root_certs = options.tls->authorities,
+                                 .pem_private_key = options.tls->key,
+                                 .pem_cert_chain = options.tls->certificate});
+  }
+
+  void Authorize(grpc::ClientContext& context) const {
+    if (!options_.api_key.empty())
+      context.AddMetadata("authorization", absl::StrCat("Bearer ", options_.api_key));
   }
 
   // The status in words that say what to do.
   absl::Status Explain(const Attempt& made) const {
     const auto code = static_cast<absl::StatusCode>(made.status.error_code());
     const std::string& message = made.status.error_message();
-    if (code == absl::StatusCode::kUnavailable && !made.delivered &&
-        (absl::StrContains(message, "failed to connect") ||
-         absl::StrContains(message, "DNS resolution failed")))
-      return absl::UnavailableError(
-          absl::StrCat("cannot connect to ", options_.server, ": is ropeway_server running?"));
+    if (const std::optional<absl::Status> too_large = ExplainTooLarge(made)) return *too_large;
+    if (code == absl::StatusCode::kUnavailable && !made.delivered) {
+      if (absl::StrContains(message, "DNS resolution failed")) return CannotConnect("the name is not known");
+      if (absl::StrContains(message, "http1")) return CannotConnect("this port speaks HTTP/1 and not gRPC");
+      if (absl::StrContains(message, "handshake failed"))
+        return CannotConnect(
+            "the TLS handshake failed: it speaks no TLS, or one side does not trust the other");
+      if (absl::StrContains(message, "failed to connect")) return CannotConnect("is ropeway_server running?");
+    }
+    // What gRPC says of its own accord.
+    if (code == absl::StatusCode::kDeadlineExceeded && message == "Deadline Exceeded")
+      return absl::DeadlineExceededError("the timeout of the call passed");
+    if (code == absl::StatusCode::kCancelled && message == "CANCELLED")
+      return absl::CancelledError("the call was cancelled");
     if (code == absl::StatusCode::kUnavailable && made.delivered)
       return absl::UnavailableError(
           absl::StrCat("the connection to ", options_.server, " was lost: ", message));
@@ -197,12 +288,22 @@ class Client::Impl {
     return absl::Status(code, message);
   }
 
+  absl::Status CannotConnect(absl::string_view why) const {
+    if (!proxy_)
+      return absl::UnavailableError(absl::StrCat("cannot connect to ", options_.server, ": ", why));
+    return absl::UnavailableError(absl::StrCat("cannot connect to ", options_.server, " through the proxy ",
+                                               proxy_->Description(),
+                                               "; hosts that need none are listed in no_proxy"));
+  }
+
   static double Jitter() {
     absl::BitGen generator;
     return absl::Uniform(generator, 0.0, 1.0);
   }
 
   const ClientOptions options_;
+  const absl::Status options_status_;
+  const std::optional<Proxy> proxy_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::Ropeway::Stub> stub_;
 };
@@ -284,12 +385,15 @@ absl::StatusOr<bool> Client::Abort(const std::string& request_id, const std::str
 
 absl::Status Client::CheckHealth(const CallOptions& options) { return impl_->CheckHealth(options); }
 
-absl::Status Client::WaitUntilServing(absl::Duration timeout) {
-  const absl::Time end = absl::Now() + timeout;
+absl::Status Client::WaitUntilServing(absl::Duration patience, const CallOptions& options) {
+  const absl::Time end = absl::Now() + patience;
   for (;;) {
-    const absl::Duration remaining = std::max(end - absl::Now(), kHealthPollInterval);
-    const absl::Status status = CheckHealth({.timeout = remaining});
-    if (status.ok() || absl::Now() + kHealthPollInterval > end) return status;
+    const absl::Duration remaining = patience > absl::ZeroDuration()
+                                         ? std::max(end - absl::Now(), kHealthPollInterval)
+                                         : absl::InfiniteDuration();
+    const absl::Status status = CheckHealth({.timeout = std::min(options.timeout, remaining)});
+    const bool may_come = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+    if (!may_come || absl::Now() + kHealthPollInterval > end) return status;
     absl::SleepFor(kHealthPollInterval);
   }
 }

@@ -6,13 +6,18 @@
 //   if (!answer.status.ok()) ...
 //
 // Calls that end with UNAVAILABLE or RESOURCE_EXHAUSTED are made again as RetryPolicy and the server's hint
-// say, as long as nothing of an answer was delivered. Errors say what to do about them.
+// say, as long as nothing of an answer was delivered. Errors say what to do about them; a message that is
+// larger than one side takes is INVALID_ARGUMENT.
+//
+// The variables grpc_proxy, https_proxy and http_proxy (the first that is set) name a proxy to the server,
+// except to one on this machine and to hosts of no_proxy.
 #ifndef ROPEWAY_CLIENT_ROPEWAY_CLIENT_H_
 #define ROPEWAY_CLIENT_ROPEWAY_CLIENT_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,10 +30,26 @@
 
 namespace ropeway::client {
 
+// What TLS needs besides the protocol, as PEM.
+struct TlsOptions {
+  // Who may have signed the server's certificate. Empty: the authorities that this machine trusts.
+  std::string authorities;
+  // Of the client, for servers that ask for one: both or neither.
+  std::string certificate;
+  std::string key;
+};
+
+// Options that contradict the comments make every call INVALID_ARGUMENT.
 struct ClientOptions {
-  std::string server = "127.0.0.1:50051";  // as gRPC reads it: host:port, [v6]:port, unix:PATH
+  // HOST:PORT, [IPV6]:PORT or unix:PATH.
+  std::string server = "127.0.0.1:50051";
+  // None: plain text.
+  std::optional<TlsOptions> tls;
+  // Printable ASCII without blanks, sent with each call as "authorization: Bearer KEY". Empty: none.
+  std::string api_key;
   RetryPolicy retry;
-  int32_t max_message_bytes = 64 << 20;  // of one answer; larger ones are RESOURCE_EXHAUSTED
+  // Of one message of an answer.
+  int32_t max_message_bytes = 64 << 20;
 };
 
 // Thread-safe: any number of calls may run at a time over the one connection.
@@ -60,8 +81,9 @@ class Client {
   // OK where the health service of the server (grpc.health.v1) says SERVING.
   absl::Status CheckHealth(const CallOptions& options = {});
 
-  // Asks the health service until it says SERVING; the last failure where `timeout` passes before.
-  absl::Status WaitUntilServing(absl::Duration timeout);
+  // Asks the health service, each time with `options`, until it says SERVING or `patience` has passed; once
+  // where that is zero. Returns the last answer.
+  absl::Status WaitUntilServing(absl::Duration patience, const CallOptions& options = {});
 
  private:
   class Impl;

@@ -19,8 +19,10 @@ namespace ropeway::client {
 
 struct TextPrompt {
   std::string text;
-  std::optional<bool> add_special;  // add the vocabulary's BOS and EOS
-  bool parse_special = false;       // read control tokens spelt in the text as tokens
+  // Add the vocabulary's BOS and EOS.
+  std::optional<bool> add_special;
+  // Read control tokens spelt in the text as tokens.
+  bool parse_special = false;
 };
 
 struct TokenPrompt {
@@ -28,9 +30,12 @@ struct TokenPrompt {
 };
 
 struct ChatMessage {
-  std::string role;  // "system", "developer", "user", "assistant" or "tool"
-  std::optional<std::string>
-      text;  // none: the template sees no content, as with a turn that only calls tools
+  // "system", "developer", "user", "assistant" or "tool".
+  std::string role;
+  // None: the template sees no content, as with a turn that only calls tools.
+  std::optional<std::string> text;
+  // Content in pieces of text, instead of `text`.
+  std::vector<std::string> parts;
   std::string name;
   std::string reasoning_content;
   std::string tool_calls_json;
@@ -87,13 +92,16 @@ struct Request {
 
 struct TokenLogprob {
   int32_t token_id = 0;
-  float logprob = 0;  // natural logarithm
-  std::string token;  // bytes, perhaps a part of a code point
+  // Natural logarithm.
+  float logprob = 0;
+  // Bytes, perhaps a part of a code point.
+  std::string token;
 };
 
 struct TokenLogprobs {
   TokenLogprob chosen;
-  std::vector<TokenLogprob> top;  // likeliest first
+  // Likeliest first.
+  std::vector<TokenLogprob> top;
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kDeadline, kError };
@@ -115,12 +123,15 @@ struct PromptEcho {
 
 // What one message of the stream adds to one sample.
 struct Delta {
-  std::optional<PromptEcho> prompt;  // with the first delta of the answer, where asked for
+  // With the first delta of the answer, where asked for.
+  std::optional<PromptEcho> prompt;
   int32_t sample = 0;
-  std::string text;  // whole code points
+  // Whole code points.
+  std::string text;
   std::vector<int32_t> token_ids;
   std::vector<TokenLogprobs> logprobs;
-  std::optional<Finish> finish;  // with the last delta of the sample
+  // With the last delta of the sample.
+  std::optional<Finish> finish;
 };
 
 struct Sample {
@@ -150,21 +161,27 @@ struct Receipt {
 struct Answer {
   absl::Status status;
   std::string request_id;
-  PromptEcho prompt;            // where asked for
-  std::vector<Sample> samples;  // in order; at least one
+  // Where asked for.
+  PromptEcho prompt;
+  // In order; at least one.
+  std::vector<Sample> samples;
   Usage usage;
-  std::optional<Receipt> receipt;  // absent where the stream did not come to its end
-  int32_t attempts = 0;            // calls made, retries included
+  // Absent where the stream did not come to its end.
+  std::optional<Receipt> receipt;
+  // Calls made, retries included.
+  int32_t attempts = 0;
 };
 
 // How one call is made.
 struct CallOptions {
-  absl::Duration timeout = absl::InfiniteDuration();  // of the whole call, retries included
+  // Of the whole call, retries included.
+  absl::Duration timeout = absl::InfiniteDuration();
 };
 
 struct Tokens {
   std::vector<int32_t> ids;
-  std::vector<std::string> tokens;  // the bytes of each id
+  // The bytes of each id.
+  std::vector<std::string> tokens;
 };
 
 struct ModelInfo {
@@ -200,7 +217,8 @@ struct Limits {
 
 struct ServerInfo {
   std::string version;
-  std::string state;  // "loading", "serving", "draining"; "" where the server did not say
+  // "loading", "serving", "draining"; "" where the server did not say.
+  std::string state;
   double uptime_seconds = 0;
   std::string kernels;
   int32_t num_threads = 0;

@@ -24,15 +24,23 @@ struct Report {
   int32_t completed = 0;
   int32_t failed = 0;
   int32_t max_concurrent_requests = 0;
-  int64_t total_input_tokens = 0;  // of completed requests, as all below
+
+  // Of completed requests, as all below but the errors.
+  int64_t total_input_tokens = 0;
   int64_t total_output_tokens = 0;
-  Distribution ttft;  // time to the first token
-  Distribution tpot;  // time per output token after the first: (end - first) / (tokens - 1), of answers with
-                      // two or more
-  Distribution itl;   // between messages of a stream, over all requests
-  Distribution e2el;  // time to the last token
-  std::map<std::string, int32_t> errors_by_status;  // "RESOURCE_EXHAUSTED": 3
-  std::vector<std::string> errors;                  // distinct messages
+  // Time to the first token.
+  Distribution ttft;
+  // Time per output token after the first, (end - first) / (tokens - 1), of answers with two or more.
+  Distribution tpot;
+  // Between messages of a stream, over all requests.
+  Distribution itl;
+  // Time to the last token.
+  Distribution e2el;
+
+  // How many requests failed with each status: "RESOURCE_EXHAUSTED": 3.
+  std::map<std::string, int32_t> errors_by_status;
+  // Distinct messages of failures.
+  std::vector<std::string> errors;
 };
 Report Summarize(const RunResult& result);
 

@@ -9,7 +9,7 @@
 
 namespace ropeway::client {
 
-RunResult RunWorkload(Backend& backend, const std::vector<WorkItem>& items, int32_t concurrency,
+RunResult RunWorkload(LoadTarget& target, const std::vector<WorkItem>& items, int32_t concurrency,
                       const std::function<void(int32_t)>& on_done) {
   using Clock = std::chrono::steady_clock;
   RunResult result{.records = std::vector<RequestRecord>(items.size())};
@@ -26,7 +26,7 @@ RunResult RunWorkload(Backend& backend, const std::vector<WorkItem>& items, int3
         absl::MutexLock lock(&mutex);
         result.max_concurrent_requests = std::max(result.max_concurrent_requests, ++running);
       }
-      result.records[i] = backend.Run(items[i]);
+      result.records[i] = target.Run(items[i]);
       absl::MutexLock lock(&mutex);
       --running;
       ++done;

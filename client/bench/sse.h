@@ -23,7 +23,8 @@ class SseParser {
 
  private:
   const std::function<void(absl::string_view)> on_data_;
-  std::string line_;  // the beginning of a line whose end is still to come
+  // The beginning of a line whose end is still to come.
+  std::string line_;
 };
 
 }  // namespace ropeway::client

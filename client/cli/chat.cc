@@ -5,6 +5,7 @@
 
 #include "absl/strings/strip.h"
 #include "client/cli/commands.h"
+#include "client/cli/print_answer.h"
 #include "client/cli/request_flags.h"
 
 namespace ropeway::client {
@@ -24,11 +25,11 @@ struct Flags {
 
 class Conversation {
  public:
-  Conversation(const Flags& flags, Request request, Terminal& terminal)
+  Conversation(const Flags& flags, Request request, std::unique_ptr<Client> client, Terminal& terminal)
       : options_(MakeCallOptions(flags.connection)),
         system_(flags.system),
         request_(std::move(request)),
-        client_(MakeClient(flags.connection)),
+        client_(std::move(client)),
         terminal_(terminal) {
     Reset();
   }
@@ -45,13 +46,17 @@ class Conversation {
     request_.prompt = chat_;
     Cancellation cancellation;
     if (terminal_.on_interrupt) terminal_.on_interrupt([&cancellation] { cancellation.Cancel(); });
-    const Answer answer = client_->Generate(
-        request_, options_, [this](const Delta& delta) { terminal_.out << delta.text << std::flush; },
-        &cancellation);
+    const auto print = [&](const Delta& delta) {
+      terminal_.out << delta.text << std::flush;
+      if (!terminal_.out) cancellation.Cancel();
+    };
+    const Answer answer = client_->Generate(request_, options_, print, &cancellation);
     if (terminal_.on_interrupt) terminal_.on_interrupt(nullptr);
 
     const std::string& said = answer.samples.front().text;
     if (!said.empty()) terminal_.out << std::endl;
+    PrintLogprobs("the prompt", answer.prompt.logprobs, terminal_);
+    PrintLogprobs("the answer", answer.samples.front().logprobs, terminal_);
     const bool cancelled = cancellation.cancelled();
     if (cancelled) terminal_.err << "(cancelled)" << std::endl;
     if (answer.status.ok() || (cancelled && !said.empty())) {
@@ -86,7 +91,9 @@ absl::Status Run(const Flags& flags, Terminal& terminal) {
   if (!request.ok()) return request.status();
   if (request->output.num_samples.value_or(1) != 1)
     return absl::InvalidArgumentError("--num_samples must be 1 in a chat");
-  Conversation conversation(flags, *std::move(request), terminal);
+  absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
+  Conversation conversation(flags, *std::move(request), *std::move(client), terminal);
   if (terminal.interactive) terminal.out << "/help tells more." << std::endl;
   // A person may try again after an error; a script ends with the first.
   for (std::string line; ReadLine(terminal, line);) {

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "client/cli/commands.h"
 #include "client/cli/exit_code.h"
 
@@ -12,10 +13,10 @@ namespace ropeway::client {
 namespace {
 
 int Report(absl::Status status, Terminal& terminal) {
-  // A full disk, say; who reads a pipe no longer ends the program by a signal.
-  if (!terminal.out.flush()) status.Update(absl::DataLossError("cannot write the output"));
+  // A full disk, say; who reads a pipe no longer ends the program by a signal. Calls end as cancelled then.
+  if (!terminal.out.flush()) status = absl::DataLossError("cannot write the output");
   if (status.ok()) return kExitOk;
-  terminal.err << "ropeway: " << status.message();
+  terminal.err << "ropeway: " << absl::StrReplaceAll(status.message(), {{"\n", " "}});
   if (absl::StartsWith(status.message(), "cannot connect"))
     terminal.err << " (--server names another address)";
   terminal.err << std::endl;
@@ -28,24 +29,17 @@ int ReportUsage(absl::string_view message, Terminal& terminal) {
   return kExitUsage;
 }
 
-// What is wrong with a number that CLI11 takes all the same: it reads "" as 0, and -1 as the largest number
-// where there is no sign. Empty where nothing is.
-std::string FindBadNumber(const CLI::App& app) {
-  for (const CLI::Option* option : app.get_options()) {
-    const std::string type = option->get_type_name();
-    const bool is_unsigned = absl::StartsWith(type, "UINT");
-    if (!is_unsigned && !absl::StartsWith(type, "INT") && !absl::StartsWith(type, "FLOAT")) continue;
-    for (const std::string& value : option->results()) {
-      if (value.empty()) return absl::StrCat(option->get_name(), " takes a number, not ''");
-      if (is_unsigned && value[0] == '-') {
-        return absl::StrCat(option->get_name(), " must be at least 0, is ", value);
-      }
-    }
+// The arguments, last one first as CLI11 takes them, with "--name=" in two: CLI11 alone would give the flag
+// the next argument as its value.
+std::vector<std::string> Reversed(const std::vector<std::string>& arguments) {
+  std::vector<std::string> reversed;
+  for (auto argument = arguments.rbegin(); argument != arguments.rend(); ++argument) {
+    const bool has_empty_value = argument->size() > 3 && absl::StartsWith(*argument, "--") &&
+                                 argument->find('=') == argument->size() - 1;
+    if (has_empty_value) reversed.emplace_back();
+    reversed.emplace_back(has_empty_value ? absl::StripSuffix(*argument, "=") : *argument);
   }
-  for (const CLI::App* part : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (std::string bad = FindBadNumber(*part); !bad.empty()) return bad;
-  }
-  return "";
+  return reversed;
 }
 
 }  // namespace
@@ -53,19 +47,18 @@ std::string FindBadNumber(const CLI::App& app) {
 int RunCommandLine(const std::vector<std::string>& arguments, Terminal& terminal) {
   CLI::App app("Client of the Ropeway language model server", "ropeway");
   app.footer(kExitCodesHelp);
-  app.require_subcommand(0, 1);  // where it is required, CLI11 does not tell which word is no command
+  // Where one is required, CLI11 does not tell which word is no command.
+  app.require_subcommand(0, 1);
   const std::vector<Command> commands = {AddGenerate(app),   AddChat(app),   AddTokenize(app),
                                          AddDetokenize(app), AddRender(app), AddInfo(app),
                                          AddHealth(app),     AddAbort(app),  AddBench(app)};
   try {
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 takes them
-    app.parse(reversed);
+    app.parse(Reversed(arguments));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return ReportUsage(error.what(), terminal);
     app.exit(error, terminal.out, terminal.err);
-    return kExitOk;
+    return Report(absl::OkStatus(), terminal);
   }
-  if (const std::string bad = FindBadNumber(app); !bad.empty()) return ReportUsage(bad, terminal);
   const auto chosen = std::find_if(commands.begin(), commands.end(),
                                    [](const Command& command) { return command.app->parsed(); });
   if (chosen == commands.end()) return ReportUsage("a command is missing", terminal);

@@ -1,5 +1,4 @@
-// The commands of `ropeway`. Each adds itself to the command line and returns what runs it when it was
-// chosen.
+// The commands of `ropeway`. Each adds itself to the command line and returns what runs it where chosen.
 #ifndef ROPEWAY_CLIENT_CLI_COMMANDS_H_
 #define ROPEWAY_CLIENT_CLI_COMMANDS_H_
 

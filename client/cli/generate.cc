@@ -3,8 +3,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "client/cli/answer_json.h"
 #include "client/cli/commands.h"
-#include "client/cli/message_json.h"
+#include "client/cli/print_answer.h"
 #include "client/cli/request_flags.h"
 
 namespace ropeway::client {
@@ -18,25 +20,31 @@ struct Flags {
   bool json = false;
 };
 
-// Ends a text that is on the terminal with a line of its own for what follows.
-void EndLine(const std::string& text, Terminal& terminal) {
-  if (text.empty() || text.back() != '\n') terminal.out << '\n';
-  terminal.out.flush();
-}
-
-// Writes what arrives as it arrives.
-Client::OnDelta Printer(Terminal& terminal) {
-  return [&terminal](const Delta& delta) {
+// Writes what arrives as it arrives, and ends the call where it can no longer be written.
+Client::OnDelta Printer(Terminal& terminal, Cancellation& cancellation) {
+  return [&terminal, &cancellation](const Delta& delta) {
     if (delta.prompt) terminal.out << delta.prompt->text;
     terminal.out << delta.text << std::flush;
+    if (!terminal.out) cancellation.Cancel();
   };
+}
+
+// The end of an answer that was streamed, of which nothing may have come.
+void PrintRest(const Answer& answer, Terminal& terminal) {
+  const Sample& sample = answer.samples.front();
+  if (answer.status.ok() || !sample.text.empty()) EndLine(sample.text, terminal);
+  PrintLogprobs("the prompt", answer.prompt.logprobs, terminal);
+  PrintLogprobs("the answer", sample.logprobs, terminal);
 }
 
 // Several samples arrive interleaved, so they are shown when all are there.
 void PrintSamples(const Answer& answer, Terminal& terminal) {
+  PrintLogprobs("the prompt", answer.prompt.logprobs, terminal);
   for (size_t i = 0; i < answer.samples.size(); ++i) {
-    terminal.out << "--- sample " << i << " ---\n" << answer.prompt.text << answer.samples[i].text;
-    EndLine(answer.samples[i].text, terminal);
+    const Sample& sample = answer.samples[i];
+    terminal.out << "--- sample " << i << " ---\n" << answer.prompt.text << sample.text;
+    EndLine(sample.text, terminal);
+    PrintLogprobs(absl::StrCat("sample ", i), sample.logprobs, terminal);
   }
 }
 
@@ -48,20 +56,22 @@ absl::Status Run(const Flags& flags, Terminal& terminal) {
   request->prompt = *std::move(prompt);
   request->output.echo = flags.echo || flags.json;
 
-  const std::unique_ptr<Client> client = MakeClient(flags.connection);
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   Cancellation cancellation;
   if (terminal.on_interrupt) terminal.on_interrupt([&cancellation] { cancellation.Cancel(); });
   const bool stream = !flags.json && request->output.num_samples.value_or(1) == 1;
-  const Answer answer = client->Generate(*request, MakeCallOptions(flags.connection),
-                                         stream ? Printer(terminal) : nullptr, &cancellation);
+  const Answer answer =
+      (*client)->Generate(*request, MakeCallOptions(flags.connection),
+                          stream ? Printer(terminal, cancellation) : nullptr, &cancellation);
   if (terminal.on_interrupt) terminal.on_interrupt(nullptr);
 
   if (flags.json) {
     terminal.out << Dump(ToJson(answer)) << std::endl;
-  } else if (!stream && answer.status.ok()) {
+  } else if (stream) {
+    PrintRest(answer, terminal);
+  } else if (answer.status.ok()) {
     PrintSamples(answer, terminal);
-  } else if (stream && (answer.status.ok() || !answer.samples.front().text.empty())) {
-    EndLine(answer.samples.front().text, terminal);
   }
   return answer.status;
 }

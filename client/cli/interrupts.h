@@ -18,8 +18,7 @@ class Interrupts {
   Interrupts(const Interrupts&) = delete;
   Interrupts& operator=(const Interrupts&) = delete;
 
-  // What the next SIGINT does, once. Empty: the process exits with code 130. Returns after a handler that
-  // runs.
+  // What the next SIGINT does, once. Empty: the process exits with code 130. Waits for a handler that runs.
   void SetHandler(std::function<void()> handler);
 
  private:
@@ -27,7 +26,8 @@ class Interrupts {
   void Handle();
 
   const int signal_fd_;
-  const int stop_fd_;  // becomes readable to end the thread
+  // Becomes readable to end the thread.
+  const int stop_fd_;
   absl::Mutex mutex_;
   std::function<void()> handler_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;

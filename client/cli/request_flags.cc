@@ -1,13 +1,14 @@
 #include "client/cli/request_flags.h"
 
-#include <fstream>
+#include <cstdlib>
 #include <iterator>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/cli/message_json.h"
+#include "client/cli/numbers.h"
+#include "client/cli/parse_messages.h"
+#include "client/cli/read_text.h"
 
 namespace ropeway::client {
 namespace {
@@ -16,11 +17,11 @@ constexpr char kChatForms[] = "--chat or --messages_file";
 constexpr char kTextForms[] = "--prompt or --prompt_file";
 
 absl::StatusOr<ChatPrompt> MakeChat(const PromptFlags& flags, Terminal& terminal) {
-  ChatPrompt chat;
-  chat.template_arguments_json = flags.template_arguments_json;
+  ChatPrompt chat{.template_arguments_json = flags.template_arguments_json};
+  if (flags.no_generation_prompt) chat.add_generation_prompt = false;
   if (!flags.system.empty()) chat.messages.push_back({.role = "system", .text = flags.system});
   if (!flags.tools_file.empty()) {
-    absl::StatusOr<std::string> tools = ReadAll(flags.tools_file, terminal);
+    absl::StatusOr<std::string> tools = ReadText("--tools_file", flags.tools_file, terminal);
     if (!tools.ok()) return tools.status();
     chat.tools_json = *std::move(tools);
   }
@@ -28,7 +29,7 @@ absl::StatusOr<ChatPrompt> MakeChat(const PromptFlags& flags, Terminal& terminal
     chat.messages.push_back({.role = "user", .text = *flags.chat});
     return chat;
   }
-  const absl::StatusOr<std::string> json = ReadAll(*flags.messages_file, terminal);
+  const absl::StatusOr<std::string> json = ReadText("--messages_file", *flags.messages_file, terminal);
   if (!json.ok()) return json.status();
   absl::StatusOr<std::vector<ChatMessage>> messages = ParseMessages(*json);
   if (!messages.ok())
@@ -48,9 +49,22 @@ absl::Status CheckForm(const PromptFlags& flags) {
   absl::Status status = check(is_chat, !flags.system.empty(), "--system", kChatForms);
   status.Update(check(is_chat, !flags.tools_file.empty(), "--tools_file", kChatForms));
   status.Update(check(is_chat, !flags.template_arguments_json.empty(), "--template_arguments", kChatForms));
+  status.Update(check(is_chat, flags.no_generation_prompt, "--no_generation_prompt", kChatForms));
   status.Update(check(is_text, flags.no_add_special, "--no_add_special", kTextForms));
   status.Update(check(is_text, flags.parse_special, "--parse_special", kTextForms));
   return status;
+}
+
+// ID:VALUE
+absl::StatusOr<std::pair<int32_t, float>> ParseBias(absl::string_view entry) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(entry, ':');
+  if (parts.size() != 2)
+    return absl::InvalidArgumentError(absl::StrCat("an entry must be ID:VALUE, is ", Quoted(entry)));
+  const absl::StatusOr<int32_t> id = ParseNumber<int32_t>(parts[0]);
+  if (!id.ok()) return absl::InvalidArgumentError(absl::StrCat("an id ", id.status().message()));
+  const absl::StatusOr<float> value = ParseNumber<float>(parts[1]);
+  if (!value.ok()) return absl::InvalidArgumentError(absl::StrCat("a value ", value.status().message()));
+  return std::pair(*id, *value);
 }
 
 TextPrompt MakeText(const PromptFlags& flags, std::string text) {
@@ -61,28 +75,27 @@ TextPrompt MakeText(const PromptFlags& flags, std::string text) {
 
 }  // namespace
 
-CLI::Validator NotNegative() {
-  const auto check = [](const std::string& text) {
-    double value = 0;
-    if (absl::SimpleAtod(text, &value) && value >= 0) return std::string();
-    return absl::StrCat("must be at least 0, is ", text);
-  };
-  return CLI::Validator(check, ">= 0");
-}
-
 void AddConnectionFlags(CLI::App& command, ConnectionFlags& flags) {
   command.add_option("--server", flags.options.server, "Address of the server")
       ->envname("ROPEWAY_SERVER")
       ->capture_default_str()
       ->group("Connection");
-  command.add_option("--timeout", flags.timeout_seconds, "Give up after this many seconds; 0: never")
-      ->check(NotNegative())
+  AddNumber(command, "--timeout", flags.timeout_seconds, "Give up after this many seconds; 0: never",
+            {.least = 0})
       ->capture_default_str()
       ->group("Connection");
-  command
-      .add_option("--max_attempts", flags.options.retry.max_attempts,
-                  "Calls made at most while the server is full or away")
-      ->check(CLI::Range(1, 1 << 24))
+  command.add_flag("--tls", flags.tls, "Speak TLS, with servers whose authority this machine trusts")
+      ->group("Connection");
+  const auto add_path = [&command](const char* name, std::string& path, const char* help) {
+    command.add_option(name, path, help)->type_name(kPathType)->group("Connection");
+  };
+  add_path("--ca", flags.authorities_file, "TLS with servers of these authorities (PEM)");
+  add_path("--cert", flags.certificate_file, "TLS with this certificate of the client (PEM)");
+  add_path("--key", flags.key_file, "The key of --cert (PEM)");
+  // No flag, since everybody on the machine can read those.
+  if (const char* const key = std::getenv("ROPEWAY_API_KEY")) flags.options.api_key = key;
+  AddNumber(command, "--max_attempts", flags.options.retry.max_attempts,
+            "Calls made at most while the server is full or away", {.least = 1, .most = kMaxCount})
       ->capture_default_str()
       ->group("Connection");
 }
@@ -93,7 +106,7 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
   Stopping& stopping = request.stopping;
   Output& output = request.output;
   const auto add = [&command](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help);
+    return AddNumber(command, name, value, help);
   };
   add("--temperature", sampling.temperature, "0 takes the likeliest token (server's default: 1)")
       ->group("Sampling");
@@ -105,19 +118,17 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
   add("--presence_penalty", sampling.presence_penalty, "Taken from logits of tokens generated")
       ->group("Sampling");
   add("--frequency_penalty", sampling.frequency_penalty, "The same for each occurrence")->group("Sampling");
-  add("--logit_bias", flags.logit_bias, "ID:VALUE,..., added to logits; repeatable")
-      ->delimiter(',')
+  command.add_option("--logit_bias", flags.logit_bias, "ID:VALUE,..., added to logits; repeatable")
       ->group("Sampling");
   add("--seed", sampling.seed, "Same seed, same answer (default: the server's choice)")->group("Sampling");
 
   add("--max_tokens", stopping.max_tokens, "Tokens generated at most (default: all that fit)")
       ->group("Stopping");
   add("--min_tokens", stopping.min_tokens, "No end token before this many")->group("Stopping");
-  add("--stop,--stop_strings", stopping.strings, "A text that ends the answer; repeatable")
+  command.add_option("--stop,--stop_strings", stopping.strings, "A text that ends the answer; repeatable")
       ->allow_extra_args(false)
       ->group("Stopping");
-  add("--stop_token_ids", stopping.token_ids, "Tokens that end the answer: 1,2,3")
-      ->delimiter(',')
+  AddIds(command, "--stop_token_ids", stopping.token_ids, "Tokens that end the answer: 1,2,3")
       ->group("Stopping");
   command.add_flag("--ignore_eos", stopping.ignore_eos, "Go on past the model's end token")
       ->group("Stopping");
@@ -130,27 +141,35 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
   add("--logprobs", output.logprobs, "Tell log-probabilities, and of the k likeliest")->group("Output");
   add("--prompt_logprobs", output.prompt_logprobs, "The same for the prompt")->group("Output");
 
-  add("--model", request.model, "Name of the model (default: the one served)")->group("Request");
-  add("--request_id", request.request_id, "Names the request for `ropeway abort` and logs")->group("Request");
-  add("--tenant", request.tenant, "Who asks, for fair queueing")->group("Request");
+  const auto add_text = [&command](const char* name, std::string& value, const char* help) {
+    command.add_option(name, value, help)->group("Request");
+  };
+  add_text("--model", request.model, "Name of the model (default: the one served)");
+  add_text("--request_id", request.request_id, "Names the request for `ropeway abort` and logs");
+  add_text("--tenant", request.tenant, "Who asks, for fair queueing");
   add("--priority", request.priority, "Larger is served first within the tenant")->group("Request");
 }
 
 void AddPromptFlags(CLI::App& command, PromptFlags& flags, const PromptForms& forms) {
   CLI::Option_group* form = command.add_option_group("Prompt", "Exactly one of:");
+  const auto add_path = [](CLI::App& app, const char* name, auto& path, const char* help) {
+    app.add_option(name, path, help)->type_name(kPathType);
+  };
   if (forms.text) {
     form->add_option("--prompt", flags.prompt, "A text to go on with");
-    form->add_option("--prompt_file", flags.prompt_file, "The same from a file; -: standard input");
+    add_path(*form, "--prompt_file", flags.prompt_file, "The same from a file; -: standard input");
   }
-  if (forms.token_ids) form->add_option("--token_ids", flags.token_ids, "Token ids: 1,2,3")->delimiter(',');
+  if (forms.token_ids) AddIds(*form, "--token_ids", flags.token_ids, "Token ids: 1,2,3");
   form->add_option("--chat", flags.chat, "A user's message, rendered with the model's chat template");
-  form->add_option("--messages_file", flags.messages_file, "A JSON array of messages; -: standard input");
+  add_path(*form, "--messages_file", flags.messages_file, "A JSON array of messages; -: standard input");
   form->require_option(1);
-  command.add_option("--system", flags.system,
-                     "With --chat or --messages_file: a system message before them");
-  command.add_option("--tools_file", flags.tools_file, "With a chat: a JSON array of tools for the template");
+  command.add_option("--system", flags.system, "With a chat: a system message before it");
+  add_path(command, "--tools_file", flags.tools_file,
+           "With a chat: a JSON array of tools; -: standard input");
   command.add_option("--template_arguments", flags.template_arguments_json,
                      "With a chat: a JSON object of template variables");
+  command.add_flag("--no_generation_prompt", flags.no_generation_prompt,
+                   "With a chat: do not open the assistant's turn");
   if (!forms.text) return;
   command.add_flag("--no_add_special", flags.no_add_special, "With a text: no BOS or EOS around it");
   command.add_flag("--parse_special", flags.parse_special, "With a text: read control tokens spelt in it");
@@ -161,7 +180,30 @@ CallOptions MakeCallOptions(const ConnectionFlags& flags) {
   return {.timeout = absl::Seconds(flags.timeout_seconds)};
 }
 
-std::unique_ptr<Client> MakeClient(const ConnectionFlags& flags) { return Client::Create(flags.options); }
+absl::StatusOr<ClientOptions> MakeClientOptions(const ConnectionFlags& flags, Terminal& terminal) {
+  ClientOptions options = flags.options;
+  TlsOptions tls;
+  bool has_files = false;
+  const auto read = [&](const char* flag, const std::string& path, std::string& pem) {
+    if (path.empty()) return absl::OkStatus();
+    has_files = true;
+    absl::StatusOr<std::string> text = ReadText(flag, path, terminal);
+    if (text.ok()) pem = *std::move(text);
+    return text.status();
+  };
+  absl::Status status = read("--ca", flags.authorities_file, tls.authorities);
+  status.Update(read("--cert", flags.certificate_file, tls.certificate));
+  status.Update(read("--key", flags.key_file, tls.key));
+  if (!status.ok()) return status;
+  if (flags.tls || has_files) options.tls = std::move(tls);
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<Client>> MakeClient(const ConnectionFlags& flags, Terminal& terminal) {
+  absl::StatusOr<ClientOptions> options = MakeClientOptions(flags, terminal);
+  if (!options.ok()) return options.status();
+  return Client::Create(*options);
+}
 
 absl::StatusOr<Prompt> MakePrompt(const PromptFlags& flags, Terminal& terminal) {
   if (absl::Status status = CheckForm(flags); !status.ok()) return status;
@@ -172,29 +214,22 @@ absl::StatusOr<Prompt> MakePrompt(const PromptFlags& flags, Terminal& terminal) 
     return *std::move(chat);
   }
   if (flags.prompt) return MakeText(flags, *flags.prompt);
-  absl::StatusOr<std::string> text = ReadAll(*flags.prompt_file, terminal);
+  absl::StatusOr<std::string> text = ReadText("--prompt_file", *flags.prompt_file, terminal);
   if (!text.ok()) return text.status();
   return MakeText(flags, *std::move(text));
 }
 
 absl::StatusOr<Request> MakeRequest(const RequestFlags& flags) {
   Request request = flags.request;
-  for (const std::string& entry : flags.logit_bias) {
-    const std::vector<std::string> parts = absl::StrSplit(entry, ':');
-    std::pair<int32_t, float> bias;
-    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &bias.first) ||
-        !absl::SimpleAtof(parts[1], &bias.second))
-      return absl::InvalidArgumentError(absl::StrCat("--logit_bias takes ID:VALUE, not '", entry, "'"));
-    request.sampling.logit_bias.push_back(bias);
+  for (const std::string& list : flags.logit_bias) {
+    for (const absl::string_view entry : absl::StrSplit(list, ',')) {
+      const absl::StatusOr<std::pair<int32_t, float>> bias = ParseBias(entry);
+      if (!bias.ok())
+        return absl::InvalidArgumentError(absl::StrCat("--logit_bias: ", bias.status().message()));
+      request.sampling.logit_bias.push_back(*bias);
+    }
   }
   return request;
-}
-
-absl::StatusOr<std::string> ReadAll(const std::string& path, Terminal& terminal) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(terminal.in), {});
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read the file ", path));
-  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 }  // namespace ropeway::client

@@ -14,34 +14,47 @@
 
 namespace ropeway::client {
 
+// The kind of a flag's value, as --help shows it, where it is the path of a file.
+inline constexpr char kPathType[] = "PATH";
+
 struct ConnectionFlags {
+  // Without what the files below hold.
   ClientOptions options;
-  double timeout_seconds = 0;  // 0: none
+  // TLS; each of the paths implies it.
+  bool tls = false;
+  std::string authorities_file;
+  std::string certificate_file;
+  std::string key_file;
+  // 0: none.
+  double timeout_seconds = 0;
 };
 
 // Sampling, stopping, output and the rest of a request but for its prompt.
 struct RequestFlags {
   Request request;
-  std::vector<std::string> logit_bias;  // "ID:VALUE"
+  // Each "ID:VALUE" or several of them with commas between.
+  std::vector<std::string> logit_bias;
 };
 
-// A prompt in one of its forms; exactly one of the first five is given.
+// A prompt. The path "-" stands for standard input.
 struct PromptFlags {
+  // The forms of a prompt, of which exactly one is given.
   std::optional<std::string> prompt;
-  std::optional<std::string> prompt_file;  // "-": standard input
+  std::optional<std::string> prompt_file;
   std::vector<int32_t> token_ids;
   std::optional<std::string> chat;
-  std::optional<std::string> messages_file;  // a JSON array; "-": standard input
+  std::optional<std::string> messages_file;
 
+  // Of a chat.
   std::string system;
   std::string tools_file;
   std::string template_arguments_json;
+  bool no_generation_prompt = false;
+
+  // Of a text.
   bool no_add_special = false;
   bool parse_special = false;
 };
-
-// A number of at least 0. CLI11's own check takes NaN, and prints its bound with 309 digits.
-CLI::Validator NotNegative();
 
 void AddConnectionFlags(CLI::App& command, ConnectionFlags& flags);
 void AddRequestFlags(CLI::App& command, RequestFlags& flags);
@@ -54,14 +67,12 @@ struct PromptForms {
 void AddPromptFlags(CLI::App& command, PromptFlags& flags, const PromptForms& forms);
 
 CallOptions MakeCallOptions(const ConnectionFlags& flags);
-std::unique_ptr<Client> MakeClient(const ConnectionFlags& flags);
 
-// Reads files and standard input where the flags say so. Errors name the flag.
+// These read files and standard input where the flags say so. Errors name the flag.
+absl::StatusOr<ClientOptions> MakeClientOptions(const ConnectionFlags& flags, Terminal& terminal);
+absl::StatusOr<std::unique_ptr<Client>> MakeClient(const ConnectionFlags& flags, Terminal& terminal);
 absl::StatusOr<Prompt> MakePrompt(const PromptFlags& flags, Terminal& terminal);
 absl::StatusOr<Request> MakeRequest(const RequestFlags& flags);
-
-// The whole of a file, or of standard input for "-".
-absl::StatusOr<std::string> ReadAll(const std::string& path, Terminal& terminal);
 
 }  // namespace ropeway::client
 

@@ -7,8 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/cli/answer_json.h"
 #include "client/cli/commands.h"
-#include "client/cli/message_json.h"
+#include "client/cli/numbers.h"
 #include "client/cli/request_flags.h"
 
 namespace ropeway::client {
@@ -19,40 +20,44 @@ struct InfoFlags {
   bool json = false;
 };
 
-// Prints an object as aligned lines; the chat template has many lines of its own and is shown by --json
-// alone.
-void PrintTable(const std::string& title, const nlohmann::ordered_json& object, Terminal& terminal) {
+// Prints an object as aligned lines. The chat template has many lines of its own: --json alone shows it.
+void PrintTable(const std::string& title, const nlohmann::ordered_json& object, const std::string& indent,
+                Terminal& terminal) {
   constexpr int kKeyWidth = 26;
-  terminal.out << title << "\n";
+  terminal.out << indent << title << "\n";
   for (const auto& [key, value] : object.items()) {
     if (key == "chat_template") continue;
     if (value.is_object()) {
-      PrintTable("  " + key, value, terminal);
+      PrintTable(key, value, indent + "  ", terminal);
     } else {
-      terminal.out << "  " << std::left << std::setw(kKeyWidth) << key
+      terminal.out << indent << "  " << std::left << std::setw(kKeyWidth) << key
                    << (value.is_string() ? value.get<std::string>() : Dump(value)) << "\n";
     }
   }
 }
 
 absl::Status RunInfo(const InfoFlags& flags, Terminal& terminal) {
-  const std::unique_ptr<Client> client = MakeClient(flags.connection);
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   const CallOptions options = MakeCallOptions(flags.connection);
-  const absl::StatusOr<ServerInfo> server = client->GetServerInfo(options);
+  const absl::StatusOr<ServerInfo> server = (*client)->GetServerInfo(options);
   if (!server.ok()) return server.status();
   // While the model loads, the server can be asked and the model cannot.
-  const absl::StatusOr<ModelInfo> model = client->GetModelInfo(options);
+  const absl::StatusOr<ModelInfo> model = (*client)->GetModelInfo(options);
   if (flags.json) {
     nlohmann::ordered_json json = {{"server", ToJson(*server)}};
     if (model.ok()) json["model"] = ToJson(*model);
     terminal.out << Dump(json) << std::endl;
   } else {
-    PrintTable("server", ToJson(*server), terminal);
-    if (model.ok()) PrintTable("model", ToJson(*model), terminal);
+    PrintTable("server", ToJson(*server), "", terminal);
+    if (model.ok()) PrintTable("model", ToJson(*model), "", terminal);
     terminal.out << std::flush;
   }
   return model.status();
 }
+
+// Of one question, which a server with a full processor may answer late.
+constexpr double kHealthTimeoutSeconds = 5;
 
 struct HealthFlags {
   ConnectionFlags connection;
@@ -60,8 +65,10 @@ struct HealthFlags {
 };
 
 absl::Status RunHealth(const HealthFlags& flags, Terminal& terminal) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   const absl::Status status =
-      MakeClient(flags.connection)->WaitUntilServing(absl::Seconds(flags.wait_seconds));
+      (*client)->WaitUntilServing(absl::Seconds(flags.wait_seconds), MakeCallOptions(flags.connection));
   if (status.ok()) terminal.out << "serving" << std::endl;
   return status;
 }
@@ -73,8 +80,10 @@ struct AbortFlags {
 };
 
 absl::Status RunAbort(const AbortFlags& flags, Terminal& terminal) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   const absl::StatusOr<bool> found =
-      MakeClient(flags.connection)->Abort(flags.request_id, flags.tenant, MakeCallOptions(flags.connection));
+      (*client)->Abort(flags.request_id, flags.tenant, MakeCallOptions(flags.connection));
   if (!found.ok()) return found.status();
   if (!*found) return absl::NotFoundError(absl::StrCat("no living request ", flags.request_id));
   terminal.out << "aborted" << std::endl;
@@ -94,8 +103,10 @@ Command AddInfo(CLI::App& app) {
 Command AddHealth(CLI::App& app) {
   CLI::App* command = app.add_subcommand("health", "Exit with 0 if the health service says SERVING");
   const auto flags = std::make_shared<HealthFlags>();
-  command->add_option("--wait", flags->wait_seconds, "Ask until it does, for at most this many seconds")
-      ->check(NotNegative());
+  AddNumber(*command, "--wait", flags->wait_seconds, "Ask until it does, for at most this many seconds",
+            {.least = 0});
+  flags->connection.timeout_seconds = kHealthTimeoutSeconds;
+  flags->connection.options.retry.max_attempts = 1;
   AddConnectionFlags(*command, flags->connection);
   return {command, [flags](Terminal& terminal) { return RunHealth(*flags, terminal); }};
 }

@@ -10,9 +10,12 @@ namespace ropeway::client {
 
 struct Terminal {
   std::istream& in;
-  std::ostream& out;         // what was asked for, and nothing else
-  std::ostream& err;         // errors and notes
-  bool interactive = false;  // a person types: show prompts
+  // What was asked for, and nothing else.
+  std::ostream& out;
+  // Errors and notes.
+  std::ostream& err;
+  // A person types: show prompts.
+  bool interactive = false;
 
   // Says what Ctrl-C does from now on; empty: it ends the program. Each handler is used once, so that a
   // second Ctrl-C ends the program. May itself be empty: nobody interrupts.

@@ -5,8 +5,9 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "client/cli/answer_json.h"
 #include "client/cli/commands.h"
-#include "client/cli/message_json.h"
+#include "client/cli/numbers.h"
 #include "client/cli/request_flags.h"
 
 namespace ropeway::client {
@@ -21,12 +22,13 @@ struct TokenizeFlags {
 absl::Status RunTokenize(const TokenizeFlags& flags, Terminal& terminal) {
   const absl::StatusOr<Prompt> prompt = MakePrompt(flags.prompt, terminal);
   if (!prompt.ok()) return prompt.status();
-  const std::unique_ptr<Client> client = MakeClient(flags.connection);
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   const CallOptions options = MakeCallOptions(flags.connection);
   const auto* chat = std::get_if<ChatPrompt>(&*prompt);
   const absl::StatusOr<Tokens> tokens = chat != nullptr
-                                            ? client->Tokenize(*chat, options)
-                                            : client->Tokenize(std::get<TextPrompt>(*prompt), options);
+                                            ? (*client)->Tokenize(*chat, options)
+                                            : (*client)->Tokenize(std::get<TextPrompt>(*prompt), options);
   if (!tokens.ok()) return tokens.status();
   if (flags.json) {
     terminal.out << Dump({{"ids", tokens->ids}, {"tokens", tokens->tokens}}) << std::endl;
@@ -44,9 +46,10 @@ struct DetokenizeFlags {
 };
 
 absl::Status RunDetokenize(const DetokenizeFlags& flags, Terminal& terminal) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   const absl::StatusOr<std::string> text =
-      MakeClient(flags.connection)
-          ->Detokenize(flags.ids, flags.show_special, MakeCallOptions(flags.connection));
+      (*client)->Detokenize(flags.ids, flags.show_special, MakeCallOptions(flags.connection));
   if (!text.ok()) return text.status();
   terminal.out << (flags.json ? Dump({{"text", *text}}) : *text) << std::endl;
   return absl::OkStatus();
@@ -60,9 +63,10 @@ struct RenderFlags {
 absl::Status RunRender(const RenderFlags& flags, Terminal& terminal) {
   const absl::StatusOr<Prompt> prompt = MakePrompt(flags.prompt, terminal);
   if (!prompt.ok()) return prompt.status();
+  const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(flags.connection, terminal);
+  if (!client.ok()) return client.status();
   const absl::StatusOr<std::string> text =
-      MakeClient(flags.connection)
-          ->RenderChat(std::get<ChatPrompt>(*prompt), MakeCallOptions(flags.connection));
+      (*client)->RenderChat(std::get<ChatPrompt>(*prompt), MakeCallOptions(flags.connection));
   if (!text.ok()) return text.status();
   terminal.out << *text << std::flush;
   return absl::OkStatus();
@@ -82,7 +86,7 @@ Command AddTokenize(CLI::App& app) {
 Command AddDetokenize(CLI::App& app) {
   CLI::App* command = app.add_subcommand("detokenize", "Print the text of token ids");
   const auto flags = std::make_shared<DetokenizeFlags>();
-  command->add_option("--token_ids,token_ids", flags->ids, "Token ids: 1,2,3")->delimiter(',')->required();
+  AddIds(*command, "--token_ids,token_ids", flags->ids, "Token ids: 1,2,3")->required();
   command->add_flag("--show_special", flags->show_special,
                     "Spell control tokens instead of leaving them out");
   command->add_flag("--json", flags->json, "Print {\"text\": ...}");

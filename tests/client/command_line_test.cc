@@ -1,6 +1,5 @@
 #include "client/cli/command_line.h"
 
-#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -9,8 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/client/fake_server.h"
-#include "tests/client/run_command.h"
+#include "tests/client/command_line_fixture.h"
 
 namespace ropeway::client {
 namespace {
@@ -18,36 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::StartsWith;
-
-class CommandLineTest : public ::testing::Test {
- protected:
-  CommandLineTest() {
-    server_.generate = [this](grpc::ServerContext&, const v1::GenerateRequest& request,
-                              FakeServer::Writer& writer) {
-      requests_.push_back(request);
-      writer.Write(Chunk("Hel", 5));
-      writer.Write(Last(Chunk("lo", 6), v1::FINISH_REASON_STOP));
-      return grpc::Status::OK;
-    };
-  }
-
-  CommandResult Run(std::vector<std::string> arguments, const std::string& input = "",
-                    bool interactive = false) {
-    arguments.insert(arguments.end(), {"--server", server_.address(), "--max_attempts", "1"});
-    return RunCommand(arguments, input, interactive);
-  }
-
-  void FailWith(grpc::StatusCode code, const std::string& text = "") {
-    server_.generate = [=](grpc::ServerContext&, const v1::GenerateRequest&, FakeServer::Writer& writer) {
-      if (!text.empty()) writer.Write(Chunk(text, 1));
-      return grpc::Status(code, "because");
-    };
-  }
-
-  FakeServer server_;
-  std::vector<v1::GenerateRequest> requests_;
-};
 
 TEST_F(CommandLineTest, GenerateStreamsTheText) {
   const CommandResult result = Run({"generate", "--prompt", "hi"});
@@ -152,61 +120,22 @@ TEST_F(CommandLineTest, PromptsInAllForms) {
   EXPECT_EQ(requests_.back().chat().messages(0).role(), "system");
   EXPECT_EQ(requests_.back().chat().messages(1).text(), "hi");
   EXPECT_EQ(Run({"generate", "--messages_file", "-"}, R"([{"role": "user", "content": "a"},
-      {"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]}])")
+      {"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]},
+      {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]}])")
                 .code,
             kExitOk);
-  ASSERT_EQ(requests_.back().chat().messages_size(), 2);
+  ASSERT_EQ(requests_.back().chat().messages_size(), 3);
+  ASSERT_EQ(requests_.back().chat().messages(2).parts().parts_size(), 2);
+  EXPECT_EQ(requests_.back().chat().messages(2).parts().parts(1).text(), "c");
+  EXPECT_EQ(Run({"generate", "--chat", "a", "--no_generation_prompt"}).code, kExitOk);
+  EXPECT_TRUE(requests_.back().chat().has_add_generation_prompt());
+  EXPECT_FALSE(requests_.back().chat().add_generation_prompt());
+  requests_.pop_back();
   EXPECT_EQ(requests_.back().chat().messages(1).tool_calls_json(), R"([{"id":"c"}])");
   EXPECT_EQ(Run({"generate", "--prompt", "", "--no_add_special", "--parse_special"}).code, kExitOk);
   EXPECT_TRUE(requests_.back().has_text());
   EXPECT_FALSE(requests_.back().text().add_special());
   EXPECT_TRUE(requests_.back().text().parse_special());
-}
-
-TEST_F(CommandLineTest, WrongCommandLinesAreUsageErrors) {
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{},
-                                             {"fly"},
-                                             {"generate"},
-                                             {"generate", "--prompt", "a", "--chat", "b"},
-                                             {"generate", "--prompt", "a", "--temperature", "hot"},
-                                             {"generate", "--prompt", "a", "--logit_bias", "7"},
-                                             {"generate", "--prompt", "a", "--no_such_flag"},
-                                             {"generate", "--prompt_file", "no/such/file"},
-                                             {"generate", "--messages_file", "-"},
-                                             {"generate", "--prompt", "a", "--timeout", "nan"},
-                                             {"generate", "--prompt", "a", "--timeout", "-1"},
-                                             {"generate", "--prompt", "a", "--max_attempts", "0"},
-                                             {"generate", "--prompt", "a", "--seed", "-1"},
-                                             {"generate", "--prompt", "a", "--temperature", ""},
-                                             {"generate", "--token_ids", ""},
-                                             {"generate", "--token_ids", "1,,2", "--top_k", ""},
-                                             {"generate", "--prompt", "a", "--tools_file", "-"},
-                                             {"generate", "--token_ids", "1", "--parse_special"},
-                                             {"tokenize", "--prompt", "a", "--system", "b"},
-                                             {"bench", "--request_rate", "nan"},
-                                             {"chat", "--num_samples", "2"},
-                                             {"detokenize", "1,x"}}) {
-    const CommandResult result = RunCommand(arguments, "not json");
-    EXPECT_EQ(result.code, kExitUsage) << result.out << result.err;
-    EXPECT_THAT(result.out, IsEmpty());
-    EXPECT_THAT(result.err, StartsWith("ropeway: "));
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    EXPECT_LT(result.err.size(), 200u) << result.err;
-  }
-  EXPECT_THAT(RunCommand({"fly"}).err, HasSubstr("fly"));
-  EXPECT_THAT(RunCommand({"generate", "--prompt", "a", "--timeout", "-1"}).err,
-              HasSubstr("--timeout: must be at least 0, is -1"));
-}
-
-TEST_F(CommandLineTest, OutputThatIsLostIsAnError) {
-  std::istringstream in;
-  std::ostringstream out, err;
-  out.setstate(std::ios::badbit);
-  Terminal terminal{.in = in, .out = out, .err = err};
-  EXPECT_EQ(RunCommandLine({"generate", "--prompt", "hi", "--server", server_.address()}, terminal),
-            kExitError);
-  EXPECT_EQ(err.str(), "ropeway: cannot write the output\n");
 }
 
 TEST_F(CommandLineTest, HelpListsTheExitCodes) {
@@ -313,6 +242,38 @@ TEST_F(CommandLineTest, CtrlCCancelsTheAnswerAndKeepsTheChat) {
   ASSERT_EQ(requests_.size(), 2);
   // Whether "begun" arrived before the cancellation is a race; the conversation goes on either way.
   EXPECT_EQ(requests_[1].chat().messages(requests_[1].chat().messages_size() - 1).text(), "two");
+}
+
+TEST_F(CommandLineTest, LogprobsAreShownAfterTheText) {
+  server_.generate = [](grpc::ServerContext&, const v1::GenerateRequest& request,
+                        FakeServer::Writer& writer) {
+    const auto fill = [](v1::TokenLogprobs* place) {
+      place->mutable_chosen()->set_token(" \xc3\xa9\n");
+      place->mutable_chosen()->set_logprob(-0.5);
+      for (const auto& [token, logprob] : {std::pair{"\xc3", -0.25f}, {"\"", -7.0f}}) {
+        place->add_top()->set_token(token);
+        place->mutable_top()->rbegin()->set_logprob(logprob);
+      }
+    };
+    v1::GenerateChunk first = Chunk("Hello", 5);
+    if (request.output().has_prompt_logprobs()) fill(first.mutable_prompt()->add_logprobs());
+    if (request.output().has_logprobs()) fill(first.add_logprobs());
+    writer.Write(first);
+    if (request.output().num_samples() == 2) writer.Write(Chunk("Other", 5, 1));
+    return grpc::Status::OK;
+  };
+  const std::string place =
+      "   -0.5000  \" \xc3\xa9\\n\"               likeliest: \"\\xc3\" -0.2500, \"\\\"\" -7.0000\n";
+  const std::string of_answer = "--- log-probabilities of the answer ---\n" + place;
+  const std::string of_prompt = "--- log-probabilities of the prompt ---\n" + place;
+  EXPECT_EQ(Run({"generate", "--prompt", "hi"}).out, "Hello\n");
+  EXPECT_EQ(Run({"generate", "--prompt", "hi", "--logprobs", "2"}).out, "Hello\n" + of_answer);
+  EXPECT_EQ(Run({"generate", "--prompt", "hi", "--prompt_logprobs", "2"}).out, "Hello\n" + of_prompt);
+  EXPECT_EQ(Run({"generate", "--prompt", "hi", "--logprobs", "2", "--num_samples", "2"}).out,
+            "--- sample 0 ---\nHello\n--- log-probabilities of sample 0 ---\n" + place +
+                "--- sample 1 ---\nOther\n");
+  EXPECT_EQ(Run({"chat", "--logprobs", "2", "--prompt_logprobs", "2"}, "hi\n").out,
+            "> hi\nHello\n" + of_prompt + of_answer);
 }
 
 TEST_F(CommandLineTest, SeveralSamplesAreShownOneAfterTheOther) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
@@ -21,10 +22,13 @@ class FakeServer final : public v1::Ropeway::Service {
  public:
   using Writer = grpc::ServerWriter<v1::GenerateChunk>;
 
-  FakeServer() {
+  // `max_request_bytes`: of a message; -1 takes every size.
+  explicit FakeServer(int max_request_bytes = -1, std::shared_ptr<grpc::ServerCredentials> credentials =
+                                                      grpc::InsecureServerCredentials()) {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort("127.0.0.1:0", std::move(credentials), &port_);
+    builder.SetMaxReceiveMessageSize(max_request_bytes);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
   }

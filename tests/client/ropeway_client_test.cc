@@ -1,6 +1,7 @@
 #include "client/ropeway_client.h"
 
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
@@ -18,6 +19,7 @@ using ::testing::_;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Waits that a test does not see.
 constexpr RetryPolicy kQuick{.max_attempts = 3, .first_backoff = absl::Milliseconds(1)};
@@ -229,6 +231,77 @@ TEST_F(ClientTest, Health) {
   std::thread starter([&] { server_.SetServing(true); });
   EXPECT_OK(client_->WaitUntilServing(absl::Minutes(1)));
   starter.join();
+}
+
+TEST(ClientLimitsTest, ARequestThatIsTooLargeIsRefusedOnceWithTheLimit) {
+  FakeServer server(/*max_request_bytes=*/1000);
+  const auto client = Client::Create({.server = server.address(), .retry = kQuick});
+  const TextPrompt prompt{.text = std::string(2000, 'x')};
+  const auto too_large = StatusIs(absl::StatusCode::kInvalidArgument,
+                                  AllOf(HasSubstr("the request must have at most 1000 bytes"),
+                                        HasSubstr("max_request_bytes"), HasSubstr("has 2")));
+  const Answer answer = client->Generate({.prompt = prompt});
+  EXPECT_THAT(answer.status, too_large);
+  EXPECT_EQ(answer.attempts, 1);
+  EXPECT_THAT(client->Tokenize(prompt).status(), too_large);
+}
+
+TEST(ClientLimitsTest, AnAnswerThatIsTooLargeIsRefusedOnceWithTheLimit) {
+  FakeServer server;
+  std::atomic<int> calls = 0;
+  server.detokenize = [&](const v1::DetokenizeRequest&, v1::DetokenizeResponse& response) {
+    ++calls;
+    response.set_text(std::string(2000, 'x'));
+    return grpc::Status::OK;
+  };
+  const auto client =
+      Client::Create({.server = server.address(), .retry = kQuick, .max_message_bytes = 1000});
+  EXPECT_THAT(client->Detokenize({1}, false).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("the answer has 2003 bytes"), HasSubstr("at most 1000"))));
+  EXPECT_EQ(calls, 1);
+}
+
+// Sets variables of the environment for one test.
+class ProxyVariables {
+ public:
+  explicit ProxyVariables(const std::string& proxy) {
+    for (const char* name : kNames) setenv(name, proxy.c_str(), /*overwrite=*/1);
+    unsetenv("no_proxy");
+  }
+  ~ProxyVariables() {
+    for (const char* name : kNames) unsetenv(name);
+  }
+
+ private:
+  static constexpr const char* kNames[] = {"http_proxy", "https_proxy"};
+};
+
+TEST(ClientProxyTest, AServerOnThisMachineIsReachedWithoutOne) {
+  const ProxyVariables variables("http://127.0.0.1:1");
+  FakeServer server;
+  EXPECT_OK(Client::Create({.server = server.address()})->CheckHealth());
+}
+
+TEST(ClientProxyTest, TheErrorNamesTheProxyWithoutItsPassword) {
+  const ProxyVariables variables("http://user:secret@127.0.0.1:1");
+  // An address of documentation (RFC 5737), which nobody has.
+  const auto client = Client::Create({.server = "192.0.2.1:50051", .retry = {.max_attempts = 1}});
+  const auto through = StatusIs(
+      absl::StatusCode::kUnavailable,
+      AllOf(HasSubstr("cannot connect to 192.0.2.1:50051 through the proxy 127.0.0.1:1 (https_proxy)"),
+            HasSubstr("no_proxy"), Not(HasSubstr("secret"))));
+  EXPECT_THAT(client->GetServerInfo().status(), through);
+  EXPECT_THAT(client->CheckHealth(), through);
+}
+
+TEST(ClientWithoutServerTest, AnAddressThatIsNoneIsRefusedByEveryCall) {
+  const auto client = Client::Create({.server = "http://127.0.0.1:50051"});
+  const auto refused = StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no scheme"));
+  EXPECT_THAT(client->Generate({.prompt = TextPrompt{.text = "x"}}).status, refused);
+  EXPECT_THAT(client->GetServerInfo().status(), refused);
+  EXPECT_THAT(client->CheckHealth(), refused);
+  EXPECT_THAT(client->WaitUntilServing(absl::Minutes(1)), refused);
 }
 
 TEST(ClientWithoutServerTest, TheErrorSaysWhatToDo) {

@@ -8,9 +8,9 @@ namespace ropeway::client {
 namespace {
 
 // Answers with the item's output length, and counts how many calls run.
-class CountingBackend final : public Backend {
+class CountingTarget final : public LoadTarget {
  public:
-  explicit CountingBackend(std::function<void()> during = nullptr) : during_(std::move(during)) {}
+  explicit CountingTarget(std::function<void()> during = nullptr) : during_(std::move(during)) {}
   RequestRecord Run(const WorkItem& item) override {
     {
       absl::MutexLock lock(&mutex_);
@@ -39,10 +39,9 @@ std::vector<WorkItem> Items(int count) {
 }
 
 TEST(RunnerTest, EveryItemIsRunOnceAndRecordedInItsPlace) {
-  CountingBackend backend;
+  CountingTarget target;
   int32_t last = 0;
-  const RunResult result =
-      RunWorkload(backend, Items(100), 4, [&](int32_t done) { EXPECT_EQ(done, ++last); });
+  const RunResult result = RunWorkload(target, Items(100), 4, [&](int32_t done) { EXPECT_EQ(done, ++last); });
   ASSERT_EQ(result.records.size(), 100);
   for (int i = 0; i < 100; ++i) EXPECT_EQ(result.records[i].output_tokens, i);
   EXPECT_EQ(last, 100);
@@ -52,22 +51,22 @@ TEST(RunnerTest, ConcurrencyIsReachedAndNeverExceeded) {
   // No call returns before three run, so the test would hang if fewer were let in.
   absl::Mutex mutex;
   int entered = 0;
-  CountingBackend backend([&] {
+  CountingTarget target([&] {
     absl::MutexLock lock(&mutex);
     ++entered;
     const auto enough = [&] { return entered >= 3; };
     mutex.Await(absl::Condition(&enough));
   });
-  const RunResult result = RunWorkload(backend, Items(30), 3);
-  EXPECT_EQ(backend.most(), 3);
+  const RunResult result = RunWorkload(target, Items(30), 3);
+  EXPECT_EQ(target.most(), 3);
   EXPECT_EQ(result.max_concurrent_requests, 3);
 }
 
 TEST(RunnerTest, NothingIsSentBeforeItsTime) {
   std::vector<WorkItem> items = Items(3);
   items[2].start_seconds = 0.05;
-  CountingBackend backend;
-  EXPECT_GE(RunWorkload(backend, items, 3).duration_seconds, 0.05);
+  CountingTarget target;
+  EXPECT_GE(RunWorkload(target, items, 3).duration_seconds, 0.05);
 }
 
 }  // namespace

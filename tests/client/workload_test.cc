@@ -24,7 +24,7 @@ const WorkloadOptions kOptions{.num_requests = 50,
                                .seed = 3};
 
 TEST(WorkloadTest, RandomPromptsHaveTheLengthsAndThePrefixAskedFor) {
-  const std::vector<WorkItem> items = MakeRandomWorkload(kOptions);
+  ASSERT_OK_AND_ASSIGN(const std::vector<WorkItem> items, MakeRandomWorkload(kOptions));
   ASSERT_EQ(items.size(), 50);
   const std::vector<int32_t> first = Ids(items[0]);
   for (const WorkItem& item : items) {
@@ -39,7 +39,7 @@ TEST(WorkloadTest, RandomPromptsHaveTheLengthsAndThePrefixAskedFor) {
 
 TEST(WorkloadTest, TheSeedDecidesEverything) {
   const auto same = [](const WorkloadOptions& a, const WorkloadOptions& b) {
-    const std::vector<WorkItem> x = MakeRandomWorkload(a), y = MakeRandomWorkload(b);
+    const std::vector<WorkItem> x = MakeRandomWorkload(a).value(), y = MakeRandomWorkload(b).value();
     return x[7].prompt == y[7].prompt && x[7].start_seconds == y[7].start_seconds;
   };
   WorkloadOptions other = kOptions;
@@ -53,7 +53,7 @@ TEST(WorkloadTest, ArrivalsAreAPoissonProcess) {
   options.num_requests = 20000;
   options.prompt_tokens = 1;
   options.shared_prefix_tokens = 0;
-  const std::vector<WorkItem> items = MakeRandomWorkload(options);
+  ASSERT_OK_AND_ASSIGN(const std::vector<WorkItem> items, MakeRandomWorkload(options));
   EXPECT_EQ(items[0].start_seconds, 0);
   double sum = 0, squares = 0;
   for (size_t i = 1; i < items.size(); ++i) {
@@ -71,7 +71,8 @@ TEST(WorkloadTest, ArrivalsAreAPoissonProcess) {
 TEST(WorkloadTest, WithoutARateAllStartAtOnce) {
   WorkloadOptions options = kOptions;
   options.request_rate = 0;
-  for (const WorkItem& item : MakeRandomWorkload(options)) EXPECT_EQ(item.start_seconds, 0);
+  ASSERT_OK_AND_ASSIGN(const std::vector<WorkItem> items, MakeRandomWorkload(options));
+  for (const WorkItem& item : items) EXPECT_EQ(item.start_seconds, 0);
 }
 
 TEST(WorkloadTest, PromptsFromLines) {
@@ -79,7 +80,7 @@ TEST(WorkloadTest, PromptsFromLines) {
       "plain text\n"
       "\n"
       R"({"prompt": "as JSON", "output_tokens": 3})"
-      "\n"
+      "\r\n"
       R"({"prompt": [1, 2]})";
   ASSERT_OK_AND_ASSIGN(std::vector<WorkItem> items, MakeWorkloadFromLines(lines, {.output_tokens = 9}));
   ASSERT_EQ(items.size(), 3);
@@ -95,12 +96,25 @@ TEST(WorkloadTest, PromptsFromLines) {
 
 TEST(WorkloadTest, WrongLinesAreNamed) {
   for (const char* line :
-       {"{", "{}", R"({"prompt": 3})", R"({"prompt": ["a"]})", R"({"prompt": "a", "output_tokens": 0})"})
+       {"{", "{}", R"({"prompt": 3})", R"({"prompt": ["a"]})", R"({"prompt": "a", "output_tokens": 0})",
+        R"({"prompt": [2147483648]})", R"({"prompt": [18446744073709551615]})", R"({"prompt": [1.5]})",
+        R"({"prompt": "a", "output_tokens": 2147483648})", R"({"prompt": "a", "output_tokens": 1e3})",
+        R"({"prompt": "a", "output_tokens": [[1]]})"})
     EXPECT_THAT(MakeWorkloadFromLines(std::string("fine\n") + line, {}),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 2: ")))
         << line;
   EXPECT_THAT(MakeWorkloadFromLines("\n\n", {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no prompt")));
+}
+
+TEST(WorkloadTest, WhatWouldNotFitIntoMemoryIsRefused) {
+  WorkloadOptions options = kOptions;
+  options.num_requests = options.prompt_tokens = 1 << 24;
+  EXPECT_THAT(MakeRandomWorkload(options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("at most 1073741824 bytes, have 1125899906842624")));
+  EXPECT_THAT(MakeWorkloadFromLines(std::string(1000, 'x'), options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 1073741824 bytes")));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // A server under load, behind whichever protocol.
-#ifndef ROPEWAY_CLIENT_BENCH_BACKEND_H_
-#define ROPEWAY_CLIENT_BENCH_BACKEND_H_
+#ifndef ROPEWAY_CLIENT_BENCH_LOAD_TARGET_H_
+#define ROPEWAY_CLIENT_BENCH_LOAD_TARGET_H_
 
 #include <chrono>
 #include <cstdint>
@@ -14,15 +14,15 @@
 
 namespace ropeway::client {
 
-// What was measured of one request. A message is one that brings tokens; times are from the sending of the
-// request.
+// What was measured of one request. Messages are those that bring tokens; times begin with its sending.
 struct RequestRecord {
   absl::Status status;
-  int32_t prompt_tokens = 0;  // tokens of the prompt
-  int32_t output_tokens = 0;  // tokens generated
+  int32_t prompt_tokens = 0;
+  int32_t output_tokens = 0;
+  // Of the first and the last message, and the seconds between messages.
   double first_seconds = 0;
   double last_seconds = 0;
-  std::vector<double> gaps;  // between messages
+  std::vector<double> gaps;
 };
 
 // Takes the times of a request's messages.
@@ -51,26 +51,32 @@ class MessageTimer {
 
 // What all requests of a run have in common.
 struct RunOptions {
-  std::string model;           // name on the wire; empty: the one served
-  double temperature = 0;      // 0: greedy
-  bool ignore_eos = true;      // every answer has its full length
-  double timeout_seconds = 0;  // 0: none
+  // Name on the wire; empty: the one served.
+  std::string model;
+  // 0: greedy.
+  double temperature = 0;
+  // Every answer has its full length.
+  bool ignore_eos = true;
+  // 0: none.
+  double timeout_seconds = 0;
 };
 
 // Thread-safe.
-class Backend {
+class LoadTarget {
  public:
-  virtual ~Backend() = default;
-  virtual RequestRecord Run(const WorkItem& item) = 0;  // blocks until the answer ended
+  virtual ~LoadTarget() = default;
+  // Blocks until the answer ended.
+  virtual RequestRecord Run(const WorkItem& item) = 0;
 };
 
 // Ropeway's own protocol. `client` outlives it.
-std::unique_ptr<Backend> MakeGrpcBackend(Client& client, const RunOptions& options);
+std::unique_ptr<LoadTarget> MakeGrpcTarget(Client& client, const RunOptions& options);
 
 // The streaming completions of OpenAI's API, POST SERVER/v1/completions, as llama.cpp's server and others
-// have it. `server`: HOST:PORT or http://HOST:PORT.
-std::unique_ptr<Backend> MakeOpenAiBackend(const std::string& server, const RunOptions& options);
+// have it. Of `connection` it heeds server (HOST:PORT or http://HOST:PORT), tls and api_key. The variables
+// http_proxy and all_proxy (https_proxy for https) may name a proxy to it, as FindProxy says.
+std::unique_ptr<LoadTarget> MakeOpenAiTarget(const ClientOptions& connection, const RunOptions& options);
 
 }  // namespace ropeway::client
 
-#endif  // ROPEWAY_CLIENT_BENCH_BACKEND_H_
+#endif  // ROPEWAY_CLIENT_BENCH_LOAD_TARGET_H_

@@ -1,13 +1,13 @@
 #include <memory>
 
-#include "client/bench/backend.h"
+#include "client/bench/load_target.h"
 
 namespace ropeway::client {
 namespace {
 
-class GrpcBackend final : public Backend {
+class GrpcTarget final : public LoadTarget {
  public:
-  GrpcBackend(Client& client, const RunOptions& options) : client_(client), options_(options) {}
+  GrpcTarget(Client& client, const RunOptions& options) : client_(client), options_(options) {}
 
   RequestRecord Run(const WorkItem& item) override {
     Request request{.model = options_.model,
@@ -38,8 +38,8 @@ class GrpcBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeGrpcBackend(Client& client, const RunOptions& options) {
-  return std::make_unique<GrpcBackend>(client, options);
+std::unique_ptr<LoadTarget> MakeGrpcTarget(Client& client, const RunOptions& options) {
+  return std::make_unique<GrpcTarget>(client, options);
 }
 
 }  // namespace ropeway::client

@@ -1,19 +1,13 @@
-// JSON of the command line: conversations in, answers out.
-#ifndef ROPEWAY_CLIENT_CLI_MESSAGE_JSON_H_
-#define ROPEWAY_CLIENT_CLI_MESSAGE_JSON_H_
+// Answers as the JSON that the command line prints.
+#ifndef ROPEWAY_CLIENT_CLI_ANSWER_JSON_H_
+#define ROPEWAY_CLIENT_CLI_ANSWER_JSON_H_
 
 #include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "client/types.h"
 #include "nlohmann/json.hpp"
 
 namespace ropeway::client {
-
-// A JSON array of messages as OpenAI's API takes them: {"role", "content", "name", "reasoning_content",
-// "tool_calls", "tool_call_id"}; all but the role may be missing.
-absl::StatusOr<std::vector<ChatMessage>> ParseMessages(const std::string& json);
 
 // The one object that `generate --json` prints; its keys are stable:
 //   text, token_ids, finish_reason, logprobs, stop_string | stop_token_id   of the first sample
@@ -22,7 +16,7 @@ absl::StatusOr<std::vector<ChatMessage>> ParseMessages(const std::string& json);
 //   samples [{text, token_ids, finish_reason, ...}]                         where more than one
 //   request_id
 //   receipt {queue_ms, prefill_ms, decode_ms, cached_tokens, recomputed_tokens, preemptions, seed}
-//   error {code, message}                        where the call failed; the rest is what arrived before
+//   error {code, message}      where the call failed; the rest is what arrived before
 // Log-probabilities that were not asked for, and the receipt of a call that failed, are null.
 nlohmann::ordered_json ToJson(const Answer& answer);
 nlohmann::ordered_json ToJson(const ModelInfo& info);
@@ -33,4 +27,4 @@ std::string Dump(const nlohmann::ordered_json& json);
 
 }  // namespace ropeway::client
 
-#endif  // ROPEWAY_CLIENT_CLI_MESSAGE_JSON_H_
+#endif  // ROPEWAY_CLIENT_CLI_ANSWER_JSON_H_

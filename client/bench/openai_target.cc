@@ -1,13 +1,17 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/bench/backend.h"
+#include "client/address.h"
+#include "client/bench/load_target.h"
 #include "client/bench/sse.h"
 #include "nlohmann/json.hpp"
 
@@ -16,6 +20,7 @@ namespace {
 
 constexpr size_t kMaxErrorBytes = 1024;  // of a body that tells what went wrong
 constexpr long kHttpOk = 200;
+constexpr int kMaxJsonDepth = 64;
 
 struct CurlDeleter {
   void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
@@ -33,15 +38,22 @@ class Completion {
     record_.status.Update(parser_.Feed(bytes));
   }
 
-  // The record, when curl came back with `result` and the server with `http_code`.
-  RequestRecord Finish(CURLcode result, long http_code, const std::string& url) && {
+  // The record, when curl came back with `result` and the server with `http_code`. `way`: the URL, and the
+  // proxy to it where there is one.
+  RequestRecord Finish(CURLcode result, long http_code, const std::string& way) && {
     if (result == CURLE_COULDNT_CONNECT) {
       record_.status =
-          absl::UnavailableError(absl::StrCat("cannot connect to ", url, ": does the server run?"));
+          absl::UnavailableError(absl::StrCat("cannot connect to ", way, ": does the server run?"));
+    } else if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY) {
+      record_.status =
+          absl::UnavailableError(absl::StrCat("cannot connect to ", way, ": the name is not known"));
+    } else if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CONNECT_ERROR) {
+      record_.status =
+          absl::UnavailableError(absl::StrCat("cannot connect to ", way, ": ", curl_easy_strerror(result)));
     } else if (result == CURLE_OPERATION_TIMEDOUT) {
       record_.status = absl::DeadlineExceededError("the --timeout passed");
     } else if (result != CURLE_OK) {
-      record_.status = absl::UnavailableError(curl_easy_strerror(result));
+      record_.status = absl::UnavailableError(absl::StrCat(way, ": ", curl_easy_strerror(result)));
     } else if (http_code != kHttpOk) {
       record_.status = absl::InternalError(absl::StrCat("HTTP ", http_code, ": ", body_));
     } else if (timer_.seen() == 0) {
@@ -55,8 +67,9 @@ class Completion {
  private:
   void OnData(absl::string_view data) {
     if (data == "[DONE]") return;
-    const auto json =
-        nlohmann::json::parse(data.begin(), data.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
+    // What is nested deeper is left out: writing it into an error would take as deep a recursion.
+    const auto is_shallow = [](int depth, auto, auto&) { return depth <= kMaxJsonDepth; };
+    const auto json = nlohmann::json::parse(data.begin(), data.end(), is_shallow, /*allow_exceptions=*/false);
     if (!json.is_object()) {
       record_.status.Update(absl::InternalError("an event that is no JSON object"));
       return;
@@ -73,7 +86,9 @@ class Completion {
 
   static void TakeCount(const nlohmann::json& usage, const char* key, int32_t& count) {
     const auto found = usage.find(key);
-    if (found != usage.end() && found->is_number_integer()) count = found->get<int32_t>();
+    if (found == usage.end() || !found->is_number_unsigned()) return;
+    count =
+        static_cast<int32_t>(std::min<uint64_t>(found->get<uint64_t>(), std::numeric_limits<int32_t>::max()));
   }
 
   // A message without text may still stand for a token (of a part of a code point); the closing one, which
@@ -101,19 +116,20 @@ size_t OnCurlBytes(char* bytes, size_t, size_t size, void* completion) {
   return size;
 }
 
-class OpenAiBackend final : public Backend {
+class OpenAiTarget final : public LoadTarget {
  public:
-  OpenAiBackend(const std::string& server, const RunOptions& options)
-      : url_(absl::StrCat(absl::StrContains(server, "://") ? "" : "http://", server, "/v1/completions")),
+  OpenAiTarget(const ClientOptions& connection, const RunOptions& options)
+      : url_(Url(connection)),
+        proxy_(FindProxy(HostOf(url_), ProxyVariables(url_), std::getenv)),
+        connection_(connection),
         options_(options) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
   }
-  ~OpenAiBackend() override { curl_global_cleanup(); }
+  ~OpenAiTarget() override { curl_global_cleanup(); }
 
   RequestRecord Run(const WorkItem& item) override {
     const std::unique_ptr<CURL, CurlDeleter> curl(curl_easy_init());
-    const std::unique_ptr<curl_slist, CurlDeleter> headers(
-        curl_slist_append(nullptr, "Content-Type: application/json"));
+    const std::unique_ptr<curl_slist, CurlDeleter> headers(Headers());
     const std::string body = Body(item);
     Completion completion;
     curl_easy_setopt(curl.get(), CURLOPT_URL, url_.c_str());
@@ -123,15 +139,47 @@ class OpenAiBackend final : public Backend {
     curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, OnCurlBytes);
     curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &completion);
     curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);  // threads
-    curl_easy_setopt(curl.get(), CURLOPT_NOPROXY, "*");
+    // Said in full, since curl would read the environment by rules of its own.
+    curl_easy_setopt(curl.get(), CURLOPT_PROXY, proxy_ ? proxy_->url.c_str() : "");
+    curl_easy_setopt(curl.get(), CURLOPT_NOPROXY, "");
+    SetTls(curl.get());
     curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(options_.timeout_seconds * 1000));
     const CURLcode result = curl_easy_perform(curl.get());
     long http_code = 0;
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &http_code);
-    return std::move(completion).Finish(result, http_code, url_);
+    const std::string way = proxy_ ? absl::StrCat(url_, " through the proxy ", proxy_->Description()) : url_;
+    return std::move(completion).Finish(result, http_code, way);
   }
 
  private:
+  static std::string Url(const ClientOptions& connection) {
+    const char* const scheme = connection.tls ? "https://" : "http://";
+    return absl::StrCat(absl::StrContains(connection.server, "://") ? "" : scheme, connection.server,
+                        "/v1/completions");
+  }
+
+  curl_slist* Headers() const {
+    curl_slist* headers = curl_slist_append(nullptr, "Content-Type: application/json");
+    if (connection_.api_key.empty()) return headers;
+    return curl_slist_append(headers, absl::StrCat("Authorization: Bearer ", connection_.api_key).c_str());
+  }
+
+  void SetTls(CURL* curl) const {
+    if (!connection_.tls) return;
+    const auto set = [curl](CURLoption option, const std::string& pem) {
+      curl_blob blob{.data = const_cast<char*>(pem.data()), .len = pem.size(), .flags = CURL_BLOB_NOCOPY};
+      if (!pem.empty()) curl_easy_setopt(curl, option, &blob);
+    };
+    set(CURLOPT_CAINFO_BLOB, connection_.tls->authorities);
+    set(CURLOPT_SSLCERT_BLOB, connection_.tls->certificate);
+    set(CURLOPT_SSLKEY_BLOB, connection_.tls->key);
+  }
+
+  static std::vector<const char*> ProxyVariables(const std::string& url) {
+    if (absl::StartsWith(url, "https://")) return {"https_proxy", "all_proxy"};
+    return {"http_proxy", "all_proxy"};
+  }
+
   std::string Body(const WorkItem& item) const {
     nlohmann::json body = {{"max_tokens", item.output_tokens},
                            {"temperature", options_.temperature},
@@ -144,13 +192,15 @@ class OpenAiBackend final : public Backend {
   }
 
   const std::string url_;
+  const std::optional<Proxy> proxy_;
+  const ClientOptions connection_;
   const RunOptions options_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeOpenAiBackend(const std::string& server, const RunOptions& options) {
-  return std::make_unique<OpenAiBackend>(server, options);
+std::unique_ptr<LoadTarget> MakeOpenAiTarget(const ClientOptions& connection, const RunOptions& options) {
+  return std::make_unique<OpenAiTarget>(connection, options);
 }
 
 }  // namespace ropeway::client

@@ -1,6 +1,6 @@
-#include "client/cli/message_json.h"
+#include "client/cli/answer_json.h"
 
-#include "absl/strings/str_cat.h"
+#include "absl/status/status.h"
 
 namespace ropeway::client {
 namespace {
@@ -49,46 +49,7 @@ Json ToJson(const Receipt& receipt) {
           {"seed", receipt.seed}};
 }
 
-// Takes a string member; other kinds are an error, but null is as good as none.
-template <typename Text>
-absl::Status Take(const Json& object, const char* key, Text& value) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return absl::OkStatus();
-  if (!found->is_string()) return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" must be a string"));
-  value = found->get<std::string>();
-  return absl::OkStatus();
-}
-
-absl::StatusOr<ChatMessage> ParseMessage(const Json& json) {
-  if (!json.is_object()) return absl::InvalidArgumentError("must be an object");
-  ChatMessage message;
-  absl::Status status = Take(json, "role", message.role);
-  status.Update(Take(json, "content", message.text));
-  status.Update(Take(json, "name", message.name));
-  status.Update(Take(json, "reasoning_content", message.reasoning_content));
-  status.Update(Take(json, "tool_call_id", message.tool_call_id));
-  if (!status.ok()) return status;
-  if (message.role.empty()) return absl::InvalidArgumentError("\"role\" is missing");
-  const auto calls = json.find("tool_calls");
-  if (calls != json.end() && !calls->is_null()) message.tool_calls_json = Dump(*calls);
-  return message;
-}
-
 }  // namespace
-
-absl::StatusOr<std::vector<ChatMessage>> ParseMessages(const std::string& json) {
-  const Json array = Json::parse(json, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (!array.is_array()) return absl::InvalidArgumentError("not a JSON array of messages");
-  std::vector<ChatMessage> messages;
-  for (const Json& element : array) {
-    const absl::StatusOr<ChatMessage> message = ParseMessage(element);
-    if (!message.ok())
-      return absl::InvalidArgumentError(
-          absl::StrCat("message ", messages.size(), ": ", message.status().message()));
-    messages.push_back(*message);
-  }
-  return messages;
-}
 
 Json ToJson(const Answer& answer) {
   Json json = ToJson(answer.samples.front());

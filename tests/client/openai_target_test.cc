@@ -1,4 +1,6 @@
-#include "client/bench/backend.h"
+#include <cstdlib>
+
+#include "client/bench/load_target.h"
 #include "client/bench/sse.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -12,8 +14,10 @@ namespace {
 using ::ropeway::testing::IsOk;
 using ::ropeway::testing::StatusIs;
 using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 
@@ -37,7 +41,7 @@ TEST(SseTest, ALineWithoutEndIsRefused) {
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a line of more than")));
 }
 
-TEST(OpenAiBackendTest, MeasuresAStream) {
+TEST(OpenAiTargetTest, MeasuresAStream) {
   FakeHttpServer server(std::string(kOk) +
                         "data: {\"choices\":[{\"text\":\"Hel\",\"finish_reason\":null}]}\n\n"
                         "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":null}]}\n\n"
@@ -45,8 +49,8 @@ TEST(OpenAiBackendTest, MeasuresAStream) {
                         "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\n"
                         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":3}}\n\n"
                         "data: [DONE]\n\n");
-  const auto backend = MakeOpenAiBackend(server.address(), {.model = "m"});
-  const RequestRecord record = backend->Run({.prompt = std::vector<int32_t>{1, 2, 3, 4}, .output_tokens = 3});
+  const auto target = MakeOpenAiTarget({.server = server.address()}, {.model = "m"});
+  const RequestRecord record = target->Run({.prompt = std::vector<int32_t>{1, 2, 3, 4}, .output_tokens = 3});
   EXPECT_OK(record.status);
   EXPECT_EQ(record.prompt_tokens, 4);
   EXPECT_EQ(record.output_tokens, 3);
@@ -60,12 +64,12 @@ TEST(OpenAiBackendTest, MeasuresAStream) {
   EXPECT_EQ(body["ignore_eos"], true);
 }
 
-TEST(OpenAiBackendTest, WithoutUsageMessagesAreCounted) {
+TEST(OpenAiTargetTest, WithoutUsageMessagesAreCounted) {
   FakeHttpServer server(std::string(kOk) +
                         "data: {\"choices\":[{\"text\":\"a\"}]}\n\n"
                         "data: {\"choices\":[{\"text\":\"b\",\"finish_reason\":\"length\"}]}\n\n");
-  const RequestRecord record =
-      MakeOpenAiBackend("http://" + server.address(), {})->Run({.prompt = "hi", .output_tokens = 2});
+  const RequestRecord record = MakeOpenAiTarget({.server = "http://" + server.address()}, {})
+                                   ->Run({.prompt = "hi", .output_tokens = 2});
   EXPECT_OK(record.status);
   EXPECT_EQ(record.output_tokens, 2);
   EXPECT_EQ(nlohmann::json::parse(server.bodies().at(0))["prompt"], "hi");
@@ -73,10 +77,10 @@ TEST(OpenAiBackendTest, WithoutUsageMessagesAreCounted) {
 
 absl::Status StatusFor(const std::string& response) {
   FakeHttpServer server(response);
-  return MakeOpenAiBackend(server.address(), {})->Run({.prompt = "hi", .output_tokens = 2}).status;
+  return MakeOpenAiTarget({.server = server.address()}, {})->Run({.prompt = "hi", .output_tokens = 2}).status;
 }
 
-TEST(OpenAiBackendTest, FailuresAreFailures) {
+TEST(OpenAiTargetTest, FailuresAreFailures) {
   EXPECT_THAT(StatusFor("HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\nno slot"),
               StatusIs(absl::StatusCode::kInternal, "HTTP 503: no slot"));
   EXPECT_THAT(StatusFor(kOk), StatusIs(absl::StatusCode::kInternal, HasSubstr("no tokens")));
@@ -84,8 +88,41 @@ TEST(OpenAiBackendTest, FailuresAreFailures) {
        {"data: [\n\n", "data: {\"error\":{\"message\":\"full\"}}\n\n", "data: {\"choices\":3}\n\n",
         "data: {\"choices\":[3],\"usage\":{\"prompt_tokens\":\"x\"}}\n\n"})
     EXPECT_THAT(StatusFor(std::string(kOk) + event), StatusIs(absl::StatusCode::kInternal, _)) << event;
-  EXPECT_THAT(MakeOpenAiBackend("127.0.0.1:1", {})->Run({.prompt = "hi", .output_tokens = 2}).status,
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot connect to")));
+  EXPECT_THAT(
+      MakeOpenAiTarget({.server = "127.0.0.1:1"}, {})->Run({.prompt = "hi", .output_tokens = 2}).status,
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot connect to")));
+}
+
+TEST(OpenAiTargetTest, AProxyIsUsedExceptToThisMachineAndNamedInErrors) {
+  FakeHttpServer proxy(std::string(kOk) + "data: {\"choices\":[{\"text\":\"a\"}]}\n\n");
+  const WorkItem item{.prompt = "hi", .output_tokens = 1};
+  setenv("http_proxy", proxy.address().c_str(), /*overwrite=*/1);
+  EXPECT_OK(MakeOpenAiTarget({.server = "model.example:80"}, {})->Run(item).status);
+  EXPECT_EQ(proxy.bodies().size(), 1);
+  EXPECT_THAT(MakeOpenAiTarget({.server = "127.0.0.1:1"}, {})->Run(item).status,
+              StatusIs(absl::StatusCode::kUnavailable, Not(HasSubstr("proxy"))));
+  setenv("http_proxy", "http://user:secret@127.0.0.1:1", /*overwrite=*/1);
+  EXPECT_THAT(
+      MakeOpenAiTarget({.server = "model.example:80"}, {})->Run(item).status,
+      StatusIs(absl::StatusCode::kUnavailable,
+               AllOf(HasSubstr("model.example:80/v1/completions through the proxy 127.0.0.1:1 (http_proxy)"),
+                     Not(HasSubstr("secret")))));
+  unsetenv("http_proxy");
+}
+
+TEST(OpenAiTargetTest, CountsBeyondTheTypeAndDeepErrorsDoNoHarm) {
+  FakeHttpServer server(std::string(kOk) +
+                        "data: {\"choices\":[{\"text\":\"a\"}],\"usage\":{\"prompt_tokens\":99999999999,"
+                        "\"completion_tokens\":-1}}\n\n");
+  const RequestRecord record =
+      MakeOpenAiTarget({.server = server.address()}, {})->Run({.prompt = "hi", .output_tokens = 1});
+  EXPECT_OK(record.status);
+  EXPECT_EQ(record.prompt_tokens, INT32_MAX);
+  EXPECT_EQ(record.output_tokens, 1);
+  constexpr int kDepth = 1'000'000;
+  EXPECT_THAT(StatusFor(std::string(kOk) + "data: {\"error\":" + std::string(kDepth, '[') +
+                        std::string(kDepth, ']') + "}\n\n"),
+              StatusIs(absl::StatusCode::kInternal, _));
 }
 
 }  // namespace
