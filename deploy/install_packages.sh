@@ -12,7 +12,7 @@ BUILD=(g++ cmake ninja-build ccache pkg-config ca-certificates git python3 pytho
 # What the programs need at run time: the shared libraries of the above.
 RUN=(ca-certificates libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0
      libpcre2-8-0 libutf8proc2 libcurl4 libssl3)
-CLANG=(clang clang-tidy clang-format)
+CLANG=(clang clang-tidy clang-format libclang-rt-14-dev)
 # The CUDA toolkit is in no Debian release: apt must know NVIDIA's packages (deploy/gpu.md).
 CUDA=(cuda-nvcc-13-0 cuda-cudart-dev-13-0 libcublas-dev-13-0 libnccl-dev)
 CUDA_RUN=(libcublas-13-0 libnccl2)

@@ -2,21 +2,58 @@
 # Installs what is missing, builds, fetches the models and runs all tests. The last line is ctest's summary.
 #
 # Usage: tests/run.sh [PRESET] [CTEST ARGUMENT...]    (presets: release, dev, asan, tsan, clang; default release)
+#        tests/run.sh fuzz [SECONDS] [TARGET...]      (default: 60 seconds each, all targets of tests/fuzz)
 #   tests/run.sh                      everything, optimised
 #   tests/run.sh asan -R sched        the scheduler's tests under AddressSanitizer
-# Exit code 0 only if everything was built and every test passed.
+#   tests/run.sh fuzz 300 gguf_fuzz   five minutes of libFuzzer on GGUF files, from what it found before
+# Exit code 0 only if everything was built and every test passed, or no fuzzing found anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-preset=release
-case "${1:-}" in
-  release | dev | asan | tsan | clang) preset=$1 && shift ;;
-  -* | "") ;;
-  *) echo "run.sh: '$1' is no preset (release, dev, asan, tsan, clang) and no flag of ctest" >&2 && exit 2 ;;
-esac
-
 step() { echo "[$((SECONDS / 60))m$((SECONDS % 60))s] $*"; }
 warn() { printf '\n*** WARNING: %s\n\n' "$*" >&2; }
+die() { echo "run.sh: $*" >&2; exit 2; }
+
+# Runs libFuzzer on one target, beginning with its seeds and with the corpus of earlier runs, which it adds to.
+fuzz_target() {
+  local target=$1 seconds=$2 corpus=build/fuzz/corpus/$1 findings=build/fuzz/findings log=build/fuzz/$1.log
+  mkdir -p "$corpus" "$findings"
+  "build/fuzz/tests/${target}_test" --write_corpus "$corpus"
+  ASAN_OPTIONS=intercept_memmem=0 "build/fuzz/bin/$target" "$corpus" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
+    -rss_limit_mb=2048 -artifact_prefix="$findings/$target-" -print_final_stats=1 >"$log" 2>&1 || {
+    tail -n 40 "$log" >&2
+    echo "run.sh: $target found something: build/fuzz/bin/$target FILE repeats it; $log has all" >&2
+    return 1
+  }
+  step "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs," \
+       "$(find "$corpus" -type f | wc -l) inputs in $corpus"
+}
+
+fuzz() {
+  local seconds=60 target found=0
+  if [[ "${1:-}" =~ ^[0-9]+$ ]]; then seconds=$((10#$1)) && shift; fi
+  # To libFuzzer, 0 is for ever.
+  [ "$seconds" -gt 0 ] || die "SECONDS must be at least 1, is 0"
+  [ $# -gt 0 ] || set -- $(cd tests/fuzz && ls *_fuzz.cc | sed 's/\.cc$//')
+  for target; do
+    [ -f "tests/fuzz/$target.cc" ] || die "'$target' is no target of tests/fuzz"
+  done
+  deploy/install_packages.sh build clang
+  step "building the targets of preset fuzz"
+  deploy/build.sh fuzz fuzz_targets
+  for target; do
+    fuzz_target "$target" "$seconds" || found=1
+  done
+  exit "$found"
+}
+
+preset=release
+case "${1:-}" in
+  fuzz) shift && fuzz "$@" ;;
+  release | dev | asan | tsan | clang) preset=$1 && shift ;;
+  -* | "") ;;
+  *) die "'$1' is no preset (release, dev, asan, tsan, clang, fuzz) and no flag of ctest" ;;
+esac
 
 deploy/install_packages.sh build test $([ "$preset" != clang ] || echo clang)
 # Where containers cannot be had, their test says so and is skipped.

@@ -40,6 +40,8 @@ class ScriptTest(unittest.TestCase):
 
     def test_wrong_arguments_are_named(self):
         self.assert_fails(run("tests/run.sh", "fastest"), 2, "'fastest' is no preset")
+        self.assert_fails(run("tests/run.sh", "fuzz", "0"), 2, "SECONDS must be at least 1, is 0")
+        self.assert_fails(run("tests/run.sh", "fuzz", "1", "no_fuzz"), 2, "'no_fuzz' is no target of tests/fuzz")
         self.assert_fails(run("deploy/install_packages.sh", "games"), 1, "unknown group 'games'")
         self.assert_fails(run("deploy/fetch_model.sh", "gpt"), 1, "unknown model 'gpt'")
         self.assert_fails(run("deploy/quickstart.sh", "--fast"), 1, "unknown argument '--fast'")
