@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,7 +68,9 @@ ModelFacts FactsOf(const Config& config, const OpenedModel& model) {
 
 // A model whose template cannot be read still answers plain text; chats are told why not.
 absl::Status AddTextSide(const Config& config, const OpenedModel& opened, ServedModel& served) {
-  if (std::filesystem::is_directory(config.model)) {
+  // Without an error to fill in, a name that is too long would throw.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(config.model, ignored)) {
     ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(config.model, opened.spec.vocab_size));
     served.tokenizer = std::move(text.tokenizer);
     served.chat_templates = std::move(text.chat_templates);

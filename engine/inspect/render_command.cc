@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <system_error>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
@@ -97,7 +98,9 @@ absl::Status AddToken(const Metadata& metadata, std::string_view key, const std:
 
 // The templates of a GGUF file or a folder; its BOS and EOS become defaults.
 absl::StatusOr<ChatTemplates> ReadModel(const std::string& path, RenderLineOptions& line) {
-  if (std::filesystem::is_directory(path)) {
+  // Without an error to fill in, a name that is too long would throw.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
     ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(path, /*vocab_size=*/0));
     AddToken(*text.tokenizer, text.tokenizer->bos_id(), "bos_token", line);
     AddToken(*text.tokenizer, text.tokenizer->eos_id(), "eos_token", line);

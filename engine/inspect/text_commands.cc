@@ -4,6 +4,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <system_error>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -70,7 +71,9 @@ std::string LineOf(const absl::StatusOr<Json>& answer) {
 using Filter = std::string (*)(const Tokenizer& tokenizer, const std::string& line);
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string& path) {
-  if (std::filesystem::is_directory(path)) {
+  // Without an error to fill in, a name that is too long would throw.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
     ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(path, /*vocab_size=*/0));
     return std::move(text.tokenizer);
   }

@@ -68,6 +68,19 @@ TEST(InspectTest, WhatIsWrongIsToldInOneLine) {
   }
 }
 
+TEST(InspectTest, NamesThatNoFileHasAreErrors) {
+  const std::string too_long(5000, 'x');
+  for (const char* command :
+       {"info ", "tokenize ", "detokenize ", "render ", "render --template ", "logits ", "generate "}) {
+    for (const std::string& name :
+         {too_long, too_long.substr(0, 300), std::string("README.md/below"), std::string("''")}) {
+      const Outcome outcome = RunInspect(command + name);
+      EXPECT_EQ(outcome.code, 2) << command << name;
+      EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'), 1) << outcome.output;
+    }
+  }
+}
+
 TEST(InspectTest, APipeThatNobodyWritesIsNoFile) {
   const testing::TempFolder folder;
   const std::string pipe = folder.File("pipe");
