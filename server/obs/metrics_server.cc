@@ -1,5 +1,6 @@
 #include "server/obs/metrics_server.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@ namespace ropeway::server {
 namespace {
 
 constexpr size_t kMaxConnections = 128;
+constexpr int kAcceptFlags = SOCK_NONBLOCK | SOCK_CLOEXEC;
 // How long nothing is accepted where the process has no file descriptor left.
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
@@ -30,7 +32,12 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 class HttpLoop {
  public:
   HttpLoop(const std::vector<int>& listening, int wake, std::function<std::string()> metrics)
-      : listening_(listening), wake_(wake), metrics_(std::move(metrics)) {}
+      : listening_(listening), wake_(wake), metrics_(std::move(metrics)), spare_(OpenSpare()) {}
+  ~HttpLoop() {
+    if (spare_ >= 0) close(spare_);
+  }
+  HttpLoop(const HttpLoop&) = delete;
+  HttpLoop& operator=(const HttpLoop&) = delete;
 
   // Returns when the eventfd is written to.
   void Run() {
@@ -70,17 +77,28 @@ class HttpLoop {
       const bool lives = now < connection->deadline() && (!is_ready || connection->Advance(metrics_, now));
       connection = lives ? std::next(connection) : connections_.erase(connection);
     }
+    if (spare_ < 0) spare_ = OpenSpare();
   }
 
+  // Where the process has no file descriptor left, the spare one makes room for a scrape.
   void Accept(int listening, absl::Time now) {
-    const int accepted = accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int accepted = accept4(listening, nullptr, nullptr, kAcceptFlags);
+    if (accepted < 0 && IsExhausted(errno) && spare_ >= 0) {
+      close(std::exchange(spare_, -1));
+      accepted = accept4(listening, nullptr, nullptr, kAcceptFlags);
+    }
     if (accepted >= 0) {
       if (connections_.size() >= kMaxConnections) CloseOldest();
       connections_.emplace_back(accepted, now);
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+    } else if (IsExhausted(errno)) {
       if (!connections_.empty()) CloseOldest();
       accept_after_ = now + kAcceptPause;
     }
+  }
+
+  static int OpenSpare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+  static bool IsExhausted(int error) {
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
   }
 
   // One whose request has not come, or else the oldest.
@@ -96,6 +114,7 @@ class HttpLoop {
   std::list<HttpConnection> connections_;  // oldest first
   std::vector<pollfd> polled_;
   absl::Time accept_after_ = absl::InfinitePast();
+  int spare_;  // a file descriptor that is held for a time of need; -1 while it is used
 };
 
 }  // namespace

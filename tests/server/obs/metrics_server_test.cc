@@ -62,14 +62,18 @@ TEST(HttpAnswerTest, WaitsForTheEndOfTheHeader) {
     EXPECT_EQ(AnswerHttp(absl::string_view(kGet, size), [] { return std::string(); }), std::nullopt) << size;
 }
 
+void ConnectTo(int port, int connection) {
+  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+}
+
 // A connection to a port of this machine, with the beginning of a request sent.
 int BeginRequest(int port, absl::string_view bytes, int receive_buffer = 0) {
   const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (receive_buffer > 0)
     setsockopt(connection, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ConnectTo(port, connection);
   EXPECT_EQ(send(connection, bytes.data(), bytes.size(), MSG_NOSIGNAL), std::ssize(bytes));
   return connection;
 }
@@ -139,17 +143,21 @@ TEST_F(MetricsServerTest, ClosesWhoDoesNotComeToTheEndOfARequest) {
   EXPECT_LT(absl::Now() - begin, absl::Seconds(30));
 }
 
-TEST_F(MetricsServerTest, ServesAgainAfterRunningOutOfFiles) {
+TEST_F(MetricsServerTest, AnswersWhereTheProcessHasNoFileLeft) {
   rlimit limit;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   const rlim_t before = limit.rlim_cur;
-  const int connection = BeginRequest(server_->port(), "");
-  limit.rlim_cur = static_cast<rlim_t>(connection) + 1;  // no more can be accepted
+  const int scraper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  limit.rlim_cur = static_cast<rlim_t>(scraper) + 1;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-  absl::SleepFor(absl::Milliseconds(50));
+  std::vector<int> all;
+  for (int copy; (copy = dup(STDERR_FILENO)) >= 0;) all.push_back(copy);
+  ConnectTo(server_->port(), scraper);
+  EXPECT_EQ(send(scraper, kGet, sizeof kGet - 1, MSG_NOSIGNAL), std::ssize(kGet) - 1);
+  EXPECT_THAT(ReadAll(scraper), HasSubstr("ropeway_requests_running"));
+  for (const int copy : all) close(copy);
   limit.rlim_cur = before;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-  close(connection);
   EXPECT_LT(TimeScrape(), absl::Seconds(5));
 }
 
