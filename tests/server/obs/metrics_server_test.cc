@@ -1,10 +1,12 @@
 #include "server/obs/metrics_server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -80,6 +82,8 @@ int BeginRequest(int port, absl::string_view bytes, int receive_buffer = 0) {
 
 // All that comes until the server closes.
 std::string ReadAll(int connection) {
+  const timeval patience = {.tv_sec = 60};
+  setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   std::string answer, part(4096, '\0');
   for (ssize_t size; (size = recv(connection, part.data(), part.size(), 0)) > 0;)
     answer.append(part, 0, size);
@@ -147,8 +151,12 @@ TEST_F(MetricsServerTest, AnswersWhereTheProcessHasNoFileLeft) {
   rlimit limit;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   const rlim_t before = limit.rlim_cur;
+  TimeScrape();  // the server has all its files by now
   const int scraper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  limit.rlim_cur = static_cast<rlim_t>(scraper) + 1;
+  int highest = scraper;
+  for (int file = 0; file < 1000; ++file)
+    if (fcntl(file, F_GETFD) >= 0) highest = std::max(highest, file);
+  limit.rlim_cur = static_cast<rlim_t>(highest) + 1;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
   std::vector<int> all;
   for (int copy; (copy = dup(STDERR_FILENO)) >= 0;) all.push_back(copy);
