@@ -128,6 +128,8 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   if (modifier.modifier.window > 0)
     modifier.modifier.window = length;  // the work of a window that hides nothing
   if (modifier.modifier.chunk > 0) modifier.modifier.chunk = length;
+  if (modifier.modifier.softcap > 0) modifier.modifier.softcap = 50;  // Gemma-2's
+  if (modifier.modifier.zone > 0) modifier.modifier.zone = length / 8;
   const int pages = (length + kPageSize - 1) / kPageSize;
   AlignedBuffer cache(pages * kv.page_bytes),
       scratch(table.attention_scratch_bytes(kv, num_heads, modifier.modifier.mixer.width));
@@ -163,7 +165,7 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
                        .older_queries = queries.data() + head,
                        .out = out.data() + head,
                        .out_stride = width,
-                       .scale = 0.125f,
+                       .scale = 1e-3f,  // for scores of a few units, as models have
                        .modifier = modifier.modifier,
                        .scratch = scratch.data()});
     }

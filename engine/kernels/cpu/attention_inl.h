@@ -206,19 +206,32 @@ inline Range SeenOf(int32_t chunk_start, const Query* queries, int count) {
   return {first < 0 ? 0 : first, last > kChunk ? kChunk : last};
 }
 
-// Scores of keys in zones before the queries' own, in the place of those by the queries' own rotation.
+// weights.of[q][..] = q . k for pages [page, pages) of a block's queries.
+template <typename Element, int Q>
+inline void ScoreQueries(const AttentionArgs& args, const Chunk<Element>& chunk, int page, int pages,
+                         const Query* queries, Weights& weights) {
+  const float* vectors[Q];
+  for (int q = 0; q < Q; ++q) vectors[q] = queries[q].query;
+  ScoresOfPages<Element, Q, WidthFor(Q)>(chunk, page, pages, args.kv.head_dim, vectors, weights);
+}
+
+// The same where keys of other zones than the queries' own meet queries that are turned otherwise. Zones of
+// which no query has keys in the chunk are passed over.
 template <typename Element, int Q>
 inline void ScoreZones(const AttentionArgs& args, const Chunk<Element>& chunk, int page, int pages,
                        const Query* queries, Weights& weights) {
   const int32_t zone = args.modifier.zone, end = chunk.start + pages * kPageSize;
-  for (int before = 1; before <= 2; ++before) {
+  for (int q = 0; q < Q; ++q)
+    for (float& weight : weights.of[q]) weight = 0;
+  for (int back = 0; back <= 2; ++back) {
     const float* vectors[Q];
     int32_t first[Q], last[Q];
     bool any = false;
     for (int q = 0; q < Q; ++q) {
-      vectors[q] = queries[q].modified.zone_queries[before - 1];
-      last[q] = queries[q].position() / zone * zone - (before - 1) * zone;
-      first[q] = before == 2 ? 0 : last[q] - zone;
+      const int32_t own = queries[q].position() / zone * zone;
+      vectors[q] = back == 0 ? queries[q].query : queries[q].modified.zone_queries[back - 1];
+      first[q] = back == 2 ? 0 : own - back * zone;
+      last[q] = back == 0 ? queries[q].last : own - (back - 1) * zone;
       any = any || (first[q] < end && last[q] > chunk.start);
     }
     if (!any) continue;
@@ -244,10 +257,10 @@ void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* 
   const ScoreModifier& modifier = args.modifier;
   constexpr int kWidth = WidthFor(Q);
   Weights weights;
-  const float* vectors[Q];
-  for (int q = 0; q < Q; ++q) vectors[q] = queries[q].query;
-  ScoresOfPages<Element, Q, kWidth>(chunk, page, pages, args.kv.head_dim, vectors, weights);
-  if (modifier.zone > 0) ScoreZones<Element, Q>(args, chunk, page, pages, queries, weights);
+  if (modifier.zone > 0)
+    ScoreZones<Element, Q>(args, chunk, page, pages, queries, weights);
+  else
+    ScoreQueries<Element, Q>(args, chunk, page, pages, queries, weights);
   Merge merges[Q];
   for (int q = 0; q < Q; ++q) {
     if (queries[q].first < chunk.start + kChunk && queries[q].last > chunk.start) {

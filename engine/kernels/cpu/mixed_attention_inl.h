@@ -35,10 +35,8 @@ void ScoreHeads(const AttentionArgs& args, const MixedToken& token, int32_t star
     const Chunk<Element> chunk = ChunkAt<Element>(args, g, start, pages, all_pages);
     ForBlocks(0, args.queries_per_token, [&]<int Q>(int first) {
       Query* queries = token.queries + g * args.queries_per_token + first;
-      const float* vectors[Q];
-      for (int q = 0; q < Q; ++q) vectors[q] = queries[q].query;
       Weights products;
-      ScoresOfPages<Element, Q, WidthFor(Q)>(chunk, page, pages, args.kv.head_dim, vectors, products);
+      ScoreQueries<Element, Q>(args, chunk, page, pages, queries, products);
       for (int q = 0; q < Q; ++q) {
         const int64_t head = (int64_t{g} * args.queries_per_token + first + q) * kChunk;
         for (int p = page; p < pages; ++p) {

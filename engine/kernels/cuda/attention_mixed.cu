@@ -142,7 +142,7 @@ ROPEWAY_DEVICE void AttendToken(const AttentionParams& params, const AttentionIt
 }
 
 template <class T, KvElement kKv>
-__global__ void __launch_bounds__(kWarps * 32)
+__global__ void __launch_bounds__(kWarps * 32, 2)
     AttendMixedKernel(AttentionParams params, WorkList<AttentionItem> work) {
   ROPEWAY_DYNAMIC_SHARED(float, memory);
   const MixedShared shared = PlaceShared(params, memory);
