@@ -13,11 +13,11 @@
 #include "engine/api/request.h"
 #include "engine/api/token.h"
 #include "engine/base/ceil_div.h"
+#include "engine/base/page_tokens.h"
 
 namespace ropeway {
 
 using PageId = int32_t;
-inline constexpr int32_t kPageTokens = 16;  // tokens of one KV page
 
 // How many pages hold `num_tokens` tokens.
 constexpr int32_t PagesFor(int32_t num_tokens) { return CeilDiv(num_tokens, kPageTokens); }

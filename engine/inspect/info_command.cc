@@ -112,7 +112,7 @@ void AppendMemory(const OpenedModel& model, const std::vector<NamedTensor>& tens
   if (!spec.tied_output && embedding.ok()) repacked -= RepackedBytes(*embedding);
   const kernels::KvLayout kv =
       kernels::MakeKvLayout(kernels::KvType::kBF16, spec.num_kv_heads, spec.head_dim, spec.value_dim);
-  const int64_t token = kv.page_bytes * spec.num_layers() / kPageSize;
+  const int64_t token = kv.page_bytes * spec.num_layers() / kPageTokens;
   absl::StrAppend(&out, "memory needed:\n  weights ", MegabytesText(repacked), " repacked, beside ",
                   MegabytesText(stored), " of the file, which is mapped\n  keys and values ", token,
                   " bytes a token in bf16, ", MegabytesText(token * spec.context_length),

@@ -64,7 +64,7 @@ absl::Status SequenceRunner::Start(int64_t capacity) {
     return absl::InvalidArgumentError(absl::StrCat(
         "a sequence of ", capacity, " tokens is longer than the model's context of ", spec().context_length));
   length_ = 0;
-  const int64_t num_pages = (capacity + kPageSize - 1) / kPageSize;
+  const int64_t num_pages = (capacity + kPageTokens - 1) / kPageTokens;
   if (num_pages <= static_cast<int64_t>(pages_.size())) return absl::OkStatus();
   const int64_t bytes = spec().num_layers() * num_pages * kv_.page_bytes, most = PhysicalMemory() / 2;
   if (bytes > most)
@@ -79,7 +79,7 @@ absl::Status SequenceRunner::Start(int64_t capacity) {
 }
 
 void SequenceRunner::Append(absl::Span<const TokenId> ids, int32_t first_visited, const Visitor& visit) {
-  ROPEWAY_CHECK(length_ + ids.size() <= pages_.size() * kPageSize);
+  ROPEWAY_CHECK(length_ + ids.size() <= pages_.size() * kPageTokens);
   for (; !ids.empty(); ids.remove_prefix(std::min<size_t>(ids.size(), kChunkTokens)))
     AppendChunk(ids.subspan(0, kChunkTokens), first_visited, visit);
 }

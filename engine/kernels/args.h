@@ -27,7 +27,7 @@ struct RotateArgs {
 
 // How the KV cache of one layer lies in memory. A page holds, for each KV head, the keys transposed, so that
 // a vector lane is a token, then the values, so that a vector lane is a column:
-//   page:  [G]{ keys [E][kPageSize], values [kPageSize][padded Ev] }, elements of bf16 or float32
+//   page:  [G]{ keys [E][kPageTokens], values [kPageTokens][padded Ev] }, elements of bf16 or float32
 // Made by MakeKvLayout.
 struct KvLayout {
   bool bf16 = true;
@@ -44,7 +44,7 @@ struct KvLayout {
 struct StoreKvArgs {
   KvLayout kv;
   uint8_t* page;
-  int slot;             // [0, kPageSize)
+  int slot;             // [0, kPageTokens)
   const float* keys;    // [G, E]
   const float* values;  // [G, Ev]
 };
@@ -56,7 +56,7 @@ struct AttentionArgs {
   KvLayout kv;
   const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride
   int64_t page_stride;        // in bytes
-  const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageSize)]
+  const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageTokens)]
   int kv_head;                // 0 with a mixer
   int queries_per_token;      // query heads that share a KV head: H / G
   int num_tokens;

@@ -10,7 +10,7 @@
 //   F   ffn_size        width of the feed-forward layer
 //   V   vocab_size      rows of the embedding and of the output layer
 //   L   num_layers      decoder layers
-//   P   num_pages       pages of the KV cache; a page holds kPageSize tokens of every layer
+//   P   num_pages       pages of the KV cache; a page holds kPageTokens tokens of every layer
 //   M, K                rows (outputs) and columns (inputs) of a weight matrix
 //
 // Matrices are row-major; a shape is written outermost first: [T, D].
@@ -19,10 +19,9 @@
 
 #include <cstdint>
 
-namespace ropeway {
+#include "engine/base/page_tokens.h"
 
-// Tokens of one page of the KV cache; equal to kPageTokens of engine/api, which the executor asserts.
-inline constexpr int kPageSize = 16;
+namespace ropeway {
 
 // Columns that share one scale when activations are rounded to 8 bits.
 inline constexpr int kQuantBlock = 32;

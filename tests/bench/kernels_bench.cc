@@ -130,17 +130,17 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   if (modifier.modifier.chunk > 0) modifier.modifier.chunk = length;
   if (modifier.modifier.softcap > 0) modifier.modifier.softcap = 50;  // Gemma-2's
   if (modifier.modifier.zone > 0) modifier.modifier.zone = length / 8;
-  const int pages = (length + kPageSize - 1) / kPageSize;
+  const int pages = (length + kPageTokens - 1) / kPageTokens;
   AlignedBuffer cache(pages * kv.page_bytes),
       scratch(table.attention_scratch_bytes(kv, num_heads, modifier.modifier.mixer.width));
   std::vector<int32_t> page_table(pages);
   const std::vector<float> keys = RandomActivations(length, int64_t{shape.num_kv_heads} * shape.head_dim, 3);
   for (int t = 0; t < length; ++t) {
-    page_table[t / kPageSize] = t / kPageSize;
+    page_table[t / kPageTokens] = t / kPageTokens;
     const float* row = &keys[int64_t{t} * shape.num_kv_heads * shape.head_dim];
     table.store_kv({.kv = kv,
-                    .page = cache.data() + t / kPageSize * kv.page_bytes,
-                    .slot = t % kPageSize,
+                    .page = cache.data() + t / kPageTokens * kv.page_bytes,
+                    .slot = t % kPageTokens,
                     .keys = row,
                     .values = row});
   }

@@ -189,11 +189,11 @@ struct KvRow {
 
 KvRow RowIn(const KvPages& kv, int32_t page, bool value, int head, int slot) {
   const int64_t width = value ? kv.value_dim : kv.head_dim;
-  const int64_t before = value ? int64_t{kv.num_kv_heads} * kPageSize * kv.head_dim : 0;
-  const int64_t row = int64_t{head} * kPageSize + slot;
+  const int64_t before = value ? int64_t{kv.num_kv_heads} * kPageTokens * kv.head_dim : 0;
+  const int64_t row = int64_t{head} * kPageTokens + slot;
   KvRow result{kv.data + page * kv.page_bytes() + (before + row * width) * BytesOf(kv.element), nullptr};
   if (kv.scales != nullptr)
-    result.scale = kv.scales + page * kv.page_scales() + (value ? kv.num_kv_heads * kPageSize : 0) + row;
+    result.scale = kv.scales + page * kv.page_scales() + (value ? kv.num_kv_heads * kPageTokens : 0) + row;
   return result;
 }
 
@@ -270,8 +270,8 @@ void QkvOnHost(const QkvArgs& args) {
     }
     if (position < 0) continue;
     const int32_t page =
-        args.page_tables[int64_t{args.token_rows[t]} * args.max_pages + position / kPageSize];
-    const int slot = position % kPageSize;
+        args.page_tables[int64_t{args.token_rows[t]} * args.max_pages + position / kPageTokens];
+    const int slot = position % kPageTokens;
     for (int g = 0; g < kv.num_kv_heads; ++g) {
       StoreKv(kv, RowIn(kv, page, false, g, slot), &row[int64_t{args.num_heads + g} * kv.head_dim],
               kv.head_dim);
@@ -299,7 +299,7 @@ void AttendHeads(const AttentionArgs& args, int32_t row, int64_t token, int firs
   const KvPages& kv = args.kv;
   const int32_t* pages = args.page_tables + int64_t{row} * args.max_pages;
   const auto load = [&](bool value, int kv_head, int32_t at, float* out) {
-    LoadKv(kv, RowIn(kv, pages[at / kPageSize], value, kv_head, at % kPageSize),
+    LoadKv(kv, RowIn(kv, pages[at / kPageTokens], value, kv_head, at % kPageTokens),
            value ? kv.value_dim : kv.head_dim, out);
   };
   const int64_t first = token * args.num_heads + first_head;

@@ -38,7 +38,7 @@ class Sequence {
         shape_(shape),
         kv_(MakeKvLayout(shape.type, shape.num_kv_heads, shape.head_dim, shape.value_dim)),
         page_stride_(kv_.page_bytes + 64) {
-    const int pages = (shape.length + kPageSize - 1) / kPageSize;
+    const int pages = (shape.length + kPageTokens - 1) / kPageTokens;
     cache_ = AlignedBuffer((2 * pages + 3) * page_stride_);
     for (int64_t i = 0; i < cache_.bytes(); i += 4)
       *reinterpret_cast<float*>(cache_.data() + i) = kNotANumber;
@@ -61,8 +61,8 @@ class Sequence {
   void StoreTokens(int first, int count) {
     for (int t = first; t < first + count; ++t)
       table_.store_kv({.kv = kv_,
-                       .page = cache_.data() + page_table_[t / kPageSize] * page_stride_,
-                       .slot = t % kPageSize,
+                       .page = cache_.data() + page_table_[t / kPageTokens] * page_stride_,
+                       .slot = t % kPageTokens,
                        .keys = &keys_[int64_t{t} * shape_.num_kv_heads * shape_.head_dim],
                        .values = &values_[int64_t{t} * shape_.num_kv_heads * shape_.value_dim]});
   }

@@ -19,9 +19,10 @@ class GoldenRun {
       : table_(table),
         golden_(golden),
         kv_(MakeKvLayout(KvType::kF32, golden.num_kv_heads, golden.head_dim, golden.value_dim)),
-        page_table_((golden.num_positions + kPageSize - 1) / kPageSize) {
+        page_table_((golden.num_positions + kPageTokens - 1) / kPageTokens) {
     // Pages before the first position hold nothing and share one.
-    const int first = golden.first_position / kPageSize, pages = static_cast<int>(page_table_.size()) - first;
+    const int first = golden.first_position / kPageTokens,
+              pages = static_cast<int>(page_table_.size()) - first;
     for (int p = 0; p < pages; ++p) page_table_[first + p] = 1 + (p * 5 + 2) % pages;
     if (pages % 5 == 0)
       for (int p = 0; p < pages; ++p) page_table_[first + p] = pages - p;
@@ -29,8 +30,8 @@ class GoldenRun {
     for (int32_t position = golden.first_position; position < golden.num_positions; ++position) {
       const int64_t row = int64_t{position - golden.first_position} * golden.num_kv_heads;
       table_.store_kv({.kv = kv_,
-                       .page = cache_.data() + page_table_[position / kPageSize] * kv_.page_bytes,
-                       .slot = position % kPageSize,
+                       .page = cache_.data() + page_table_[position / kPageTokens] * kv_.page_bytes,
+                       .slot = position % kPageTokens,
                        .keys = &golden.keys[row * golden.head_dim],
                        .values = &golden.values[row * golden.value_dim]});
     }

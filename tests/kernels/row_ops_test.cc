@@ -173,8 +173,8 @@ TEST(StoreKv, BytesOfTheSpecification) {
     for (int head_dim : {1, 20, 64, 128})
       for (int value_dim : {1, 24, 64}) {
         const KvLayout kv = MakeKvLayout(type, 3, head_dim, value_dim);
-        const std::vector<float> keys = RandomActivations(kPageSize, 3 * head_dim, 49),
-                                 values = RandomActivations(kPageSize, 3 * value_dim, 50);
+        const std::vector<float> keys = RandomActivations(kPageTokens, 3 * head_dim, 49),
+                                 values = RandomActivations(kPageTokens, 3 * value_dim, 50);
         const auto fill = [&](const KernelTable& table, int slots) {
           std::vector<uint8_t> page(kv.page_bytes, 0xA5);
           for (int slot = 0; slot < slots; ++slot)
@@ -186,7 +186,7 @@ TEST(StoreKv, BytesOfTheSpecification) {
           return page;
         };
         for (const KernelTable* table : FastTables())
-          for (int slots : {1, 5, kPageSize}) EXPECT_EQ(fill(*table, slots), fill(RefKernels(), slots));
+          for (int slots : {1, 5, kPageTokens}) EXPECT_EQ(fill(*table, slots), fill(RefKernels(), slots));
       }
 }
 

@@ -14,8 +14,6 @@
 namespace ropeway {
 namespace {
 
-static_assert(kPageTokens == kPageSize);
-
 // Rows of logits that are computed at a time: a page of them is large (V floats each).
 constexpr int kMaxLogitRows = 64;
 

@@ -214,10 +214,10 @@ void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
   const auto after = std::upper_bound(batch_->row_starts.begin(), batch_->row_starts.end(), token);
   const int64_t row = after - batch_->row_starts.begin() - 1;
   const int32_t position = batch_->positions[token];
-  const int64_t page = batch_->page_tables[row][position / kPageSize];
+  const int64_t page = batch_->page_tables[row][position / kPageTokens];
   table_.store_kv({.kv = cache_->kv,
                    .page = cache_->data + index * cache_->layer_stride + page * cache_->kv.page_bytes,
-                   .slot = position % kPageSize,
+                   .slot = position % kPageTokens,
                    .keys = Keys(token),
                    .values = Values(token)});
 }

@@ -11,7 +11,7 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 
-constexpr int kChunkPages = kChunk / kPageSize;
+constexpr int kChunkPages = kChunk / kPageTokens;
 
 // Weights stop shrinking at e^-60 = 9e-27: far below what a float sum notices, and far enough above the
 // smallest floats that no product becomes a denormal number, which processors compute a hundred times slower.
@@ -81,7 +81,7 @@ inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const fl
     Lanes k[kPages];
 #pragma GCC unroll 4
     for (int p = 0; p < kPages; ++p) {
-      const Element* key = chunk.keys[page + p] + d * kPageSize;
+      const Element* key = chunk.keys[page + p] + d * kPageTokens;
       FetchAhead(key, chunk.ahead[page + p]);
       k[p] = LoadElements(key);
     }
@@ -95,7 +95,7 @@ inline void Scores(const Chunk<Element>& chunk, int page, int head_dim, const fl
 #pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p)
 #pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) Store(weights.of[q] + (page + p) * kPageSize, score[p][q]);
+    for (int q = 0; q < Q; ++q) Store(weights.of[q] + (page + p) * kPageTokens, score[p][q]);
 }
 
 // The same for pages [page, pages), kPages and then fewer at a time.
@@ -119,15 +119,15 @@ inline Merge Soften(int32_t chunk_start, int pages, Lanes* score, Query& query, 
   const Lanes lowest = Splat(-__builtin_inff());
   Lanes largest = lowest;
   for (int p = 0; p < pages; ++p) {
-    score[p] = Visible(chunk_start + p * kPageSize, query.first, query.last, score[p], lowest);
+    score[p] = Visible(chunk_start + p * kPageTokens, query.first, query.last, score[p], lowest);
     largest = Max(largest, score[p]);
   }
   const float max = MaxOfLanes(largest);
   Lanes total = Zero();
   for (int p = 0; p < pages; ++p) {
-    const Lanes weight = Visible(chunk_start + p * kPageSize, query.first, query.last,
+    const Lanes weight = Visible(chunk_start + p * kPageTokens, query.first, query.last,
                                  WeightOf(Sub(score[p], Splat(max))), Zero());
-    Store(weights + p * kPageSize, weight);
+    Store(weights + p * kPageTokens, weight);
     total = Add(total, weight);
   }
   const float merged = query.max < max ? max : query.max;
@@ -142,9 +142,9 @@ inline Merge Soften(int32_t chunk_start, int pages, Lanes* score, Query& query, 
 inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Query& query, float* weights) {
   Lanes score[kChunkPages];
   for (int p = 0; p < pages; ++p) {
-    const Lanes capped = ScaleAndCap(args, query.modified, Load(weights + p * kPageSize));
+    const Lanes capped = ScaleAndCap(args, query.modified, Load(weights + p * kPageTokens));
     score[p] =
-        AddBias(args.modifier.bias, query.position(), chunk_start + p * kPageSize, query.modified, capped);
+        AddBias(args.modifier.bias, query.position(), chunk_start + p * kPageTokens, query.modified, capped);
   }
   return Soften(chunk_start, pages, score, query, weights);
 }
@@ -160,11 +160,11 @@ inline void WeighValues(const Chunk<Element>& chunk, int64_t row, int64_t column
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) o[c][q] = Zero();
   for (int i = first; i < last; ++i) {
-    const Element* v = chunk.values[i / kPageSize] + i % kPageSize * row + column;
+    const Element* v = chunk.values[i / kPageTokens] + i % kPageTokens * row + column;
     Lanes x[kColumns];
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
-      FetchAhead(v + 16 * c, chunk.ahead[i / kPageSize]);
+      FetchAhead(v + 16 * c, chunk.ahead[i / kPageTokens]);
       x[c] = LoadElements(v + 16 * c);
     }
 #pragma GCC unroll 8
@@ -220,7 +220,7 @@ inline void ScoreQueries(const AttentionArgs& args, const Chunk<Element>& chunk,
 template <typename Element, int Q>
 inline void ScoreZones(const AttentionArgs& args, const Chunk<Element>& chunk, int page, int pages,
                        const Query* queries, Weights& weights) {
-  const int32_t zone = args.modifier.zone, end = chunk.start + pages * kPageSize;
+  const int32_t zone = args.modifier.zone, end = chunk.start + pages * kPageTokens;
   for (int q = 0; q < Q; ++q)
     for (float& weight : weights.of[q]) weight = 0;
   for (int back = 0; back <= 2; ++back) {
@@ -239,7 +239,7 @@ inline void ScoreZones(const AttentionArgs& args, const Chunk<Element>& chunk, i
     ScoresOfPages<Element, Q, WidthFor(Q)>(chunk, page, pages, args.kv.head_dim, vectors, turned);
     for (int q = 0; q < Q; ++q)
       for (int p = page; p < pages; ++p) {
-        const int at = p * kPageSize;
+        const int at = p * kPageTokens;
         Store(weights.of[q] + at, Visible(chunk.start + at, first[q], last[q], Load(turned.of[q] + at),
                                           Load(weights.of[q] + at)));
       }
@@ -253,7 +253,7 @@ void AttendBlock(const AttentionArgs& args, const Chunk<Element>& chunk, Query* 
   const Range seen = SeenOf(chunk.start, queries, Q);
   if (seen.last <= seen.first) return;
   const int first = static_cast<int>(seen.first), last = static_cast<int>(seen.last);
-  const int page = first / kPageSize, pages = (last + kPageSize - 1) / kPageSize;
+  const int page = first / kPageTokens, pages = (last + kPageTokens - 1) / kPageTokens;
   const ScoreModifier& modifier = args.modifier;
   constexpr int kWidth = WidthFor(Q);
   Weights weights;
@@ -298,7 +298,7 @@ Chunk<Element> ChunkAt(const AttentionArgs& args, int kv_head, int32_t start, in
   Chunk<Element> chunk;
   chunk.start = start;
   for (int p = 0; p < pages; ++p) {
-    const int index = start / kPageSize + p, next = index + kChunkPages;
+    const int index = start / kPageTokens + p, next = index + kChunkPages;
     const int64_t page = args.page_table[index];
     chunk.keys[p] = reinterpret_cast<const Element*>(args.cache + page * args.page_stride) +
                     kv_head * args.kv.head_elements;
@@ -313,7 +313,8 @@ Chunk<float> Expand(const Chunk<uint16_t>& from, const KvLayout& kv, int pages, 
   Chunk<float> chunk;
   chunk.start = from.start;
   for (int p = 0; p < pages; ++p, expanded += kv.head_elements) {
-    for (int64_t i = 0; i < kv.head_elements; i += kPageSize) Store(expanded + i, LoadBf16(from.keys[p] + i));
+    for (int64_t i = 0; i < kv.head_elements; i += kPageTokens)
+      Store(expanded + i, LoadBf16(from.keys[p] + i));
     chunk.keys[p] = expanded;
     chunk.values[p] = expanded + kv.value_offset;
   }
@@ -366,9 +367,9 @@ void AttendRows(const AttentionArgs& args, int first_row, int count) {
               queries[q]);
   }
   const int32_t end = queries[count - 1].last;
-  const int all_pages = (end + kPageSize - 1) / kPageSize;
+  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
   for (int32_t start = queries[0].first / kChunk * kChunk; start < end; start += kChunk) {
-    const int left = all_pages - start / kPageSize;
+    const int left = all_pages - start / kPageTokens;
     const int pages = left < kChunkPages ? left : kChunkPages;
     if (!args.kv.bf16) {
       AttendGroup(args, ChunkAt<float>(args, args.kv_head, start, pages, all_pages), count, queries);

@@ -40,7 +40,7 @@ void ScoreHeads(const AttentionArgs& args, const MixedToken& token, int32_t star
       for (int q = 0; q < Q; ++q) {
         const int64_t head = (int64_t{g} * args.queries_per_token + first + q) * kChunk;
         for (int p = page; p < pages; ++p) {
-          const int at = p * kPageSize;
+          const int at = p * kPageTokens;
           Store(token.scores + head + at, ScaleAndCap(args, queries[q].modified, Load(products.of[q] + at)));
           Store(token.biases + head + at,
                 AddBias(args.modifier.bias, queries[q].position(), start + at, queries[q].modified, Zero()));
@@ -75,7 +75,7 @@ inline void MixPage(const HeadMixer& mixer, const MixedToken& token, int at) {
 template <typename Element>
 void WeighHeads(const AttentionArgs& args, const MixedToken& token, int32_t start, int first, int last,
                 int all_pages) {
-  const int pages = (last + kPageSize - 1) / kPageSize;
+  const int pages = (last + kPageTokens - 1) / kPageTokens;
   for (int g = 0; g < args.kv.num_kv_heads; ++g) {
     const Chunk<Element> chunk = ChunkAt<Element>(args, g, start, pages, all_pages);
     ForBlocks(0, args.queries_per_token, [&]<int Q>(int block) {
@@ -86,7 +86,7 @@ void WeighHeads(const AttentionArgs& args, const MixedToken& token, int32_t star
       for (int q = 0; q < Q; ++q) {
         Lanes score[kChunkPages];
         for (int p = 0; p < pages; ++p)
-          score[p] = Load(token.scores + int64_t{first_head + q} * kChunk + p * kPageSize);
+          score[p] = Load(token.scores + int64_t{first_head + q} * kChunk + p * kPageTokens);
         merges[q] = Soften(start, pages, score, queries[q], weights.of[q]);
       }
       WeighColumns<Element, Q, WidthFor(Q)>(chunk, args.kv.padded_value_dim, 0, first, last, merges, weights,
@@ -101,12 +101,12 @@ void AttendMixedToken(const AttentionArgs& args, int index) {
   for (int h = 0; h < token.num_heads; ++h)
     InitQuery(args, index, h, token.values + h * args.kv.padded_value_dim, nullptr, token.queries[h]);
   const int32_t seen = token.queries[0].first, end = token.queries[0].last;
-  const int all_pages = (end + kPageSize - 1) / kPageSize;
+  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
   for (int32_t start = seen / kChunk * kChunk; start < end; start += kChunk) {
     const int first = seen > start ? seen - start : 0, last = end - start < kChunk ? end - start : kChunk;
-    const int page = first / kPageSize, pages = (last + kPageSize - 1) / kPageSize;
+    const int page = first / kPageTokens, pages = (last + kPageTokens - 1) / kPageTokens;
     ScoreHeads<Element>(args, token, start, page, pages, all_pages);
-    for (int p = page; p < pages; ++p) MixPage(args.modifier.mixer, token, p * kPageSize);
+    for (int p = page; p < pages; ++p) MixPage(args.modifier.mixer, token, p * kPageTokens);
     WeighHeads<Element>(args, token, start, first, last, all_pages);
   }
   for (int h = 0; h < token.num_heads; ++h) FinishQuery(args.kv, token.queries[h]);

@@ -28,8 +28,8 @@ inline int32_t FirstVisible(const ScoreModifier& modifier, int32_t position) {
 
 // `x` in the lanes of a page that begins at `start` whose positions lie in [first, last), `other` elsewhere.
 inline Lanes Visible(int32_t start, int32_t first, int32_t last, Lanes x, Lanes other) {
-  if (first <= start && start + kPageSize <= last) return x;
-  const auto clamp = [](int32_t i) { return i < 0 ? 0 : i > kPageSize ? kPageSize : i; };
+  if (first <= start && start + kPageTokens <= last) return x;
+  const auto clamp = [](int32_t i) { return i < 0 ? 0 : i > kPageTokens ? kPageTokens : i; };
   return Within(clamp(first - start), clamp(last - start), x, other);
 }
 
@@ -72,7 +72,7 @@ inline void InitBias(const ScoreBias& bias, int head, int32_t position, Modifica
 // the one before it.
 inline Lanes AddFire(const ScoreBias& bias, const float* table, Modification& modified, Lanes score) {
   const float* knots = bias.fire.knots;
-  const float most = table[0] * modified.factor, least = table[kPageSize - 1] * modified.factor;
+  const float most = table[0] * modified.factor, least = table[kPageTokens - 1] * modified.factor;
   int32_t segment = modified.segment;
   while (segment > 0 && !(most >= knots[segment])) --segment;
   modified.segment = segment;
@@ -126,7 +126,7 @@ inline void AddNearKeys(const RelativeKeys& keys, int head_dim, int32_t position
   Lanes sum[kPages];
 #pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p) {
-    rows[p] = modified.key_rows + DistanceColumn(keys.rows.num_distances, position - start - p * kPageSize);
+    rows[p] = modified.key_rows + DistanceColumn(keys.rows.num_distances, position - start - p * kPageTokens);
     sum[p] = Zero();
   }
   for (int d = 0; d < head_dim; ++d) {
@@ -136,7 +136,7 @@ inline void AddNearKeys(const RelativeKeys& keys, int head_dim, int32_t position
   }
 #pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p)
-    Store(products + p * kPageSize, Add(Load(products + p * kPageSize), sum[p]));
+    Store(products + p * kPageTokens, Add(Load(products + p * kPageTokens), sum[p]));
 }
 
 // products += (q + v) . r for pages [page, pages) of a chunk. Pages that are farther than the rows go share
@@ -146,16 +146,16 @@ inline void AddRelativeKeys(const AttentionArgs& args, int32_t position, int32_t
   const RelativeKeys& keys = args.modifier.relative_keys;
   const int32_t farthest = keys.rows.num_distances - 1;
   for (; page < pages; ++page) {
-    float* at = products + page * kPageSize;
-    if (position - (chunk_start + (page + 1) * kPageSize - 1) < farthest) break;
+    float* at = products + page * kPageTokens;
+    if (position - (chunk_start + (page + 1) * kPageTokens - 1) < farthest) break;
     Store(at, Add(Load(at), Splat(modified.far_product)));
   }
   for (; page + 2 <= pages; page += 2)
-    AddNearKeys<2>(keys, args.kv.head_dim, position, chunk_start + page * kPageSize, modified,
-                   products + page * kPageSize);
+    AddNearKeys<2>(keys, args.kv.head_dim, position, chunk_start + page * kPageTokens, modified,
+                   products + page * kPageTokens);
   if (page < pages)
-    AddNearKeys<1>(keys, args.kv.head_dim, position, chunk_start + page * kPageSize, modified,
-                   products + page * kPageSize);
+    AddNearKeys<1>(keys, args.kv.head_dim, position, chunk_start + page * kPageTokens, modified,
+                   products + page * kPageTokens);
 }
 
 // values += (sum of weights * w) * factor, for positions [first, last) of a chunk. The weights of all keys
@@ -171,8 +171,8 @@ inline void AddRelativeValues(const AttentionArgs& args, int32_t position, int32
   const int border = newest - (relative.num_distances - 2);
   const int near = border < first ? first : border > last ? last : border;
   Lanes far = Zero();
-  for (int p = first / kPageSize; p * kPageSize < near; ++p)
-    far = Add(far, Visible(p * kPageSize, first, near, Load(weights + p * kPageSize), Zero()));
+  for (int p = first / kPageTokens; p * kPageTokens < near; ++p)
+    far = Add(far, Visible(p * kPageTokens, first, near, Load(weights + p * kPageTokens), Zero()));
   const Lanes far_weight = Splat(SumOfLanes(far));
   const float* farthest = modified.value_rows + int64_t{relative.num_distances - 1} * row;
   for (int64_t column = 0; column < row; column += 16) {

@@ -18,7 +18,7 @@ void StoreKvAs(const StoreKvArgs& args) {
     ForColumns(args.kv.head_dim, [&](int64_t d, int64_t lanes) {
       Element row[16];
       convert(LoadSome(key + d, lanes), row, lanes);
-      for (int64_t i = 0; i < lanes; ++i) page[(d + i) * kPageSize + args.slot] = row[i];
+      for (int64_t i = 0; i < lanes; ++i) page[(d + i) * kPageTokens + args.slot] = row[i];
     });
     Element* value = page + args.kv.value_offset + args.slot * args.kv.padded_value_dim;
     const float* from = args.values + int64_t{head} * args.kv.value_dim;

@@ -34,9 +34,10 @@ struct TokenRow {
 
   ROPEWAY_DEVICE TokenRow(const AttentionParams& params, const HeadRows& rows, const int32_t* pages, int key)
       : scale(1) {
-    const int64_t page = pages[key / kPageSize];
-    data = rows.data + page * params.page_bytes + int64_t{key % kPageSize} * rows.columns * kNumberBytes<kKv>;
-    if constexpr (kHasScales<kKv>) scale = rows.scales[page * params.page_scales + key % kPageSize];
+    const int64_t page = pages[key / kPageTokens];
+    data =
+        rows.data + page * params.page_bytes + int64_t{key % kPageTokens} * rows.columns * kNumberBytes<kKv>;
+    if constexpr (kHasScales<kKv>) scale = rows.scales[page * params.page_scales + key % kPageTokens];
   }
   ROPEWAY_DEVICE float operator[](int column) const { return LoadNumber<kKv>(data, column) * scale; }
 };

@@ -175,9 +175,9 @@ struct HeadRows {
 
   ROPEWAY_DEVICE HeadRows(const KvPages& kv, int kv_head, int bytes, bool values)
       : data(kv.data), scales(kv.scales), columns(values ? kv.value_dim : kv.head_dim) {
-    const int64_t rows = int64_t{kPageSize} * bytes;
+    const int64_t rows = int64_t{kPageTokens} * bytes;
     data += kv_head * rows * columns + (values ? kv.num_kv_heads * rows * kv.head_dim : 0);
-    if (scales != nullptr) scales += (kv_head + (values ? kv.num_kv_heads : 0)) * kPageSize;
+    if (scales != nullptr) scales += (kv_head + (values ? kv.num_kv_heads : 0)) * kPageTokens;
   }
 };
 

@@ -27,7 +27,7 @@ struct Tile {
   static constexpr int kPitch = kWidth + 8, kWeightPitch = kKeys + 8;
   // Blocks of a processor that the registers must allow: 168 of them a thread, or 255.
   static constexpr int kMinBlocks = kRowWarps == 1 ? 3 : 2;
-  static_assert(kChunkTokens % kKeys == 0 && kKeys % kPageSize == 0 && kWidth % 32 == 0 && kKeyTiles > 0);
+  static_assert(kChunkTokens % kKeys == 0 && kKeys % kPageTokens == 0 && kWidth % 32 == 0 && kKeyTiles > 0);
 };
 
 // Keys or values of kKeys tokens as 8-bit codes, on their way to 16 bits.
@@ -104,12 +104,12 @@ ROPEWAY_DEVICE void CopyRows(const AttentionParams& params, const Task& task, co
                              Row* to) {
   constexpr int kPieceColumns = 16 / kBytes, kPieces = Tile::kWidth / kPieceColumns;
 #pragma unroll
-  for (int in_tile = 0; in_tile < Tile::kKeys; in_tile += kPageSize) {
+  for (int in_tile = 0; in_tile < Tile::kKeys; in_tile += kPageTokens) {
     const int key = first + in_tile, existing = task.item.num_keys - key;
-    const int64_t page = __ldg(task.pages + (existing > 0 ? key : first) / kPageSize);
+    const int64_t page = __ldg(task.pages + (existing > 0 ? key : first) / kPageTokens);
     const uint8_t* data = rows.data + page * params.page_bytes;
 #pragma unroll
-    for (int i = static_cast<int>(threadIdx.x); i < kPageSize * kPieces; i += Tile::kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < kPageTokens * kPieces; i += Tile::kThreads) {
       const int slot = i / kPieces, column = i % kPieces * kPieceColumns;
       const bool exists = slot < existing && column < rows.columns;
       CpAsync16(&to[in_tile + slot][column], data + (exists ? (slot * rows.columns + column) * kBytes : 0),
@@ -125,11 +125,11 @@ ROPEWAY_DEVICE void CopyTokens(const AttentionParams& params, const Task& task, 
                                typename SharedTile<Tile>::Codes& codes) {
   if constexpr (Tile::kCodes) {
     CopyRows<Tile, 1>(params, task, rows, first, codes.codes);
-    constexpr int kPieces = kPageSize * sizeof(float) / 16;  // of the scales of a page
-    const int i = static_cast<int>(threadIdx.x), key = first + i / kPieces * kPageSize;
-    if (i < Tile::kKeys / kPageSize * kPieces) {
+    constexpr int kPieces = kPageTokens * sizeof(float) / 16;  // of the scales of a page
+    const int i = static_cast<int>(threadIdx.x), key = first + i / kPieces * kPageTokens;
+    if (i < Tile::kKeys / kPageTokens * kPieces) {
       const bool exists = key < task.item.num_keys;
-      const int64_t page = __ldg(task.pages + (exists ? key : first) / kPageSize);
+      const int64_t page = __ldg(task.pages + (exists ? key : first) / kPageTokens);
       CpAsync16(&codes.scales[4 * i], rows.scales + page * params.page_scales + 4 * (i % kPieces), exists);
     }
   } else {

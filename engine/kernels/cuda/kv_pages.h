@@ -9,9 +9,9 @@
 
 namespace ropeway::cuda {
 
-// A page holds kPageSize tokens of all KV heads, keys first:
-//   page:   { keys [G][kPageSize][E], values [G][kPageSize][Ev] }
-//   scales: { keys [G][kPageSize], values [G][kPageSize] } float32, where the type has them;
+// A page holds kPageTokens tokens of all KV heads, keys first:
+//   page:   { keys [G][kPageTokens][E], values [G][kPageTokens][Ev] }
+//   scales: { keys [G][kPageTokens], values [G][kPageTokens] } float32, where the type has them;
 //           number = code * scale
 // Kernels of 16-bit activations load 128 bits at a time: every row of a head must be a multiple of 16 bytes.
 // Those of float32 activations take any E and Ev.
@@ -24,10 +24,10 @@ struct KvPages {
   float* scales = nullptr;  // page p at scales + p * page_scales(); null where the type has none
 
   constexpr int64_t page_bytes() const {
-    return int64_t{kPageSize} * num_kv_heads * (head_dim + value_dim) * BytesOf(element);
+    return int64_t{kPageTokens} * num_kv_heads * (head_dim + value_dim) * BytesOf(element);
   }
   constexpr int64_t page_scales() const {
-    return HasScales(element) ? int64_t{2} * kPageSize * num_kv_heads : 0;
+    return HasScales(element) ? int64_t{2} * kPageTokens * num_kv_heads : 0;
   }
 };
 

@@ -130,9 +130,9 @@ ROPEWAY_DEVICE void StoreInPage(const QkvArgs& args, const Head& head, int posit
   const bool is_value = head.index >= args.num_heads + kv.num_kv_heads;
   const int kv_head = head.index - args.num_heads - (is_value ? kv.num_kv_heads : 0);
   const int64_t table = static_cast<int64_t>(args.token_rows[head.token]) * args.max_pages;
-  const int64_t page = args.page_tables[table + position / kPageSize];
-  const int slot = kv_head * kPageSize + position % kPageSize;
-  const int64_t keys = is_value ? int64_t{kv.num_kv_heads} * kPageSize : 0;
+  const int64_t page = args.page_tables[table + position / kPageTokens];
+  const int slot = kv_head * kPageTokens + position % kPageTokens;
+  const int64_t keys = is_value ? int64_t{kv.num_kv_heads} * kPageTokens : 0;
   uint8_t* row = kv.data + page * kv.page_bytes() +
                  (keys * kv.head_dim + static_cast<int64_t>(slot) * head.width) * BytesOf(kv.element);
   float* scale = kv.scales == nullptr ? nullptr : kv.scales + page * kv.page_scales() + keys + slot;

@@ -140,7 +140,7 @@ void StoreKv(const StoreKvArgs& args) {
   for (int head = 0; head < kv.num_kv_heads; ++head) {
     const int64_t base = head * kv.head_elements;
     for (int d = 0; d < kv.head_dim; ++d)
-      StoreElement(kv, args.page, base + int64_t{d} * kPageSize + args.slot,
+      StoreElement(kv, args.page, base + int64_t{d} * kPageTokens + args.slot,
                    args.keys[head * kv.head_dim + d]);
     const int64_t row = base + kv.value_offset + args.slot * kv.padded_value_dim;
     for (int d = 0; d < kv.value_dim; ++d)
@@ -153,15 +153,15 @@ void Attention(const AttentionArgs& args) {
   const KvLayout& kv = args.kv;
   const bool all = args.modifier.mixer.width > 0;
   const auto load = [&](int kv_head, int32_t position, int64_t first, int64_t step, int columns, float* out) {
-    const uint8_t* page = args.cache + args.page_table[position / kPageSize] * args.page_stride;
+    const uint8_t* page = args.cache + args.page_table[position / kPageTokens] * args.page_stride;
     for (int d = 0; d < columns; ++d)
       out[d] = LoadElement(kv, page, kv_head * kv.head_elements + first + d * step);
   };
   const auto load_key = [&](int kv_head, int32_t position, float* key) {
-    load(kv_head, position, position % kPageSize, kPageSize, kv.head_dim, key);
+    load(kv_head, position, position % kPageTokens, kPageTokens, kv.head_dim, key);
   };
   const auto load_value = [&](int kv_head, int32_t position, float* value) {
-    load(kv_head, position, kv.value_offset + position % kPageSize * kv.padded_value_dim, 1, kv.value_dim,
+    load(kv_head, position, kv.value_offset + position % kPageTokens * kv.padded_value_dim, 1, kv.value_dim,
          value);
   };
   for (int t = 0; t < args.num_tokens; ++t) {

@@ -131,7 +131,8 @@ AttentionProblem::AttentionProblem(const AttentionCase& c) : case_(c) {
                        .head_dim = case_.head_dim,
                        .value_dim = case_.value_dim,
                        .length = *std::max_element(case_.lengths.begin(), case_.lengths.end())});
-  max_pages_ = (*std::max_element(case_.lengths.begin(), case_.lengths.end()) + kPageSize - 1) / kPageSize;
+  max_pages_ =
+      (*std::max_element(case_.lengths.begin(), case_.lengths.end()) + kPageTokens - 1) / kPageTokens;
   page_tables_.resize(case_.lengths.size() * max_pages_);
   for (size_t i = 0; i < page_tables_.size(); ++i) page_tables_[i] = static_cast<int32_t>(i);
   std::shuffle(page_tables_.begin(), page_tables_.end(), std::minstd_rand(7));
@@ -174,13 +175,14 @@ void AttentionProblem::PoisonKey(int sequence, int position) {
 
 std::vector<uint8_t> AttentionProblem::PageBytes() const {
   const KvPages kv = pages();
-  const int64_t number = BytesOf(kv.element), all_keys = int64_t{kv.num_kv_heads} * kPageSize * kv.head_dim;
+  const int64_t number = BytesOf(kv.element), all_keys = int64_t{kv.num_kv_heads} * kPageTokens * kv.head_dim;
   std::vector<uint8_t> bytes(page_tables_.size() * kv.page_bytes(), 0xFF);
   for (size_t s = 0; s < sequences_.size(); ++s)
     for (int t = 0; t < case_.lengths[s]; ++t) {
-      uint8_t* page = &bytes[page_tables_[s * max_pages_ + t / kPageSize] * kv.page_bytes()];
+      uint8_t* page = &bytes[page_tables_[s * max_pages_ + t / kPageTokens] * kv.page_bytes()];
       for (int g = 0; g < kv.num_kv_heads; ++g) {
-        const int64_t row = int64_t{t} * kv.num_kv_heads + g, slot = int64_t{g} * kPageSize + t % kPageSize;
+        const int64_t row = int64_t{t} * kv.num_kv_heads + g,
+                      slot = int64_t{g} * kPageTokens + t % kPageTokens;
         const StoredRow key = Store(kv.element, &sequences_[s].keys[row * kv.head_dim], kv.head_dim);
         const StoredRow value = Store(kv.element, &sequences_[s].values[row * kv.value_dim], kv.value_dim);
         std::copy(key.bytes.begin(), key.bytes.end(), page + slot * kv.head_dim * number);
@@ -196,11 +198,12 @@ std::vector<float> AttentionProblem::PageScales() const {
   if (scales.empty()) return scales;
   for (size_t s = 0; s < sequences_.size(); ++s)
     for (int t = 0; t < case_.lengths[s]; ++t) {
-      float* page = &scales[page_tables_[s * max_pages_ + t / kPageSize] * kv.page_scales()];
+      float* page = &scales[page_tables_[s * max_pages_ + t / kPageTokens] * kv.page_scales()];
       for (int g = 0; g < kv.num_kv_heads; ++g) {
-        const int64_t row = int64_t{t} * kv.num_kv_heads + g, slot = int64_t{g} * kPageSize + t % kPageSize;
+        const int64_t row = int64_t{t} * kv.num_kv_heads + g,
+                      slot = int64_t{g} * kPageTokens + t % kPageTokens;
         page[slot] = Store(kv.element, &sequences_[s].keys[row * kv.head_dim], kv.head_dim).scale;
-        page[kv.num_kv_heads * kPageSize + slot] =
+        page[kv.num_kv_heads * kPageTokens + slot] =
             Store(kv.element, &sequences_[s].values[row * kv.value_dim], kv.value_dim).scale;
       }
     }

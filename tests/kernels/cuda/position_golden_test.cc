@@ -29,12 +29,12 @@ class PositionGoldenTest : public DeviceTest {
                     .value_dim = golden.value_dim},
              .num_heads = golden.num_heads,
              .scale = golden.scale,
-             .max_pages = (golden.num_positions + kPageSize - 1) / kPageSize};
+             .max_pages = (golden.num_positions + kPageTokens - 1) / kPageTokens};
     args_.modifier = golden.modifier.Moved([&](const float* table, int64_t floats) {
       return Upload(std::vector<float>(table, table + floats));
     });
     std::vector<int32_t> page_table(args_.max_pages);
-    const int first = golden.first_position / kPageSize, pages = args_.max_pages - first;
+    const int first = golden.first_position / kPageTokens, pages = args_.max_pages - first;
     for (int p = 0; p < pages; ++p) page_table[first + p] = pages - p;
     args_.page_tables = Upload(page_table);
     args_.kv.data = Upload(PageBytes(page_table, pages + 1));
@@ -85,9 +85,9 @@ class PositionGoldenTest : public DeviceTest {
     for (int32_t position = golden_->first_position; position < golden_->num_positions; ++position)
       for (int g = 0; g < kv.num_kv_heads; ++g) {
         const int64_t row = int64_t{position - golden_->first_position} * kv.num_kv_heads + g;
-        uint8_t* page = &bytes[page_table[position / kPageSize] * kv.page_bytes()];
-        const int64_t slot = int64_t{g} * kPageSize + position % kPageSize;
-        const int64_t values = int64_t{kv.num_kv_heads} * kPageSize * kv.head_dim + slot * kv.value_dim;
+        uint8_t* page = &bytes[page_table[position / kPageTokens] * kv.page_bytes()];
+        const int64_t slot = int64_t{g} * kPageTokens + position % kPageTokens;
+        const int64_t values = int64_t{kv.num_kv_heads} * kPageTokens * kv.head_dim + slot * kv.value_dim;
         std::memcpy(page + slot * kv.head_dim * 4, &golden_->keys[row * kv.head_dim], kv.head_dim * 4);
         std::memcpy(page + values * 4, &golden_->values[row * kv.value_dim], kv.value_dim * 4);
       }

@@ -188,11 +188,11 @@ class QkvTest : public DeviceTest {
   void CheckInPage(const Case& c, int token, int head, const std::vector<double>& expected, double slack) {
     const bool is_value = head >= c.heads + c.kv_heads;
     const int kv_head = head - c.heads - (is_value ? c.kv_heads : 0), position = kTokenPositions[token];
-    const int64_t page = kPageTables[kTokenRows[token] * kMaxPages + position / kPageSize];
-    const int64_t slot = kv_head * kPageSize + position % kPageSize,
+    const int64_t page = kPageTables[kTokenRows[token] * kMaxPages + position / kPageTokens];
+    const int64_t slot = kv_head * kPageTokens + position % kPageTokens,
                   width = static_cast<int64_t>(expected.size());
     const int64_t row = page * kv_.page_bytes() +
-                        ((is_value ? int64_t{c.kv_heads} * kPageSize * c.head_dim : 0) + slot * width) *
+                        ((is_value ? int64_t{c.kv_heads} * kPageTokens * c.head_dim : 0) + slot * width) *
                             BytesOf(c.kv_element);
     const int64_t bytes = width * BytesOf(c.kv_element);
     std::fill_n(written_.begin() + row, bytes, true);
@@ -207,7 +207,7 @@ class QkvTest : public DeviceTest {
       rounding = RoundingOf(element);
     } else {
       const int64_t place =
-          page * kv_.page_scales() + (is_value ? int64_t{c.kv_heads} * kPageSize : 0) + slot;
+          page * kv_.page_scales() + (is_value ? int64_t{c.kv_heads} * kPageTokens : 0) + slot;
       scale_written_[place] = true;
       double most = 0;
       for (double x : expected) most = std::max(most, std::fabs(x));
