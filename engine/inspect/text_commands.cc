@@ -9,12 +9,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/printable.h"
+#include "engine/base/regular_file.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/gguf_file.h"
 #include "engine/text/detokenizer.h"
 #include "engine/text/hf/folder.h"
+#include "engine/text/hf/tokenizer_json.h"
 #include "nlohmann/json.hpp"
 
 namespace ropeway {
@@ -77,6 +80,11 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string
     ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(path, /*vocab_size=*/0));
     return std::move(text.tokenizer);
   }
+  if (absl::EndsWith(path, ".json")) {
+    constexpr int64_t kMaxBytes = 256 << 20;
+    ASSIGN_OR_RETURN(const std::string json, ReadRegularFile(path, kMaxBytes));
+    return hf::MakeTokenizerFromJson(json, {});
+  }
   ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
   return MakeTokenizer(file.content.metadata);
 }
@@ -90,7 +98,9 @@ absl::Status RunFilter(const std::string& model, Filter filter) {
 void AddFilter(CLI::App& app, const char* name, const char* help, Filter filter, int* exit_code) {
   CLI::App* command = app.add_subcommand(name, help);
   auto model = std::make_shared<std::string>();
-  command->add_option("MODEL", *model, "A GGUF file or a folder; one that holds only a vocabulary will do")
+  command
+      ->add_option("MODEL", *model,
+                   "A GGUF file, a folder or a tokenizer.json; one that holds only a vocabulary will do")
       ->required();
   command->callback([=] {
     const absl::Status status = RunFilter(*model, filter);

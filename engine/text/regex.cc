@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -80,7 +81,9 @@ absl::StatusOr<Regex> Regex::Literal(std::string_view text) {
 absl::Status Regex::ForEachMatch(std::string_view text, absl::FunctionRef<void(size_t, size_t)> visit) const {
   const MatchData data(pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
   const MatchContext context(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(context.get(), code_->max_steps);
+  const uint64_t by_text = std::min<uint64_t>(kMinSteps + kStepsPerByte * text.size(), UINT32_MAX);
+  const uint32_t max_steps = code_->max_steps != 0 ? code_->max_steps : static_cast<uint32_t>(by_text);
+  pcre2_set_match_limit(context.get(), max_steps);
   constexpr uint32_t kFlags = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
   for (size_t at = 0; at < text.size();) {
     const auto match = [&](uint32_t flags) {
@@ -93,7 +96,7 @@ absl::Status Regex::ForEachMatch(std::string_view text, absl::FunctionRef<void(s
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found == PCRE2_ERROR_MATCHLIMIT) {
       return absl::ResourceExhaustedError(
-          absl::StrCat("splitting the text takes more than ", code_->max_steps, " steps"));
+          absl::StrCat("splitting the text takes more than ", max_steps, " steps"));
     }
     if (found < 0)
       return absl::InternalError(absl::StrCat("splitting a text failed with PCRE2's error ", found));

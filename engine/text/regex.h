@@ -18,11 +18,15 @@ namespace ropeway {
 
 class Regex {
  public:
+  // What patterns of tokenizers stay far below: they backtrack a few times over a run of characters.
+  static constexpr uint64_t kMinSteps = 10'000, kStepsPerByte = 64;
+
   struct Options {
     // The pattern is about bytes, not code points, and is PCRE2's own syntax.
     bool bytes = false;
-    // Steps that one search may take: patterns from files may be made to take for ever.
-    uint32_t max_steps = 50'000'000;
+    // Steps that one search may take: patterns from files may be made to take for ever. 0: kMinSteps, and
+    // kStepsPerByte for each byte of the text.
+    uint32_t max_steps = 0;
   };
 
   // INVALID_ARGUMENT for what does not parse, UNIMPLEMENTED naming the construct that reads differently in

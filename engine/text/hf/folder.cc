@@ -1,7 +1,9 @@
 #include "engine/text/hf/folder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -22,6 +24,12 @@ namespace ropeway::hf {
 namespace {
 
 constexpr char kConfigFile[] = "tokenizer_config.json";
+
+// Classes of transformers that put BOS and EOS around a text by their flags, BOS where nothing is said, and
+// leave the post-processor of tokenizer.json alone.
+constexpr std::string_view kFramedByFlags[] = {
+    "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
+    "GemmaTokenizer", "GemmaTokenizerFast", "CohereTokenizer",    "CohereTokenizerFast"};
 
 // A token as "<s>" or {"content": "<s>", ...}; "" where the key is absent.
 absl::StatusOr<std::string> TokenUnder(const JsonFields& fields, std::string_view key) {
@@ -66,6 +74,10 @@ absl::StatusOr<TokenizerSettings> ReadSettings(const std::string& folder, const 
   }
   ASSIGN_OR_RETURN(settings.add_bos, FlagUnder(config, "add_bos_token"));
   ASSIGN_OR_RETURN(settings.add_eos, FlagUnder(config, "add_eos_token"));
+  ASSIGN_OR_RETURN(const std::string tokenizer_class, config.StringOr("tokenizer_class", ""));
+  settings.flags_frame = std::find(std::begin(kFramedByFlags), std::end(kFramedByFlags), tokenizer_class) !=
+                         std::end(kFramedByFlags);
+  if (settings.flags_frame && !settings.add_bos.has_value()) settings.add_bos = true;
   RETURN_IF_ERROR(AddEndIds(generation, settings.end_token_ids));
   if (settings.end_token_ids.empty()) {
     ASSIGN_OR_RETURN(const Json model_json, ReadJsonOrEmpty(folder, "config.json"));

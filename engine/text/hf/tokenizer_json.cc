@@ -93,8 +93,9 @@ absl::StatusOr<Searched> SearchFor(const std::vector<AddedToken>& added, const N
   return searched;
 }
 
-// What tokenizer_config.json says counts where the post-processor adds nothing.
+// What tokenizer_config.json says counts where the post-processor adds nothing, or always.
 void AddSettings(const TokenizerSettings& settings, const Vocabulary& vocabulary, Frame& frame) {
+  if (settings.flags_frame) frame = Frame();
   if (!frame.prefix.empty() || !frame.suffix.empty()) return;
   if (settings.add_bos.value_or(false) && vocabulary.bos() != kNoToken) frame.prefix = {vocabulary.bos()};
   if (settings.add_eos.value_or(false) && vocabulary.eos() != kNoToken) frame.suffix = {vocabulary.eos()};

@@ -20,10 +20,12 @@ namespace ropeway::hf {
 
 // What other files of a folder say about the vocabulary.
 struct TokenizerSettings {
-  std::string bos_token, eos_token;      // spellings; empty: none
-  std::optional<bool> add_bos, add_eos;  // where the post-processor does not add any token itself
-  std::vector<int64_t> end_token_ids;    // that end a generation, beside eos_token
-  int32_t min_vocab_size = 0;            // rows of the embedding matrix; unnamed ones become fillers
+  std::string bos_token, eos_token;  // spellings; empty: none
+  // Where the post-processor does not add any token itself; with flags_frame, whatever it does.
+  std::optional<bool> add_bos, add_eos;
+  bool flags_frame = false;
+  std::vector<int64_t> end_token_ids;  // that end a generation, beside eos_token
+  int32_t min_vocab_size = 0;          // rows of the embedding matrix; unnamed ones become fillers
 };
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeTokenizerFromJson(std::string_view tokenizer_json,

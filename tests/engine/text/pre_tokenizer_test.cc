@@ -97,6 +97,12 @@ TEST(RegexTest, EndsAHostilePattern) {
   ASSERT_OK_AND_ASSIGN(const Regex regex, Regex::Compile("(?:a+a+)+[bc]", {.max_steps = 100'000}));
   EXPECT_THAT(regex.ForEachMatch(std::string(200, 'a'), [](size_t, size_t) {}),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("more than 100000 steps")));
+  ASSERT_OK_AND_ASSIGN(const Regex by_text, Regex::Compile("(?:a+a+)+[bc]"));
+  EXPECT_THAT(by_text.ForEachMatch(std::string(200, 'a'), [](size_t, size_t) {}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("more than 22800 steps")));
+  // An honest one that gives back each character of a long run.
+  ASSERT_OK_AND_ASSIGN(const Regex honest, Regex::Compile("[\\p{Lu}]*[\\p{Ll}]+|[\\p{Lu}]+[\\p{Ll}]*"));
+  EXPECT_OK(honest.ForEachMatch(std::string(1'000'000, 'A'), [](size_t, size_t) {}));
 }
 
 }  // namespace

@@ -81,6 +81,21 @@ TEST_F(FolderTest, TokensAndFlagsComeFromTheConfigurations) {
   EXPECT_TRUE(text.chat_templates.empty());
 }
 
+TEST_F(FolderTest, SomeClassesFrameATextByTheirFlagsAlone) {
+  WriteTokenizer();
+  Json config = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"tokenizer_class", "LlamaTokenizerFast"}};
+  Write("tokenizer_config.json", config);
+  EXPECT_THAT(Encode(*Read(), "a"), ElementsAre(2, 0));
+  config["add_bos_token"] = false;
+  config["add_eos_token"] = true;
+  Write("tokenizer_config.json", config);
+  EXPECT_THAT(Encode(*Read(), "a"), ElementsAre(0, 3));
+  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  config.erase("add_eos_token");
+  Write("tokenizer_config.json", config);
+  EXPECT_THAT(Encode(*Read(), "a"), ElementsAre(0));
+}
+
 TEST_F(FolderTest, TheModelsConfigurationNamesTheEndWhereNothingElseDoes) {
   WriteTokenizer();
   Write("special_tokens_map.json", Json({{"bos_token", "<s>"}}));
