@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <algorithm>
+#include <atomic>
 #include <random>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "server/obs/health.h"
 #include "server/obs/metrics.h"
 #include "server/obs/metrics_server.h"
+#include "server/obs/rate_limiter.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/service.h"
 
@@ -22,6 +24,9 @@ namespace ropeway::server {
 namespace {
 
 constexpr int kPreparingThreads = 2;
+constexpr int kTroublesAtOnce = 3;  // that are logged
+// Of the requests that are served at a time, one in so many more are for others than those who hold them.
+constexpr int32_t kReservedPart = 16;
 // Calls beside the generations that are admitted: that wait to be prepared (tokenized, rendered), or are open
 // on one connection, so that a generation too many is refused by name.
 constexpr int32_t kSpareCalls = 1024;
@@ -38,14 +43,21 @@ uint64_t RandomKey() {
   return (uint64_t{random()} << 32) | random();
 }
 
-// In the server at a time, before and after it is known where the model is computed.
+// In the server at a time, before and after it is known where the model is computed: what max_running and
+// max_queue promise together.
 int32_t MostRequests(const Config& config) { return config.max_running.AtMost() + config.max_queue.AtMost(); }
 int32_t MaxRequests(const Config& config, Device device) {
   return config.max_running.On(device) + config.max_queue.On(device);
 }
 
-AdmissionLimits AdmissionLimitsOf(const Config& config) {
-  return {.max_requests = MostRequests(config),
+// Beside these, for connections and tenants that hold few, so that nobody keeps the others out.
+int32_t ReservedRequests(int32_t max_requests) { return max_requests / kReservedPart; }
+
+AdmissionLimits AdmissionLimitsOf(const Config& config, int32_t max_requests) {
+  return {.max_requests = max_requests,
+          .reserved_requests = ReservedRequests(max_requests),
+          .max_connection_requests =
+              config.max_connection_requests == 0 ? max_requests : config.max_connection_requests,
           .max_tokens = config.max_live_tokens,
           .max_tenant_requests = config.max_tenant_requests,
           .tenant_tokens_per_second = config.tenant_tokens_per_second,
@@ -59,10 +71,11 @@ RequestLimits RequestLimitsOf(const Config& config, const ExecutorLimits& execut
   return limits;
 }
 
-// Requests wait until a step takes them into the batch, so all that are admitted may wait at a time.
 LoopOptions LoopOptionsOf(const Config& config, Device device) {
+  const int32_t max_requests = MaxRequests(config, device);
   return {.scheduler = {.max_running = config.max_running.On(device),
-                        .max_waiting = MaxRequests(config, device)}};
+                        .max_requests = max_requests + ReservedRequests(max_requests)},
+          .slow_reader_timeout = config.slow_reader_timeout};
 }
 
 // Long before a stream is given up, its request pauses, so that a slow reader costs no computation.
@@ -76,18 +89,22 @@ StreamLimits StreamLimitsOf(const Config& config) {
 
 // In the order of construction: each may use those above it, and outlives those below it.
 struct Server::Impl {
-  Impl(const Config& config, const Log& log)
+  Impl(const Config& config, const Log& log, std::function<void()> on_lost)
       : config(config),
         log(log),
+        on_lost(std::move(on_lost)),
         metrics(std::make_shared<Metrics>(ModelName(config))),
-        admission(AdmissionLimitsOf(config)),
-        mailbox(MostRequests(config)),
-        preparing(kPreparingThreads, MostRequests(config) + kSpareCalls) {
+        admission(AdmissionLimitsOf(config, MostRequests(config))),
+        mailbox(MostRequests(config) + ReservedRequests(MostRequests(config))),
+        preparing(kPreparingThreads, MostRequests(config) + kSpareCalls),
+        write_watchdog(config.slow_reader_timeout) {
     metrics->WatchLog(log);
   }
 
   const Config config;
   const Log& log;
+  const std::function<void()> on_lost;  // or null
+  std::atomic<bool> lost = false;
   const RealClock clock;
   Health health;
   const std::shared_ptr<Metrics> metrics;
@@ -98,6 +115,7 @@ struct Server::Impl {
   ModelBundle model;
   WorkerPool preparing;
   WorkerPool delivering{kDeliveringThreads, SIZE_MAX};
+  WriteWatchdog write_watchdog;
   std::unique_ptr<EngineLoop> engine;
   std::unique_ptr<EngineHandle> engine_handle;
   FrontContext context = {.clock = clock,
@@ -108,29 +126,35 @@ struct Server::Impl {
                           .requests = requests,
                           .preparing = preparing,
                           .delivering = delivering,
+                          .write_watchdog = write_watchdog,
                           .prefix_salts = prefix_salts,
                           .version = ROPEWAY_VERSION,
                           .started = clock.Now(),
                           .random_key = RandomKey()};
-  const std::unique_ptr<grpc::Service> service = MakeRopewayService(context);
+  const std::unique_ptr<grpc::Service> service =
+      MakeRopewayService(context, config.request.max_request_bytes);
+  RateLimiter trouble_limiter{kTroublesAtOnce, absl::Seconds(1)};  // of the thread that accepts connections
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<MetricsServer> metrics_server;
   absl::Mutex drain_mutex;
   bool drained ABSL_GUARDED_BY(drain_mutex) = false;
 
   absl::Status Listen();
-  absl::Status Load(const ModelLoader& load, std::function<void()> on_lost);
+  absl::Status Load(const ModelLoader& load);
+  void OnConnectionTrouble(const absl::Status& status);
   void OnDeviceLost();
+  void OnLost();
 };
 
 absl::Status Server::Impl::Listen() {
   ASSIGN_OR_RETURN(
-      rpc, RpcServer::Start({.address = config.listen,
-                             .max_request_bytes = config.request.max_request_bytes,
-                             .max_message_memory = std::max(kMinMessageMemory,
-                                                            kLongMessages * config.request.max_request_bytes),
-                             .max_streams_per_connection = MostRequests(config) + kSpareCalls},
-                            *service));
+      rpc,
+      RpcServer::Start({.address = config.listen,
+                        .on_trouble = [this](const absl::Status& status) { OnConnectionTrouble(status); },
+                        .max_message_memory =
+                            std::max(kMinMessageMemory, kLongMessages * config.request.max_request_bytes),
+                        .max_streams_per_connection = MostRequests(config) + kSpareCalls},
+                       *service));
   log.Info("listening on", {{"address", config.listen}, {"port", rpc->port()}});
   if (config.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics));
@@ -138,15 +162,32 @@ absl::Status Server::Impl::Listen() {
   return absl::OkStatus();
 }
 
-// Called by the engine's thread: its living requests end with Drain.
-void Server::Impl::OnDeviceLost() {
-  health.StartDraining();
-  rpc->SetNotServing();
-  admission.StartDraining();
-  log.Error("the device is lost", {{"kernels", model.served.kernels}});
+// Called by the thread that accepts connections.
+void Server::Impl::OnConnectionTrouble(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) {
+    if (!trouble_limiter.Allow(clock.Now())) return;
+    return log.Warning("connections",
+                       {{"message", status.message()}, {"suppressed", trouble_limiter.TakeSuppressed()}});
+  }
+  log.Error("no connection is accepted any more", {{"message", status.message()}});
+  OnLost();
 }
 
-absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> on_lost) {
+// Called by the engine's thread: its living requests end with Drain.
+void Server::Impl::OnDeviceLost() {
+  rpc->SetNotServing();
+  log.Error("the device is lost", {{"kernels", model.served.kernels}});
+  OnLost();
+}
+
+// Whoever runs the process starts a new one.
+void Server::Impl::OnLost() {
+  health.StartDraining();
+  admission.StartDraining();
+  if (!lost.exchange(true) && on_lost) on_lost();
+}
+
+absl::Status Server::Impl::Load(const ModelLoader& load) {
   ASSIGN_OR_RETURN(model, load(config));
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   const ServedModel& served = model.served;
@@ -154,17 +195,17 @@ absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> o
     log.Warning("a chat template cannot be used as it is", {{"why", problem}});
   }
   const ExecutorLimits& limits = model.executor->limits();
-  EngineLoop::Dependencies loop_deps = {.executor = *model.executor,
-                                        .tokenizer = *served.tokenizer,
-                                        .clock = clock,
-                                        .mailbox = mailbox,
-                                        .observer = *metrics};
-  loop_deps.on_lost = [this, on_lost = std::move(on_lost)] {
-    OnDeviceLost();
-    if (on_lost) on_lost();
-  };
-  loop_deps.on_warning = [this](const std::string& what) { log.Warning("the device", {{"what", what}}); };
-  admission.SetMaxRequests(MaxRequests(config, model.device));
+  const EngineLoop::Dependencies loop_deps = {.executor = *model.executor,
+                                              .tokenizer = *served.tokenizer,
+                                              .clock = clock,
+                                              .mailbox = mailbox,
+                                              .observer = *metrics,
+                                              .on_lost = [this] { OnDeviceLost(); },
+                                              .on_warning =
+                                                  [this](const std::string& what) {
+                                                    log.Warning("the device", {{"what", what}});
+                                                  }};
+  admission.SetLimits(AdmissionLimitsOf(config, MaxRequests(config, model.device)));
   engine = std::make_unique<EngineLoop>(LoopOptionsOf(config, model.device), loop_deps);
   engine_handle = absl::WrapUnique(new EngineHandle{.model = served,
                                                     .limits = RequestLimitsOf(config, limits),
@@ -193,10 +234,10 @@ absl::Status Server::Impl::Load(const ModelLoader& load, std::function<void()> o
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, const Log& log,
                                                       const ModelLoader& load,
                                                       std::function<void()> on_lost) {
-  auto impl = std::make_unique<Impl>(config, log);
+  auto impl = std::make_unique<Impl>(config, log, std::move(on_lost));
   RETURN_IF_ERROR(impl->Listen());
   auto server = absl::WrapUnique(new Server(std::move(impl)));
-  RETURN_IF_ERROR(server->impl_->Load(load, std::move(on_lost)));
+  RETURN_IF_ERROR(server->impl_->Load(load));
   return server;
 }
 

@@ -2,8 +2,8 @@
 // come and go.
 //
 //   Start   bind the ports (health: NOT_SERVING) → load the model → run the engine → health: SERVING
-//   lost    the device that computes is gone: health: NOT_SERVING, admit nothing; then Drain, and whoever
-//           runs the process starts a new one
+//   lost    the device that computes is gone, or no connection can be accepted any more: health: NOT_SERVING,
+//           admit nothing; then Drain, and whoever runs the process starts a new one
 //   Drain   health: NOT_SERVING, admit nothing → wait for living requests, at most drain_timeout → abort
 //           the rest
 //
@@ -24,7 +24,7 @@ namespace ropeway::server {
 class Server {
  public:
   // Serves when it returns. `config` is valid; `log` outlives the server. `on_lost` is called at most once,
-  // by a thread that must not wait, when the device is lost.
+  // by a thread that must not wait, when the device or the listener is lost.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, const Log& log,
                                                        const ModelLoader& load = LoadModel,
                                                        std::function<void()> on_lost = nullptr);

@@ -17,7 +17,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorLimits& limi
       max_running_(std::min(
           {options.max_running, limits.max_rows_per_step, std::max(1, limits.max_tokens_per_step / 2)})),
       pool_(limits.num_pages) {
-  ROPEWAY_CHECK(max_running_ > 0 && options_.max_waiting > 0 && options_.max_prefilling > 0);
+  ROPEWAY_CHECK(max_running_ > 0 && options_.max_requests > 0 && options_.max_prefilling > 0);
 }
 
 Scheduler::~Scheduler() = default;
@@ -52,9 +52,9 @@ absl::Status Scheduler::Add(ValidRequest request) {
   if (requests_.contains(request.id)) {
     return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " lives already"));
   }
-  if (waiting_.size() >= options_.max_waiting) {
+  if (requests_.size() >= static_cast<size_t>(options_.max_requests)) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full (", options_.max_waiting, " requests)"));
+        absl::StrCat("the scheduler is full (", options_.max_requests, " requests)"));
   }
   auto live = std::make_unique<RequestState>(std::move(request), next_order_++, pool_);
   const ValidRequest& spec = live->spec;

@@ -48,8 +48,9 @@
 namespace ropeway {
 
 struct SchedulerOptions {
-  int32_t max_running = 64;   // sequences in the batch; lowered to half of a step's tokens and to its rows
-  int32_t max_waiting = 256;  // requests that were not admitted yet
+  int32_t max_running = 64;  // sequences in the batch; lowered to half of a step's tokens and to its rows
+  // Requests that live, whether they run or wait: a burst that comes before the next step waits as a whole.
+  int32_t max_requests = 320;
   // Prompts that are computed side by side, unless they are so short that one step takes them all.
   int32_t max_prefilling = 4;
 };
@@ -62,7 +63,7 @@ class Scheduler {
   // None of these five may be called between Plan() and Commit().
 
   // INVALID_ARGUMENT where the request can never run, ALREADY_EXISTS where its id lives, RESOURCE_EXHAUSTED
-  // where too many wait; no event follows then.
+  // where too many live; no event follows then.
   absl::Status Add(ValidRequest request);
   // Ends a request with `reason` and, for kError, `error`. Of no effect where the id does not live.
   void Cancel(RequestId id, absl::Time now, FinishReason reason = FinishReason::kCancelled,

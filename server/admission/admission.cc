@@ -14,6 +14,7 @@ namespace ropeway::server {
 namespace {
 
 constexpr char kRetryHintUrl[] = "ropeway/retry-after-ms";
+
 }  // namespace
 
 void SetRetryHint(absl::Status& status, absl::Duration after) {
@@ -34,47 +35,86 @@ std::optional<absl::Duration> RetryHint(const absl::Status& status) {
   return absl::Milliseconds(milliseconds);
 }
 
+absl::Status WithRetryHint(absl::Status status) {
+  const bool may_pass = absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+  if (may_pass && !RetryHint(status)) SetRetryHint(status, kRetryAfter);
+  return status;
+}
+
 Admission::Permit::Permit(Permit&& other) noexcept
     : admission_(std::exchange(other.admission_, nullptr)),
+      connection_(std::move(other.connection_)),
+      has_place_(other.has_place_),
+      reserved_(other.reserved_),
       charge_(std::exchange(other.charge_, std::nullopt)) {}
 
 Admission::Permit& Admission::Permit::operator=(Permit&& other) noexcept {
   if (this == &other) return *this;
   Release();
   admission_ = std::exchange(other.admission_, nullptr);
+  connection_ = std::move(other.connection_);
+  has_place_ = other.has_place_;
+  reserved_ = other.reserved_;
   charge_ = std::exchange(other.charge_, std::nullopt);
   return *this;
 }
 
 Admission::Permit::~Permit() { Release(); }
 
+void Admission::Permit::ReleasePlace() {
+  if (admission_ == nullptr) return;
+  absl::MutexLock lock(&admission_->mutex_);
+  admission_->ReleasePlace(*this);
+}
+
 void Admission::Permit::Release() {
-  if (Admission* admission = std::exchange(admission_, nullptr)) admission->Release(*this);
+  Admission* const admission = std::exchange(admission_, nullptr);
+  if (admission == nullptr) return;
+  absl::MutexLock lock(&admission->mutex_);
+  admission->ReleasePlace(*this);
+  admission->ReleaseCall(connection_);
 }
 
 Admission::~Admission() {
   absl::MutexLock lock(&mutex_);
-  ROPEWAY_CHECK(live_requests_ == 0);
+  ROPEWAY_CHECK(open_calls_ == 0 && live_requests_ == 0);
 }
 
-void Admission::SetMaxRequests(int32_t max_requests) {
+void Admission::SetLimits(const AdmissionLimits& limits) {
   absl::MutexLock lock(&mutex_);
-  max_requests_ = max_requests;
+  limits_ = limits;
 }
 
-absl::StatusOr<Admission::Permit> Admission::TryEnter() {
+absl::StatusOr<Admission::Permit> Admission::TryEnter(absl::string_view connection_name) {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckDraining());
-  if (live_requests_ >= max_requests_) {
-    return ExhaustedError(absl::StrCat("the server is full with ", live_requests_, " requests"));
-  }
+  const auto found = connections_.find(connection_name);
+  RETURN_IF_ERROR(CheckConnection(found == connections_.end() ? Connection() : found->second));
+  Connection& connection = connections_[connection_name];
+  ++connection.open_calls;
+  ++connection.live_requests;
+  ++open_calls_;
   ++live_requests_;
-  return Permit(this);
+  return Permit(this, connection_name, /*reserved=*/live_requests_ > limits_.max_requests);
+}
+
+absl::Status Admission::CheckConnection(const Connection& connection) const {
+  if (live_requests_ >= limits_.max_requests + limits_.reserved_requests) return FullError();
+  if (live_requests_ >= limits_.max_requests && connection.live_requests >= limits_.reserved_requests) {
+    return FullError();
+  }
+  if (connection.open_calls < limits_.max_connection_requests) return absl::OkStatus();
+  return ExhaustedError(absl::StrCat("the connection has ", connection.open_calls,
+                                     " calls already whose answers it has not taken"));
+}
+
+absl::Status Admission::FullError() const {
+  return ExhaustedError(absl::StrCat("the server is full with ", live_requests_, " requests"));
 }
 
 absl::Status Admission::TryCharge(absl::string_view tenant_name, int64_t tokens, absl::Time now,
                                   Permit& permit) {
-  ROPEWAY_CHECK(tokens >= 0 && permit.admission_ == this && !permit.charge_);
+  ROPEWAY_CHECK(tokens >= 0 && permit.admission_ == this && permit.has_place_ && !permit.charge_);
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckDraining());
   RETURN_IF_ERROR(CheckTokens(tokens));
@@ -90,7 +130,11 @@ absl::Status Admission::TryCharge(absl::string_view tenant_name, int64_t tokens,
   }
   Tenant& tenant = found->second;
   Refill(tenant, now);
-  if (absl::Status status = CheckTenant(tenant, tokens); !status.ok()) {
+  absl::Status status = CheckTenant(tenant, tokens);
+  // Those who name no tenant are not one.
+  const bool hogs = !tenant_name.empty() && tenant.live_requests >= limits_.reserved_requests;
+  if (status.ok() && permit.reserved_ && hogs) status = FullError();
+  if (!status.ok()) {
     if (tenant.live_requests == 0 && !has_budgets()) tenants_.erase(found);
     return status;
   }
@@ -111,9 +155,14 @@ int32_t Admission::live_requests() const {
   return live_requests_;
 }
 
+int32_t Admission::open_calls() const {
+  absl::MutexLock lock(&mutex_);
+  return open_calls_;
+}
+
 bool Admission::WaitUntilIdle(absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
-  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return live_requests_ == 0; };
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return open_calls_ == 0; };
   return mutex_.AwaitWithTimeout(absl::Condition(&idle), timeout);
 }
 
@@ -173,15 +222,26 @@ absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const 
   return ExhaustedError("the tenant's token budget is spent", absl::Ceil(wait, absl::Milliseconds(1)));
 }
 
-void Admission::Release(const Permit& permit) {
-  absl::MutexLock lock(&mutex_);
+void Admission::ReleasePlace(Permit& permit) {
+  if (!std::exchange(permit.has_place_, false)) return;
   --live_requests_;
-  ROPEWAY_CHECK(live_requests_ >= 0);
-  if (!permit.charge_) return;
-  live_tokens_ -= permit.charge_->tokens;
-  const auto found = tenants_.find(permit.charge_->tenant);
+  --connections_.at(permit.connection_).live_requests;
+  if (const auto charge = std::exchange(permit.charge_, std::nullopt)) ReleaseCharge(*charge);
+}
+
+void Admission::ReleaseCharge(const Permit::Charge& charge) {
+  live_tokens_ -= charge.tokens;
+  const auto found = tenants_.find(charge.tenant);
   ROPEWAY_CHECK(found != tenants_.end() && found->second.live_requests > 0);
   if (--found->second.live_requests == 0 && !has_budgets()) tenants_.erase(found);
+}
+
+void Admission::ReleaseCall(const std::string& connection) {
+  const auto found = connections_.find(connection);
+  ROPEWAY_CHECK(found != connections_.end() && found->second.open_calls > 0);
+  if (--found->second.open_calls == 0) connections_.erase(found);
+  --open_calls_;
+  ROPEWAY_CHECK(open_calls_ >= 0 && live_requests_ >= 0);
 }
 
 }  // namespace ropeway::server

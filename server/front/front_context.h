@@ -20,6 +20,7 @@
 #include "server/front/request_registry.h"
 #include "server/front/served_model.h"
 #include "server/front/worker_pool.h"
+#include "server/front/write_watchdog.h"
 #include "server/obs/health.h"
 #include "server/obs/log.h"
 #include "server/obs/metrics.h"
@@ -51,6 +52,7 @@ struct FrontContext {
   RequestRegistry& requests;
   WorkerPool& preparing;
   WorkerPool& delivering;
+  WriteWatchdog& write_watchdog;
   const PrefixSalts& prefix_salts;
   std::string version;
   absl::Time started;

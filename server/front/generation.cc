@@ -9,13 +9,10 @@
 #include "engine/base/status_macros.h"
 
 namespace ropeway::server {
+
 Generation::Generation(const FrontContext& context, const EngineHandle& engine, Call call,
                        ResponseWriter* writer)
-    : context_(context),
-      engine_(engine),
-      call_(std::move(call)),
-      arrival_(context.clock.Now()),
-      writer_(writer) {}
+    : context_(context), engine_(engine), call_(std::move(call)), writer_(writer) {}
 
 void Generation::Start(v1::GenerateRequest message, Admission::Permit permit) {
   {
@@ -44,7 +41,7 @@ void Generation::Prepare(const v1::GenerateRequest& message) {
   });
   if (!plan.ok()) return End(nullptr, plan.status());
   plan->request.id = id;
-  plan->request.arrival = arrival_;
+  plan->request.arrival = call_.arrival;
   plan->request.deadline = call_.deadline;
   plan->request.prefix_salt = context_.prefix_salts.Of(plan->request.tenant);
   if (plan->name.empty()) plan->name = absl::StrCat("r", absl::Hex(random, absl::kZeroPad16));
@@ -56,8 +53,7 @@ absl::Status Generation::CheckAlive(absl::Time now) {
   if (now >= call_.deadline) {
     return absl::DeadlineExceededError("the deadline expired before the request was run");
   }
-  if (cancelled_) return absl::CancelledError("the request was cancelled before it was run");
-  return absl::OkStatus();
+  return cancelled_;
 }
 
 absl::Status Generation::Submit(GenerationPlan plan) {
@@ -74,9 +70,7 @@ absl::Status Generation::Submit(GenerationPlan plan) {
   RETURN_IF_ERROR(context_.admission.TryCharge(tenant_, plan.max_cost_tokens(), now, permit_));
   auto stream = std::make_shared<TokenStream>(engine_.stream);
   stream->SetReady([self = shared_from_this()] { self->ScheduleDelivery(); });
-  absl::Status submitted = engine_.mailbox.TrySubmit({.request = std::move(request), .stream = stream});
-  if (absl::IsResourceExhausted(submitted)) SetRetryHint(submitted, kRetryAfter);
-  RETURN_IF_ERROR(submitted);
+  RETURN_IF_ERROR(engine_.mailbox.TrySubmit({.request = std::move(request), .stream = stream}));
   stream_ = std::move(stream);
   return absl::OkStatus();
 }
@@ -84,7 +78,7 @@ absl::Status Generation::Submit(GenerationPlan plan) {
 void Generation::OnWritten(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
-    writing_ = false;
+    EndWrite();
     if (!ok) OnUnreachable();
   }
   Deliver();
@@ -95,20 +89,62 @@ void Generation::OnCancel() {
   OnUnreachable();
 }
 
+void Generation::OnClosed() {
+  std::function<void(const absl::Status&)> cut;  // lets the transport's call go without the lock
+  absl::MutexLock lock(&mutex_);
+  cut.swap(call_.cut);
+  EndWrite();
+  permit_ = {};
+}
+
 void Generation::Abort() {
   absl::MutexLock lock(&mutex_);
-  CancelInEngine();
+  CancelInEngine(absl::CancelledError("the request was aborted"));
+}
+
+// `write` is over where the client took it at the last moment.
+void Generation::OnWriteTimeout(uint64_t write) {
+  const absl::Status why = absl::ResourceExhaustedError(
+      absl::StrCat("the stream was not read for ", absl::FormatDuration(context_.write_watchdog.timeout())));
+  std::function<void(const absl::Status&)> cut;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!writing_ || write != write_) return;
+    CancelInEngine(why);
+    cut = call_.cut;
+  }
+  if (cut) cut(why);
 }
 
 // Nothing can be sent any more.
 void Generation::OnUnreachable() {
   unreachable_ = true;
-  CancelInEngine();
+  CancelInEngine(GivenUpStatus(call_, context_.clock.Now()));
 }
 
-void Generation::CancelInEngine() {
-  const bool already = std::exchange(cancelled_, true);
-  if (stream_ != nullptr && !already) engine_.mailbox.Cancel(id_);
+// The first reason counts.
+void Generation::CancelInEngine(absl::Status why) {
+  if (!cancelled_.ok()) return;
+  cancelled_ = std::move(why);
+  if (stream_ != nullptr) engine_.mailbox.Cancel(id_, cancelled_);
+}
+
+void Generation::BeginWrite() {
+  writing_ = true;
+  write_ticket_ = context_.write_watchdog.Begin([self = weak_from_this(), write = ++write_] {
+    if (const auto living = self.lock()) living->OnWriteTimeout(write);
+  });
+}
+
+void Generation::EndWrite() {
+  writing_ = false;
+  context_.write_watchdog.End(std::exchange(write_ticket_, WriteWatchdog::kNone));
+}
+
+// Others may have the place and the name; the call goes on.
+void Generation::ReleasePlace() {
+  if (std::exchange(registered_, false)) context_.requests.Remove(tenant_, chunk_context_.name);
+  permit_.ReleasePlace();
 }
 
 void Generation::ScheduleDelivery() {
@@ -131,19 +167,22 @@ bool Generation::DeliverOne() {
   std::optional<absl::Status> end;
   {
     absl::MutexLock lock(&mutex_);
-    if (ended_ || writing_ || stream_ == nullptr) return false;
+    if (ended_ || stream_ == nullptr) return false;
+    if (stream_->ended()) ReleasePlace();
+    if (writing_) return false;
     std::optional<StreamChunk> chunk = stream_->Pop();
     if (!chunk) return false;  // the stream will tell
     if (chunk->finish) reason_ = chunk->finish->reason;
     if (chunk->end) {
       request_end_ = chunk->end;
-      end = chunk->end->status;
+      end = unreachable_ && chunk->end->status.ok() ? cancelled_ : chunk->end->status;
     } else if (unreachable_) {
       return true;
     }
     message = ConvertChunk(*std::move(chunk), chunk_context_, *engine_.model.tokenizer,
                            std::exchange(first_, false));
-    writing_ = true;
+    if (!end) BeginWrite();
+    delivered_ = delivered_ || !end;
   }
   if (end) {
     End(&message, *end);
@@ -151,18 +190,22 @@ bool Generation::DeliverOne() {
   }
   if (!writer_->Write(std::move(message))) return false;
   absl::MutexLock lock(&mutex_);
-  writing_ = false;
+  EndWrite();
   return true;
 }
 
-void Generation::End(v1::GenerateChunk* last_chunk, const absl::Status& status) {
+void Generation::End(v1::GenerateChunk* last_chunk, absl::Status status) {
   {
     absl::MutexLock lock(&mutex_);
     if (std::exchange(ended_, true)) return;
-    if (registered_) context_.requests.Remove(tenant_, chunk_context_.name);
+    if (!delivered_) status = WithRetryHint(std::move(status));
+    // A refusal has no message, so that its client may try again.
+    const bool started = request_end_ && request_end_->completion_tokens > 0;
+    if (!delivered_ && !started && RetryHint(status)) last_chunk = nullptr;
     Report(status);
-    permit_ = {};
+    ReleasePlace();
     stream_ = nullptr;
+    BeginWrite();
   }
   writer_->End(last_chunk, status);
 }
@@ -185,6 +228,7 @@ void Generation::Report(const absl::Status& status) {
                      {"tenant", tenant_},
                      {"reason", FinishReasonName(reason_)},
                      {"code", code},
+                     {"message", std::string(status.message())},
                      {"prompt_tokens", request_end_->prompt_tokens},
                      {"completion_tokens", request_end_->completion_tokens},
                      {"cached_tokens", receipt.cached_tokens},
@@ -192,7 +236,7 @@ void Generation::Report(const absl::Status& status) {
                      {"queue_ms", absl::ToDoubleMilliseconds(receipt.queue)},
                      {"prefill_ms", absl::ToDoubleMilliseconds(receipt.prefill)},
                      {"decode_ms", absl::ToDoubleMilliseconds(receipt.decode)},
-                     {"total_ms", absl::ToDoubleMilliseconds(context_.clock.Now() - arrival_)}});
+                     {"total_ms", absl::ToDoubleMilliseconds(context_.clock.Now() - call_.arrival)}});
 }
 
 }  // namespace ropeway::server

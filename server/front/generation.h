@@ -5,12 +5,15 @@
 //   engine thread      the stream is ready: posts to the delivering workers
 //   delivering worker  Deliver()  chunks to messages, one message in flight
 //
-// Ends exactly once, with ResponseWriter::End, and holds its admission permit until then. A client that
-// has gone is still waited for until the engine's last chunk, so that the books are right. Thread-safe.
+// Ends exactly once, with ResponseWriter::End. A client that has gone is still waited for until the engine's
+// last chunk, so that the books are right. The place of the request is free as soon as the engine is done
+// with it, whether its client reads or not; a client that takes a message for too long loses the call.
+// Thread-safe.
 #ifndef ROPEWAY_SERVER_FRONT_GENERATION_H_
 #define ROPEWAY_SERVER_FRONT_GENERATION_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +25,7 @@
 #include "absl/time/time.h"
 #include "proto/ropeway/v1/ropeway.pb.h"
 #include "server/admission/admission.h"
+#include "server/front/call.h"
 #include "server/front/convert_chunk.h"
 #include "server/front/convert_request.h"
 #include "server/front/front_context.h"
@@ -42,17 +46,13 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
     virtual void End(v1::GenerateChunk* last_chunk, const absl::Status& status) = 0;
   };
 
-  struct Call {
-    std::string method;
-    absl::Time deadline;
-  };
-
-  // `writer` lives until its End().
+  // `writer` lives until OnClosed().
   Generation(const FrontContext& context, const EngineHandle& engine, Call call, ResponseWriter* writer);
 
   void Start(v1::GenerateRequest message, Admission::Permit permit);
   void OnWritten(bool ok);
   void OnCancel();  // the client has gone or its deadline has expired
+  void OnClosed();  // after the end: the client has taken it, or has gone
   void Abort() override;
 
  private:
@@ -61,18 +61,22 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   void ScheduleDelivery();
   void Deliver();
   bool DeliverOne();
-  void End(v1::GenerateChunk* last_chunk, const absl::Status& status);
+  void End(v1::GenerateChunk* last_chunk, absl::Status status);
+
+  void OnWriteTimeout(uint64_t write);
 
   absl::Status CheckAlive(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnUnreachable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void CancelInEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CancelInEngine(absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReleasePlace() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Constant after construction.
   const FrontContext& context_;
   const EngineHandle& engine_;
-  const Call call_;
-  const absl::Time arrival_;
+  Call call_;  // constant but for `cut`, which is null after OnClosed(), under mutex_
   ResponseWriter* const writer_;
 
   std::atomic<bool> delivery_scheduled_ = false;  // so that the engine's thread takes no lock
@@ -87,9 +91,12 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   FinishReason reason_ ABSL_GUARDED_BY(mutex_) = FinishReason::kError;  // of the sample that ended last
   bool first_ ABSL_GUARDED_BY(mutex_) = true;                           // no message was made yet
   bool registered_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;      // the writer has a message, or the end, in its hands
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the writer has a message, or the end, in its hands
+  uint64_t write_ ABSL_GUARDED_BY(mutex_) = 0;    // counts writes
+  WriteWatchdog::Ticket write_ticket_ ABSL_GUARDED_BY(mutex_) = WriteWatchdog::kNone;
+  bool delivered_ ABSL_GUARDED_BY(mutex_) = false;    // the client was given a message
   bool unreachable_ ABSL_GUARDED_BY(mutex_) = false;  // no message can be sent any more
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;    // the engine knows, or will never get the request
+  absl::Status cancelled_ ABSL_GUARDED_BY(mutex_);    // why; the engine knows, or will never get the request
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

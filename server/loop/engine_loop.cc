@@ -16,7 +16,7 @@ class EngineLoop::Impl {
   Impl(const LoopOptions& options, const Dependencies& deps)
       : deps_(deps),
         scheduler_(options.scheduler, deps.executor.limits()),
-        publisher_(deps.tokenizer, scheduler_, deps.observer, options.slow_reader_patience) {
+        publisher_(deps.tokenizer, scheduler_, deps.observer, options.slow_reader_timeout) {
     Report();
     thread_ = std::thread([this] { Run(); });
   }
@@ -92,7 +92,10 @@ absl::Duration EngineLoop::Impl::Patience() const {
 void EngineLoop::Impl::HandleCommands(Mailbox::Commands commands) {
   for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission));
   const absl::Time now = deps_.clock.Now();
-  for (const RequestId id : commands.cancellations) scheduler_.Cancel(id, now);
+  for (const auto& [id, status] : commands.cancellations) {
+    const bool late = absl::IsDeadlineExceeded(status);
+    scheduler_.Cancel(id, now, late ? FinishReason::kDeadline : FinishReason::kCancelled, status);
+  }
   publisher_.CheckSlowReaders(now);
   Publish(now);
 }

@@ -25,7 +25,7 @@ namespace ropeway::server {
 
 struct LoopOptions {
   SchedulerOptions scheduler;
-  absl::Duration slow_reader_patience =
+  absl::Duration slow_reader_timeout =
       absl::Seconds(30);  // a reader that makes a request pause longer loses it
 };
 

@@ -163,14 +163,14 @@ void Publisher::CheckSlowReaders(absl::Time now) {
       it = paused_.erase(it);
       continue;
     }
-    if (now - since >= slow_reader_patience_) DropSlowReader(id, now);
+    if (now - since >= slow_reader_timeout_) DropSlowReader(id, now);
     ++it;
   }
 }
 
 absl::Time Publisher::next_reader_timeout() const {
   absl::Time next = absl::InfiniteFuture();
-  for (const auto& [id, since] : paused_) next = std::min(next, since + slow_reader_patience_);
+  for (const auto& [id, since] : paused_) next = std::min(next, since + slow_reader_timeout_);
   return next;
 }
 

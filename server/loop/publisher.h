@@ -28,13 +28,13 @@ namespace ropeway::server {
 
 class Publisher {
  public:
-  // All outlive the publisher. A reader that lets its request pause for `slow_reader_patience` loses it.
+  // All outlive the publisher. A reader that lets its request pause for `slow_reader_timeout` loses it.
   Publisher(const Tokenizer& tokenizer, Scheduler& scheduler, EngineObserver& observer,
-            absl::Duration slow_reader_patience)
+            absl::Duration slow_reader_timeout)
       : tokenizer_(tokenizer),
         scheduler_(scheduler),
         observer_(observer),
-        slow_reader_patience_(slow_reader_patience) {}
+        slow_reader_timeout_(slow_reader_timeout) {}
 
   // Hands a request to the scheduler. Where that does not take it, its stream ends at once.
   void Submit(ValidRequest request, std::shared_ptr<TokenStream> stream);
@@ -88,7 +88,7 @@ class Publisher {
   const Tokenizer& tokenizer_;
   Scheduler& scheduler_;
   EngineObserver& observer_;
-  const absl::Duration slow_reader_patience_;
+  const absl::Duration slow_reader_timeout_;
 
   absl::flat_hash_map<RequestId, std::unique_ptr<ActiveRequest>> active_;
   std::vector<RequestId> changed_;          // with chunks to be delivered, in the order of their events

@@ -17,7 +17,8 @@
 namespace ropeway::server {
 namespace {
 
-constexpr int kBacklog = 128;
+// Bursts of clients wait here.
+constexpr int kBacklog = SOMAXCONN;
 
 using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 

@@ -5,27 +5,48 @@
 #define ROPEWAY_SERVER_RPC_RPC_SERVER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/impl/service_type.h"
 #include "grpcpp/server.h"
+#include "server/net/acceptor.h"
 
 namespace ropeway::server {
 
 class RpcServer {
  public:
+  static constexpr absl::Duration kPromisedPingInterval = absl::Seconds(5);
+
   struct Options {
     std::string address;  // HOST:PORT; port 0 takes a free one
-    int64_t max_request_bytes = 8 << 20;
+    // Connections are closed at once that would have this file descriptor or a larger one. 0: chosen from the
+    // process's limit on open files.
+    int max_descriptor = 0;
+    // Called by a thread of its own with RESOURCE_EXHAUSTED where a connection is refused or has to wait, and
+    // with INTERNAL where nothing is accepted any more.
+    std::function<void(const absl::Status&)> on_trouble = [](const absl::Status&) {};
     // Of messages that have not come to their end, on all connections; streams beyond are reset with
-    // RESOURCE_EXHAUSTED.
+    // RESOURCE_EXHAUSTED. Nothing else bounds a message here: the service says what is too large.
     int64_t max_message_memory = 256 << 20;
     // Calls of one connection. More wait at the client without an answer: to be larger than what the service
     // refuses.
     int32_t max_streams_per_connection = 1024;
+    // Clients may ping this often, with calls or without; three pings too early end a connection. A second is
+    // left for pings that were held up on their way.
+    absl::Duration min_ping_interval = kPromisedPingInterval - absl::Seconds(1);
+    // How often clients are pinged that say nothing, and how long they may take to answer: those that
+    // vanished without a word lose their calls.
+    absl::Duration ping_interval = absl::Minutes(1);
+    absl::Duration ping_timeout = absl::Seconds(20);
   };
 
   // Listens. Health answers NOT_SERVING until SetServing(). UNAVAILABLE where it cannot listen, with
@@ -40,10 +61,18 @@ class RpcServer {
   void Shutdown(absl::Duration grace);
 
  private:
-  RpcServer(std::unique_ptr<grpc::Server> server, int port) : server_(std::move(server)), port_(port) {}
+  RpcServer(std::vector<std::unique_ptr<grpc::Service>> reflection, std::unique_ptr<grpc::Server> server,
+            std::unique_ptr<Acceptor> acceptor)
+      : reflection_(std::move(reflection)),
+        server_(std::move(server)),
+        port_(acceptor->port()),
+        acceptor_(std::move(acceptor)) {}
 
+  const std::vector<std::unique_ptr<grpc::Service>> reflection_;  // outlive the server
   const std::unique_ptr<grpc::Server> server_;
   const int port_;
+  absl::Mutex mutex_;
+  std::unique_ptr<Acceptor> acceptor_ ABSL_GUARDED_BY(mutex_);  // null after Shutdown()
 };
 
 }  // namespace ropeway::server

@@ -1,6 +1,5 @@
 #include "server/rpc/service.h"
 
-#include <functional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -9,6 +8,7 @@
 #include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 #include "google/protobuf/descriptor.h"
+#include "grpc/grpc.h"
 #include "grpcpp/impl/codegen/server_callback.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "server/front/answers.h"
@@ -32,74 +32,69 @@ using RawService =
 // clang-format on
 
 using ServerContext = grpc::CallbackServerContext;
-using UnaryResult = absl::StatusOr<grpc::ByteBuffer>;
-
-// A call that was answered before it began.
-class RefusedStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  RefusedStream(const absl::Status& status, ServerContext& call) {
-    AddRetryMetadata(status, call);
-    Finish(ToGrpcStatus(status));
-  }
-  void OnDone() override { delete this; }
-};
+using AnswerOrError = absl::StatusOr<grpc::ByteBuffer>;
 
 class RopewayService final : public RawService {
  public:
-  explicit RopewayService(const FrontContext& context) : context_(context) {}
+  RopewayService(const FrontContext& context, int64_t max_request_bytes)
+      : context_(context), max_request_bytes_(max_request_bytes) {}
 
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(ServerContext* call,
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(ServerContext* grpc_call,
                                                        const grpc::ByteBuffer* request) override {
-    auto accepted = Accept(*request);
+    Call call = CallOf("Generate", *grpc_call, context_.clock);
+    auto accepted = Accept(call, *grpc_call, *request);
     if (!accepted.ok()) {
-      context_.metrics.OnCall("Generate", accepted.status().code());
-      return new RefusedStream(accepted.status(), *call);
+      RecordEnd(context_, call.method, accepted.status());
+      return new RefusedStreamReactor(accepted.status(), *grpc_call);
     }
-    auto* reactor = new StreamReactor(context_, *accepted->engine, *call);
+    auto* reactor = new GenerateReactor(context_, *accepted->engine, std::move(call), *grpc_call);
     reactor->Start(std::move(accepted->message), std::move(accepted->permit));
     return reactor;
   }
 
-  grpc::ServerUnaryReactor* GenerateUnary(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* GenerateUnary(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    auto accepted = Accept(*request);
-    if (!accepted.ok()) return FinishAtOnce("GenerateUnary", call, accepted.status(), response);
-    auto* reactor = new UnaryReactor(context_, *accepted->engine, *call, response);
+    Call call = CallOf("GenerateUnary", *grpc_call, context_.clock);
+    auto accepted = Accept(call, *grpc_call, *request);
+    if (!accepted.ok()) {
+      auto* refusing = new AnswerReactor(context_, std::move(call), *grpc_call, response);
+      refusing->Answer(accepted.status());
+      return refusing;
+    }
+    auto* reactor =
+        new GenerateUnaryReactor(context_, *accepted->engine, std::move(call), *grpc_call, response);
     reactor->Start(std::move(accepted->message), std::move(accepted->permit));
     return reactor;
   }
 
-  grpc::ServerUnaryReactor* Tokenize(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* Tokenize(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker("Tokenize", call, response,
-                    [this, request] { return Answer<v1::TokenizeRequest>(*request); });
+    return OnWorker<v1::TokenizeRequest>("Tokenize", grpc_call, request, response);
   }
 
-  grpc::ServerUnaryReactor* Detokenize(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* Detokenize(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker("Detokenize", call, response,
-                    [this, request] { return Answer<v1::DetokenizeRequest>(*request); });
+    return OnWorker<v1::DetokenizeRequest>("Detokenize", grpc_call, request, response);
   }
 
-  grpc::ServerUnaryReactor* RenderChat(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* RenderChat(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker("RenderChat", call, response,
-                    [this, request] { return Answer<v1::RenderChatRequest>(*request); });
+    return OnWorker<v1::RenderChatRequest>("RenderChat", grpc_call, request, response);
   }
 
-  grpc::ServerUnaryReactor* GetModelInfo(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* GetModelInfo(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override {
-    return FinishAtOnce("GetModelInfo", call, Answer<v1::GetModelInfoRequest>(*request), response);
+    return AtOnce<v1::GetModelInfoRequest>("GetModelInfo", grpc_call, request, response);
   }
 
-  grpc::ServerUnaryReactor* GetServerInfo(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* GetServerInfo(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    return FinishAtOnce("GetServerInfo", call, Answer<v1::GetServerInfoRequest>(*request), response);
+    return AtOnce<v1::GetServerInfoRequest>("GetServerInfo", grpc_call, request, response);
   }
 
-  grpc::ServerUnaryReactor* Abort(ServerContext* call, const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* Abort(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override {
-    return FinishAtOnce("Abort", call, Answer<v1::AbortRequest>(*request), response);
+    return AtOnce<v1::AbortRequest>("Abort", grpc_call, request, response);
   }
 
  private:
@@ -111,62 +106,76 @@ class RopewayService final : public RawService {
   };
 
   // Takes a place before anything is done for the request, so that a flood is refused at no cost.
-  absl::StatusOr<Accepted> Accept(const grpc::ByteBuffer& request) const {
-    ASSIGN_OR_RETURN(const EngineHandle* engine, context_.LoadedEngine());
-    ASSIGN_OR_RETURN(Admission::Permit permit, context_.admission.TryEnter());
-    ASSIGN_OR_RETURN(auto message, ParseMessage<v1::GenerateRequest>(request));
-    return Accepted{.engine = engine, .permit = std::move(permit), .message = std::move(message)};
+  absl::StatusOr<Accepted> Accept(const Call& call, ServerContext& grpc_call,
+                                  const grpc::ByteBuffer& request) const {
+    RETURN_IF_ERROR(CheckArrived(call, grpc_call, request));
+    absl::StatusOr<const EngineHandle*> engine = context_.LoadedEngine();
+    if (!engine.ok()) return WithRetryHint(engine.status());
+    absl::StatusOr<Admission::Permit> permit = context_.admission.TryEnter(call.connection);
+    if (!permit.ok()) return WithRetryHint(permit.status());
+    ASSIGN_OR_RETURN(auto message, ParseMessage<v1::GenerateRequest>(request, max_request_bytes_));
+    return Accepted{.engine = *engine, .permit = *std::move(permit), .message = std::move(message)};
+  }
+
+  // gRPC begins calls without a message, too.
+  absl::Status CheckArrived(const Call& call, ServerContext& grpc_call,
+                            const grpc::ByteBuffer& request) const {
+    if (request.Valid()) return absl::OkStatus();
+    if (grpc_call_failed_before_recv_message(grpc_call.c_call()) != 0) {
+      return GivenUpStatus(call, context_.clock.Now());
+    }
+    return absl::InvalidArgumentError("the call ended without a request");
   }
 
   template <typename Request>
-  UnaryResult Answer(const grpc::ByteBuffer& bytes) const {
-    ASSIGN_OR_RETURN(const auto request, ParseMessage<Request>(bytes));
+  AnswerOrError Answer(const grpc::ByteBuffer& bytes) const {
+    ASSIGN_OR_RETURN(const auto request, ParseMessage<Request>(bytes, max_request_bytes_));
     ASSIGN_OR_RETURN(const auto response, server::Answer(request, context_));
     return SerializeMessage(response);
   }
 
-  void FinishUnary(const char* method, ServerContext* call, grpc::ServerUnaryReactor* reactor,
-                   UnaryResult result, grpc::ByteBuffer* response) const {
-    context_.metrics.OnCall(method, result.status().code());
-    AddRetryMetadata(result.status(), *call);
-    if (result.ok()) *response = *std::move(result);
-    reactor->Finish(ToGrpcStatus(result.status()));
-  }
-
-  grpc::ServerUnaryReactor* FinishAtOnce(const char* method, ServerContext* call, UnaryResult result,
-                                         grpc::ByteBuffer* response) const {
-    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-    FinishUnary(method, call, reactor, std::move(result), response);
+  template <typename Request>
+  grpc::ServerUnaryReactor* AtOnce(const char* method, ServerContext* grpc_call,
+                                   const grpc::ByteBuffer* request, grpc::ByteBuffer* response) const {
+    auto* reactor =
+        new AnswerReactor(context_, CallOf(method, *grpc_call, context_.clock), *grpc_call, response);
+    const absl::Status arrived = CheckArrived(reactor->call(), *grpc_call, *request);
+    reactor->Answer(arrived.ok() ? Answer<Request>(*request) : arrived);
     return reactor;
   }
 
-  // For work that takes longer than a reaction may. `work` may use the call's request: both live until
-  // Finish.
-  grpc::ServerUnaryReactor* OnWorker(const char* method, ServerContext* call, grpc::ByteBuffer* response,
-                                     std::function<UnaryResult()> work) const {
-    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-    const bool posted =
-        context_.preparing.TryPost([this, method, call, reactor, response, work = std::move(work)] {
-          // Nobody waits any more where the client left or its deadline expired.
-          UnaryResult result =
-              call->IsCancelled() ? absl::CancelledError("the call was cancelled") : CatchExhaustion(work);
-          FinishUnary(method, call, reactor, std::move(result), response);
-        });
-    if (!posted) FinishUnary(method, call, reactor, TooManyToPrepare(), response);
+  // For work that takes longer than a reaction may. The call's request lives until it is answered.
+  template <typename Request>
+  grpc::ServerUnaryReactor* OnWorker(const char* method, ServerContext* grpc_call,
+                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response) const {
+    auto* reactor =
+        new AnswerReactor(context_, CallOf(method, *grpc_call, context_.clock), *grpc_call, response);
+    const absl::Status arrived = CheckArrived(reactor->call(), *grpc_call, *request);
+    if (!arrived.ok()) {
+      reactor->Answer(arrived);
+      return reactor;
+    }
+    const bool posted = context_.preparing.TryPost([this, reactor, request] {
+      // Nobody waits any more where the client left or its deadline expired.
+      reactor->Answer(reactor->given_up() ? GivenUpStatus(reactor->call(), context_.clock.Now())
+                                          : CatchExhaustion([&] { return Answer<Request>(*request); }));
+    });
+    if (!posted) reactor->Answer(TooManyToPrepare());
     return reactor;
   }
 
   const FrontContext& context_;
+  const int64_t max_request_bytes_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeRopewayService(const FrontContext& context) {
+std::unique_ptr<grpc::Service> MakeRopewayService(const FrontContext& context, int64_t max_request_bytes) {
   const auto* service =
       google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(v1::Ropeway::service_full_name());
   ROPEWAY_CHECK(service != nullptr);
   for (int i = 0; i < service->method_count(); ++i) context.metrics.AddMethod(service->method(i)->name());
-  return std::make_unique<RopewayService>(context);
+  return std::make_unique<RopewayService>(context, max_request_bytes);
 }
 
 }  // namespace ropeway::server

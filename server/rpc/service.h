@@ -2,6 +2,7 @@
 #ifndef ROPEWAY_SERVER_RPC_SERVICE_H_
 #define ROPEWAY_SERVER_RPC_SERVICE_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "grpcpp/impl/service_type.h"
@@ -9,8 +10,8 @@
 
 namespace ropeway::server {
 
-// `context` outlives the service and its calls.
-std::unique_ptr<grpc::Service> MakeRopewayService(const FrontContext& context);
+// `context` outlives the service and its calls. Requests have at most `max_request_bytes`.
+std::unique_ptr<grpc::Service> MakeRopewayService(const FrontContext& context, int64_t max_request_bytes);
 
 }  // namespace ropeway::server
 

@@ -48,7 +48,11 @@ std::string FindInvalidUtf8(const std::string& bytes, const pb::Descriptor& type
 
 }  // namespace
 
-absl::Status ParseMessage(const grpc::ByteBuffer& buffer, pb::Message& message) {
+absl::Status ParseMessage(const grpc::ByteBuffer& buffer, int64_t max_bytes, pb::Message& message) {
+  if (buffer.Length() > static_cast<size_t>(max_bytes)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request must be at most ", max_bytes, " bytes, is ", buffer.Length()));
+  }
   grpc::ByteBuffer consumed = buffer;  // shares the bytes
   if (grpc::GenericDeserialize<grpc::ProtoBufferReader, pb::Message>(&consumed, &message).ok()) {
     return absl::OkStatus();

@@ -18,9 +18,9 @@ absl::Status Mailbox::TrySubmit(Submission submission) {
   return absl::OkStatus();
 }
 
-void Mailbox::Cancel(RequestId id) {
+void Mailbox::Cancel(RequestId id, absl::Status status) {
   absl::MutexLock lock(&mutex_);
-  pending_.cancellations.push_back(id);
+  pending_.cancellations.push_back({.id = id, .status = std::move(status)});
   news_ = true;
 }
 

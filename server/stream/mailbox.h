@@ -26,10 +26,16 @@ class Mailbox {
     std::shared_ptr<TokenStream> stream;
   };
 
+  // A request to be ended, and with which status: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
+  struct Cancellation {
+    RequestId id = 0;
+    absl::Status status;
+  };
+
   // What the engine's thread has to do, in this order.
   struct Commands {
     std::vector<Submission> submissions;
-    std::vector<RequestId> cancellations;
+    std::vector<Cancellation> cancellations;
     bool draining = false;  // nothing more will be submitted
     bool stopping = false;  // end now
   };
@@ -42,8 +48,9 @@ class Mailbox {
   // RESOURCE_EXHAUSTED when full, UNAVAILABLE while draining or stopped.
   absl::Status TrySubmit(Submission submission) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The stream of the request ends within one step, with CANCELLED. Of no effect where it has ended already.
-  void Cancel(RequestId id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The stream of the request ends within one step, with `status`, an error. Of no effect where it has ended
+  // already.
+  void Cancel(RequestId id, absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // From now on nothing is accepted; what was accepted goes on.
   void Drain() ABSL_LOCKS_EXCLUDED(mutex_);

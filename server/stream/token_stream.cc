@@ -74,7 +74,7 @@ TokenStream::Pressure TokenStream::Push(StreamChunk chunk) {
     if (unread_bytes_ >= limits_.pause_bytes && !ended_) pressure = Pressure::kPause;
     if (unread_bytes_ > limits_.max_bytes && !ended_) pressure = Pressure::kOverflow;
     paused_ = paused_ || pressure != Pressure::kNone;
-    call = std::exchange(reader_waits_, false);
+    call = std::exchange(reader_waits_, false) || ended_;
     // Dropping the callbacks with the last chunk lets them own what holds the stream.
     if (ended_) {
       ready.swap(ready_);
@@ -100,6 +100,11 @@ void TokenStream::Merge(StreamChunk chunk) {
   Append(same->logprobs, std::move(chunk.logprobs));
   Append(same->prompt_logprobs, std::move(chunk.prompt_logprobs));
   if (chunk.finish.has_value()) same->finish = std::move(chunk.finish);
+}
+
+bool TokenStream::ended() const {
+  absl::MutexLock lock(&mutex_);
+  return ended_;
 }
 
 bool TokenStream::MayResume() const {

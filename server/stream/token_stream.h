@@ -64,9 +64,13 @@ class TokenStream {
   std::optional<StreamChunk> Pop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // `ready` is called by the writer's thread, with no lock held, once after each Pop() that returned nothing,
-  // as soon as there is a chunk. It returns at once; it may call Pop(). It is dropped after the last chunk
-  // was pushed. Set it before the first Pop() and before the stream is given to the engine.
+  // as soon as there is a chunk, and in any case when the last chunk was pushed, after which it is dropped.
+  // It returns at once; it may call Pop(). Set it before the first Pop() and before the stream is given to
+  // the engine.
   void SetReady(std::function<void()> ready) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Whether the last chunk was pushed: the engine is done with the request.
+  bool ended() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // ---- The engine's side ----
 

@@ -318,7 +318,7 @@ TEST_F(ServiceApiTest, AbortEndsAStreamAndTheFirstTokenIsCountedOncePerRequest) 
 }
 
 // Asks the reflection service for the names of all services; the answer as it is sent.
-std::string ListServices(const std::shared_ptr<grpc::Channel>& channel) {
+std::string ListServices(const std::shared_ptr<grpc::Channel>& channel, const std::string& reflection) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
@@ -328,7 +328,7 @@ std::string ListServices(const std::shared_ptr<grpc::Channel>& channel) {
     return queue.Next(&tag, &ok) && ok;
   };
   const auto call =
-      stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+      stub.PrepareCall(&context, absl::StrCat("/", reflection, "/ServerReflectionInfo"), &queue);
   call->StartCall(nullptr);
   if (!wait()) return "";
   const grpc::Slice list_services("\x3A\x01*");  // ServerReflectionRequest.list_services = "*"
@@ -348,9 +348,13 @@ std::string ListServices(const std::shared_ptr<grpc::Channel>& channel) {
 }
 
 TEST_F(ServiceApiTest, ReflectionListsTheServices) {
-  const std::string services = ListServices(channel_);
-  EXPECT_THAT(services, HasSubstr("ropeway.v1.Ropeway"));
-  EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
+  for (const std::string name :
+       {"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}) {
+    const std::string services = ListServices(channel_, name);
+    EXPECT_THAT(services, HasSubstr("ropeway.v1.Ropeway"));
+    EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
+    EXPECT_THAT(services, HasSubstr(name));
+  }
 }
 
 TEST(ServerLifeTest, HealthFollowsLoadingServingAndDraining) {

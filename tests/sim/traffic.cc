@@ -24,7 +24,7 @@ ExecutorLimits RandomLimits(Random& random) {
 
 SchedulerOptions RandomOptions(Random& random) {
   return {.max_running = random.Uniform(1, 16),
-          .max_waiting = random.Uniform(1, 16),
+          .max_requests = random.Uniform(1, 32),
           .max_prefilling = random.Uniform(1, 4)};
 }
 

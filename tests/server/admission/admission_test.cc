@@ -16,8 +16,8 @@ using ::testing::HasSubstr;
 const absl::Time kStart = absl::FromUnixSeconds(1'000'000);
 
 absl::StatusOr<Admission::Permit> Admit(Admission& admission, absl::string_view tenant, int64_t tokens,
-                                        absl::Time now) {
-  ASSIGN_OR_RETURN(Admission::Permit permit, admission.TryEnter());
+                                        absl::Time now, absl::string_view connection = "here") {
+  ASSIGN_OR_RETURN(Admission::Permit permit, admission.TryEnter(connection));
   RETURN_IF_ERROR(admission.TryCharge(tenant, tokens, now, permit));
   return permit;
 }
@@ -36,18 +36,18 @@ TEST(AdmissionTest, AdmitsUpToTheCapAndAgainAfterARelease) {
 
 TEST(AdmissionTest, TheCapMayBeSetLater) {
   Admission admission({.max_requests = 2});
-  admission.SetMaxRequests(1);
-  ASSERT_OK_AND_ASSIGN(const Admission::Permit first, admission.TryEnter());
-  EXPECT_THAT(admission.TryEnter(),
+  admission.SetLimits({.max_requests = 1});
+  ASSERT_OK_AND_ASSIGN(const Admission::Permit first, admission.TryEnter("here"));
+  EXPECT_THAT(admission.TryEnter("here"),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full with 1 requests")));
 }
 
 TEST(AdmissionTest, APlaceIsTakenOnArrivalAndGivenBackUncharged) {
   Admission admission({.max_requests = 1, .max_tokens = 10});
   {
-    ASSERT_OK_AND_ASSIGN(Admission::Permit arrived, admission.TryEnter());
+    ASSERT_OK_AND_ASSIGN(Admission::Permit arrived, admission.TryEnter("here"));
     EXPECT_EQ(admission.live_requests(), 1);
-    EXPECT_THAT(admission.TryEnter(),
+    EXPECT_THAT(admission.TryEnter("here"),
                 StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full with 1 requests")));
     EXPECT_THAT(admission.TryCharge("a", 11, kStart, arrived),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 10 tokens")));
@@ -55,7 +55,7 @@ TEST(AdmissionTest, APlaceIsTakenOnArrivalAndGivenBackUncharged) {
   }
   EXPECT_EQ(admission.live_requests(), 0);
   EXPECT_OK(Admit(admission, "a", 10, kStart));
-  EXPECT_OK(admission.TryEnter());
+  EXPECT_OK(admission.TryEnter("here"));
   EXPECT_EQ(admission.live_requests(), 0);
 }
 
@@ -109,9 +109,57 @@ TEST(AdmissionTest, RemembersABoundedNumberOfTenants) {
   EXPECT_OK(Admit(admission, "one too many", 5, kStart + absl::Seconds(1)));
 }
 
+TEST(AdmissionTest, ThePlaceIsFreeBeforeTheCallIsOver) {
+  Admission admission({.max_requests = 1, .max_tokens = 10, .max_tenant_requests = 1});
+  ASSERT_OK_AND_ASSIGN(Admission::Permit unread, Admit(admission, "a", 10, kStart));
+  unread.ReleasePlace();
+  EXPECT_EQ(admission.live_requests(), 0);
+  EXPECT_EQ(admission.open_calls(), 1);
+  EXPECT_FALSE(admission.WaitUntilIdle(absl::ZeroDuration()));
+  EXPECT_OK(Admit(admission, "a", 10, kStart));
+  unread.ReleasePlace();
+  unread = Admission::Permit();
+  EXPECT_EQ(admission.live_requests(), 0);
+  EXPECT_TRUE(admission.WaitUntilIdle(absl::ZeroDuration()));
+}
+
+TEST(AdmissionTest, AConnectionThatReadsNothingIsRefusedAndOthersAreNot) {
+  Admission admission({.max_requests = 100, .max_connection_requests = 3});
+  std::vector<Admission::Permit> unread;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_OK_AND_ASSIGN(Admission::Permit permit, Admit(admission, "", 1, kStart, "deaf"));
+    permit.ReleasePlace();
+    unread.push_back(std::move(permit));
+  }
+  const auto refused = Admit(admission, "", 1, kStart, "deaf");
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("connection has 3 calls")));
+  EXPECT_EQ(RetryHint(refused.status()), absl::Seconds(1));
+  EXPECT_OK(Admit(admission, "", 1, kStart, "other"));
+  unread.pop_back();
+  EXPECT_OK(Admit(admission, "", 1, kStart, "deaf"));
+}
+
+TEST(AdmissionTest, OneConnectionOrTenantCannotHoldAllPlaces) {
+  Admission admission({.max_requests = 4, .reserved_requests = 2});
+  std::vector<Admission::Permit> held;
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_OK_AND_ASSIGN(held.emplace_back(), Admit(admission, "hog", 1, kStart, "big"));
+  }
+  EXPECT_THAT(admission.TryEnter("big"),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full with 4 requests")));
+  EXPECT_THAT(Admit(admission, "hog", 1, kStart, "small"),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")))
+      << "the tenant is the same";
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK_AND_ASSIGN(held.emplace_back(), Admit(admission, "", 1, kStart, absl::StrCat("small", i)));
+  }
+  EXPECT_THAT(admission.TryEnter("another"),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")));
+}
+
 TEST(AdmissionTest, RefusesAllWhileDraining) {
   Admission admission({});
-  ASSERT_OK_AND_ASSIGN(Admission::Permit arrived, admission.TryEnter());
+  ASSERT_OK_AND_ASSIGN(Admission::Permit arrived, admission.TryEnter("here"));
   admission.StartDraining();
   EXPECT_THAT(Admit(admission, "", 1, kStart),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("draining")));

@@ -6,11 +6,12 @@
 #define ROPEWAY_TESTS_SERVER_FRONT_MANUAL_ENGINE_H_
 
 #include <cstddef>
-#include <set>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/stream/mailbox.h"
 #include "server/stream/token_stream.h"
@@ -27,8 +28,10 @@ class ManualEngine {
     return submissions_[index].request;
   }
 
-  void WaitForCancel(RequestId id) {
+  // Why the request is to end.
+  absl::Status WaitForCancel(RequestId id) {
     while (!cancelled_.contains(id)) Take(absl::InfiniteDuration());
+    return cancelled_[id];
   }
 
   size_t num_requests() {
@@ -50,12 +53,13 @@ class ManualEngine {
     Mailbox::Commands commands = mailbox_.Take(patience);
     for (Mailbox::Submission& submission : commands.submissions)
       submissions_.push_back(std::move(submission));
-    cancelled_.insert(commands.cancellations.begin(), commands.cancellations.end());
+    for (Mailbox::Cancellation& cancellation : commands.cancellations)
+      cancelled_[cancellation.id] = std::move(cancellation.status);
   }
 
   Mailbox& mailbox_;
   std::vector<Mailbox::Submission> submissions_;
-  std::set<RequestId> cancelled_;
+  std::map<RequestId, absl::Status> cancelled_;
 };
 
 }  // namespace ropeway::server::testing

@@ -240,12 +240,23 @@ TEST_F(EngineLoopTest, CancellingFreesThePages) {
   const RequestId id = Submit(Request(/*max_tokens=*/500), client);
   EXPECT_EQ(client.Next().text[0], 'x');
   EXPECT_GT(loop_->stats().used_pages, 0);
-  mailbox_.Cancel(id);
+  mailbox_.Cancel(id, absl::CancelledError("the client has gone"));
   const Answer answer = client.ReadAll();
-  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kCancelled, HasSubstr("cancelled")));
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kCancelled, HasSubstr("the client has gone")));
   EXPECT_EQ(loop_->stats().used_pages, 0);
   EXPECT_EQ(loop_->stats().running, 0);
   EXPECT_EQ(observer_.NumEnds("abort CANCELLED"), 1);
+}
+
+TEST_F(EngineLoopTest, AClientThatGivesUpAtItsDeadlineIsCountedAsLate) {
+  Start("x", /*endless=*/true);
+  Client client;
+  const RequestId id = Submit(Request(/*max_tokens=*/500), client);
+  EXPECT_EQ(client.Next().text[0], 'x');
+  mailbox_.Cancel(id, absl::DeadlineExceededError("the deadline of the call expired"));
+  const Answer answer = client.ReadAll();
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("expired")));
+  EXPECT_EQ(observer_.NumEnds("deadline DEADLINE_EXCEEDED"), 1);
 }
 
 TEST_F(EngineLoopTest, TheDeadlineEndsARequest) {
@@ -274,7 +285,7 @@ TEST_F(EngineLoopTest, ASlowReaderPausesItsOwnRequestOnly) {
 }
 
 TEST_F(EngineLoopTest, AReaderThatIsSlowForTooLongLosesItsRequest) {
-  Start("0123456789", /*endless=*/true, {.slow_reader_patience = absl::Seconds(5)});
+  Start("0123456789", /*endless=*/true, {.slow_reader_timeout = absl::Seconds(5)});
   Client slow({.pause_bytes = 100, .resume_bytes = 20, .max_bytes = 1000});
   Submit(Request(/*max_tokens=*/300), slow);
   EXPECT_EQ(Ask(Request(/*max_tokens=*/400)).text().size(), 400);
@@ -403,8 +414,9 @@ TEST_F(EngineLoopTest, ManyClientsAtOnce) {
         request.num_samples = 1 + i % 3;
         request.tenant = std::to_string(t);
         const RequestId id = Submit(request, client);
-        if (i % 4 == 1) mailbox_.Cancel(id);
-        if (i % 4 == 2 && !client.Next().end.has_value()) mailbox_.Cancel(id);
+        if (i % 4 == 1) mailbox_.Cancel(id, absl::CancelledError("the client has gone"));
+        if (i % 4 == 2 && !client.Next().end.has_value())
+          mailbox_.Cancel(id, absl::CancelledError("the client has gone"));
         if (i % 4 == 2) continue;  // goes away without reading the end
         const Answer answer = client.ReadAll();
         EXPECT_TRUE(i % 4 == 1 || answer.end.completion_tokens == request.max_tokens * request.num_samples);

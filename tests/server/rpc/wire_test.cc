@@ -16,31 +16,46 @@ grpc::ByteBuffer Bytes(const std::string& bytes) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
+constexpr int64_t kMaxBytes = 100;
+
+absl::StatusOr<v1::GenerateRequest> Parse(const grpc::ByteBuffer& buffer) {
+  return ParseMessage<v1::GenerateRequest>(buffer, kMaxBytes);
+}
+
 TEST(WireTest, AMessageComesBack) {
   v1::GenerateRequest message;
   message.mutable_text()->set_text("hä");
   message.mutable_sampling()->set_seed(7);
-  ASSERT_OK_AND_ASSIGN(const auto parsed, ParseMessage<v1::GenerateRequest>(SerializeMessage(message)));
+  ASSERT_OK_AND_ASSIGN(const auto parsed, Parse(SerializeMessage(message)));
   EXPECT_EQ(parsed.text().text(), "hä");
   EXPECT_EQ(parsed.sampling().seed(), 7);
-  EXPECT_OK(ParseMessage<v1::GenerateRequest>(Bytes("")).status());
+  EXPECT_OK(Parse(Bytes("")).status());
 }
 
 TEST(WireTest, NamesTheFieldThatIsNotUtf8) {
   v1::GenerateRequest message;
   message.mutable_stopping()->add_strings("fine");
   message.mutable_stopping()->add_strings("\xff\xfe");
-  EXPECT_THAT(ParseMessage<v1::GenerateRequest>(SerializeMessage(message)),
+  EXPECT_THAT(Parse(SerializeMessage(message)),
               StatusIs(absl::StatusCode::kInvalidArgument, "stopping.strings must be valid UTF-8"));
   message.Clear();
   message.mutable_chat()->add_messages()->mutable_parts()->add_parts()->set_text("\xc3");
   EXPECT_THAT(
-      ParseMessage<v1::GenerateRequest>(SerializeMessage(message)),
+      Parse(SerializeMessage(message)),
       StatusIs(absl::StatusCode::kInvalidArgument, "chat.messages.parts.parts.text must be valid UTF-8"));
 }
 
+TEST(WireTest, NamesTheLimitOfALargeMessage) {
+  v1::GenerateRequest message;
+  message.mutable_text()->set_text(std::string(96, 'a'));  // and four bytes of tags and lengths
+  EXPECT_OK(Parse(SerializeMessage(message)).status());
+  message.mutable_text()->set_text(std::string(97, 'a'));
+  EXPECT_THAT(Parse(SerializeMessage(message)),
+              StatusIs(absl::StatusCode::kInvalidArgument, "the request must be at most 100 bytes, is 101"));
+}
+
 TEST(WireTest, RefusesWhatIsNoMessage) {
-  EXPECT_THAT(ParseMessage<v1::GenerateRequest>(Bytes("\x0a\xff\xff")),
+  EXPECT_THAT(Parse(Bytes("\x0a\xff\xff")),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "the request does not parse as ropeway.v1.GenerateRequest"));
 }

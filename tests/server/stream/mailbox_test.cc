@@ -28,10 +28,12 @@ TEST(MailboxTest, GivesCommandsOnceAndInOrder) {
   Mailbox mailbox(10);
   ASSERT_OK(mailbox.TrySubmit(SubmissionOf(1)));
   ASSERT_OK(mailbox.TrySubmit(SubmissionOf(2)));
-  mailbox.Cancel(1);
+  mailbox.Cancel(1, absl::CancelledError("gone"));
   const Mailbox::Commands commands = mailbox.Take(absl::ZeroDuration());
   EXPECT_THAT(IdsOf(commands), ElementsAre(1, 2));
-  EXPECT_THAT(commands.cancellations, ElementsAre(1));
+  ASSERT_EQ(commands.cancellations.size(), 1);
+  EXPECT_EQ(commands.cancellations[0].id, 1);
+  EXPECT_EQ(commands.cancellations[0].status, absl::CancelledError("gone"));
   EXPECT_FALSE(commands.draining);
   const Mailbox::Commands nothing = mailbox.Take(absl::ZeroDuration());
   EXPECT_THAT(IdsOf(nothing), IsEmpty());
@@ -66,8 +68,9 @@ TEST(MailboxTest, RefusesNewWorkWhileDraining) {
 TEST(MailboxTest, EveryKindOfNewsEndsAWait) {
   Mailbox mailbox(2);
   const std::vector<void (*)(Mailbox&)> news = {
-      [](Mailbox& box) { EXPECT_OK(box.TrySubmit(SubmissionOf(1))); }, [](Mailbox& box) { box.Cancel(1); },
-      [](Mailbox& box) { box.Wake(); }, [](Mailbox& box) { box.Drain(); }, [](Mailbox& box) { box.Stop(); }};
+      [](Mailbox& box) { EXPECT_OK(box.TrySubmit(SubmissionOf(1))); },
+      [](Mailbox& box) { box.Cancel(1, absl::CancelledError("gone")); }, [](Mailbox& box) { box.Wake(); },
+      [](Mailbox& box) { box.Drain(); }, [](Mailbox& box) { box.Stop(); }};
   for (const auto tell : news) {
     std::thread teller([&] { tell(mailbox); });
     mailbox.Take(absl::InfiniteDuration());

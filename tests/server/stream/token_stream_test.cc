@@ -65,6 +65,17 @@ TEST(TokenStreamTest, ReadyIsCalledOncePerEmptyPop) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST(TokenStreamTest, ReadyIsCalledAtTheEndThoughNobodyWaits) {
+  TokenStream stream;
+  int calls = 0;
+  stream.SetReady([&] { ++calls; });
+  stream.Push(TextChunk("a"));
+  EXPECT_FALSE(stream.ended());
+  stream.Push(LastChunk());
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(stream.ended()) << "before it is read";
+}
+
 TEST(TokenStreamTest, ReadyMayReadAndIsDroppedAfterTheEnd) {
   auto owner = std::make_shared<int>(0);
   TokenStream stream;

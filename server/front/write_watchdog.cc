@@ -1,0 +1,52 @@
+#include "server/front/write_watchdog.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+
+namespace ropeway::server {
+
+WriteWatchdog::WriteWatchdog(absl::Duration timeout) : timeout_(timeout), thread_([this] { Run(); }) {}
+
+WriteWatchdog::~WriteWatchdog() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+WriteWatchdog::Ticket WriteWatchdog::Begin(std::function<void()> on_timeout) {
+  absl::MutexLock lock(&mutex_);
+  writes_.emplace_hint(writes_.end(), ++last_ticket_,
+                       Write{.deadline = absl::Now() + timeout_, .on_timeout = std::move(on_timeout)});
+  return last_ticket_;
+}
+
+void WriteWatchdog::End(Ticket ticket) {
+  std::function<void()> dropped;  // what it holds is let go without the lock
+  absl::MutexLock lock(&mutex_);
+  const auto found = writes_.find(ticket);
+  if (found == writes_.end()) return;
+  dropped = std::move(found->second.on_timeout);
+  writes_.erase(found);
+}
+
+// Sleeps until the write that is the oldest now would expire; most have ended by then.
+void WriteWatchdog::Run() {
+  while (true) {
+    std::function<void()> on_timeout;
+    {
+      absl::MutexLock lock(&mutex_, absl::Condition(this, &WriteWatchdog::HasWritesOrStops));
+      if (stopping_) return;
+      const absl::Time deadline = writes_.begin()->second.deadline;
+      if (mutex_.AwaitWithDeadline(absl::Condition(&stopping_), deadline)) return;
+      if (writes_.empty() || writes_.begin()->second.deadline > deadline) continue;
+      on_timeout = std::move(writes_.begin()->second.on_timeout);
+      writes_.erase(writes_.begin());
+    }
+    on_timeout();
+  }
+}
+
+}  // namespace ropeway::server
