@@ -76,6 +76,16 @@ Finish FromWire(const v1::Finish& wire) {
   return finish;
 }
 
+Sampling DefaultsFromWire(const v1::Sampling& wire) {
+  Sampling defaults;
+  if (wire.has_temperature()) defaults.temperature = wire.temperature();
+  if (wire.has_top_k()) defaults.top_k = wire.top_k();
+  if (wire.has_top_p()) defaults.top_p = wire.top_p();
+  if (wire.has_min_p()) defaults.min_p = wire.min_p();
+  if (wire.has_repetition_penalty()) defaults.repetition_penalty = wire.repetition_penalty();
+  return defaults;
+}
+
 const char* StateName(v1::ServerState state) {
   switch (state) {
     case v1::SERVER_STATE_LOADING:
@@ -145,6 +155,8 @@ v1::ChatInput ToWire(const ChatPrompt& prompt) {
   wire.set_tools_json(prompt.tools_json);
   wire.set_template_arguments_json(prompt.template_arguments_json);
   if (prompt.add_generation_prompt) wire.set_add_generation_prompt(*prompt.add_generation_prompt);
+  wire.set_continue_final_message(prompt.continue_final_message);
+  wire.set_template_name(prompt.template_name);
   return wire;
 }
 
@@ -195,19 +207,22 @@ Receipt FromWire(const v1::Receipt& receipt) {
 }
 
 ModelInfo FromWire(const v1::GetModelInfoResponse& info) {
-  ModelInfo model{.name = info.name(),
-                  .architecture = info.architecture(),
-                  .quantization = info.quantization(),
-                  .num_parameters = info.num_parameters(),
-                  .vocab_size = info.vocab_size(),
-                  .max_model_len = info.max_model_len(),
-                  .trained_context_len = info.trained_context_len(),
-                  .num_layers = info.num_layers(),
-                  .embedding_dim = info.embedding_dim(),
-                  .num_heads = info.num_heads(),
-                  .num_kv_heads = info.num_kv_heads(),
-                  .end_token_ids = {info.end_token_ids().begin(), info.end_token_ids().end()},
-                  .chat_template = info.chat_template()};
+  ModelInfo model{
+      .name = info.name(),
+      .architecture = info.architecture(),
+      .quantization = info.quantization(),
+      .num_parameters = info.num_parameters(),
+      .vocab_size = info.vocab_size(),
+      .max_model_len = info.max_model_len(),
+      .trained_context_len = info.trained_context_len(),
+      .num_layers = info.num_layers(),
+      .embedding_dim = info.embedding_dim(),
+      .num_heads = info.num_heads(),
+      .num_kv_heads = info.num_kv_heads(),
+      .end_token_ids = {info.end_token_ids().begin(), info.end_token_ids().end()},
+      .chat_template = info.chat_template(),
+      .chat_template_names = {info.chat_template_names().begin(), info.chat_template_names().end()},
+      .sampling_defaults = DefaultsFromWire(info.sampling_defaults())};
   if (info.has_bos_token_id()) model.bos_token_id = info.bos_token_id();
   if (info.has_eos_token_id()) model.eos_token_id = info.eos_token_id();
   return model;

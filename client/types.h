@@ -47,6 +47,10 @@ struct ChatPrompt {
   std::string tools_json;
   std::string template_arguments_json;
   std::optional<bool> add_generation_prompt;
+  // The answer goes on with the text of the last message, an assistant's.
+  bool continue_final_message = false;
+  // Empty: the server chooses among the model's templates.
+  std::string template_name;
 };
 
 using Prompt = std::variant<TextPrompt, TokenPrompt, ChatPrompt>;
@@ -200,6 +204,9 @@ struct ModelInfo {
   std::optional<int32_t> eos_token_id;
   std::vector<int32_t> end_token_ids;
   std::string chat_template;
+  std::vector<std::string> chat_template_names;
+  // Only what the model's makers say: what a request that leaves it out gets.
+  Sampling sampling_defaults;
 };
 
 struct Limits {

@@ -27,6 +27,7 @@ class GrpcTarget final : public LoadTarget {
     });
     record.status = answer.status;
     record.prompt_tokens = answer.usage.prompt_tokens;
+    if (answer.receipt) record.cached_tokens = answer.receipt->cached_tokens;
     record.output_tokens = answer.usage.completion_tokens;
     return record;
   }

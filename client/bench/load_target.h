@@ -18,6 +18,8 @@ namespace ropeway::client {
 struct RequestRecord {
   absl::Status status;
   int32_t prompt_tokens = 0;
+  // Of these, taken from a prefix cache.
+  int32_t cached_tokens = 0;
   int32_t output_tokens = 0;
   // Of the first and the last message, and the seconds between messages.
   double first_seconds = 0;

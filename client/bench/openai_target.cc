@@ -80,6 +80,9 @@ class Completion {
     if (const auto usage = json.find("usage"); usage != json.end() && usage->is_object()) {
       TakeCount(*usage, "prompt_tokens", record_.prompt_tokens);
       TakeCount(*usage, "completion_tokens", record_.output_tokens);
+      if (const auto details = usage->find("prompt_tokens_details");
+          details != usage->end() && details->is_object())
+        TakeCount(*details, "cached_tokens", record_.cached_tokens);
     }
     if (BringsTokens(json)) timer_.OnMessage(record_);
   }

@@ -39,6 +39,8 @@ std::vector<Line> Lines(const Report& report) {
           {"max_concurrent_requests", "Requests at a time, at most",
            static_cast<double>(report.max_concurrent_requests), true},
           {"total_input_tokens", "Input tokens", static_cast<double>(report.total_input_tokens), true},
+          {"total_cached_tokens", "Input tokens from the cache",
+           static_cast<double>(report.total_cached_tokens), true},
           {"total_output_tokens", "Output tokens", static_cast<double>(report.total_output_tokens), true},
           {"request_throughput", "Requests per second", PerSecond(report.completed, report), false},
           {"output_throughput", "Output tokens per second",
@@ -90,6 +92,7 @@ Report Summarize(const RunResult& result) {
     }
     ++report.completed;
     report.total_input_tokens += record.prompt_tokens;
+    report.total_cached_tokens += record.cached_tokens;
     report.total_output_tokens += record.output_tokens;
     ttft.push_back(kMilliseconds * record.first_seconds);
     e2el.push_back(kMilliseconds * record.last_seconds);

@@ -27,6 +27,8 @@ struct Report {
 
   // Of completed requests, as all below but the errors.
   int64_t total_input_tokens = 0;
+  // Of these, taken from the server's prefix cache.
+  int64_t total_cached_tokens = 0;
   int64_t total_output_tokens = 0;
   // Time to the first token.
   Distribution ttft;

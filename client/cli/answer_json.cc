@@ -49,6 +49,17 @@ Json ToJson(const Receipt& receipt) {
           {"seed", receipt.seed}};
 }
 
+// What is not set is left out.
+Json DefaultsToJson(const Sampling& defaults) {
+  Json json = Json::object();
+  if (defaults.temperature) json["temperature"] = *defaults.temperature;
+  if (defaults.top_k) json["top_k"] = *defaults.top_k;
+  if (defaults.top_p) json["top_p"] = *defaults.top_p;
+  if (defaults.min_p) json["min_p"] = *defaults.min_p;
+  if (defaults.repetition_penalty) json["repetition_penalty"] = *defaults.repetition_penalty;
+  return json;
+}
+
 }  // namespace
 
 Json ToJson(const Answer& answer) {
@@ -87,6 +98,8 @@ Json ToJson(const ModelInfo& info) {
   json["eos_token_id"] = info.eos_token_id ? Json(*info.eos_token_id) : Json(nullptr);
   json["end_token_ids"] = info.end_token_ids;
   json["chat_template"] = info.chat_template;
+  json["chat_template_names"] = info.chat_template_names;
+  json["sampling_defaults"] = DefaultsToJson(info.sampling_defaults);
   return json;
 }
 

@@ -17,7 +17,9 @@ constexpr char kChatForms[] = "--chat or --messages_file";
 constexpr char kTextForms[] = "--prompt or --prompt_file";
 
 absl::StatusOr<ChatPrompt> MakeChat(const PromptFlags& flags, Terminal& terminal) {
-  ChatPrompt chat{.template_arguments_json = flags.template_arguments_json};
+  ChatPrompt chat{.template_arguments_json = flags.template_arguments_json,
+                  .continue_final_message = flags.continue_final_message,
+                  .template_name = flags.template_name};
   if (flags.no_generation_prompt) chat.add_generation_prompt = false;
   if (!flags.system.empty()) chat.messages.push_back({.role = "system", .text = flags.system});
   if (!flags.tools_file.empty()) {
@@ -49,6 +51,9 @@ absl::Status CheckForm(const PromptFlags& flags) {
   absl::Status status = check(is_chat, !flags.system.empty(), "--system", kChatForms);
   status.Update(check(is_chat, !flags.tools_file.empty(), "--tools_file", kChatForms));
   status.Update(check(is_chat, !flags.template_arguments_json.empty(), "--template_arguments", kChatForms));
+  status.Update(check(is_chat, !flags.template_name.empty(), "--template_name", kChatForms));
+  status.Update(check(flags.messages_file.has_value(), flags.continue_final_message,
+                      "--continue_final_message", "--messages_file"));
   status.Update(check(is_chat, flags.no_generation_prompt, "--no_generation_prompt", kChatForms));
   status.Update(check(is_text, flags.no_add_special, "--no_add_special", kTextForms));
   status.Update(check(is_text, flags.parse_special, "--parse_special", kTextForms));
@@ -168,6 +173,10 @@ void AddPromptFlags(CLI::App& command, PromptFlags& flags, const PromptForms& fo
            "With a chat: a JSON array of tools; -: standard input");
   command.add_option("--template_arguments", flags.template_arguments_json,
                      "With a chat: a JSON object of template variables");
+  command.add_option("--template_name", flags.template_name,
+                     "With a chat: which of the model's templates (default: the server's choice)");
+  command.add_flag("--continue_final_message", flags.continue_final_message,
+                   "With --messages_file: go on with its last message, an assistant's");
   command.add_flag("--no_generation_prompt", flags.no_generation_prompt,
                    "With a chat: do not open the assistant's turn");
   if (!forms.text) return;

@@ -49,7 +49,9 @@ struct PromptFlags {
   std::string system;
   std::string tools_file;
   std::string template_arguments_json;
+  std::string template_name;
   bool no_generation_prompt = false;
+  bool continue_final_message = false;
 
   // Of a text.
   bool no_add_special = false;

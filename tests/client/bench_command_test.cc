@@ -31,6 +31,7 @@ class BenchCommandTest : public ::testing::Test {
         if (i + 1 == request.stopping().max_tokens()) {
           chunk.mutable_usage()->set_prompt_tokens(request.tokens().ids_size());
           chunk.mutable_usage()->set_completion_tokens(i + 1);
+          chunk.mutable_receipt()->set_cached_tokens(2);
         }
         writer.Write(chunk);
       }
@@ -51,6 +52,7 @@ TEST_F(BenchCommandTest, RandomPrompts) {
   EXPECT_EQ(json["completed"], 10);
   EXPECT_EQ(json["model_id"], "small");
   EXPECT_EQ(json["total_input_tokens"], 60);
+  EXPECT_EQ(json["total_cached_tokens"], 20);
   EXPECT_EQ(json["total_output_tokens"], 40);
   EXPECT_GT(json["output_throughput"], 0);
   EXPECT_LE(json["max_concurrent_requests"], 3);

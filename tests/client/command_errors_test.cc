@@ -171,6 +171,8 @@ TEST_F(CommandErrorsTest, FlagsThatWouldNotBeHeededAreRefused) {
         {"generate --prompt a --system x", "--system"},
         {"generate --prompt a --template_arguments {}", "--template_arguments"},
         {"generate --prompt a --no_generation_prompt", "--no_generation_prompt"},
+        {"generate --prompt a --template_name x", "--template_name"},
+        {"generate --chat a --continue_final_message", "--continue_final_message"},
         {"generate --chat a --no_add_special", "--no_add_special"},
         {"generate --token_ids 1 --parse_special", "--parse_special"},
         {"bench --prompts_file - --prompt_tokens 3", "--prompt_tokens"},

@@ -130,6 +130,13 @@ TEST_F(CommandLineTest, PromptsInAllForms) {
   EXPECT_EQ(Run({"generate", "--chat", "a", "--no_generation_prompt"}).code, kExitOk);
   EXPECT_TRUE(requests_.back().chat().has_add_generation_prompt());
   EXPECT_FALSE(requests_.back().chat().add_generation_prompt());
+  EXPECT_EQ(Run({"generate", "--messages_file", "-", "--continue_final_message", "--template_name", "t"},
+                R"([{"role": "assistant", "content": "a"}])")
+                .code,
+            kExitOk);
+  EXPECT_TRUE(requests_.back().chat().continue_final_message());
+  EXPECT_EQ(requests_.back().chat().template_name(), "t");
+  requests_.pop_back();
   requests_.pop_back();
   EXPECT_EQ(requests_.back().chat().messages(1).tool_calls_json(), R"([{"id":"c"}])");
   EXPECT_EQ(Run({"generate", "--prompt", "", "--no_add_special", "--parse_special"}).code, kExitOk);

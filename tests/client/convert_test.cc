@@ -146,5 +146,37 @@ TEST(ConvertTest, AbsentTokensOfAVocabularyStayAbsent) {
   EXPECT_THAT(info.eos_token_id, Optional(0));
 }
 
+TEST(ConvertTest, EveryFieldOfAChatArrives) {
+  const v1::ChatInput wire = ToWire(
+      ChatPrompt{.messages = {{.role = "user", .parts = {"a", ""}}, {.role = "assistant", .text = "b"}},
+                 .tools_json = "[1]",
+                 .template_arguments_json = "{}",
+                 .add_generation_prompt = false,
+                 .continue_final_message = true,
+                 .template_name = "tool_use"});
+  ASSERT_EQ(wire.messages_size(), 2);
+  ASSERT_EQ(wire.messages(0).parts().parts_size(), 2);
+  EXPECT_EQ(wire.messages(0).parts().parts(0).text(), "a");
+  EXPECT_EQ(wire.messages(0).parts().parts(1).part_case(), v1::ContentPart::kText);
+  EXPECT_EQ(wire.messages(1).text(), "b");
+  EXPECT_EQ(wire.tools_json(), "[1]");
+  EXPECT_TRUE(wire.has_add_generation_prompt());
+  EXPECT_TRUE(wire.continue_final_message());
+  EXPECT_EQ(wire.template_name(), "tool_use");
+  EXPECT_FALSE(ToWire(ChatPrompt{}).has_add_generation_prompt());
+}
+
+TEST(ConvertTest, OnlyWhatTheModelSaysIsADefault) {
+  v1::GetModelInfoResponse wire;
+  wire.add_chat_template_names("default");
+  wire.mutable_sampling_defaults()->set_temperature(0);
+  wire.mutable_sampling_defaults()->set_top_k(20);
+  const ModelInfo info = FromWire(wire);
+  EXPECT_THAT(info.chat_template_names, ElementsAre("default"));
+  EXPECT_THAT(info.sampling_defaults.temperature, Optional(0));
+  EXPECT_THAT(info.sampling_defaults.top_k, Optional(20));
+  EXPECT_EQ(info.sampling_defaults.top_p, std::nullopt);
+}
+
 }  // namespace
 }  // namespace ropeway::client

@@ -47,12 +47,14 @@ TEST(OpenAiTargetTest, MeasuresAStream) {
                         "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":null}]}\n\n"
                         "data: {\"choices\":[{\"text\":\"lo\"}]}\n\n"
                         "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\n"
-                        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":3}}\n\n"
+                        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":3,"
+                        "\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\n"
                         "data: [DONE]\n\n");
   const auto target = MakeOpenAiTarget({.server = server.address()}, {.model = "m"});
   const RequestRecord record = target->Run({.prompt = std::vector<int32_t>{1, 2, 3, 4}, .output_tokens = 3});
   EXPECT_OK(record.status);
   EXPECT_EQ(record.prompt_tokens, 4);
+  EXPECT_EQ(record.cached_tokens, 2);
   EXPECT_EQ(record.output_tokens, 3);
   EXPECT_EQ(record.gaps.size(), 2);  // the message that only says why it ended is none
   EXPECT_GE(record.last_seconds, record.first_seconds);
