@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/blocking_counter.h"
 #include "client/cli/command_line.h"
 #include "client/cli/exit_code.h"
 #include "gmock/gmock.h"
@@ -197,11 +198,12 @@ TEST_F(CommandErrorsTest, AnAddressThatIsNoneIsRefused) {
 }
 
 TEST_F(CommandErrorsTest, NothingIsGeneratedForAnOutputThatIsLost) {
-  bool ended = false;
+  // Of both calls, which would else go on for ever.
+  absl::BlockingCounter ended(2);
   server_.generate = [&](grpc::ServerContext& context, const v1::GenerateRequest&,
                          FakeServer::Writer& writer) {
     while (!context.IsCancelled()) writer.Write(Chunk("more", 1));
-    ended = true;
+    ended.DecrementCount();
     return grpc::Status::CANCELLED;
   };
   for (const std::vector<std::string>& command :
@@ -215,7 +217,7 @@ TEST_F(CommandErrorsTest, NothingIsGeneratedForAnOutputThatIsLost) {
     EXPECT_EQ(RunCommandLine(arguments, terminal), kExitError);
     EXPECT_THAT(err.str(), HasSubstr("ropeway: cannot write the output\n"));
   }
-  EXPECT_TRUE(ended);
+  ended.Wait();
 }
 
 TEST_F(CommandErrorsTest, HelpThatCannotBeWrittenIsAnError) {

@@ -44,7 +44,7 @@ TEST(InspectTest, WhatIsWrongIsToldInOneLine) {
         {"render README.md --template README.md", "--template"},
         {"render --template no_such_file", "no_such_file"},
         {"info tests", "tests"},
-        {"tokenize tests", "tests"},
+        {"tokenize tests", "the folder has no tokenizer"},
         {"detokenize /dev/null", "'/dev/null' is a device, not a regular file"},
         {"logits /dev/zero", "'/dev/zero' is a device, not a regular file"},
         {"generate no_such_model", "no_such_model"},
