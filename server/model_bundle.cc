@@ -1,7 +1,5 @@
 #include "server/model_bundle.h"
 
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -17,48 +15,13 @@
 namespace ropeway::server {
 namespace {
 
-constexpr WeightRole kModelRoles[] = {WeightRole::kTokenEmbedding, WeightRole::kOutputNorm,
-                                      WeightRole::kOutput};
-constexpr WeightRole kFirstLayerRole = WeightRole::kAttentionNorm;
-constexpr WeightRole kLastLayerRole = WeightRole::kFfnPostNorm;
-
-// How many weights there are, and of which type the most.
-class WeightCount {
- public:
-  void Add(const absl::StatusOr<TensorView>& tensor) {
-    if (!tensor.ok()) return;  // roles that the model does not have
-    const int64_t weights = tensor->rows() * tensor->columns();
-    total_ += weights;
-    by_type_[static_cast<size_t>(tensor->type)] += weights;
-  }
-  int64_t total() const { return total_; }
-  DType commonest() const {
-    return static_cast<DType>(std::max_element(by_type_.begin(), by_type_.end()) - by_type_.begin());
-  }
-
- private:
-  int64_t total_ = 0;
-  std::array<int64_t, kNumDTypes> by_type_ = {};
-};
-
-WeightCount CountWeights(const TensorSource& tensors, int num_layers) {
-  WeightCount count;
-  for (const WeightRole role : kModelRoles) count.Add(tensors.Find(role, 0));
-  for (int layer = 0; layer < num_layers; ++layer) {
-    for (int role = static_cast<int>(kFirstLayerRole); role <= static_cast<int>(kLastLayerRole); ++role) {
-      count.Add(tensors.Find(static_cast<WeightRole>(role), layer));
-    }
-  }
-  return count;
-}
-
 ModelFacts FactsOf(const Config& config, const OpenedModel& model) {
   const DecoderSpec& spec = model.spec;
-  const WeightCount weights = CountWeights(*model.tensors, spec.num_layers());
+  const WeightCount weights = CountWeights(model);
   return {.name = ModelName(config),
           .architecture = spec.architecture,
-          .quantization = NameOf(weights.commonest()),
-          .num_parameters = weights.total(),
+          .quantization = NameOf(weights.commonest),
+          .num_parameters = weights.total,
           .trained_context_len = spec.context_length,
           .num_layers = spec.num_layers(),
           .embedding_dim = spec.hidden_size,

@@ -20,7 +20,6 @@
 #include "engine/kernels/ops.h"
 #include "engine/model/gguf_file.h"
 #include "engine/model/tensor_source.h"
-#include "engine/model/weight_shapes.h"
 #include "engine/tensor/dtype.h"
 #include "nlohmann/json.hpp"
 
@@ -30,10 +29,7 @@ namespace {
 constexpr size_t kShownElements = 8;
 constexpr size_t kShownBytes = 200;
 
-struct NamedTensor {
-  std::string name;
-  TensorView view;
-};
+using NamedTensor = StoredTensor;
 
 std::string Text(bool value) { return value ? "true" : "false"; }
 std::string Text(int64_t value) { return absl::StrCat(value); }
@@ -74,24 +70,52 @@ std::string RopeText(const RopeSpec& rope) {
   return text;
 }
 
+const char* ActivationText(const FfnSpec& ffn) {
+  constexpr const char* kGated[] = {"SwiGLU", "GeGLU (erf)", "GeGLU", "ReGLU", "gated ReLU squared"};
+  constexpr const char* kPlain[] = {"SiLU", "GELU (erf)", "GELU (tanh)", "ReLU", "ReLU squared"};
+  return (ffn.gated ? kGated : kPlain)[static_cast<int>(ffn.activation)];
+}
+
+std::string PositionText(const LayerSpec& layer, const std::vector<RopeSpec>& ropes) {
+  constexpr const char* kSchemes[] = {"no positions",   "sinusoidal", "learned", "shaw",  "t5",
+                                      "transformer-xl", "rope",       "rpe3d",   "alibi", "kerple",
+                                      "fire",           "sandwich",   "dape"};
+  static_assert(std::size(kSchemes) == std::variant_size_v<PositionScheme>);
+  const PositionSpec& position = layer.position;
+  std::string text = position.window > 0  ? absl::StrCat("a window of ", position.window)
+                     : position.chunk > 0 ? absl::StrCat("chunks of ", position.chunk)
+                                          : "full attention";
+  absl::StrAppend(&text, ", ", kSchemes[position.scheme.index()]);
+  const int rope = RopeIndexOf(layer, ropes);
+  return rope < 0 ? text : absl::StrCat(text, " ", rope);
+}
+
+std::string BlockText(const DecoderSpec& spec) {
+  constexpr const char* kBlocks[] = {"sequential", "parallel", "parallel with two norms"};
+  return absl::StrCat(kBlocks[static_cast<int>(spec.block.kind)],
+                      spec.norm.kind == NormKind::kLayer ? ", layer norms" : ", RMS norms",
+                      spec.block.pre_norm ? " before" : "",
+                      spec.block.pre_norm && spec.block.post_norm ? " and" : "",
+                      spec.block.post_norm ? " after" : "", ", epsilon ", spec.norm.epsilon);
+}
+
 void AppendSpec(const DecoderSpec& spec, std::string& out) {
-  std::map<std::pair<int32_t, int>, int> kinds;  // layers by (window, rope)
-  for (const LayerSpec& layer : spec.layers) ++kinds[{layer.window, layer.rope}];
+  const LayerSpec& first = spec.layers[0];
   absl::StrAppend(
       &out, "spec:\n  architecture ", spec.architecture, "\n  layers ", spec.num_layers(), "\n  hidden size ",
       spec.hidden_size, "\n  heads ", spec.num_heads, ", for keys and values ", spec.num_kv_heads,
       "\n  head dimension ", spec.head_dim, ", of values ", spec.value_dim, "\n  feed-forward size ",
-      spec.ffn_size, ", ", spec.activation == FfnActivation::kSilu ? "SwiGLU" : "GeGLU", "\n  vocabulary ",
-      spec.vocab_size, spec.tied_output ? ", output tied to the embedding" : "", "\n  context ",
-      spec.context_length, "\n  norm epsilon ", spec.norm_epsilon,
-      spec.sandwich_norms ? ", sandwich norms" : "", spec.qk_norm ? ", norms of queries and keys" : "",
-      "\n  attention scale ", spec.attention_scale, spec.qkv_bias ? ", with biases" : "", "\n");
-  for (size_t i = 0; i < spec.ropes.size(); ++i)
-    absl::StrAppend(&out, "  rope ", i, ": ", RopeText(spec.ropes[i]), "\n");
-  for (const auto& [kind, count] : kinds)
-    absl::StrAppend(&out, "  ", count, " layers with ",
-                    kind.first == 0 ? "full attention" : absl::StrCat("a window of ", kind.first),
-                    kind.second < 0 ? ", not rotated" : absl::StrCat(", rope ", kind.second), "\n");
+      first.ffn.size, ", ", ActivationText(first.ffn), "\n  vocabulary ", spec.vocab_size,
+      spec.tied_output ? ", output tied to the embedding" : "", "\n  context ", spec.context_length,
+      "\n  block ", BlockText(spec),
+      first.attention.head_norm.kind != NormKind::kNone ? ", norms of queries and keys" : "",
+      "\n  attention scale ", first.attention.scale, first.attention.qkv_bias ? ", with biases" : "", "\n");
+  const std::vector<RopeSpec> ropes = spec.Ropes();
+  for (size_t i = 0; i < ropes.size(); ++i)
+    absl::StrAppend(&out, "  rope ", i, ": ", RopeText(ropes[i]), "\n");
+  std::map<std::string, int> kinds;
+  for (const LayerSpec& layer : spec.layers) ++kinds[PositionText(layer, ropes)];
+  for (const auto& [kind, count] : kinds) absl::StrAppend(&out, "  ", count, " layers with ", kind, "\n");
 }
 
 // A matrix keeps the width of its type when it is repacked; its rows are padded to whole panels.
@@ -108,8 +132,8 @@ void AppendMemory(const OpenedModel& model, const std::vector<NamedTensor>& tens
     if (tensor.view.rows() > 1) repacked += RepackedBytes(tensor.view);
   }
   // An embedding that is not the output, too, is read where it lies.
-  const absl::StatusOr<TensorView> embedding = model.tensors->Find(WeightRole::kTokenEmbedding, 0);
-  if (!spec.tied_output && embedding.ok()) repacked -= RepackedBytes(*embedding);
+  const absl::StatusOr<WeightTensor> embedding = model.tensors->Find({WeightRole::kTokenEmbedding});
+  if (!spec.tied_output && embedding.ok()) repacked -= RepackedBytes(embedding->view);
   const kernels::KvLayout kv =
       kernels::MakeKvLayout(kernels::KvType::kBF16, spec.num_kv_heads, spec.head_dim, spec.value_dim);
   const int64_t token = kv.page_bytes * spec.num_layers() / kPageTokens;
@@ -141,18 +165,6 @@ std::vector<NamedTensor> TensorsOf(const GgufContent& content) {
   return tensors;
 }
 
-std::vector<NamedTensor> TensorsOf(const OpenedModel& model) {
-  std::vector<NamedTensor> tensors;
-  for (const RoleInfo& info : AllRoles()) {
-    if (!HasRole(info.role, model.spec)) continue;
-    for (int layer = 0; layer < (info.of_layer ? model.spec.num_layers() : 1); ++layer) {
-      absl::StatusOr<TensorView> view = model.tensors->Find(info.role, layer);
-      if (view.ok()) tensors.push_back({model.tensors->NameOf(info.role, layer), *std::move(view)});
-    }
-  }
-  return tensors;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> InfoText(const std::string& path) {
@@ -164,7 +176,7 @@ absl::StatusOr<std::string> InfoText(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
     RETURN_IF_ERROR(model.status());
-    tensors = TensorsOf(*model);
+    tensors = model->tensors->Stored();
   } else {
     ASSIGN_OR_RETURN(file, GgufFile::Open(path));
     tensors = TensorsOf(file->content);

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
+#include "engine/sample/sampler.h"
 #include "nlohmann/json.hpp"
 
 namespace ropeway {
@@ -84,42 +85,24 @@ void AppendFloats(absl::Span<const float> values, std::string& out) {
   out += ']';
 }
 
-float LogProbability(absl::Span<const float> logits, TokenId id) {
-  const double largest = *absl::c_max_element(logits);
-  double sum = 0;
-  for (float logit : logits) sum += std::exp(logit - largest);
-  return static_cast<float>(logits[id] - largest - std::log(sum));
-}
-
-absl::StatusOr<std::string> Logits(SequenceRunner& runner, std::string_view line) {
+absl::StatusOr<std::string> Logits(ModelProbe& probe, std::string_view line) {
   ASSIGN_OR_RETURN(const Json json, ParseLine(line));
-  ASSIGN_OR_RETURN(const std::vector<TokenId> ids, ReadIds(json, runner.spec().vocab_size));
+  ASSIGN_OR_RETURN(const std::vector<TokenId> ids, ReadIds(json, probe.vocab_size()));
   ASSIGN_OR_RETURN(const int64_t last, CountOr(json, "last", kDefaultLast));
   const int64_t length = ids.size(), first_row = std::max<int64_t>(length - last, 0);
-  RETURN_IF_ERROR(runner.Start(length));
+  RETURN_IF_ERROR(probe.Start(length));
   std::string rows;
   std::vector<float> logprobs;
-  runner.Append(ids, 0, [&](int32_t position, absl::Span<const float> logits) {
+  RETURN_IF_ERROR(probe.Append(ids, 0, [&](int32_t position, absl::Span<const float> logits) {
     if (position >= first_row) {
       if (!rows.empty()) rows += ',';
       AppendFloats(logits, rows);
     }
-    if (position + 1 < length) logprobs.push_back(LogProbability(logits, ids[position + 1]));
-  });
+    if (position + 1 < length) logprobs.push_back(ScoreToken(logits, ids[position + 1], /*top=*/0).chosen);
+  }));
   std::string answer = absl::StrCat("{\"logits\":[", rows, "],\"logprobs\":");
   AppendFloats(logprobs, answer);
   return answer + "}";
-}
-
-// Ids that end a generation, as the model file names them.
-std::vector<TokenId> EndIds(const Metadata& metadata) {
-  std::vector<TokenId> ids;
-  for (const char* key :
-       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
-    const absl::StatusOr<int64_t> id = metadata.GetInt(key);
-    if (id.ok() && *id >= 0 && *id <= INT32_MAX) ids.push_back(static_cast<TokenId>(*id));
-  }
-  return ids;
 }
 
 struct Choice {
@@ -135,13 +118,13 @@ Choice Likeliest(absl::Span<const float> logits) {
   return {static_cast<TokenId>(best - logits.begin()), *best - second};
 }
 
-absl::StatusOr<std::string> Generate(SequenceRunner& runner, std::string_view line) {
+absl::StatusOr<std::string> Generate(ModelProbe& probe, std::string_view line) {
   ASSIGN_OR_RETURN(const Json json, ParseLine(line));
-  ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, ReadIds(json, runner.spec().vocab_size));
+  ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, ReadIds(json, probe.vocab_size()));
   ASSIGN_OR_RETURN(const int64_t max_tokens, CountOr(json, "max_tokens", kDefaultMaxTokens));
   ASSIGN_OR_RETURN(const bool ignore_eos, FlagOr(json, "ignore_eos", false));
-  RETURN_IF_ERROR(runner.Start(static_cast<int64_t>(prompt.size()) + max_tokens));
-  const std::vector<TokenId> end_ids = ignore_eos ? std::vector<TokenId>() : EndIds(runner.metadata());
+  RETURN_IF_ERROR(probe.Start(static_cast<int64_t>(prompt.size()) + max_tokens));
+  const std::vector<TokenId> end_ids = ignore_eos ? std::vector<TokenId>() : probe.end_ids();
   std::vector<TokenId> ids;
   std::vector<float> margins;
   const auto take = [&](int32_t, absl::Span<const float> logits) {
@@ -149,10 +132,10 @@ absl::StatusOr<std::string> Generate(SequenceRunner& runner, std::string_view li
     ids.push_back(choice.id);
     margins.push_back(choice.margin);
   };
-  if (max_tokens > 0) runner.Append(prompt, static_cast<int32_t>(prompt.size()) - 1, take);
+  if (max_tokens > 0) RETURN_IF_ERROR(probe.Append(prompt, static_cast<int32_t>(prompt.size()) - 1, take));
   while (static_cast<int64_t>(ids.size()) < max_tokens && !absl::c_linear_search(end_ids, ids.back())) {
     const TokenId last = ids.back();
-    runner.Append({&last, 1}, 0, take);
+    RETURN_IF_ERROR(probe.Append({&last, 1}, 0, take));
   }
   std::string answer = absl::StrCat("{\"ids\":", Json(ids).dump(), ",\"margins\":");
   AppendFloats(margins, answer);
@@ -165,29 +148,31 @@ std::string AnswerOf(const absl::StatusOr<std::string>& answer) {
   return error.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
-using LineFunction = std::string (*)(SequenceRunner&, std::string_view);
+using LineFunction = std::string (*)(ModelProbe&, std::string_view);
 
-absl::Status AnswerLines(const SequenceRunnerOptions& options, LineFunction answer) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<SequenceRunner> runner, SequenceRunner::Open(options));
+absl::Status AnswerLines(const ModelProbeOptions& options, LineFunction answer) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ModelProbe> probe, ModelProbe::Open(options));
   for (std::string line; std::getline(std::cin, line);)
-    std::cout << answer(*runner, line) << '\n' << std::flush;
+    std::cout << answer(*probe, line) << '\n' << std::flush;
   return absl::OkStatus();
 }
 
 void AddCommand(CLI::App& app, const std::string& name, const std::string& about, LineFunction answer,
                 int* exit_code) {
-  const auto options = std::make_shared<SequenceRunnerOptions>();
-  const auto kv_type = std::make_shared<std::string>();
+  const auto options = std::make_shared<ModelProbeOptions>();
   CLI::App* command = app.add_subcommand(name, about);
   command->add_option("MODEL", options->model, "A GGUF file or a Hugging Face folder")->required();
+  command->add_option("--device", options->device, "cpu or cuda")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   command->add_option("--kernels", options->kernels, "auto, ref, avx2 or avx512")->capture_default_str();
   command->add_option("--threads", options->threads, "0: as many as processors may be used")
       ->capture_default_str();
-  command->add_option("--kv_type", *kv_type, "Of the KV cache; f32 with ref and bf16 else, where missing")
+  command
+      ->add_option("--kv_type", options->kv_type,
+                   "Of the KV cache; f32 with ref and on a GPU, bf16 else, where missing")
       ->check(CLI::IsMember({"f32", "bf16"}));
-  command->callback([options, kv_type, name, answer, exit_code] {
-    if (!kv_type->empty())
-      options->kv_type = *kv_type == "f32" ? kernels::KvType::kF32 : kernels::KvType::kBF16;
+  command->callback([options, name, answer, exit_code] {
     const absl::Status status = AnswerLines(*options, answer);
     if (status.ok()) return;
     std::cerr << name << ": " << Printable(std::string(status.message()), kMaxMessageBytes) << '\n';
@@ -197,13 +182,9 @@ void AddCommand(CLI::App& app, const std::string& name, const std::string& about
 
 }  // namespace
 
-std::string LogitsLine(SequenceRunner& runner, std::string_view line) {
-  return AnswerOf(Logits(runner, line));
-}
+std::string LogitsLine(ModelProbe& probe, std::string_view line) { return AnswerOf(Logits(probe, line)); }
 
-std::string GenerateLine(SequenceRunner& runner, std::string_view line) {
-  return AnswerOf(Generate(runner, line));
-}
+std::string GenerateLine(ModelProbe& probe, std::string_view line) { return AnswerOf(Generate(probe, line)); }
 
 void AddLogitsCommand(CLI::App& app, int* exit_code) {
   AddCommand(app, "logits", "Logits and log-probabilities of token ids, one JSON object a line", LogitsLine,

@@ -17,7 +17,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/inspect/sequence_runner.h"
+#include "engine/inspect/model_probe.h"
 
 namespace CLI {
 class App;
@@ -30,8 +30,8 @@ void AddLogitsCommand(CLI::App& app, int* exit_code);
 void AddGenerateCommand(CLI::App& app, int* exit_code);
 
 // The answers to one line, without the newline.
-std::string LogitsLine(SequenceRunner& runner, std::string_view line);
-std::string GenerateLine(SequenceRunner& runner, std::string_view line);
+std::string LogitsLine(ModelProbe& probe, std::string_view line);
+std::string GenerateLine(ModelProbe& probe, std::string_view line);
 
 }  // namespace ropeway
 

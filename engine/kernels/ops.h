@@ -4,10 +4,10 @@
 // no globals. Whoever calls checks shapes once; kernels trust them. Work is split among threads by the
 // caller, through ranges.
 //
-// The numerical contract (docs/architecture.md section 6): every output row is computed in an order of operations
-// that depends on that row alone: not on other rows of the call, not on the ranges into which the work was
-// split. The tables "avx2" and "avx512" give the same bytes as each other; "ref" is plain float32, the
-// specification, and rounds no activations.
+// The numerical contract (docs/architecture.md section 6): every output row is computed in an order of
+// operations that depends on that row alone: not on other rows of the call, not on the ranges into which the
+// work was split. The tables "avx2" and "avx512" give the same bytes as each other; "ref" is plain float32,
+// the specification, and rounds no activations.
 #ifndef ROPEWAY_ENGINE_KERNELS_OPS_H_
 #define ROPEWAY_ENGINE_KERNELS_OPS_H_
 
@@ -15,6 +15,7 @@
 
 #include "engine/kernels/args.h"
 #include "engine/kernels/packed_matrix.h"
+#include "engine/tensor/formulas.h"
 
 namespace ropeway::kernels {
 
@@ -22,8 +23,8 @@ namespace ropeway::kernels {
 enum class Epilogue {
   kStore,     // y = Wx
   kAdd,       // y += Wx
-  kSiluGate,  // W is interleaved gate and up: y = silu(gate) * up, M / 2 outputs
-  kGeluGate,  // the same with GELU in its tanh form
+  kActivate,  // y = activation(Wx)
+  kGate,      // W is interleaved gate and up: y = activation(gate) * up, M / 2 outputs
 };
 
 // y[token, rows of the panels] for tokens [0, num_tokens) and panels [panels.first, panels.last) of `matrix`.
@@ -34,6 +35,7 @@ struct MatMulArgs {
   float* y;          // [num_tokens, y_stride]
   int64_t y_stride;  // in floats, >= outputs
   Epilogue epilogue = Epilogue::kStore;
+  Activation activation = Activation::kSilu;
   const float* bias = nullptr;  // [M], added first (for gates: gate's M / 2 values, then up's); may be null
   Range panels;
   const uint8_t* next = nullptr;  // memory that this thread reads next, worth fetching early; may be null
@@ -75,6 +77,9 @@ struct KernelTable {
 
   // out = x / sqrt(mean(x^2) + epsilon) * weight, over the n columns of one row; out may be x.
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
+  // out = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias; the bias may be null, out may be x.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int64_t n, float epsilon,
+                     float* out);
   void (*rotate)(const RotateArgs& args);
   void (*store_kv)(const StoreKvArgs& args);
   // For any number of tokens of H query heads and any modifier whose mixer is at most so wide.
@@ -82,8 +87,8 @@ struct KernelTable {
   void (*attention)(const AttentionArgs& args);
 
   // Over n floats.
-  void (*add)(const float* x, int64_t n, float* y);  // y += x
-  void (*softcap)(float cap, int64_t n, float* y);   // y = cap * tanh(y / cap)
+  void (*add)(const float* x, float scale, int64_t n, float* y);  // y += scale * x
+  void (*softcap)(float cap, int64_t n, float* y);                // y = cap * tanh(y / cap)
 };
 
 const KernelTable& RefKernels();

@@ -1,6 +1,8 @@
 #include "engine/model/decoder_spec.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/in_range.h"
@@ -52,7 +54,71 @@ absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateAttention(const AttentionSpec& attention) {
+  RETURN_IF_ERROR(Positive("attention_scale", attention.scale));
+  RETURN_IF_ERROR(NotNegative("attention_softcap", attention.softcap));
+  RETURN_IF_ERROR(NotNegative("clip_qkv", attention.clip));
+  if (attention.head_norm.kind != NormKind::kNone)
+    RETURN_IF_ERROR(Positive("epsilon of query and key norms", attention.head_norm.epsilon));
+  return absl::OkStatus();
+}
+
+absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
+  RETURN_IF_ERROR(InRange("ffn_size", layer.ffn.size, 1, kMaxWidth));
+  RETURN_IF_ERROR(ValidateAttention(layer.attention));
+  RETURN_IF_ERROR(InRange("window", layer.position.window, 0, kMaxContext));
+  RETURN_IF_ERROR(InRange("chunk", layer.position.chunk, 0, kMaxContext));
+  if (const RopeSpec* rope = RopeOf(layer.position.scheme); rope != nullptr)
+    RETURN_IF_ERROR(ValidateRope(*rope, head_dim));
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+int32_t DecoderSpec::max_ffn_size() const {
+  int32_t most = 0;
+  for (const LayerSpec& layer : layers) most = std::max(most, layer.ffn.size);
+  return most;
+}
+
+std::vector<RopeSpec> DecoderSpec::Ropes() const {
+  std::vector<RopeSpec> ropes;
+  for (const LayerSpec& layer : layers) {
+    const RopeSpec* rope = RopeOf(layer.position.scheme);
+    if (rope != nullptr && RopeIndexOf(layer, ropes) < 0) ropes.push_back(*rope);
+  }
+  return ropes;
+}
+
+int RopeIndexOf(const LayerSpec& layer, const std::vector<RopeSpec>& ropes) {
+  const RopeSpec* rope = RopeOf(layer.position.scheme);
+  if (rope == nullptr) return -1;
+  const auto found = std::find(ropes.begin(), ropes.end(), *rope);
+  return found == ropes.end() ? -1 : static_cast<int>(found - ropes.begin());
+}
+
+absl::Status DecoderSpec::CheckRunnable() const {
+  constexpr const char* kSchemes[] = {"nope",           "sinusoidal", "learned", "shaw",  "t5",
+                                      "transformer_xl", "rope",       "rpe3d",   "alibi", "kerple",
+                                      "fire",           "sandwich",   "dape"};
+  static_assert(std::size(kSchemes) == std::variant_size_v<PositionScheme>);
+  for (const LayerSpec& layer : layers) {
+    const PositionScheme& scheme = layer.position.scheme;
+    const bool runs = std::holds_alternative<NopeSpec>(scheme) ||
+                      std::holds_alternative<SinusoidalSpec>(scheme) ||
+                      std::holds_alternative<LearnedSpec>(scheme) ||
+                      std::holds_alternative<RopeSpec>(scheme) || std::holds_alternative<AlibiSpec>(scheme);
+    if (!runs)
+      return absl::UnimplementedError(absl::StrCat("positions of type ", kSchemes[scheme.index()],
+                                                   " are not supported; supported are nope, sinusoidal, "
+                                                   "learned, rope, alibi"));
+    const RopeSpec* rope = RopeOf(scheme);
+    if (rope != nullptr && DependsOnLengths(*rope))
+      return absl::UnimplementedError(
+          absl::StrCat("rope scaling of type ", RopeScalingName(rope->scaling), " is not supported"));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status DecoderSpec::Validate() const {
   RETURN_IF_ERROR(InRange("vocab_size", vocab_size, 1, kMaxVocabulary));
@@ -64,19 +130,14 @@ absl::Status DecoderSpec::Validate() const {
         absl::StrCat("num_heads must be a multiple of num_kv_heads ", num_kv_heads, ", is ", num_heads));
   RETURN_IF_ERROR(InRange("head_dim", head_dim, 1, kMaxHeadDim));
   RETURN_IF_ERROR(InRange("value_dim", value_dim, 1, kMaxHeadDim));
-  RETURN_IF_ERROR(InRange("ffn_size", ffn_size, 1, kMaxWidth));
   RETURN_IF_ERROR(InRange("context_length", context_length, 1, kMaxContext));
   RETURN_IF_ERROR(InRange("num_layers", num_layers(), 1, kMaxLayers));
-  RETURN_IF_ERROR(Positive("norm_epsilon", norm_epsilon));
-  RETURN_IF_ERROR(Positive("attention_scale", attention_scale));
+  RETURN_IF_ERROR(Positive("norm_epsilon", norm.epsilon));
   RETURN_IF_ERROR(Positive("embedding_scale", embedding_scale));
-  RETURN_IF_ERROR(NotNegative("attention_softcap", attention_softcap));
-  RETURN_IF_ERROR(NotNegative("final_softcap", final_softcap));
-  for (const RopeSpec& rope : ropes) RETURN_IF_ERROR(ValidateRope(rope, head_dim));
-  for (const LayerSpec& layer : layers) {
-    RETURN_IF_ERROR(InRange("window", layer.window, 0, kMaxContext));
-    RETURN_IF_ERROR(InRange("rope of a layer", layer.rope, -1, static_cast<int64_t>(ropes.size()) - 1));
-  }
+  RETURN_IF_ERROR(Positive("residual_scale", block.residual_scale));
+  RETURN_IF_ERROR(Positive("logit_scale", logit_scale));
+  RETURN_IF_ERROR(NotNegative("logit_softcap", logit_softcap));
+  for (const LayerSpec& layer : layers) RETURN_IF_ERROR(ValidateLayer(layer, head_dim));
   return absl::OkStatus();
 }
 

@@ -2,6 +2,15 @@
 //
 // Filled in by the weight readers from a file's metadata, validated once, then immutable. No kernel and no
 // forward code asks for a model's name.
+//
+//   x = embedding_scale * E[id] (+ positions added to the input);  x = norm(x)
+//   where the embedding is normed sequential          x += s *
+//   post(attention(pre(x)));  x += s * post(ffn(pre(x))) parallel            x
+//   += s * (attention(n1(x)) + ffn(n1(x))) parallel two norms  x += s *
+//   (attention(n1(x)) + ffn(n2(x))) logits = softcap(logit_scale * (W norm(x) +
+//   bias))
+// Attention does, in this order: projection, bias, clip; norm of query and key heads; rotation (these two
+// the other way round where the norm says so); query scale; scores as engine/position/position_spec.h says.
 #ifndef ROPEWAY_ENGINE_MODEL_DECODER_SPEC_H_
 #define ROPEWAY_ENGINE_MODEL_DECODER_SPEC_H_
 
@@ -10,18 +19,75 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/position/rope.h"
+#include "engine/position/position_spec.h"
+#include "engine/tensor/formulas.h"
 
 namespace ropeway {
 
-enum class FfnActivation {
-  kSilu,      // SwiGLU: silu(gate) * up
-  kGeluTanh,  // GeGLU with the tanh form of GELU
+// The norm of rows of the residual stream. Formulas: formulas.h.
+struct NormSpec {
+  NormKind kind = NormKind::kRms;
+  float epsilon = 1e-5f;
+  float offset = 0;        // 1 where files hold w and the model multiplies by 1 + w
+  bool has_weight = true;  // OLMo has none: 1
+  bool has_bias = false;
+
+  bool operator==(const NormSpec&) const = default;
+};
+
+// The norm of query and key heads.
+struct HeadNormSpec {
+  NormKind kind = NormKind::kNone;
+  float epsilon = 1e-6f;
+  float offset = 0;
+  bool has_weight = true;  // without: L2 norm
+  bool has_bias = false;   // of layer norms
+  bool per_head = false;   // a weight of its own for each head: [heads, E]; else
+                           // one for all: [E]
+  bool all_heads = false;  // RMS: one mean over all query heads, one over all
+                           // key heads; weights [heads * E]
+  bool after_rotation = false;
+
+  bool operator==(const HeadNormSpec&) const = default;
+};
+
+struct AttentionSpec {
+  float scale = 0;    // multiplies q . k
+  float softcap = 0;  // cap * tanh(score / cap); 0: none
+  bool qkv_bias = false;
+  bool output_bias = false;
+  float clip = 0;      // queries, keys and values are clamped to [-clip, clip]; 0: not
+  bool sinks = false;  // a logit per query head that takes weight and has no value
+  HeadNormSpec head_norm;
+  QueryScale query_scale;
+
+  bool operator==(const AttentionSpec&) const = default;
+};
+
+struct FfnSpec {
+  int32_t size = 0;   // F
+  bool gated = true;  // down(activation(gate x) * up x); else down(activation(up x))
+  Activation activation = Activation::kSilu;
+  bool bias = false;  // of gate, up and down
+
+  bool operator==(const FfnSpec&) const = default;
+};
+
+enum class BlockKind : uint8_t { kSequential, kParallel, kParallelTwoNorms };
+
+struct BlockSpec {
+  BlockKind kind = BlockKind::kSequential;
+  bool pre_norm = true;
+  bool post_norm = false;    // of what attention and feed-forward add, before it is added
+  float residual_scale = 1;  // s
+
+  bool operator==(const BlockSpec&) const = default;
 };
 
 struct LayerSpec {
-  int32_t window = 0;  // a token sees the last `window` positions, itself included; 0: all
-  int rope = -1;       // index into DecoderSpec::ropes; -1: not rotated
+  AttentionSpec attention;
+  PositionSpec position;
+  FfnSpec ffn;
 
   bool operator==(const LayerSpec&) const = default;
 };
@@ -34,35 +100,42 @@ struct DecoderSpec {
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
   int32_t value_dim = 0;
-  int32_t ffn_size = 0;
   int32_t context_length = 0;  // positions the model was made for
 
-  float norm_epsilon = 1e-5f;
-  float norm_offset = 0;  // 1 where files hold w and the model multiplies by 1 + w
-  bool sandwich_norms =
-      false;  // norms after attention and after the feed-forward layer, before the residual is added
-  bool qk_norm = false;         // RMS norm of every query and key head, before the rotation
-  float attention_scale = 0;    // multiplies q . k
-  float attention_softcap = 0;  // cap * tanh(score / cap); 0: none
-  float final_softcap = 0;      // the same for logits
-  float embedding_scale = 1;    // multiplies embeddings
-  bool tied_output = false;     // the output layer is the embedding
-  bool qkv_bias = false;        // biases of the query, key and value projections
-  bool attention_output_bias = false;
-  bool ffn_bias = false;  // biases of gate, up and down
-  FfnActivation activation = FfnActivation::kSilu;
-
-  std::vector<RopeSpec> ropes;
+  NormSpec norm;
+  BlockSpec block;
+  float embedding_scale = 1;
+  bool embedding_norm = false;
+  float logit_scale = 1;
+  float logit_softcap = 0;   // cap * tanh(logit / cap); 0: none
+  bool tied_output = false;  // the output layer is the embedding
+  bool output_bias = false;  // of the output layer
   std::vector<LayerSpec> layers;
 
   int32_t num_layers() const { return static_cast<int32_t>(layers.size()); }
   int32_t heads_per_kv_head() const { return num_heads / num_kv_heads; }
+  // Outputs of the query, key and value projections together.
+  int64_t qkv_size() const {
+    return int64_t{num_heads + num_kv_heads} * head_dim + int64_t{num_kv_heads} * value_dim;
+  }
+  // F of the widest layer.
+  int32_t max_ffn_size() const;
+  // The rotary embeddings of the layers, each once, in the order in which they first occur.
+  std::vector<RopeSpec> Ropes() const;
+  // A layer has a norm of its own before the feed-forward layer.
+  bool has_ffn_norm() const { return block.pre_norm && block.kind != BlockKind::kParallel; }
 
   // INVALID_ARGUMENT naming the field, its bound and its value.
   absl::Status Validate() const;
 
+  // UNIMPLEMENTED naming what no pass carries out yet.
+  absl::Status CheckRunnable() const;
+
   bool operator==(const DecoderSpec&) const = default;
 };
+
+// The index of a layer's rotary embedding in `ropes`; -1 where it has none.
+int RopeIndexOf(const LayerSpec& layer, const std::vector<RopeSpec>& ropes);
 
 }  // namespace ropeway
 

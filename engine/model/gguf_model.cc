@@ -7,14 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/named_tensors.h"
-#include "engine/model/weight_shapes.h"
 
 namespace ropeway {
 namespace {
 
-std::string TensorName(WeightRole role, int layer, const DecoderSpec&) {
-  const RoleInfo& info = InfoOf(role);
-  return info.of_layer ? absl::StrCat("blk.", layer, ".", info.gguf_name) : std::string(info.gguf_name);
+std::vector<StoredPart> PartsOf(const TensorId& id) {
+  return {{.name = ExpandName(InfoOf(id.role).gguf_name, id)}};
 }
 
 // Part of the spec already.
@@ -34,7 +32,7 @@ absl::StatusOr<OpenedModel> OpenGgufModel(const std::string& path) {
   files.push_back(std::move(file.file));
   absl::StatusOr<std::unique_ptr<NamedTensors>> tensors =
       NamedTensors::Make(*spec, std::move(file.content.tensors), std::move(files),
-                         {.name_of = TensorName, .ignorable = Ignorable});
+                         {.parts_of = PartsOf, .ignorable = Ignorable});
   if (!tensors.ok()) return WithPath(path, tensors.status());
   return OpenedModel{*std::move(spec), std::move(file.content.metadata), *std::move(tensors)};
 }

@@ -6,49 +6,28 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/family.h"
 #include "engine/model/gguf_model.h"
 #include "engine/tensor/dequantize.h"
 
 namespace ropeway {
 namespace {
 
-// What an architecture implies beyond what its files say.
-struct Family {
-  const char* name;
-  RopePairing pairing;
-  bool qkv_bias = false;
-  bool qk_norm = false;
-  bool windows = false;  // may have windows
-  bool gemma = false;    // GeGLU, sandwich norms, scaled embeddings, local layers with a rope of their own
-};
-
-// llama files hold query and key rows permuted for interleaved pairs. Mistral's files call themselves llama.
-constexpr Family kFamilies[] = {
-    {.name = "llama", .pairing = RopePairing::kInterleaved, .windows = true},
-    {.name = "mistral", .pairing = RopePairing::kInterleaved, .windows = true},
-    {.name = "qwen2", .pairing = RopePairing::kHalves, .qkv_bias = true},
-    {.name = "qwen3", .pairing = RopePairing::kHalves, .qk_norm = true},
-    {.name = "gemma3", .pairing = RopePairing::kHalves, .qk_norm = true, .windows = true, .gemma = true},
-};
-
-// In Gemma 3 every sixth layer sees all positions, the others a window, rotated on this base.
-constexpr int kGemmaGlobalEvery = 6;
-constexpr double kGemmaLocalBase = 10000;
-constexpr int32_t kGemma27bLayers = 62;
 constexpr int32_t kMaxGgufLayers = 1024;
 
 absl::StatusOr<const Family*> FamilyOf(const std::string& architecture) {
   std::vector<std::string> names;
-  for (const Family& family : kFamilies) {
-    if (architecture == family.name) return &family;
-    names.push_back(family.name);
+  for (const Family& family : AllFamilies()) {
+    if (family.gguf_architecture == nullptr) continue;
+    if (architecture == family.gguf_architecture) return &family;
+    names.push_back(family.gguf_architecture);
   }
   return absl::UnimplementedError(absl::StrCat(
       "architecture '", architecture, "' is not supported; supported are ", absl::StrJoin(names, ", ")));
 }
 
-// Reads the keys of one architecture, and remembers which: "head_count" stands for "llama.head_count" and so
-// on.
+// Reads the keys of one architecture, and remembers which: "head_count" stands for "llama.head_count" and
+// so on.
 class Keys {
  public:
   Keys(const Metadata& metadata, const std::string& architecture)
@@ -101,10 +80,10 @@ class Keys {
   absl::Status Finish() const {
     for (const std::string& name : metadata_.keys())
       if (absl::StartsWith(name, prefix_) && !asked_.contains(name))
-        return absl::UnimplementedError(
-            absl::StrCat("metadata key '", name,
-                         "' is not supported and may change what the model computes; supported are ",
-                         absl::StrJoin(asked_, ", ")));
+        return absl::UnimplementedError(absl::StrCat("metadata key '", name,
+                                                     "' is not supported and may change what the model "
+                                                     "computes; supported are ",
+                                                     absl::StrJoin(asked_, ", ")));
     return absl::OkStatus();
   }
 
@@ -186,11 +165,12 @@ absl::Status ReadVocabulary(Keys& keys, const GgufContent& content, DecoderSpec&
                                                  " rows"));
 }
 
-absl::Status ReadSizes(Keys& keys, DecoderSpec& spec) {
+// `layer` gets what all layers have alike.
+absl::Status ReadSizes(Keys& keys, NormKind norm, DecoderSpec& spec, LayerSpec& layer) {
   ASSIGN_OR_RETURN(spec.hidden_size, keys.Int("embedding_length"));
   ASSIGN_OR_RETURN(spec.num_heads, keys.Int("attention.head_count"));
   ASSIGN_OR_RETURN(spec.num_kv_heads, keys.IntOr("attention.head_count_kv", spec.num_heads));
-  ASSIGN_OR_RETURN(spec.ffn_size, keys.Int("feed_forward_length"));
+  ASSIGN_OR_RETURN(layer.ffn.size, keys.Int("feed_forward_length"));
   ASSIGN_OR_RETURN(spec.context_length, keys.Int("context_length"));
   if (!keys.Has("attention.key_length") && (spec.num_heads == 0 || spec.hidden_size % spec.num_heads != 0))
     return absl::InvalidArgumentError(absl::StrCat(keys.Quoted("embedding_length"),
@@ -199,17 +179,20 @@ absl::Status ReadSizes(Keys& keys, DecoderSpec& spec) {
   ASSIGN_OR_RETURN(spec.head_dim, keys.IntOr("attention.key_length",
                                              spec.num_heads == 0 ? 0 : spec.hidden_size / spec.num_heads));
   ASSIGN_OR_RETURN(spec.value_dim, keys.IntOr("attention.value_length", spec.head_dim));
-  ASSIGN_OR_RETURN(const double epsilon, keys.DoubleOr("attention.layer_norm_rms_epsilon", 1e-5));
-  spec.norm_epsilon = static_cast<float>(epsilon);
+  ASSIGN_OR_RETURN(const double epsilon,
+                   keys.DoubleOr(norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon"
+                                                        : "attention.layer_norm_epsilon",
+                                 1e-5));
+  spec.norm.epsilon = static_cast<float>(epsilon);
   ASSIGN_OR_RETURN(
       const double scale,
       keys.DoubleOr("attention.scale", 1 / std::sqrt(static_cast<double>(std::max(spec.head_dim, 1)))));
-  spec.attention_scale = static_cast<float>(scale);
+  layer.attention.scale = static_cast<float>(scale);
   return absl::OkStatus();
 }
 
-// Which layers of Gemma see all positions: every n-th, or as an array of bools says.
-absl::StatusOr<std::vector<bool>> ReadGlobalLayers(Keys& keys, int32_t layers) {
+// Which layers see all positions where the others have a window: every n-th, or as an array of bools says.
+absl::StatusOr<std::vector<bool>> ReadGlobalLayers(Keys& keys, int32_t or_every, int32_t layers) {
   constexpr char kKey[] = "attention.sliding_window_pattern";
   std::vector<bool> global(static_cast<size_t>(layers));
   if (const std::vector<bool>* windowed = keys.Bools(kKey); windowed != nullptr) {
@@ -219,61 +202,84 @@ absl::StatusOr<std::vector<bool>> ReadGlobalLayers(Keys& keys, int32_t layers) {
     for (size_t i = 0; i < global.size(); ++i) global[i] = !(*windowed)[i];
     return global;
   }
-  ASSIGN_OR_RETURN(const int32_t every, keys.IntOr(kKey, kGemmaGlobalEvery));
+  ASSIGN_OR_RETURN(const int32_t every, keys.IntOr(kKey, or_every));
   if (every < 1)
     return absl::InvalidArgumentError(absl::StrCat(keys.Quoted(kKey), " must be positive, is 0"));
   for (size_t i = 0; i < global.size(); ++i) global[i] = (i + 1) % static_cast<size_t>(every) == 0;
   return global;
 }
 
-absl::Status ReadLayers(Keys& keys, const Family& family, DecoderSpec& spec) {
+// Layers like `layer`, which is rotated where it sees all positions.
+absl::Status ReadLayers(Keys& keys, const Family& family, LayerSpec layer, DecoderSpec& spec) {
   ASSIGN_OR_RETURN(const int32_t layers, keys.Int("block_count"));
   if (layers < 1 || layers > kMaxGgufLayers)
     return absl::InvalidArgumentError(
         absl::StrCat(keys.Quoted("block_count"), " must be in [1, ", kMaxGgufLayers, "], is ", layers));
-  if (!family.windows) {
-    spec.layers.assign(layers, LayerSpec{.window = 0, .rope = 0});
+  if (!family.gguf_may_have_windows) {
+    spec.layers.assign(layers, layer);
     return keys.MustBe("attention.sliding_window", 0);
   }
   ASSIGN_OR_RETURN(const int32_t window, keys.IntOr("attention.sliding_window", 0));
-  if (!family.gemma) {
-    spec.layers.assign(layers, LayerSpec{.window = window, .rope = 0});
+  if (!family.local_rope_base) {
+    layer.position.window = window;
+    spec.layers.assign(layers, layer);
     return absl::OkStatus();
   }
   if (window == 0)
     return absl::InvalidArgumentError(
         absl::StrCat(keys.Quoted("attention.sliding_window"), " must be positive"));
-  RopeSpec local{.rotary_dim = spec.head_dim, .pairing = family.pairing};
-  ASSIGN_OR_RETURN(local.base, keys.DoubleOr("rope.freq_base_swa", kGemmaLocalBase));
-  spec.ropes.push_back(std::move(local));
-  ASSIGN_OR_RETURN(const std::vector<bool> global, ReadGlobalLayers(keys, layers));
-  for (const bool sees_all : global)
-    spec.layers.push_back({.window = sees_all ? 0 : window, .rope = sees_all ? 0 : 1});
+  RopeSpec local{.rotary_dim = spec.head_dim, .pairing = family.gguf_pairing};
+  ASSIGN_OR_RETURN(local.base, keys.DoubleOr("rope.freq_base_swa", *family.local_rope_base));
+  ASSIGN_OR_RETURN(const std::vector<bool> global, ReadGlobalLayers(keys, family.window_pattern, layers));
+  spec.layers.assign(layers, layer);
+  for (size_t i = 0; i < global.size(); ++i)
+    if (!global[i]) spec.layers[i].position = {.scheme = local, .window = window};
   return absl::OkStatus();
 }
 
-absl::Status ReadRope(Keys& keys, const GgufContent& content, const Family& family, DecoderSpec& spec) {
-  RopeSpec rope{.pairing = family.pairing};
-  ASSIGN_OR_RETURN(rope.base, keys.DoubleOr("rope.freq_base", family.gemma ? 1000000 : 10000));
-  ASSIGN_OR_RETURN(rope.rotary_dim, keys.IntOr("rope.dimension_count", spec.head_dim));
+absl::Status ReadRope(Keys& keys, const GgufContent& content, const Family& family, int32_t head_dim,
+                      RopeSpec& rope) {
+  rope.pairing = family.gguf_pairing;
+  ASSIGN_OR_RETURN(rope.base, keys.DoubleOr("rope.freq_base", family.rope_base));
+  ASSIGN_OR_RETURN(rope.rotary_dim, keys.IntOr("rope.dimension_count", head_dim));
   RETURN_IF_ERROR(ReadScaling(keys, rope));
-  RETURN_IF_ERROR(ReadFrequencyFactors(content, rope));
-  spec.ropes.push_back(std::move(rope));
+  return ReadFrequencyFactors(content, rope);
+}
+
+// What the family says of the formulas, and what the file adds to it.
+absl::Status ReadFormulas(Keys& keys, const GgufContent& content, const Family& family, DecoderSpec& spec,
+                          LayerSpec& layer) {
+  const float epsilon = spec.norm.epsilon;
+  spec.norm = family.norm;
+  spec.norm.epsilon = epsilon;
+  spec.norm.offset = 0;  // files hold 1 + w
+  spec.block = family.block;
+  if (family.scaled_embedding) spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
+  const float scale = layer.attention.scale;
+  const int32_t ffn_size = layer.ffn.size;
+  layer.attention = family.attention;
+  layer.attention.scale = scale;
+  layer.attention.head_norm.offset = 0;
+  if (layer.attention.head_norm.kind != NormKind::kNone) layer.attention.head_norm.epsilon = epsilon;
+  layer.ffn = family.ffn;
+  layer.ffn.size = ffn_size;
+  // No key tells of biases that a family may or may not have.
+  layer.attention.qkv_bias |= content.tensors.contains("blk.0.attn_q.bias");
+  layer.attention.output_bias |= content.tensors.contains("blk.0.attn_output.bias");
+  layer.ffn.bias |= content.tensors.contains("blk.0.ffn_down.bias");
+  if (!family.gguf_has_softcap) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const double cap, keys.DoubleOr("final_logit_softcapping", 0));
+  spec.logit_softcap = static_cast<float>(cap);
   return absl::OkStatus();
 }
 
-// What Gemma's formulas add.
-absl::Status ReadGemma(Keys& keys, DecoderSpec& spec) {
-  spec.sandwich_norms = true;
-  spec.activation = FfnActivation::kGeluTanh;
-  spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
-  // The 27B model alone scales queries by the width of the stream instead of that of a head.
-  if (spec.num_layers() == kGemma27bLayers && !keys.Has("attention.scale"))
-    spec.attention_scale =
+// The largest models of some families scale queries by the width of the stream instead of that of a head,
+// and their files do not say it.
+void ScaleByStream(const Keys& keys, const Family& family, DecoderSpec& spec) {
+  if (spec.num_layers() != family.gguf_layers_scaled_by_stream || keys.Has("attention.scale")) return;
+  for (LayerSpec& layer : spec.layers)
+    layer.attention.scale =
         std::sqrt(static_cast<float>(spec.num_heads) / static_cast<float>(spec.hidden_size));
-  ASSIGN_OR_RETURN(const double cap, keys.DoubleOr("final_logit_softcapping", 0));
-  spec.final_softcap = static_cast<float>(cap);
-  return absl::OkStatus();
 }
 
 // Keys that a supported model has with one value alone, or that say nothing about what it computes.
@@ -307,16 +313,15 @@ absl::StatusOr<DecoderSpec> ReadSpec(const GgufContent& content) {
   ASSIGN_OR_RETURN(const Family* family, FamilyOf(spec.architecture));
   Keys keys(content.metadata, spec.architecture);
   RETURN_IF_ERROR(CheckUsual(keys));
-  RETURN_IF_ERROR(ReadSizes(keys, spec));
+  LayerSpec layer;
+  RopeSpec rope;
+  RETURN_IF_ERROR(ReadSizes(keys, family->norm.kind, spec, layer));
   RETURN_IF_ERROR(ReadVocabulary(keys, content, spec));
-  RETURN_IF_ERROR(ReadRope(keys, content, *family, spec));
-  RETURN_IF_ERROR(ReadLayers(keys, *family, spec));
-  spec.qk_norm = family->qk_norm;
-  // No key tells of biases that a family may or may not have.
-  spec.qkv_bias = family->qkv_bias || content.tensors.contains("blk.0.attn_q.bias");
-  spec.attention_output_bias = content.tensors.contains("blk.0.attn_output.bias");
-  spec.ffn_bias = content.tensors.contains("blk.0.ffn_down.bias");
-  if (family->gemma) RETURN_IF_ERROR(ReadGemma(keys, spec));
+  RETURN_IF_ERROR(ReadFormulas(keys, content, *family, spec, layer));
+  RETURN_IF_ERROR(ReadRope(keys, content, *family, spec.head_dim, rope));
+  layer.position.scheme = rope;
+  RETURN_IF_ERROR(ReadLayers(keys, *family, std::move(layer), spec));
+  ScaleByStream(keys, *family, spec);
   RETURN_IF_ERROR(keys.Finish());
   RETURN_IF_ERROR(spec.Validate());
   return spec;

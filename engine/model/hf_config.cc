@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/family.h"
 #include "engine/model/hf_rope.h"
 #include "engine/model/strict_json.h"
 
@@ -16,61 +17,10 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Which layers see a window only.
-enum class Windows {
-  kNone,
-  kAll,            // all, where "sliding_window" is not null
-  kFromLayer,      // those from "max_window_layers" on, where "use_sliding_window" is true
-  kAllButEveryNth  // all but every "sliding_window_pattern"th
-};
-
-// What a model type implies: its formulas, and the values of fields that its configs may leave out.
-struct Family {
-  const char* name;
-  Windows windows = Windows::kNone;
-  bool attention_bias_field = false;  // has "attention_bias": biases of q, k, v and of the output
-  bool mlp_bias_field = false;        // has "mlp_bias"
-  bool qkv_bias = false;              // always has biases of q, k, v
-  bool qk_norm = false;
-  bool gemma = false;    // GeGLU, sandwich norms of 1 + w, scaled embeddings, two ropes
-  int32_t kv_heads = 0;  // 0: as many as heads
-  int32_t head_dim = 0;  // 0: hidden_size / heads
-  int32_t context_length = 0;
-  double rope_base = 10000;
-};
-
-constexpr Family kFamilies[] = {
-    {.name = "llama", .attention_bias_field = true, .mlp_bias_field = true, .context_length = 2048},
-    {.name = "mistral", .windows = Windows::kAll, .kv_heads = 8, .context_length = 131072},
-    {.name = "qwen2",
-     .windows = Windows::kFromLayer,
-     .qkv_bias = true,
-     .kv_heads = 32,
-     .context_length = 32768},
-    {.name = "qwen3",
-     .windows = Windows::kFromLayer,
-     .attention_bias_field = true,
-     .qk_norm = true,
-     .kv_heads = 32,
-     .head_dim = 128,
-     .context_length = 32768},
-    {.name = "gemma3_text",
-     .windows = Windows::kAllButEveryNth,
-     .attention_bias_field = true,
-     .qk_norm = true,
-     .gemma = true,
-     .kv_heads = 4,
-     .head_dim = 256,
-     .context_length = 131072,
-     .rope_base = 1000000},
-};
-
-constexpr int32_t kDefaultWindow = 4096;
 constexpr int32_t kDefaultWindowFromLayer = 28;
-constexpr int32_t kDefaultWindowPattern = 6;
-constexpr int32_t kDefaultQueryScalar = 256;
-constexpr double kGemmaLocalBase = 10000;
+constexpr int32_t kDefaultRotaryDim = 64;
 constexpr int32_t kMaxConfigLayers = 1024;
+constexpr int32_t kMaxHiddenSize = 1 << 20;
 
 // Fields that change nothing of what a model computes for given ids: notes of the training and of the
 // software that saved the file, numbers for tokenizers and generation, choices among equal implementations.
@@ -78,30 +28,48 @@ constexpr absl::string_view kIgnorable[] = {
     "_attn_implementation_autoset",
     "_name_or_path",
     "_sliding_window_pattern",
+    "activation_dropout",
     "architectures",
     "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attention_softmax_in_fp32",
     "attn_implementation",
+    "attn_pdrop",
     "bad_words_ids",
     "begin_suppress_tokens",
     "bos_token_id",
     "cache_implementation",
+    "classifier_dropout",
     "decoder_start_token_id",
     "diversity_penalty",
     "do_sample",
+    "dropout",
     "dtype",
     "early_stopping",
+    "emb_pdrop",
+    "embd_pdrop",
+    "embed_dropout",
+    "embedding_dropout",
+    "embedding_fraction",
     "encoder_no_repeat_ngram_size",
+    "eod_token_id",
     "eos_token_id",
     "exponential_decay_length_penalty",
     "finetuning_task",
     "forced_bos_token_id",
     "forced_eos_token_id",
     "gradient_checkpointing",
+    "hidden_dropout",
+    "hidden_dropout_prob",
     "id2label",
+    "init_device",
+    "init_std",
     "initializer_range",
     "is_decoder",
     "is_llama_config",
     "label2id",
+    "layerdrop",
+    "learned_pos_emb",
     "length_penalty",
     "max_length",
     "max_sequence_length",
@@ -118,10 +86,20 @@ constexpr absl::string_view kIgnorable[] = {
     "pretraining_tp",
     "problem_type",
     "remove_invalid_values",
+    "reorder_and_upcast_attn",
     "repetition_penalty",
+    "resid_dropout",
+    "resid_pdrop",
+    "residual_dropout",
     "return_dict",
     "return_dict_in_generate",
+    "scale_attention_softmax_in_fp32",
     "sep_token_id",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
     "suppress_tokens",
     "task_specific_params",
     "temperature",
@@ -148,80 +126,119 @@ constexpr const char* kMustBeFalse[] = {
 absl::StatusOr<const Family*> FamilyOf(JsonFields& config) {
   ASSIGN_OR_RETURN(const std::string type, config.String("model_type"));
   std::vector<std::string> names;
-  for (const Family& family : kFamilies) {
-    if (type == family.name) return &family;
-    names.push_back(family.name);
+  for (const Family& family : AllFamilies()) {
+    if (family.hf_type == nullptr) continue;
+    if (type == family.hf_type) return &family;
+    names.push_back(family.hf_type);
   }
   return absl::UnimplementedError(absl::StrCat("architecture '", type, "' (", config.NameOf("model_type"),
                                                ") is not supported; supported are ",
                                                absl::StrJoin(names, ", ")));
 }
 
-absl::Status ReadSizes(JsonFields& config, const Family& family, DecoderSpec& spec) {
-  ASSIGN_OR_RETURN(spec.vocab_size, config.Int("vocab_size"));
-  ASSIGN_OR_RETURN(spec.hidden_size, config.Int("hidden_size"));
-  ASSIGN_OR_RETURN(spec.ffn_size, config.Int("intermediate_size"));
-  ASSIGN_OR_RETURN(spec.num_heads, config.Int("num_attention_heads"));
-  const int32_t kv_heads = family.kv_heads != 0 ? family.kv_heads : spec.num_heads;
-  // Present but null means one per head, whatever the default.
-  ASSIGN_OR_RETURN(
-      spec.num_kv_heads,
-      config.IntOr("num_key_value_heads", config.Has("num_key_value_heads") ? spec.num_heads : kv_heads));
+// A size that the family may have no field for.
+absl::StatusOr<int32_t> SizeOr(JsonFields& config, const char* name, int32_t or_default) {
+  if (name == nullptr) return or_default;
+  return config.IntOr(name, or_default);
+}
+
+absl::Status ReadHeads(JsonFields& config, const Family& family, DecoderSpec& spec) {
+  const HfFields& fields = family.fields;
+  ASSIGN_OR_RETURN(spec.num_heads, config.Int(fields.heads));
+  spec.num_kv_heads = spec.num_heads;
+  if (fields.kv_heads != nullptr) {
+    const int32_t kv_heads = family.kv_heads != 0 ? family.kv_heads : spec.num_heads;
+    // Present but null means one per head, whatever the default.
+    ASSIGN_OR_RETURN(spec.num_kv_heads,
+                     config.IntOr(fields.kv_heads, config.Has(fields.kv_heads) ? spec.num_heads : kv_heads));
+  }
   int32_t head_dim = family.head_dim;
   if (head_dim == 0) {
-    if (spec.num_heads == 0 || (spec.hidden_size % spec.num_heads != 0 && config.Find("head_dim") == nullptr))
-      return absl::InvalidArgumentError(absl::StrCat(config.NameOf("hidden_size"),
-                                                     " must be a multiple of num_attention_heads ",
+    const bool is_said = fields.head_dim != nullptr && config.Find(fields.head_dim) != nullptr;
+    if (spec.num_heads == 0 || (spec.hidden_size % spec.num_heads != 0 && !is_said))
+      return absl::InvalidArgumentError(absl::StrCat(config.NameOf(fields.hidden_size),
+                                                     " must be a multiple of ", fields.heads, " ",
                                                      spec.num_heads, ", is ", spec.hidden_size));
     head_dim = spec.hidden_size / spec.num_heads;
   }
-  ASSIGN_OR_RETURN(spec.head_dim, config.IntOr("head_dim", head_dim));
+  ASSIGN_OR_RETURN(spec.head_dim, SizeOr(config, fields.head_dim, head_dim));
   spec.value_dim = spec.head_dim;
-  ASSIGN_OR_RETURN(spec.context_length, config.IntOr("max_position_embeddings", family.context_length));
   return absl::OkStatus();
 }
 
-absl::Status ReadActivation(JsonFields& config, const Family& family, DecoderSpec& spec) {
-  const char* name = family.gemma ? "hidden_activation" : "hidden_act";
-  ASSIGN_OR_RETURN(const std::string activation,
-                   config.StringOr(name, family.gemma ? "gelu_pytorch_tanh" : "silu"));
-  if (activation == "silu") {
-    spec.activation = FfnActivation::kSilu;
-  } else if (activation == "gelu_pytorch_tanh") {
-    spec.activation = FfnActivation::kGeluTanh;
+// `layer` gets what all layers have alike.
+absl::Status ReadSizes(JsonFields& config, const Family& family, DecoderSpec& spec, LayerSpec& layer) {
+  const HfFields& fields = family.fields;
+  ASSIGN_OR_RETURN(spec.vocab_size, config.Int("vocab_size"));
+  ASSIGN_OR_RETURN(spec.hidden_size, config.Int(fields.hidden_size));
+  RETURN_IF_ERROR(ReadHeads(config, family, spec));
+  if (family.ffn_factor == 0) {
+    ASSIGN_OR_RETURN(layer.ffn.size, config.Int(fields.ffn_size));
   } else {
-    return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is '", activation,
-                                                 "', which is not supported; supported are silu, "
-                                                 "gelu_pytorch_tanh"));
+    if (spec.hidden_size > kMaxHiddenSize)
+      return absl::InvalidArgumentError(absl::StrCat(config.NameOf(fields.hidden_size), " may be at most ",
+                                                     kMaxHiddenSize, ", is ", spec.hidden_size));
+    ASSIGN_OR_RETURN(layer.ffn.size, SizeOr(config, fields.ffn_size, family.ffn_factor * spec.hidden_size));
+  }
+  ASSIGN_OR_RETURN(spec.context_length, config.IntOr(fields.context, family.context_length));
+  return absl::OkStatus();
+}
+
+// By the names of transformers, several of which are one function.
+absl::Status ReadActivation(JsonFields& config, const char* name, FfnSpec& ffn) {
+  constexpr struct {
+    const char* name;
+    Activation activation;
+  } kActivations[] = {{"silu", Activation::kSilu},          {"swish", Activation::kSilu},
+                      {"gelu", Activation::kGeluErf},       {"gelu_new", Activation::kGeluTanh},
+                      {"gelu_fast", Activation::kGeluTanh}, {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                      {"relu", Activation::kRelu},          {"relu2", Activation::kRelu2}};
+  if (name == nullptr || config.Find(name) == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string said, config.String(name));
+  std::vector<std::string> names;
+  for (const auto& known : kActivations) {
+    if (said == known.name) {
+      ffn.activation = known.activation;
+      return absl::OkStatus();
+    }
+    names.push_back(known.name);
+  }
+  return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is '", said,
+                                               "', which is not supported; supported are ",
+                                               absl::StrJoin(names, ", ")));
+}
+
+absl::Status ReadBiases(JsonFields& config, const HfFields& fields, LayerSpec& layer) {
+  AttentionSpec& attention = layer.attention;
+  if (fields.attention_bias != nullptr) {
+    ASSIGN_OR_RETURN(attention.qkv_bias, config.BoolOr(fields.attention_bias, attention.qkv_bias));
+    if (fields.attention_bias_is_output_too) attention.output_bias = attention.qkv_bias;
+  }
+  if (fields.output_bias != nullptr) {
+    ASSIGN_OR_RETURN(attention.output_bias, config.BoolOr(fields.output_bias, attention.output_bias));
+  }
+  if (fields.ffn_bias != nullptr) {
+    ASSIGN_OR_RETURN(layer.ffn.bias, config.BoolOr(fields.ffn_bias, layer.ffn.bias));
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadFormulas(JsonFields& config, const Family& family, DecoderSpec& spec) {
-  ASSIGN_OR_RETURN(const double epsilon, config.DoubleOr("rms_norm_eps", 1e-6));
-  spec.norm_epsilon = static_cast<float>(epsilon);
-  ASSIGN_OR_RETURN(spec.tied_output, config.BoolOr("tie_word_embeddings", family.gemma));
-  spec.qkv_bias = family.qkv_bias;
-  if (family.attention_bias_field) {
-    ASSIGN_OR_RETURN(spec.qkv_bias, config.BoolOr("attention_bias", false));
-    spec.attention_output_bias = spec.qkv_bias;
+absl::Status ReadFormulas(JsonFields& config, const Family& family, DecoderSpec& spec, LayerSpec& layer) {
+  spec.norm = family.norm;
+  spec.block = family.block;
+  spec.output_bias = family.output_bias;
+  spec.embedding_norm = family.embedding_norm;
+  if (family.fields.epsilon != nullptr) {
+    ASSIGN_OR_RETURN(const double epsilon, config.DoubleOr(family.fields.epsilon, family.norm.epsilon));
+    spec.norm.epsilon = static_cast<float>(epsilon);
   }
-  if (family.mlp_bias_field) {
-    ASSIGN_OR_RETURN(spec.ffn_bias, config.BoolOr("mlp_bias", false));
-  }
-  spec.qk_norm = family.qk_norm;
-  spec.attention_scale = static_cast<float>(1 / std::sqrt(static_cast<double>(spec.head_dim)));
-  if (!family.gemma) return absl::OkStatus();
-  spec.norm_offset = 1;
-  spec.sandwich_norms = true;
-  spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
-  ASSIGN_OR_RETURN(const double scalar, config.DoubleOr("query_pre_attn_scalar", kDefaultQueryScalar));
-  spec.attention_scale = static_cast<float>(1 / std::sqrt(scalar));
-  ASSIGN_OR_RETURN(const double score_cap, config.DoubleOr("attn_logit_softcapping", 0));
-  ASSIGN_OR_RETURN(const double logit_cap, config.DoubleOr("final_logit_softcapping", 0));
-  spec.attention_softcap = static_cast<float>(score_cap);
-  spec.final_softcap = static_cast<float>(logit_cap);
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(spec.tied_output, config.BoolOr("tie_word_embeddings", family.tied_output));
+  if (family.scaled_embedding) spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
+  if (layer.attention.head_norm.kind != NormKind::kNone)
+    layer.attention.head_norm.epsilon = spec.norm.epsilon;
+  layer.attention.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(spec.head_dim)));
+  RETURN_IF_ERROR(ReadActivation(config, family.fields.activation, layer.ffn));
+  return ReadBiases(config, family.fields, layer);
 }
 
 // "layer_types", which says of every layer whether it has a window.
@@ -233,18 +250,16 @@ absl::Status ReadLayerTypes(JsonFields& config, const Json& types, std::vector<b
   for (size_t i = 0; i < types.size(); ++i) {
     windowed[i] = types[i] == "sliding_attention";
     if (!windowed[i] && types[i] != "full_attention")
-      return absl::UnimplementedError(absl::StrCat(
-          name, " of layer ", i, " is not supported; supported are full_attention, sliding_attention"));
+      return absl::UnimplementedError(absl::StrCat(name, " of layer ", i,
+                                                   " is not supported; supported are full_attention, "
+                                                   "sliding_attention"));
   }
   return absl::OkStatus();
 }
 
-// The width of windows, 0 for none, and the layers that have one.
-absl::Status ReadWindows(JsonFields& config, const Family& family, int32_t& window,
-                         std::vector<bool>& windowed) {
-  window = 0;
-  if (family.windows == Windows::kNone) return absl::OkStatus();
-  ASSIGN_OR_RETURN(window, config.IntOr("sliding_window", config.Has("sliding_window") ? 0 : kDefaultWindow));
+// From which layer on, or at which distance from each other, layers differ.
+absl::Status ReadWindowedLayers(JsonFields& config, const Family& family, int32_t& window,
+                                std::vector<bool>& windowed) {
   int32_t from_layer = 0, pattern = 0;
   if (family.windows == Windows::kFromLayer) {
     ASSIGN_OR_RETURN(const bool use, config.BoolOr("use_sliding_window", false));
@@ -252,42 +267,101 @@ absl::Status ReadWindows(JsonFields& config, const Family& family, int32_t& wind
     if (!use) window = 0;
   }
   if (family.windows == Windows::kAllButEveryNth) {
-    ASSIGN_OR_RETURN(pattern, config.IntOr("sliding_window_pattern", kDefaultWindowPattern));
-    if (pattern < 1)
-      return absl::InvalidArgumentError(
-          absl::StrCat(config.NameOf("sliding_window_pattern"), " must be positive, is ", pattern));
+    pattern = family.window_pattern;
+    if (const char* name = family.window_pattern_field; name != nullptr) {
+      ASSIGN_OR_RETURN(pattern, config.IntOr(name, pattern));
+      if (pattern < 1)
+        return absl::InvalidArgumentError(
+            absl::StrCat(config.NameOf(name), " must be positive, is ", pattern));
+    }
   }
   for (size_t i = 0; i < windowed.size(); ++i)
     windowed[i] = pattern != 0 ? (i + 1) % pattern != 0 : window != 0 && i >= static_cast<size_t>(from_layer);
-  if (family.windows != Windows::kAll)
+  return absl::OkStatus();
+}
+
+// The width of windows, 0 for none, and the layers that have one.
+absl::Status ReadWindows(JsonFields& config, const Family& family, int32_t& window,
+                         std::vector<bool>& windowed) {
+  const char* name = family.fields.window;
+  window = 0;
+  if (family.windows != Windows::kNone) {
+    ASSIGN_OR_RETURN(window, config.IntOr(name, config.Has(name) ? 0 : family.default_window));
+    RETURN_IF_ERROR(ReadWindowedLayers(config, family, window, windowed));
+  }
+  if (family.has_layer_types)
     if (const Json* types = config.Find("layer_types"); types != nullptr)
       RETURN_IF_ERROR(ReadLayerTypes(config, *types, windowed));
   for (const bool has_window : windowed)
     if (has_window && window == 0)
       return absl::InvalidArgumentError(
-          absl::StrCat(config.NameOf("sliding_window"),
+          absl::StrCat(config.NameOf(name),
                        " must be positive where layers have a window, is 0, null or "
                        "switched off"));
   return absl::OkStatus();
 }
 
-absl::Status ReadLayers(JsonFields& config, const Family& family, DecoderSpec& spec) {
-  ASSIGN_OR_RETURN(const int32_t layers, config.Int("num_hidden_layers"));
+// The rotary embedding of layers that see all positions and of those that have a window.
+absl::StatusOr<std::vector<RopeSpec>> ReadRopes(JsonFields& config, const Family& family,
+                                                const DecoderSpec& spec) {
+  if (family.rotary_dim_field != nullptr) {  // nothing else is told
+    RopeSpec rope{.base = family.rope_base, .pairing = family.hf_pairing};
+    ASSIGN_OR_RETURN(rope.rotary_dim, config.IntOr(family.rotary_dim_field, kDefaultRotaryDim));
+    return std::vector<RopeSpec>{rope};
+  }
+  ASSIGN_OR_RETURN(std::vector<RopeSpec> ropes,
+                   ReadHfRopes(config, {.head_dim = spec.head_dim,
+                                        .context_length = spec.context_length,
+                                        .base = family.rope_base,
+                                        .rotated = family.rotated,
+                                        .rotated_may_differ = family.rotated_may_differ,
+                                        .rotated_field = family.fields.partial,
+                                        .older_base_field = family.fields.older_base,
+                                        .alpha = family.rope_alpha,
+                                        .local_base = family.local_rope_base,
+                                        .local_base_is_base = family.local_base_is_base}));
+  for (RopeSpec& rope : ropes) rope.pairing = family.hf_pairing;
+  return ropes;
+}
+
+absl::StatusOr<PositionScheme> ReadScheme(JsonFields& config, const Family& family, const DecoderSpec& spec,
+                                          bool has_window) {
+  switch (family.positions) {
+    case FamilyPositions::kLearned:
+      return LearnedSpec{.rows = spec.context_length + family.position_offset,
+                         .offset = family.position_offset};
+    case FamilyPositions::kSinusoidal:
+      return SinusoidalSpec{.layout = SinusoidalLayout::kTensor2Tensor, .offset = family.position_offset};
+    case FamilyPositions::kAlibi:
+      return AlibiSpec{};
+    case FamilyPositions::kRope:
+      break;
+  }
+  ASSIGN_OR_RETURN(const std::vector<RopeSpec> ropes, ReadRopes(config, family, spec));
+  return has_window ? ropes.back() : ropes.front();
+}
+
+absl::Status ReadLayers(JsonFields& config, const Family& family, LayerSpec layer, DecoderSpec& spec) {
+  const char* name = family.fields.layers;
+  ASSIGN_OR_RETURN(const int32_t layers, config.Int(name));
   if (layers < 1 || layers > kMaxConfigLayers)
-    return absl::InvalidArgumentError(absl::StrCat(config.NameOf("num_hidden_layers"), " must be in [1, ",
-                                                   kMaxConfigLayers, "], is ", layers));
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.NameOf(name), " must be in [1, ", kMaxConfigLayers, "], is ", layers));
   int32_t window = 0;
   std::vector<bool> windowed(static_cast<size_t>(layers), false);
   RETURN_IF_ERROR(ReadWindows(config, family, window, windowed));
-  const HfRopeDefaults defaults{
-      .head_dim = spec.head_dim,
-      .context_length = spec.context_length,
-      .base = family.rope_base,
-      .local_base = family.gemma ? std::optional<double>(kGemmaLocalBase) : std::nullopt};
-  ASSIGN_OR_RETURN(spec.ropes, ReadHfRopes(config, defaults));
-  for (const bool has_window : windowed)
-    spec.layers.push_back({.window = has_window ? window : 0, .rope = family.gemma && has_window ? 1 : 0});
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(PositionScheme full, ReadScheme(config, family, spec, /*has_window=*/false));
+  ASSIGN_OR_RETURN(const PositionScheme local, ReadScheme(config, family, spec, /*has_window=*/true));
+  // Where no layer has a window, all are rotated.
+  if (family.rope_in_windows_only && window > 0) full = NopeSpec{};
+  // What the family's own reading has chosen stays.
+  const bool chosen = !std::holds_alternative<NopeSpec>(layer.position.scheme);
+  for (const bool has_window : windowed) {
+    if (!chosen) layer.position.scheme = has_window ? local : full;
+    layer.position.window = has_window ? window : 0;
+    spec.layers.push_back(layer);
+  }
+  return family.finish_layers == nullptr ? absl::OkStatus() : family.finish_layers(config, spec);
 }
 
 // Fields that every model may have, with the one value that means nothing unusual.
@@ -306,23 +380,37 @@ absl::Status CheckUsual(JsonFields& config) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text) {
-  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(text));
-  if (!json.is_object()) return absl::InvalidArgumentError("config.json must hold an object");
-  JsonFields config(json, "config.json");
-  ASSIGN_OR_RETURN(const Family* family, FamilyOf(config));
+absl::StatusOr<DecoderSpec> ReadSpec(JsonFields& config, const Family& family) {
   DecoderSpec spec;
-  spec.architecture = family->name;
-  RETURN_IF_ERROR(ReadSizes(config, *family, spec));
-  RETURN_IF_ERROR(ReadActivation(config, *family, spec));
-  RETURN_IF_ERROR(ReadFormulas(config, *family, spec));
-  RETURN_IF_ERROR(ReadLayers(config, *family, spec));
+  spec.architecture = family.hf_type;
+  LayerSpec layer{.attention = family.attention, .ffn = family.ffn};
+  RETURN_IF_ERROR(ReadSizes(config, family, spec, layer));
+  RETURN_IF_ERROR(ReadFormulas(config, family, spec, layer));
+  if (family.read_more != nullptr) RETURN_IF_ERROR(family.read_more(config, spec, layer));
+  RETURN_IF_ERROR(ReadLayers(config, family, std::move(layer), spec));
   RETURN_IF_ERROR(CheckUsual(config));
   RETURN_IF_ERROR(config.Finish(kIgnorable));
   RETURN_IF_ERROR(spec.Validate());
   return spec;
+}
+
+}  // namespace
+
+absl::StatusOr<HfConfig> ReadHfConfig(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(text));
+  if (!json.is_object()) return absl::InvalidArgumentError("config.json must hold an object");
+  JsonFields config(json, "config.json");
+  ASSIGN_OR_RETURN(const Family* family, FamilyOf(config));
+  ASSIGN_OR_RETURN(DecoderSpec spec, ReadSpec(config, *family));
+  const bool two_norms = spec.block.kind == BlockKind::kParallelTwoNorms;
+  return HfConfig{std::move(spec), two_norms && !family->names_of_two_norms.empty()
+                                       ? family->names_of_two_norms
+                                       : family->names};
+}
+
+absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text) {
+  ASSIGN_OR_RETURN(HfConfig config, ReadHfConfig(text));
+  return std::move(config.spec);
 }
 
 }  // namespace ropeway

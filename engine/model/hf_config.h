@@ -7,7 +7,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "engine/model/decoder_spec.h"
+#include "engine/model/hf_names.h"
 
 namespace ropeway {
 
@@ -15,6 +17,13 @@ namespace ropeway {
 // refused by name: UNIMPLEMENTED, as is a known field with a value that is not supported. INVALID_ARGUMENT
 // for text that is no config.
 absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text);
+
+// The spec, and how the folder calls its tensors where not as Llama's does.
+struct HfConfig {
+  DecoderSpec spec;
+  absl::Span<const HfName> names;  // of a table that lives forever
+};
+absl::StatusOr<HfConfig> ReadHfConfig(absl::string_view text);
 
 }  // namespace ropeway
 

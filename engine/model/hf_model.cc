@@ -16,7 +16,6 @@
 #include "engine/model/named_tensors.h"
 #include "engine/model/safetensors_file.h"
 #include "engine/model/strict_json.h"
-#include "engine/model/weight_shapes.h"
 
 namespace ropeway {
 namespace {
@@ -29,16 +28,6 @@ constexpr char kIndexFile[] = "model.safetensors.index.json";
 constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxIndexBytes = 1 << 25;
 constexpr size_t kMaxShards = 4096;
-
-std::string TensorName(WeightRole role, int layer, const DecoderSpec& spec) {
-  const RoleInfo& info = InfoOf(role);
-  if (!info.of_layer) return info.hf_name;
-  // With norms on both sides, "post_attention_layernorm" is that after the attention and not that before the
-  // feed-forward layer.
-  const bool renamed = role == WeightRole::kFfnNorm && spec.sandwich_norms;
-  return absl::StrCat("model.layers.", layer, ".",
-                      renamed ? "pre_feedforward_layernorm.weight" : info.hf_name);
-}
 
 // Old folders store the frequencies that the rotary base implies.
 bool Ignorable(absl::string_view name) { return absl::EndsWith(name, ".rotary_emb.inv_freq"); }
@@ -136,10 +125,13 @@ absl::StatusOr<Weights> ReadWeights(const std::string& folder) {
 }
 
 // A tied output layer may be stored once more; then it must be the same.
-absl::Status DropTiedOutput(const DecoderSpec& spec, NamedTensors::Map& tensors) {
-  const auto output = tensors.find(TensorName(WeightRole::kOutput, 0, spec));
-  const auto embedding = tensors.find(TensorName(WeightRole::kTokenEmbedding, 0, spec));
-  if (!spec.tied_output || output == tensors.end() || embedding == tensors.end()) return absl::OkStatus();
+absl::Status DropTiedOutput(const HfConfig& config, NamedTensors::Map& tensors) {
+  const auto find = [&](WeightRole role) {
+    return tensors.find(HfPartsOf({role}, config.spec, config.names)[0].name);
+  };
+  const auto output = find(WeightRole::kOutput), embedding = find(WeightRole::kTokenEmbedding);
+  if (!config.spec.tied_output || output == tensors.end() || embedding == tensors.end())
+    return absl::OkStatus();
   const TensorView &a = output->second, &b = embedding->second;
   if (a.type != b.type || a.shape != b.shape ||
       std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes())) != 0)
@@ -149,21 +141,31 @@ absl::Status DropTiedOutput(const DecoderSpec& spec, NamedTensors::Map& tensors)
   return absl::OkStatus();
 }
 
+NamedTensors::Naming NamingOf(const HfConfig& config) {
+  return {.parts_of = [spec = config.spec,
+                       names = config.names](const TensorId& id) { return HfPartsOf(id, spec, names); },
+          .ignorable = Ignorable};
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
   const std::string config_path = absl::StrCat(folder, "/", kConfigFile);
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
-  absl::StatusOr<DecoderSpec> spec = SpecFromHfConfig(text);
-  if (!spec.ok()) return WithPath(config_path, spec.status());
+  absl::StatusOr<HfConfig> config = ReadHfConfig(text);
+  if (!config.ok()) return WithPath(config_path, config.status());
   ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));
-  if (const absl::Status status = DropTiedOutput(*spec, weights.tensors); !status.ok())
+  if (const absl::Status status = DropTiedOutput(*config, weights.tensors); !status.ok())
     return WithPath(folder, status);
-  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors =
-      NamedTensors::Make(*spec, std::move(weights.tensors), std::move(weights.files),
-                         {.name_of = TensorName, .ignorable = Ignorable});
+  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors = NamedTensors::Make(
+      config->spec, std::move(weights.tensors), std::move(weights.files), NamingOf(*config));
   if (!tensors.ok()) return WithPath(folder, tensors.status());
-  return OpenedModel{*std::move(spec), Metadata(), *std::move(tensors)};
+  return OpenedModel{std::move(config->spec), Metadata(), *std::move(tensors)};
+}
+
+absl::StatusOr<NamedTensors::Needs> HfTensors(absl::string_view config_text) {
+  ASSIGN_OR_RETURN(const HfConfig config, ReadHfConfig(config_text));
+  return NamedTensors::NeededBy(config.spec, NamingOf(config));
 }
 
 }  // namespace ropeway

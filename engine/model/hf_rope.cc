@@ -51,6 +51,15 @@ absl::StatusOr<std::string> TypeOf(JsonFields& fields) {
   return type;
 }
 
+// Columns of a head that are rotated.
+absl::StatusOr<int32_t> RotaryDim(const std::string& where, double rotated, const HfRopeDefaults& defaults) {
+  if (!defaults.rotated_may_differ && rotated != 1)
+    return absl::UnimplementedError(absl::StrCat(where, " is ", rotated, "; only 1 is supported"));
+  if (!(rotated > 0 && rotated <= 1))
+    return absl::InvalidArgumentError(absl::StrCat(where, " must be in (0, 1], is ", rotated));
+  return static_cast<int32_t>(defaults.head_dim * rotated);
+}
+
 // The rope that an object of settings describes.
 absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, double base,
                                   const HfRopeDefaults& defaults) {
@@ -58,12 +67,10 @@ absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, 
   if (object == nullptr) object = &empty;
   if (!object->is_object()) return absl::InvalidArgumentError(absl::StrCat(where, " must be an object"));
   JsonFields fields(*object, where);
-  RopeSpec rope{.rotary_dim = defaults.head_dim};
+  RopeSpec rope;
   ASSIGN_OR_RETURN(rope.base, fields.DoubleOr("rope_theta", base));
-  ASSIGN_OR_RETURN(const double rotated, fields.DoubleOr("partial_rotary_factor", 1));
-  if (rotated != 1)
-    return absl::UnimplementedError(
-        absl::StrCat(fields.NameOf("partial_rotary_factor"), " is ", rotated, "; only 1 is supported"));
+  ASSIGN_OR_RETURN(const double rotated, fields.DoubleOr("partial_rotary_factor", defaults.rotated));
+  ASSIGN_OR_RETURN(rope.rotary_dim, RotaryDim(fields.NameOf("partial_rotary_factor"), rotated, defaults));
   ASSIGN_OR_RETURN(const std::string type, TypeOf(fields));
   if (type == "linear") {
     rope.scaling = RopeScalingKind::kLinear;
@@ -72,6 +79,10 @@ absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, 
     RETURN_IF_ERROR(ReadLlama3(fields, defaults, rope));
   } else if (type == "yarn") {
     RETURN_IF_ERROR(ReadYarn(fields, defaults, rope));
+  } else if (type == "dynamic" && defaults.alpha && fields.Find("alpha") != nullptr) {
+    rope.scaling = RopeScalingKind::kNtk;
+    ASSIGN_OR_RETURN(rope.factor, fields.Double("alpha"));
+    RETURN_IF_ERROR(fields.DoubleOr("factor", 1).status());  // counts for nothing beside it
   } else if (type != "default") {
     return absl::UnimplementedError(absl::StrCat(fields.NameOf("rope_type"), " is '", type,
                                                  "', which is not supported; supported are default, linear, "
@@ -106,8 +117,10 @@ absl::StatusOr<std::vector<RopeSpec>> ReadOlder(JsonFields& config, const HfRope
                    ReadRope(config.Find("rope_scaling"), config.NameOf("rope_scaling"), base, defaults));
   std::vector<RopeSpec> ropes = {std::move(rope)};
   if (defaults.local_base) {
-    RopeSpec sliding{.rotary_dim = defaults.head_dim};
-    ASSIGN_OR_RETURN(sliding.base, config.DoubleOr("rope_local_base_freq", *defaults.local_base));
+    RopeSpec sliding{.base = base, .rotary_dim = defaults.head_dim};
+    if (!defaults.local_base_is_base) {
+      ASSIGN_OR_RETURN(sliding.base, config.DoubleOr("rope_local_base_freq", *defaults.local_base));
+    }
     ropes.push_back(std::move(sliding));
   }
   return ropes;
@@ -115,7 +128,13 @@ absl::StatusOr<std::vector<RopeSpec>> ReadOlder(JsonFields& config, const HfRope
 
 }  // namespace
 
-absl::StatusOr<std::vector<RopeSpec>> ReadHfRopes(JsonFields& config, const HfRopeDefaults& defaults) {
+absl::StatusOr<std::vector<RopeSpec>> ReadHfRopes(JsonFields& config, HfRopeDefaults defaults) {
+  if (defaults.rotated_may_differ) {
+    ASSIGN_OR_RETURN(defaults.rotated, config.DoubleOr(defaults.rotated_field, defaults.rotated));
+  }
+  if (defaults.older_base_field != nullptr) {
+    ASSIGN_OR_RETURN(defaults.base, config.DoubleOr(defaults.older_base_field, defaults.base));
+  }
   const Json* parameters = config.Find("rope_parameters");
   const bool older = config.Find("rope_scaling") != nullptr || config.Find("rope_theta") != nullptr ||
                      (defaults.local_base && config.Find("rope_local_base_freq") != nullptr);
@@ -125,8 +144,9 @@ absl::StatusOr<std::vector<RopeSpec>> ReadHfRopes(JsonFields& config, const HfRo
   if (older) {
     ASSIGN_OR_RETURN(const std::vector<RopeSpec> again, ReadOlder(config, defaults));
     if (again != ropes)
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, " contradicts 'rope_theta', 'rope_scaling' or 'rope_local_base_freq'"));
+      return absl::InvalidArgumentError(absl::StrCat(where,
+                                                     " contradicts 'rope_theta', 'rope_scaling' or "
+                                                     "'rope_local_base_freq'"));
   }
   return ropes;
 }

@@ -1,56 +1,168 @@
 #include "engine/model/named_tensors.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
-#include "engine/model/weight_shapes.h"
 
 namespace ropeway {
+namespace {
+
+absl::Status CheckShape(absl::string_view name, const std::vector<int64_t>& expected,
+                        const TensorView& view) {
+  if (view.shape == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' must have the shape [",
+                                                 absl::StrJoin(expected, ", "), "], has [",
+                                                 absl::StrJoin(view.shape, ", "), "]"));
+}
+
+// The shape of one of `parts` equal parts, one below the other.
+std::vector<int64_t> PartShape(std::vector<int64_t> shape, size_t parts) {
+  if (parts == 1) return shape;
+  shape[0] /= static_cast<int64_t>(parts);
+  // Rows that are tensors of their own have one dimension less.
+  if (shape.size() > 1 && shape[0] == 1) shape.erase(shape.begin());
+  return shape;
+}
+
+// Rows of a vector are its elements.
+struct Rows {
+  const uint8_t* data;
+  int64_t bytes;  // of one
+};
+Rows RowsOf(const TensorView& view) {
+  return {view.data, view.shape.size() > 1 ? RowBytes(view.type, view.columns()) : RowBytes(view.type, 1)};
+}
+
+// Appends [outputs, inputs] of a tensor that is stored as [inputs, outputs], in elements of `size` bytes.
+void AppendTurned(const TensorView& view, int64_t size, std::vector<uint8_t>& out) {
+  const int64_t inputs = view.rows(), outputs = view.columns();
+  const size_t first = out.size();
+  out.resize(first + static_cast<size_t>(view.bytes()));
+  for (int64_t i = 0; i < inputs; ++i)
+    for (int64_t o = 0; o < outputs; ++o)
+      std::memcpy(out.data() + first + (o * inputs + i) * size, view.data + (i * outputs + o) * size,
+                  static_cast<size_t>(size));
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<NamedTensors>> NamedTensors::Make(DecoderSpec spec, Map tensors,
                                                                  std::vector<MappedFile> files,
-                                                                 const Naming& naming) {
+                                                                 Naming naming) {
   std::unique_ptr<NamedTensors> source(
-      new NamedTensors(std::move(spec), std::move(tensors), std::move(files), naming));
+      new NamedTensors(std::move(spec), std::move(tensors), std::move(files), std::move(naming)));
   RETURN_IF_ERROR(source->CheckAll());
   return source;
 }
 
-absl::StatusOr<TensorView> NamedTensors::Find(WeightRole role, int layer) const {
-  const std::string name = NameOf(role, layer);
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end() || !HasRole(role, spec_))
-    return absl::NotFoundError(absl::StrCat("tensor '", name, "' is missing"));
-  return found->second;
+absl::StatusOr<WeightTensor> NamedTensors::Find(const TensorId& id) const {
+  if (!HasTensor(id, spec_)) return absl::NotFoundError(absl::StrCat("tensor '", NameOf(id), "' is missing"));
+  const std::vector<StoredPart> parts = naming_.parts_of(id);
+  std::vector<int64_t> shape = ShapeOf(id, spec_);
+  const TensorView& first = tensors_.at(parts[0].name);
+  if (parts.size() == 1 && !parts[0].transposed) {
+    const StoredPart& part = parts[0];
+    if (!part.shared) return WeightTensor{{first.type, std::move(shape), first.data}, nullptr};
+    const Rows rows = RowsOf(first);
+    if (part.rows.count == 1)
+      return WeightTensor{{first.type, std::move(shape), rows.data + part.rows.first * rows.bytes}, nullptr};
+  }
+  auto bytes = std::make_shared<std::vector<uint8_t>>();
+  for (const StoredPart& part : parts) {
+    TensorView view = tensors_.at(part.name);
+    std::vector<uint8_t> turned;
+    if (part.transposed) {
+      AppendTurned(view, InfoOf(view.type).block_bytes, turned);
+      view = {view.type, {view.columns(), view.rows()}, turned.data()};
+    }
+    const Rows rows = RowsOf(view);
+    const RowPattern pattern = part.shared ? part.rows : RowPattern{.length = view.bytes() / rows.bytes};
+    for (int64_t i = 0; i < pattern.count; ++i) {
+      const uint8_t* from = rows.data + (pattern.first + i * pattern.stride) * rows.bytes;
+      bytes->insert(bytes->end(), from, from + pattern.length * rows.bytes);
+    }
+  }
+  const uint8_t* data = bytes->data();
+  return WeightTensor{{first.type, std::move(shape), data}, std::move(bytes)};
 }
 
-std::string NamedTensors::NameOf(WeightRole role, int layer) const {
-  return naming_.name_of(role, layer, spec_);
+absl::StatusOr<DType> NamedTensors::TypeOf(const TensorId& id) const {
+  if (!HasTensor(id, spec_)) return absl::NotFoundError(absl::StrCat("tensor '", NameOf(id), "' is missing"));
+  return tensors_.at(naming_.parts_of(id)[0].name).type;
+}
+
+std::string NamedTensors::NameOf(const TensorId& id) const { return naming_.parts_of(id)[0].name; }
+
+std::vector<StoredTensor> NamedTensors::Stored() const {
+  std::vector<StoredTensor> all;
+  for (const auto& [name, view] : tensors_) all.push_back({name, view});
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return all;
+}
+
+NamedTensors::Needs NamedTensors::NeededBy(const DecoderSpec& spec, const Naming& naming) {
+  Needs needs;
+  for (const TensorId& id : TensorsOf(spec)) {
+    const std::vector<StoredPart> parts = naming.parts_of(id);
+    for (const StoredPart& part : parts) {
+      Need& need = needs[part.name];
+      need.transposed = part.transposed;
+      std::vector<int64_t> shape = PartShape(ShapeOf(id, spec), parts.size());
+      const int64_t before = part.shared && !need.shape.empty() ? need.shape[0] : 0;
+      need.shape = std::move(shape);
+      need.shape[0] += before;
+    }
+  }
+  for (auto& [name, need] : needs)
+    if (need.transposed && need.shape.size() == 2) std::swap(need.shape[0], need.shape[1]);
+  return needs;
 }
 
 absl::Status NamedTensors::CheckAll() const {
-  absl::flat_hash_set<std::string> known;
-  for (const RoleInfo& info : AllRoles()) {
-    if (!HasRole(info.role, spec_)) continue;
-    for (int layer = 0; layer < (info.of_layer ? spec_.num_layers() : 1); ++layer) {
-      const auto [name, inserted] = known.insert(NameOf(info.role, layer));
-      const auto found = tensors_.find(*name);
-      if (found == tensors_.end())
-        return absl::InvalidArgumentError(absl::StrCat("tensor '", *name, "' is missing"));
-      RETURN_IF_ERROR(CheckShape(*name, info.role, spec_, found->second));
+  std::vector<std::string> names;
+  for (const TensorId& id : TensorsOf(spec_))
+    for (const StoredPart& part : naming_.parts_of(id)) {
+      // At once: a config may ask for more tensors than any file holds.
+      if (!tensors_.contains(part.name))
+        return absl::InvalidArgumentError(absl::StrCat("tensor '", part.name, "' is missing"));
+      names.push_back(part.name);
     }
+  const Needs needs = NeededBy(spec_, naming_);
+  for (const std::string& name : names) {
+    const Need& need = needs.at(name);
+    const TensorView& view = tensors_.at(name);
+    RETURN_IF_ERROR(CheckShape(name, need.shape, view));
+    if (need.transposed && InfoOf(view.type).block_columns != 1)
+      return absl::UnimplementedError(absl::StrCat("tensor '", name, "' is stored [inputs, outputs] as ",
+                                                   ropeway::NameOf(view.type),
+                                                   "; only f32, f16 and bf16 can be turned"));
   }
   std::vector<absl::string_view> unknown;
   for (const auto& [name, view] : tensors_)
-    if (!known.contains(name) && !naming_.ignorable(name)) unknown.push_back(name);
+    if (!needs.contains(name) && !naming_.ignorable(name)) unknown.push_back(name);
   if (unknown.empty()) return absl::OkStatus();
   // Ignoring a tensor changes what the model means.
   return absl::UnimplementedError(absl::StrCat("tensor '", *std::min_element(unknown.begin(), unknown.end()),
                                                "' has no place in a model of architecture '",
                                                spec_.architecture, "' as it is supported"));
+}
+
+WeightCount CountWeights(const OpenedModel& model) {
+  int64_t by_type[kNumDTypes] = {};
+  WeightCount count;
+  for (const TensorId& id : TensorsOf(model.spec)) {
+    int64_t weights = 1;
+    for (const int64_t extent : ShapeOf(id, model.spec)) weights *= extent;
+    count.total += weights;
+    if (const auto type = model.tensors->TypeOf(id); type.ok())
+      by_type[static_cast<size_t>(*type)] += weights;
+  }
+  count.commonest = static_cast<DType>(std::max_element(by_type, by_type + kNumDTypes) - by_type);
+  return count;
 }
 
 }  // namespace ropeway

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
 #include "engine/model/gguf_model.h"
 #include "engine/model/hf_model.h"
 #include "engine/model/tensor_source.h"
@@ -13,7 +14,10 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0)
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot open '", path, "'"));
-  return S_ISDIR(info.st_mode) ? OpenHfModel(path) : OpenGgufModel(path);
+  ASSIGN_OR_RETURN(OpenedModel model, S_ISDIR(info.st_mode) ? OpenHfModel(path) : OpenGgufModel(path));
+  if (const absl::Status status = model.spec.CheckRunnable(); !status.ok())
+    return absl::Status(status.code(), absl::StrCat("'", path, "': ", status.message()));
+  return model;
 }
 
 }  // namespace ropeway

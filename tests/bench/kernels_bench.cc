@@ -99,7 +99,7 @@ void BM_MatMul(benchmark::State& state, const KernelTable& table, DType type, co
                   .num_tokens = num_tokens,
                   .y = y.as<float>(),
                   .y_stride = y_stride,
-                  .epilogue = shape.gate ? Epilogue::kSiluGate : Epilogue::kStore,
+                  .epilogue = shape.gate ? Epilogue::kGate : Epilogue::kStore,
                   .panels = {0, matrix.num_panels},
                   .next = copies[next].panel(0),
                   .next_bytes = matrix.panel_bytes});

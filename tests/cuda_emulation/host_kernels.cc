@@ -120,6 +120,7 @@ float InverseRms(const float* x, int64_t n, float epsilon) {
 void NormInPlace(NormKind kind, float epsilon, const float* weight, const float* bias,
                  std::vector<float>& x) {
   const auto n = static_cast<float>(x.size());
+  if (kind == NormKind::kNone) return;
   if (kind == NormKind::kLayer) {
     float mean = 0;
     for (const float value : x) mean += value / n;
@@ -138,8 +139,8 @@ void NormOnHost(const NormArgs& args) {
         row[c] = LoadElement(args.element, args.branch, int64_t{r} * args.columns + c);
         if (args.branch_bias != nullptr) row[c] += args.branch_bias[c];
       }
-      if (args.post_weight != nullptr) NormInPlace(args.kind, args.epsilon, args.post_weight, nullptr, row);
-      for (int c = 0; c < args.columns; ++c) residual[c] += row[c];
+      NormInPlace(args.post_kind, args.epsilon, args.post_weight, args.post_bias, row);
+      for (int c = 0; c < args.columns; ++c) residual[c] += args.branch_scale * row[c];
     }
     if (args.out == nullptr) continue;
     row.assign(residual, residual + args.columns);
@@ -149,14 +150,18 @@ void NormOnHost(const NormArgs& args) {
   }
 }
 
-float Activate(GateKind kind, float x) {
-  switch (kind) {
-    case GateKind::kSilu:
+float Activate(Activation activation, float x) {
+  switch (activation) {
+    case Activation::kSilu:
       return x / (1 + std::exp(-x));
-    case GateKind::kGeluTanh:
+    case Activation::kGeluTanh:
       return 0.5f * x * (1 + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
-    case GateKind::kGeluErf:
+    case Activation::kGeluErf:
       return 0.5f * x * (1 + std::erf(x * 0.70710678f));
+    case Activation::kRelu:
+      return x < 0 ? 0 : x;
+    case Activation::kRelu2:
+      return x < 0 ? 0 : x * x;
   }
   return 0;
 }
@@ -165,10 +170,12 @@ void GateOnHost(const GateArgs& args) {
   const int64_t f = args.columns;
   for (int64_t t = 0; t < args.num_tokens; ++t)
     for (int64_t c = 0; c < f; ++c) {
-      float gate = LoadElement(args.element, args.gate_up, t * 2 * f + c);
-      float up = LoadElement(args.element, args.gate_up, t * 2 * f + f + c);
-      if (args.bias != nullptr) gate += args.bias[c], up += args.bias[f + c];
-      StoreElement(args.element, args.out, t * f + c, Activate(args.kind, gate) * up);
+      const auto input = [&](int64_t column) {
+        const float x = LoadElement(args.element, args.gate_up, t * (args.gated ? 2 : 1) * f + column);
+        return args.bias == nullptr ? x : x + args.bias[column];
+      };
+      const float up = args.gated ? input(f + c) : 1;
+      StoreElement(args.element, args.out, t * f + c, Activate(args.activation, input(c)) * up);
     }
 }
 
@@ -229,6 +236,25 @@ void Rotate(const QkvArgs& args, const float* cosines, const float* sines, int64
   }
 }
 
+void NormSome(const HeadNorms& norms, int heads, int64_t head_dim, const float* weight, const float* bias,
+              float* x) {
+  const int64_t width = norms.all_heads ? heads * head_dim : head_dim;
+  for (int64_t first = 0; first < heads * head_dim; first += width) {
+    std::vector<float> some(x + first, x + first + width);
+    NormInPlace(norms.kind, norms.epsilon, weight + first, bias == nullptr ? nullptr : bias + first, some);
+    std::copy(some.begin(), some.end(), x + first);
+  }
+}
+
+void NormHeads(const QkvArgs& args, float* heads) {
+  const HeadNorms& norms = args.norms;
+  if (norms.kind == NormKind::kNone) return;
+  const int64_t head_dim = args.kv.head_dim;
+  NormSome(norms, args.num_heads, head_dim, norms.query_weight, norms.query_bias, heads);
+  NormSome(norms, args.kv.num_kv_heads, head_dim, norms.key_weight, norms.key_bias,
+           heads + args.num_heads * head_dim);
+}
+
 // Those of one token, scaled; zeros for padding.
 void StoreQueries(const QkvArgs& args, int64_t token, const std::vector<float>& row, void* out) {
   const int64_t columns = int64_t{args.num_heads} * args.kv.head_dim;
@@ -248,18 +274,14 @@ void QkvOnHost(const QkvArgs& args) {
     for (int64_t c = 0; c < columns; ++c) {
       row[c] = LoadElement(args.element, args.qkv, t * columns + c);
       if (args.bias != nullptr) row[c] += args.bias[c];
+      if (args.clip > 0) row[c] = std::clamp(row[c], -args.clip, args.clip);
     }
-    for (int h = 0; h < heads; ++h) {
-      float* head = &row[int64_t{h} * kv.head_dim];
-      if (const float* norm = h < args.num_heads ? args.query_norm : args.key_norm; norm != nullptr) {
-        const float inverse = InverseRms(head, kv.head_dim, args.norm_epsilon);
-        for (int e = 0; e < kv.head_dim; ++e) head[e] *= inverse * norm[e];
-      }
-    }
+    if (!args.norms.after_rotation) NormHeads(args, row.data());
     const std::vector<float> unturned = row;
     const int64_t angle_row = args.angle_rows == nullptr ? position : args.angle_rows[t];
     for (int h = 0; h < heads && position >= 0; ++h)
       Rotate(args, args.cosines, args.sines, angle_row, &row[int64_t{h} * kv.head_dim]);
+    if (args.norms.after_rotation) NormHeads(args, row.data());
     StoreQueries(args, t, row, args.queries);
     for (const TurnedQueries& turned : {args.previous, args.older}) {
       if (turned.out == nullptr) continue;
@@ -358,15 +380,18 @@ void AttentionOnHost(const AttentionArgs& args) {
   AttendTiles(args, args.wide);
 }
 
+void FinishLogitsOnHost(const FinishLogitsArgs& args) {
+  for (int row = 0; row < args.num_rows; ++row)
+    for (int i = 0; i < args.vocab_size; ++i) {
+      float& x = args.logits[row * args.stride + i];
+      if (args.bias != nullptr) x += args.bias[i];
+      if (args.softcap > 0) x = args.softcap * std::tanh(x / args.softcap);
+    }
+}
+
 template <auto kFunction, typename Args>
 ErrorCode OnStream(const Args& args, Stream stream) {
   return EnqueueOnHost(stream, [args] { kFunction(args); });
-}
-
-ErrorCode SoftcapOnStream(float* logits, int64_t count, float cap, Stream stream) {
-  return EnqueueOnHost(stream, [=] {
-    for (int64_t i = 0; i < count; ++i) logits[i] = cap * std::tanh(logits[i] / cap);
-  });
 }
 
 constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
@@ -376,7 +401,7 @@ constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
                                 .gate = OnStream<GateOnHost>,
                                 .packed_matmul = OnStream<PackedMatMulOnHost>,
                                 .copy_pages = OnStream<CopyPagesOnHost>,
-                                .softcap = SoftcapOnStream,
+                                .finish_logits = OnStream<FinishLogitsOnHost>,
                                 .sample = OnStream<SampleOnHost>,
                                 .score = OnStream<ScoreOnHost>};
 

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/ropeway_client.h"
-#include "engine/inspect/sequence_runner.h"
+#include "engine/inspect/model_probe.h"
 #include "tests/integration/model_server.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
@@ -34,12 +34,12 @@ class SamplingTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     served_ = new ModelServer;
-    auto runner = SequenceRunner::Open({.model = kModelPath});
-    ASSERT_OK(runner);
-    runner_ = runner->release();
+    auto probe = ModelProbe::Open({.model = kModelPath});
+    ASSERT_OK(probe);
+    probe_ = probe->release();
   }
   static void TearDownTestSuite() {
-    delete std::exchange(runner_, nullptr);
+    delete std::exchange(probe_, nullptr);
     delete std::exchange(served_, nullptr);
   }
   SamplingTest() : client_(client::Client::Create({.server = served_->address()})) {
@@ -67,8 +67,8 @@ class SamplingTest : public ::testing::Test {
     Ids ids = prompt_;
     ids.insert(ids.end(), answer.begin(), answer.end() - 1);
     std::vector<Logits> rows;
-    EXPECT_OK(runner_->Start(static_cast<int64_t>(ids.size())));
-    runner_->Append(
+    EXPECT_OK(probe_->Start(static_cast<int64_t>(ids.size())));
+    probe_->Append(
         ids, static_cast<int32_t>(prompt_.size()) - 1,
         [&](int32_t, absl::Span<const float> logits) { rows.emplace_back(logits.begin(), logits.end()); });
     return rows;
@@ -86,13 +86,13 @@ class SamplingTest : public ::testing::Test {
   }
 
   static ModelServer* served_;
-  static SequenceRunner* runner_;
+  static ModelProbe* probe_;
   const std::unique_ptr<client::Client> client_;
   Ids prompt_;
 };
 
 ModelServer* SamplingTest::served_ = nullptr;
-SequenceRunner* SamplingTest::runner_ = nullptr;
+ModelProbe* SamplingTest::probe_ = nullptr;
 
 TEST_F(SamplingTest, GreedyTakesTheLikeliestToken) {
   ExpectLikeliest(Ask(Request()).token_ids, [](const Ids&, Logits&) {});
@@ -188,8 +188,8 @@ TEST_F(SamplingTest, LogprobsAreThoseOfTheModelWhateverTheSampling) {
   }
   ASSERT_EQ(answer.prompt.logprobs.size(), prompt_.size() - 1);
   std::vector<Logits> prompt_rows;
-  ASSERT_OK(runner_->Start(static_cast<int64_t>(prompt_.size())));
-  runner_->Append(prompt_, 0, [&](int32_t, absl::Span<const float> logits) {
+  ASSERT_OK(probe_->Start(static_cast<int64_t>(prompt_.size())));
+  probe_->Append(prompt_, 0, [&](int32_t, absl::Span<const float> logits) {
     prompt_rows.emplace_back(logits.begin(), logits.end());
   });
   for (size_t i = 1; i < prompt_.size(); ++i)

@@ -141,6 +141,7 @@ std::vector<float> Multiply(const KernelTable& table, const PackedMatrix& matrix
                   .y = y.data(),
                   .y_stride = outputs + options.gap,
                   .epilogue = options.epilogue,
+                  .activation = options.activation,
                   .bias = options.bias,
                   .panels = PartOf(matrix.num_panels, part, options.parts)});
   return y;

@@ -34,6 +34,9 @@ class Random {
   uint64_t seed_, counter_ = 0;
 };
 
+inline constexpr Activation kAllActivations[] = {
+    Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh, Activation::kRelu, Activation::kRelu2};
+
 // Rows of random codes and scales in the bytes of `type`, with values of about 1 / sqrt(columns).
 std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t columns, uint64_t seed);
 
@@ -47,6 +50,7 @@ PackedMatrix PackOne(const KernelTable& table, DType type, const std::vector<uin
 
 struct ProductOptions {
   Epilogue epilogue = Epilogue::kStore;
+  Activation activation = Activation::kSilu;
   const float* bias = nullptr;
   int parts = 1;      // into which units of preparation and panels are split
   float initial = 0;  // what y holds before

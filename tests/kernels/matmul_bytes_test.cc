@@ -107,11 +107,11 @@ TEST(MatMulBytes, GatesOfInstructionSetsAgree) {
     const std::vector<float> bias = RandomActivations(1, 2 * height, 35);
     std::vector<float> x = RandomActivations(kTokens, columns, 26);
     for (int64_t i = 0; i < columns; ++i) x[i] *= 100;  // far into both tails of the activation
-    for (Epilogue epilogue : {Epilogue::kSiluGate, Epilogue::kGeluGate})
+    for (Activation activation : kAllActivations)
       for (const float* some_bias : {static_cast<const float*>(nullptr), bias.data()})
         ExpectTablesAgree(NameOf(type), [&](const KernelTable& table) {
           return Multiply(table, table.pack({.parts = views, .interleave = true}), x.data(), kTokens,
-                          {.epilogue = epilogue, .bias = some_bias});
+                          {.epilogue = Epilogue::kGate, .activation = activation, .bias = some_bias});
         });
   }
 }

@@ -204,9 +204,54 @@ TEST(MatMul, BiasAndResidual) {
       }
 }
 
-double Gate(Epilogue epilogue, double x) {
-  if (epilogue == Epilogue::kSiluGate) return x / (1 + std::exp(-x));
-  return 0.5 * x * (1 + std::tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
+double Activate(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kGeluErf:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
+    case Activation::kRelu:
+      return std::max(x, 0.0);
+    case Activation::kRelu2:
+      return std::max(x, 0.0) * std::max(x, 0.0);
+  }
+  return 0;
+}
+
+// Without a gate: what the product gives by itself, through the activation.
+TEST(MatMul, Activations) {
+  constexpr int64_t kColumns = 256, kTokens = 11, kGap = 2;
+  for (const KernelTable* table : AllTables())
+    for (DType type : {DType::kQ8_0, DType::kQ4_K, DType::kF32})
+      for (int64_t height : {1, 20, 40, 64})
+        for (Activation activation : kAllActivations) {
+          SCOPED_TRACE(testing::Message() << table->name << " " << NameOf(type) << " " << height << " "
+                                          << static_cast<int>(activation));
+          const PackedMatrix matrix =
+              PackOne(*table, type, RandomWeights(type, height, kColumns, 11), height, kColumns);
+          const std::vector<float> x = RandomActivations(kTokens, kColumns, 13),
+                                   bias = RandomActivations(1, height, 14);
+          const std::vector<float> plain = Multiply(*table, matrix, x.data(), kTokens, {.bias = bias.data()});
+          const std::vector<float> y = Multiply(*table, matrix, x.data(), kTokens,
+                                                {.epilogue = Epilogue::kActivate,
+                                                 .activation = activation,
+                                                 .bias = bias.data(),
+                                                 .parts = 3,
+                                                 .initial = 5,
+                                                 .gap = kGap});
+          for (int64_t t = 0; t < kTokens; ++t)
+            for (int64_t i = 0; i < height + kGap; ++i) {
+              const float got = y[t * (height + kGap) + i];
+              if (i >= height) {
+                ASSERT_EQ(got, 5);
+                continue;
+              }
+              const double a = plain[t * height + i], expected = Activate(activation, a);
+              ASSERT_NEAR(got, expected, 3e-6 * std::abs(expected) + 2e-7 * std::abs(a)) << a;
+            }
+        }
 }
 
 // Gates of any height: what the two products give by themselves, through the activation.
@@ -215,7 +260,7 @@ TEST(MatMul, Gates) {
   for (const KernelTable* table : AllTables())
     for (DType type : {DType::kQ8_0, DType::kQ4_K, DType::kF32})
       for (int64_t height : {1, 16, 20, 24, 40, 64})
-        for (Epilogue epilogue : {Epilogue::kSiluGate, Epilogue::kGeluGate})
+        for (Activation activation : kAllActivations)
           for (bool with_bias : {false, true}) {
             SCOPED_TRACE(testing::Message() << table->name << " " << NameOf(type) << " " << height);
             const std::vector<uint8_t> gate = RandomWeights(type, height, kColumns, 11),
@@ -232,7 +277,8 @@ TEST(MatMul, Gates) {
             const PackedMatrix both = table->pack({.parts = views, .interleave = true});
             EXPECT_EQ(both.rows, 2 * height);
             const std::vector<float> y = Multiply(*table, both, x.data(), kTokens,
-                                                  {.epilogue = epilogue,
+                                                  {.epilogue = Epilogue::kGate,
+                                                   .activation = activation,
                                                    .bias = with_bias ? bias.data() : nullptr,
                                                    .parts = 3,
                                                    .initial = 5,
@@ -244,8 +290,9 @@ TEST(MatMul, Gates) {
                   ASSERT_EQ(got, 5);
                   continue;
                 }
-                // The tanh of the specification cancels for large negative arguments.
-                const double a = g[t * height + i], b = u[t * height + i], expected = Gate(epilogue, a) * b;
+                // The tanh and erf of the specification cancel for large negative arguments.
+                const double a = g[t * height + i], b = u[t * height + i];
+                const double expected = Activate(activation, a) * b;
                 ASSERT_NEAR(got, expected, 3e-6 * std::abs(expected) + 2e-7 * std::abs(a * b)) << a;
               }
           }
@@ -279,14 +326,15 @@ TEST(MatMul, NotANumberPassesGates) {
   constexpr int64_t kHeight = 16, kColumns = 64;
   for (const KernelTable* table : AllTables())
     for (DType type : {DType::kQ8_0, DType::kF32})
-      for (Epilogue epilogue : {Epilogue::kSiluGate, Epilogue::kGeluGate}) {
+      for (Activation activation : kAllActivations) {
         const std::vector<uint8_t> bytes = RandomWeights(type, kHeight, kColumns, 18);
         const TensorView views[2] = {ViewOf(type, bytes, kHeight, kColumns),
                                      ViewOf(type, bytes, kHeight, kColumns)};
         std::vector<float> x = RandomActivations(1, kColumns, 19);
         x[5] = std::numeric_limits<float>::quiet_NaN();
-        const std::vector<float> y = Multiply(*table, table->pack({.parts = views, .interleave = true}),
-                                              x.data(), 1, {.epilogue = epilogue});
+        const std::vector<float> y =
+            Multiply(*table, table->pack({.parts = views, .interleave = true}), x.data(), 1,
+                     {.epilogue = Epilogue::kGate, .activation = activation});
         for (float value : y) EXPECT_TRUE(std::isnan(value)) << table->name;
       }
 }

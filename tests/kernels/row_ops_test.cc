@@ -78,6 +78,54 @@ TEST(RmsNorm, ZerosStayZeroAndNaNSpreads) {
   }
 }
 
+TEST(LayerNorm, AgainstTheFormula) {
+  for (const KernelTable* table : AllTables())
+    for (int64_t n : kLengths)
+      for (bool with_bias : {false, true}) {
+        SCOPED_TRACE(testing::Message() << table->name << " n " << n);
+        std::vector<float> x = RandomActivations(1, n, 61);
+        for (float& value : x) value += 50;  // far from zero: the mean must not cancel
+        const std::vector<float> weight = RandomActivations(1, n, 62), bias = RandomActivations(1, n, 63);
+        std::vector<float> out(n + 1, 9);
+        table->layer_norm(x.data(), weight.data(), with_bias ? bias.data() : nullptr, n, 1e-5f, out.data());
+        double sum = 0, squares = 0;
+        for (const float value : x) sum += value;
+        const double mean = sum / static_cast<double>(n);
+        for (const float value : x) squares += (value - mean) * (value - mean);
+        const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+        for (int64_t i = 0; i < n; ++i) {
+          const double normed = (x[i] - mean) * factor,
+                       expected = normed * weight[i] + (with_bias ? bias[i] : 0);
+          // The mean is rounded where x is: some ulps of 50, times the factor.
+          const double slack = (static_cast<double>(n) / 32 + 8) * kEpsilon;
+          ASSERT_NEAR(out[i], expected,
+                      slack * (std::abs(expected) + std::abs(weight[i]) * (std::abs(normed) + 64 * factor)) +
+                          kEpsilon * std::abs(bias[i]));
+        }
+        EXPECT_EQ(out[n], 9);
+        std::vector<float> in_place = x;
+        table->layer_norm(in_place.data(), weight.data(), with_bias ? bias.data() : nullptr, n, 1e-5f,
+                          in_place.data());
+        EXPECT_EQ(FirstDifference(in_place.data(), out.data(), n), "");
+      }
+}
+
+TEST(LayerNorm, BytesAndNaN) {
+  for (int64_t n : kLengths) {
+    std::vector<float> x = RandomActivations(1, n, 64);
+    const std::vector<float> weight = RandomActivations(1, n, 65), bias = RandomActivations(1, n, 66);
+    ExpectEqualBytes(n, [&](const KernelTable& table, float* out) {
+      table.layer_norm(x.data(), weight.data(), bias.data(), n, 1e-6f, out);
+    });
+    x[n / 2] = kNotANumber;
+    for (const KernelTable* table : AllTables()) {
+      std::vector<float> out(n);
+      table->layer_norm(x.data(), weight.data(), bias.data(), n, 1e-6f, out.data());
+      for (float value : out) EXPECT_TRUE(std::isnan(value)) << table->name;
+    }
+  }
+}
+
 struct RotateCase {
   int num_heads, rotary_dim, head_stride;
   bool interleaved;
@@ -227,9 +275,15 @@ TEST(Add, EveryLength) {
     for (int64_t n : kLengths) {
       const std::vector<float> x = RandomActivations(1, n, 51), before = RandomActivations(1, n + 1, 52);
       std::vector<float> y = before;
-      table->add(x.data(), n, y.data());
+      table->add(x.data(), 1, n, y.data());
       for (int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], before[i] + x[i]);
       EXPECT_EQ(y[n], before[n]);
+      y = before;
+      table->add(x.data(), 0.6f, n, y.data());
+      for (int64_t i = 0; i < n; ++i) {
+        const double added = 0.6f * static_cast<double>(x[i]);
+        ASSERT_NEAR(y[i], before[i] + added, kEpsilon * (std::abs(before[i]) + std::abs(added)));
+      }
     }
 }
 

@@ -40,6 +40,22 @@ int64_t Stride(int64_t columns) {
 
 AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<int64_t>(sizeof(float))); }
 
+struct NormFormula {
+  NormKind kind;
+  float epsilon;
+};
+
+// Of `n` columns, by vectors that begin at column `first`.
+void Norm(const kernels::KernelTable& table, const NormFormula& formula,
+          const NormWeights<std::vector<float>>& norm, int64_t first, int64_t n, const float* x, float* out) {
+  const float* weight = norm.weight.data() + first;
+  const float* bias = norm.bias.empty() ? nullptr : norm.bias.data() + first;
+  if (formula.kind == NormKind::kRms)
+    table.rms_norm(x, weight, n, formula.epsilon, out);
+  else
+    table.layer_norm(x, weight, bias, n, formula.epsilon, out);
+}
+
 }  // namespace
 
 Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table, const kernels::KvLayout& kv,
@@ -47,10 +63,9 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
     : max_tokens_(max_tokens),
       max_logit_rows_(max_logit_rows),
       hidden_stride_(Stride(spec.hidden_size)),
-      qkv_stride_(Stride(int64_t{spec.num_heads + spec.num_kv_heads} * spec.head_dim +
-                         int64_t{spec.num_kv_heads} * spec.value_dim)),
+      qkv_stride_(Stride(spec.qkv_size())),
       attention_stride_(Stride(int64_t{spec.num_heads} * spec.value_dim)),
-      ffn_stride_(Stride(spec.ffn_size)),
+      ffn_stride_(Stride(spec.max_ffn_size())),
       logit_stride_(Stride(spec.vocab_size)) {
   const int64_t rows = std::max(max_tokens, max_logit_rows);
   hidden_ = Floats(max_tokens * hidden_stride_);
@@ -61,7 +76,7 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   ffn_ = Floats(max_tokens * ffn_stride_);
   logits_ = Floats(max_logit_rows * logit_stride_);
   const int64_t widest =
-      std::max<int64_t>({spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim, spec.ffn_size});
+      std::max<int64_t>({spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim, spec.max_ffn_size()});
   for (ActivationKind kind : kKinds) {
     const int64_t columns = Padded(widest, kQuantBlock);
     activations_[static_cast<int>(kind)] = AlignedBuffer(table.activation_bytes(kind, rows, columns));
@@ -71,7 +86,7 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   for (int i = 0; i < threads; ++i)
     scratch_.emplace_back(table.attention_scratch_bytes(kv, spec.num_heads, 0));
   int64_t angles = 0;
-  for (const RopeSpec& rope : spec.ropes) {
+  for (const RopeSpec& rope : spec.Ropes()) {
     angle_offsets_.push_back(angles);
     angles += int64_t{max_tokens} * (rope.rotary_dim / 2);
   }
@@ -84,11 +99,13 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
 // read what it wrote.
 class Decoder::Pass {
  public:
+  using Vectors = NormWeights<std::vector<float>>;
+
   Pass(const Decoder& decoder, Workspace& workspace, Team& team)
-      : spec_(decoder.spec_),
+      : decoder_(decoder),
+        spec_(decoder.spec_),
         weights_(decoder.weights_),
         table_(*decoder.table_),
-        frequencies_(decoder.frequencies_),
         workspace_(workspace),
         team_(team) {}
 
@@ -100,12 +117,12 @@ class Decoder::Pass {
   void RotateAndStore(int index);
   void Attend(int index);
   void AddAttention(int index);
-  void ProjectGateUp(int index);
+  void ProjectFfn(int index);
   void AddFeedForward(int index);
 
   void NormOutput();
   void ProjectOutput();
-  void SoftcapLogits();
+  void FinishLogits();
 
  private:
   float* Hidden(int64_t token) { return workspace_.hidden_.as<float>() + token * workspace_.hidden_stride_; }
@@ -120,13 +137,14 @@ class Decoder::Pass {
     const float* x;  // [num_tokens, x_stride]
     int64_t x_stride;
     int64_t num_tokens;
-    const std::vector<float>* norm = nullptr;  // applied first; null: none
+    const Vectors* norm = nullptr;  // applied first, where the model has it; null: none
   };
   // Where a product goes.
   struct Output {
     float* y;  // [num_tokens, y_stride]
     int64_t y_stride;
     Epilogue epilogue = Epilogue::kStore;
+    Activation activation = Activation::kSilu;
   };
 
   // body(token) for all tokens [0, count), some tokens a piece.
@@ -134,24 +152,26 @@ class Decoder::Pass {
   void ForEachToken(int64_t count, const Body& body);
   void FindAngles(int64_t token);
   void CountAttentionItems();
-  void NormHeads(const LayerWeights& layer, float* heads);
+  void FinishHeads(int index, int64_t token);
+  void NormHeads(int index, float* heads);
   void RotateHeads(int rope, int64_t token);
   void RotateAndStoreToken(int index, int64_t token);
   void AttendItem(int index, int64_t item);
 
-  void AddToHidden(const Input& input, const Projection& projection, const std::vector<float>& post_norm,
-                   const Projection* next);
-  void PrepareGroup(const Input& input, const Projection& consumer, int64_t group);
+  void NormRow(const Vectors& norm, const float* x, float* out) const;
+  void AddToHidden(const Input& input, const CpuProjection& projection, const Vectors& post_norm,
+                   const CpuProjection* next);
+  void PrepareGroup(const Input& input, const CpuProjection& consumer, int64_t group);
   uint8_t* Activations(ActivationKind kind, int64_t num_tokens);
-  void Multiply(const Input& input, const Projection& projection, const Output& output,
-                const Projection* next);
-  void MultiplyPanels(int64_t num_tokens, const Projection& projection, Range panels, const Output& output,
-                      const Projection* next);
+  void Multiply(const Input& input, const CpuProjection& projection, const Output& output,
+                const CpuProjection* next);
+  void MultiplyPanels(int64_t num_tokens, const CpuProjection& projection, Range panels, const Output& output,
+                      const CpuProjection* next);
 
+  const Decoder& decoder_;
   const DecoderSpec& spec_;
-  const DecoderWeights& weights_;
+  const CpuWeights& weights_;
   const kernels::KernelTable& table_;
-  const std::vector<std::vector<double>>& frequencies_;
   Workspace& workspace_;
   Team& team_;
   const TokenBatch* batch_ = nullptr;  // of Forward
@@ -167,7 +187,7 @@ void Decoder::Pass::Forward(const TokenBatch& batch, const KvCache& cache) {
 
 void Decoder::Pass::Logits(absl::Span<const int32_t> indices) {
   indices_ = indices;
-  RunLogits(spec_, *this);
+  RunLogits(*this);
 }
 
 template <typename Body>
@@ -181,36 +201,40 @@ void Decoder::Pass::ForEachToken(int64_t count, const Body& body) {
 void Decoder::Pass::Embed() {
   CountAttentionItems();
   ForEachToken(num_tokens(), [&](int64_t t) {
-    weights_.Embed(batch_->token_ids[t], Hidden(t));
+    float* x = Hidden(t);
+    weights_.Embed(batch_->token_ids[t], x);
     if (spec_.embedding_scale != 1)
-      for (int64_t i = 0; i < spec_.hidden_size; ++i) Hidden(t)[i] *= spec_.embedding_scale;
+      for (int64_t i = 0; i < spec_.hidden_size; ++i) x[i] *= spec_.embedding_scale;
+    if (!weights_.input_positions.empty())
+      table_.add(&weights_.input_positions[int64_t{batch_->positions[t]} * spec_.hidden_size], 1,
+                 spec_.hidden_size, x);
+    if (spec_.embedding_norm) NormRow(weights_.embedding_norm, x, x);
     FindAngles(t);
   });
 }
 
 void Decoder::Pass::FindAngles(int64_t token) {
-  for (size_t rope = 0; rope < spec_.ropes.size(); ++rope) {
-    const int64_t half = spec_.ropes[rope].rotary_dim / 2;
+  for (size_t rope = 0; rope < decoder_.ropes_.size(); ++rope) {
+    const int64_t half = decoder_.ropes_[rope].rotary_dim / 2;
     const int64_t at = workspace_.angle_offsets_[rope] + token * half;
-    RopeAngles(spec_.ropes[rope], frequencies_[rope], batch_->positions[token], &workspace_.cosines_[at],
-               &workspace_.sines_[at]);
+    RopeAngles(decoder_.ropes_[rope], decoder_.frequencies_[rope], batch_->positions[token],
+               &workspace_.cosines_[at], &workspace_.sines_[at]);
   }
 }
 
 void Decoder::Pass::ProjectQkv(int index) {
-  const LayerWeights& layer = weights_.layers()[index];
+  const CpuLayer& layer = weights_.layers[index];
   Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.attention_norm}, layer.qkv,
            {Qkv(0), workspace_.qkv_stride_}, &layer.attention_output);
 }
 
-// Queries and keys: norm, where the model has one, and rotation. Keys and values to the cache.
+// Keys and values to the cache.
 void Decoder::Pass::RotateAndStore(int index) {
   ForEachToken(num_tokens(), [&](int64_t t) { RotateAndStoreToken(index, t); });
 }
 
 void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
-  if (spec_.qk_norm) NormHeads(weights_.layers()[index], Qkv(token));
-  if (const int rope = spec_.layers[index].rope; rope >= 0) RotateHeads(rope, token);
+  FinishHeads(index, token);
   const auto after = std::upper_bound(batch_->row_starts.begin(), batch_->row_starts.end(), token);
   const int64_t row = after - batch_->row_starts.begin() - 1;
   const int32_t position = batch_->positions[token];
@@ -222,16 +246,41 @@ void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
                    .values = Values(token)});
 }
 
-void Decoder::Pass::NormHeads(const LayerWeights& layer, float* heads) {
-  for (int head = 0; head < spec_.num_heads + spec_.num_kv_heads; ++head) {
-    float* x = heads + int64_t{head} * spec_.head_dim;
-    const std::vector<float>& norm = head < spec_.num_heads ? layer.query_norm : layer.key_norm;
-    table_.rms_norm(x, norm.data(), spec_.head_dim, spec_.norm_epsilon, x);
-  }
+// What happens to a token's queries, keys and values between product and attention.
+void Decoder::Pass::FinishHeads(int index, int64_t token) {
+  const AttentionSpec& attention = spec_.layers[index].attention;
+  float* heads = Qkv(token);
+  if (attention.clip > 0)
+    for (int64_t i = 0; i < spec_.qkv_size(); ++i)
+      heads[i] = std::clamp(heads[i], -attention.clip, attention.clip);
+  const bool has_norm = attention.head_norm.kind != NormKind::kNone;
+  if (has_norm && !attention.head_norm.after_rotation) NormHeads(index, heads);
+  if (const int rope = decoder_.layer_ropes_[index]; rope >= 0) RotateHeads(rope, token);
+  if (has_norm && attention.head_norm.after_rotation) NormHeads(index, heads);
+  const std::vector<float>& factors = weights_.layers[index].query_factors;
+  if (factors.empty()) return;
+  for (int64_t i = 0; i < int64_t{spec_.num_heads} * spec_.head_dim; ++i)
+    heads[i] *= factors[batch_->positions[token]];
+}
+
+void Decoder::Pass::NormHeads(int index, float* heads) {
+  const CpuLayer& layer = weights_.layers[index];
+  const HeadNormSpec& norm = spec_.layers[index].attention.head_norm;
+  const auto norm_some = [&](int num_heads, const Vectors& vectors, float* x) {
+    const int64_t all = int64_t{num_heads} * spec_.head_dim, width = norm.all_heads ? all : spec_.head_dim;
+    for (int64_t first = 0; first < all; first += width)
+      Norm(table_, {norm.kind, norm.epsilon}, vectors, first, width, x + first, x + first);
+  };
+  norm_some(spec_.num_heads, layer.query_norm, heads);
+  norm_some(spec_.num_kv_heads, layer.key_norm, heads + int64_t{spec_.num_heads} * spec_.head_dim);
+}
+
+void Decoder::Pass::NormRow(const Vectors& norm, const float* x, float* out) const {
+  Norm(table_, {spec_.norm.kind, spec_.norm.epsilon}, norm, 0, spec_.hidden_size, x, out);
 }
 
 void Decoder::Pass::RotateHeads(int rope, int64_t token) {
-  const RopeSpec& spec = spec_.ropes[rope];
+  const RopeSpec& spec = decoder_.ropes_[rope];
   const int64_t base = workspace_.angle_offsets_[rope] + token * (spec.rotary_dim / 2);
   table_.rotate({.heads = Qkv(token),
                  .num_heads = spec_.num_heads + spec_.num_kv_heads,
@@ -280,44 +329,46 @@ void Decoder::Pass::AttendItem(int index, int64_t item) {
                     .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
                            int64_t{head} * group * spec_.value_dim,
                     .out_stride = workspace_.attention_stride_,
-                    .scale = spec_.attention_scale,
-                    .modifier = {.softcap = spec_.attention_softcap, .window = spec_.layers[index].window},
+                    .scale = spec_.layers[index].attention.scale,
+                    .modifier = decoder_.modifiers_[index],
                     .scratch = workspace_.scratch_[team_.index()].data()});
 }
 
 void Decoder::Pass::AddAttention(int index) {
-  const LayerWeights& layer = weights_.layers()[index];
+  const CpuLayer& layer = weights_.layers[index];
   AddToHidden({workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens()},
-              layer.attention_output, layer.attention_post_norm, &layer.gate_up);
+              layer.attention_output, layer.attention_post_norm, &layer.ffn_input);
 }
 
-void Decoder::Pass::ProjectGateUp(int index) {
-  const LayerWeights& layer = weights_.layers()[index];
-  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.ffn_norm}, layer.gate_up,
+void Decoder::Pass::ProjectFfn(int index) {
+  const CpuLayer& layer = weights_.layers[index];
+  const FfnSpec& ffn = spec_.layers[index].ffn;
+  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.ffn_norm}, layer.ffn_input,
            {workspace_.ffn_.as<float>(), workspace_.ffn_stride_,
-            spec_.activation == FfnActivation::kSilu ? Epilogue::kSiluGate : Epilogue::kGeluGate},
+            ffn.gated ? Epilogue::kGate : Epilogue::kActivate, ffn.activation},
            &layer.down);
 }
 
 void Decoder::Pass::AddFeedForward(int index) {
-  const LayerWeights& layer = weights_.layers()[index];
-  const Projection& next =
-      index + 1 < spec_.num_layers() ? weights_.layers()[index + 1].qkv : weights_.output();
+  const CpuLayer& layer = weights_.layers[index];
+  const CpuProjection& next =
+      index + 1 < spec_.num_layers() ? weights_.layers[index + 1].qkv : weights_.output;
   AddToHidden({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
               layer.ffn_post_norm, &next);
 }
 
-// The end of a block: hidden += projection, or hidden += norm(projection).
-void Decoder::Pass::AddToHidden(const Input& input, const Projection& projection,
-                                const std::vector<float>& post_norm, const Projection* next) {
-  if (post_norm.empty()) {
+// The end of a block: hidden += scale * projection, or hidden += scale * norm(projection).
+void Decoder::Pass::AddToHidden(const Input& input, const CpuProjection& projection, const Vectors& post_norm,
+                                const CpuProjection* next) {
+  const BlockSpec& block = spec_.block;
+  if (!block.post_norm && block.residual_scale == 1) {
     Multiply(input, projection, {Hidden(0), workspace_.hidden_stride_, Epilogue::kAdd}, next);
     return;
   }
   Multiply(input, projection, {Branch(0), workspace_.hidden_stride_}, next);
   ForEachToken(input.num_tokens, [&](int64_t t) {
-    table_.rms_norm(Branch(t), post_norm.data(), spec_.hidden_size, spec_.norm_epsilon, Branch(t));
-    table_.add(Branch(t), spec_.hidden_size, Hidden(t));
+    if (block.post_norm) NormRow(post_norm, Branch(t), Branch(t));
+    table_.add(Branch(t), block.residual_scale, spec_.hidden_size, Hidden(t));
   });
 }
 
@@ -331,24 +382,23 @@ uint8_t* Decoder::Pass::Activations(ActivationKind kind, int64_t num_tokens) {
 
 // One group of tokens: normed, where asked for, and brought into every form that the consumer's matrices
 // multiply.
-void Decoder::Pass::PrepareGroup(const Input& input, const Projection& consumer, int64_t group) {
+void Decoder::Pass::PrepareGroup(const Input& input, const CpuProjection& consumer, int64_t group) {
   const int64_t columns = consumer.parts[0].matrix.columns, first = group * kPrepareTokens;
   const int64_t tokens = std::min<int64_t>(kPrepareTokens, input.num_tokens - first);
   const float* rows = input.x + first * input.x_stride;
   int64_t stride = input.x_stride;
-  if (input.norm != nullptr) {
+  if (input.norm != nullptr && !input.norm->weight.empty()) {
     float* normed =
         workspace_.normed_.as<float>() + team_.index() * kPrepareTokens * workspace_.hidden_stride_;
     for (int64_t t = 0; t < tokens; ++t)
-      table_.rms_norm(rows + t * stride, input.norm->data(), columns, spec_.norm_epsilon,
-                      normed + t * workspace_.hidden_stride_);
+      NormRow(*input.norm, rows + t * stride, normed + t * workspace_.hidden_stride_);
     rows = normed;
     stride = workspace_.hidden_stride_;
   }
   for (ActivationKind kind : kKinds) {
     const bool wanted =
         std::any_of(consumer.parts.begin(), consumer.parts.end(),
-                    [&](const Projection::Part& part) { return part.matrix.activation == kind; });
+                    [&](const CpuProjection::Part& part) { return part.matrix.activation == kind; });
     if (!wanted) continue;
     table_.prepare({.kind = kind,
                     .x = rows,
@@ -361,10 +411,10 @@ void Decoder::Pass::PrepareGroup(const Input& input, const Projection& consumer,
 }
 
 // Panels are counted over all matrices of the projection.
-void Decoder::Pass::Multiply(const Input& input, const Projection& projection, const Output& output,
-                             const Projection* next) {
+void Decoder::Pass::Multiply(const Input& input, const CpuProjection& projection, const Output& output,
+                             const CpuProjection* next) {
   int64_t panels = 0, products = 0;
-  for (const Projection::Part& part : projection.parts) {
+  for (const CpuProjection::Part& part : projection.parts) {
     panels += part.matrix.num_panels;
     products += part.matrix.rows * part.matrix.columns * input.num_tokens;
   }
@@ -383,10 +433,10 @@ void Decoder::Pass::Multiply(const Input& input, const Projection& projection, c
   });
 }
 
-void Decoder::Pass::MultiplyPanels(int64_t num_tokens, const Projection& projection, Range panels,
-                                   const Output& output, const Projection* next) {
+void Decoder::Pass::MultiplyPanels(int64_t num_tokens, const CpuProjection& projection, Range panels,
+                                   const Output& output, const CpuProjection* next) {
   int64_t first = 0;
-  for (const Projection::Part& part : projection.parts) {
+  for (const CpuProjection::Part& part : projection.parts) {
     const kernels::PackedMatrix& matrix = part.matrix;
     const Range range{std::max<int64_t>(panels.first - first, 0),
                       std::min(panels.last - first, matrix.num_panels)};
@@ -405,6 +455,7 @@ void Decoder::Pass::MultiplyPanels(int64_t num_tokens, const Projection& project
                    .y = output.y + part.first_output,
                    .y_stride = output.y_stride,
                    .epilogue = output.epilogue,
+                   .activation = output.activation,
                    .bias = projection.bias.empty() ? nullptr : projection.bias.data() + part.first_output,
                    .panels = range,
                    .next = after == nullptr ? nullptr : after->panel(after_panel),
@@ -420,19 +471,32 @@ void Decoder::Pass::NormOutput() {
 
 void Decoder::Pass::ProjectOutput() {
   Multiply(
-      {Branch(0), workspace_.hidden_stride_, static_cast<int64_t>(indices_.size()), &weights_.output_norm()},
-      weights_.output(), {workspace_.logits_.as<float>(), workspace_.logit_stride_}, nullptr);
+      {Branch(0), workspace_.hidden_stride_, static_cast<int64_t>(indices_.size()), &weights_.output_norm},
+      weights_.output, {workspace_.logits_.as<float>(), workspace_.logit_stride_}, nullptr);
 }
 
-void Decoder::Pass::SoftcapLogits() {
+// The product has added the bias.
+void Decoder::Pass::FinishLogits() {
+  if (spec_.logit_softcap == 0) return;
   team_.ForEach(indices_.size(), [&](int64_t i) {
-    table_.softcap(spec_.final_softcap, spec_.vocab_size, workspace_.mutable_logits(static_cast<int>(i)));
+    table_.softcap(spec_.logit_softcap, spec_.vocab_size, workspace_.mutable_logits(static_cast<int>(i)));
   });
 }
 
-Decoder::Decoder(DecoderSpec spec, DecoderWeights weights, const kernels::KernelTable& table)
-    : spec_(std::move(spec)), weights_(std::move(weights)), table_(&table) {
-  for (const RopeSpec& rope : spec_.ropes) frequencies_.push_back(RopeFrequencies(rope));
+Decoder::Decoder(DecoderSpec spec, CpuWeights weights, const kernels::KernelTable& table)
+    : spec_(std::move(spec)), weights_(std::move(weights)), table_(&table), ropes_(spec_.Ropes()) {
+  for (const RopeSpec& rope : ropes_) frequencies_.push_back(RopeFrequencies(rope));
+  for (int i = 0; i < spec_.num_layers(); ++i) {
+    const LayerSpec& layer = spec_.layers[i];
+    const CpuLayer& weights = weights_.layers[i];
+    layer_ropes_.push_back(RopeIndexOf(layer, ropes_));
+    kernels::ScoreModifier modifier{
+        .softcap = layer.attention.softcap, .window = layer.position.window, .chunk = layer.position.chunk};
+    if (!weights.sinks.empty()) modifier.sinks = weights.sinks.data();
+    if (!weights.alibi_slopes.empty())
+      modifier.bias = {.kind = kernels::BiasKind::kSlope, .slopes = weights.alibi_slopes.data()};
+    modifiers_.push_back(modifier);
+  }
 }
 
 void Decoder::Forward(const TokenBatch& batch, const KvCache& cache, Workspace& workspace, Team& team) const {

@@ -62,7 +62,7 @@ class Workspace {
   AlignedBuffer activations_[2];                    // prepared, by ActivationKind, of the whole batch
   std::vector<AlignedBuffer> private_activations_;  // [threads * 2], of small batches
   std::vector<AlignedBuffer> scratch_;              // [threads], of attention
-  std::vector<float> cosines_, sines_;              // [ropes][T][rotary_dim / 2]
+  std::vector<float> cosines_, sines_;              // [ropes][T][rotary_dim / 2], ropes of spec.Ropes()
   std::vector<int64_t> angle_offsets_;              // [ropes], in units of T
   std::vector<std::vector<int64_t>> first_items_;   // [threads][R + 1], of attention, of each row
 };
@@ -70,10 +70,10 @@ class Workspace {
 class Decoder {
  public:
   // `table` is one of the program's tables and lives forever.
-  Decoder(DecoderSpec spec, DecoderWeights weights, const kernels::KernelTable& table);
+  Decoder(DecoderSpec spec, CpuWeights weights, const kernels::KernelTable& table);
 
   const DecoderSpec& spec() const { return spec_; }
-  const DecoderWeights& weights() const { return weights_; }
+  const CpuWeights& weights() const { return weights_; }
   const kernels::KernelTable& table() const { return *table_; }
 
   // Computes the hidden states of all tokens and stores their keys and values. Called by all members of a
@@ -89,9 +89,12 @@ class Decoder {
   class Pass;
 
   DecoderSpec spec_;
-  DecoderWeights weights_;
+  CpuWeights weights_;
   const kernels::KernelTable* table_;
-  std::vector<std::vector<double>> frequencies_;  // [ropes][rotary_dim / 2]
+  std::vector<RopeSpec> ropes_;                    // of spec.Ropes()
+  std::vector<std::vector<double>> frequencies_;   // [ropes][rotary_dim / 2]
+  std::vector<int> layer_ropes_;                   // [L] index into ropes_; -1: none
+  std::vector<kernels::ScoreModifier> modifiers_;  // [L]
 };
 
 }  // namespace ropeway

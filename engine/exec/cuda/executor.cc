@@ -84,8 +84,7 @@ cuda::KvElement KvElementFor(cuda::Element element) {
 }
 
 CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
-  const cuda::Element element =
-      options.element.value_or(AutomaticElement(*model.tensors, model.spec.num_layers()));
+  const cuda::Element element = options.element.value_or(AutomaticElement(model));
   return {.element = element,
           .kv_element = options.kv_element.value_or(KvElementFor(element)),
           .use_graphs = options.use_graphs,
@@ -190,6 +189,31 @@ void CudaExecutor::StopCapturingWhereOneFailed() {
   for (const auto& rank : ranks_) rank->StopCapturing();
   warning_ =
       absl::StrCat("decode steps run without graphs from now on, which is slower: ", failure.message());
+}
+
+// All tokens are scored, so that their logits are computed, and lie in device memory when the step ends.
+absl::Status CudaExecutor::VisitLogits(
+    const StepPlan& plan, absl::Span<const int32_t> indices,
+    const std::function<void(int32_t index, absl::Span<const float> logits)>& visit) {
+  StepPlan scored = plan;
+  scored.sample_rows.clear();
+  scored.score_rows.clear();
+  const std::vector<TokenId> any(plan.num_tokens(), 0);
+  for (int32_t row = 0; row < plan.num_rows(); ++row) {
+    const int32_t tokens = plan.row_starts[row + 1] - plan.row_starts[row];
+    scored.score_rows.push_back({.row = row, .next_tokens = absl::MakeConstSpan(any).subspan(0, tokens)});
+  }
+  const int32_t most = ranks_[0]->plan().step.max_logit_rows;
+  if (plan.num_tokens() > most)
+    return absl::InvalidArgumentError(
+        absl::StrCat("a plan may have ", most, " tokens, has ", plan.num_tokens()));
+  RETURN_IF_ERROR(Step(scored).status());
+  std::vector<float> logits(limits_.vocab_size);
+  for (const int32_t index : indices) {
+    RETURN_IF_ERROR(ranks_[0]->CopyLogits(index, logits.data()));
+    visit(index, logits);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CudaExecutor::RunRanks() {

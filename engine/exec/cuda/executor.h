@@ -53,6 +53,11 @@ class CudaExecutor final : public Executor {
 
   const ExecutorLimits& limits() const override { return limits_; }
   absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+
+  // Computes the plan and gives the logits of the given tokens of it to `visit`, one after the other; for
+  // tools and tests. INVALID_ARGUMENT for a plan of more tokens than logits are kept of.
+  absl::Status VisitLogits(const StepPlan& plan, absl::Span<const int32_t> indices,
+                           const std::function<void(int32_t index, absl::Span<const float> logits)>& visit);
   bool lost() const override { return lost_.load(std::memory_order_acquire); }
 
   // "NVIDIA H100, bf16" or "2 x NVIDIA H100, bf16".

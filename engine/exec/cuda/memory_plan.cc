@@ -16,8 +16,8 @@ constexpr int kMinMajor = 8;
 int32_t LargestWindow(const DecoderSpec& spec) {
   int32_t largest = 0;
   for (const LayerSpec& layer : spec.layers) {
-    if (layer.window == 0) return 0;
-    largest = std::max(largest, layer.window);
+    if (layer.position.window == 0) return 0;
+    largest = std::max(largest, layer.position.window);
   }
   return largest;
 }

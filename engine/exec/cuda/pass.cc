@@ -11,13 +11,14 @@ namespace {
 // Blocks of attention per processor: enough to hide the latency of memory.
 constexpr int kBlocksPerProcessor = 4;
 
-cuda::GateKind GateKindOf(FfnActivation activation) {
-  return activation == FfnActivation::kSilu ? cuda::GateKind::kSilu : cuda::GateKind::kGeluTanh;
+// The norm of a row of the residual: where the model has none there, the row is converted only.
+NormKind KindOf(const DecoderSpec& spec, const NormWeights<const float*>& norm) {
+  return norm.weight == nullptr ? NormKind::kNone : spec.norm.kind;
 }
 
-int64_t QkvColumns(const DecoderSpec& spec) {
-  return int64_t{spec.num_heads + spec.num_kv_heads} * spec.head_dim +
-         int64_t{spec.num_kv_heads} * spec.value_dim;
+kernels::ScoreBias BiasOf(const CudaLayer& layer) {
+  if (layer.alibi_slopes == nullptr) return {};
+  return {.kind = kernels::BiasKind::kSlope, .slopes = layer.alibi_slopes};
 }
 
 }  // namespace
@@ -27,12 +28,12 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   CudaActivations a;
   a.residual = carver.Take<float>(t * spec.hidden_size);
   a.normed = carver.TakeBytes(t * spec.hidden_size * bytes);
-  a.qkv = carver.TakeBytes(t * QkvColumns(spec) * bytes);
+  a.qkv = carver.TakeBytes(t * spec.qkv_size() * bytes);
   a.queries = carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes);
   a.attention = carver.TakeBytes(t * spec.num_heads * spec.value_dim * bytes);
   a.branch = carver.TakeBytes(t * spec.hidden_size * bytes);
-  a.gate_up = carver.TakeBytes(t * 2 * spec.ffn_size * bytes);
-  a.gated = carver.TakeBytes(t * spec.ffn_size * bytes);
+  a.ffn_input = carver.TakeBytes(t * 2 * spec.max_ffn_size() * bytes);
+  a.gated = carver.TakeBytes(t * spec.max_ffn_size() * bytes);
   a.partials = carver.Take<float>(shape.partial_floats);
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
@@ -92,32 +93,60 @@ void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int6
 }
 
 // normed = norm(residual)
-void CudaPass::Norm(const float* weight) {
+void CudaPass::NormResidual(const Vectors& norm) {
   Try("normalising", [&] {
-    return context_.kernels.norm({.element = context_.element,
+    return context_.kernels.norm({.kind = KindOf(context_.spec, norm),
+                                  .element = context_.element,
                                   .num_rows = shape_.tokens,
                                   .columns = context_.spec.hidden_size,
-                                  .epsilon = context_.spec.norm_epsilon,
+                                  .epsilon = context_.spec.norm.epsilon,
                                   .residual = context_.activations.residual,
-                                  .weight = weight,
+                                  .weight = norm.weight,
+                                  .bias = norm.bias,
                                   .out = context_.activations.normed},
                                  context_.stream);
   });
 }
 
-// residual += branch, then the next block's norm, where there is one, in the same kernel.
-void CudaPass::AddBranch(const float* bias, const float* post_norm, const float* next_norm) {
-  const CudaActivations& a = context_.activations;
-  Try("adding to the residual", [&] {
-    return context_.kernels.norm({.element = context_.element,
+// residual = norm(residual)
+void CudaPass::NormEmbedding() {
+  const Vectors& norm = context_.weights.embedding_norm;
+  Try("normalising embeddings", [&] {
+    return context_.kernels.norm({.kind = context_.spec.norm.kind,
+                                  .element = cuda::Element::kF32,
                                   .num_rows = shape_.tokens,
                                   .columns = context_.spec.hidden_size,
-                                  .epsilon = context_.spec.norm_epsilon,
+                                  .epsilon = context_.spec.norm.epsilon,
+                                  .residual = context_.activations.residual,
+                                  .weight = norm.weight,
+                                  .bias = norm.bias,
+                                  .out = context_.activations.residual},
+                                 context_.stream);
+  });
+}
+
+// The end of a block and the norm at the beginning of the next one, by the same kernel.
+void CudaPass::AddBranch(const CudaProjection& projection, const Vectors& post_norm,
+                         const Vectors* next_norm) {
+  const CudaActivations& a = context_.activations;
+  const DecoderSpec& spec = context_.spec;
+  static constexpr Vectors kNone;
+  const Vectors& next = next_norm == nullptr ? kNone : *next_norm;
+  Try("adding to the residual", [&] {
+    return context_.kernels.norm({.kind = KindOf(spec, next),
+                                  .element = context_.element,
+                                  .num_rows = shape_.tokens,
+                                  .columns = spec.hidden_size,
+                                  .epsilon = spec.norm.epsilon,
                                   .residual = a.residual,
                                   .branch = a.branch,
-                                  .branch_bias = bias,
-                                  .post_weight = post_norm,
-                                  .weight = next_norm,
+                                  .branch_bias = projection.bias,
+                                  .post_kind = KindOf(spec, post_norm),
+                                  .post_weight = post_norm.weight,
+                                  .post_bias = post_norm.bias,
+                                  .branch_scale = spec.block.residual_scale,
+                                  .weight = next.weight,
+                                  .bias = next.bias,
                                   .out = next_norm == nullptr ? nullptr : a.normed},
                                  context_.stream);
   });
@@ -151,38 +180,51 @@ void CudaPass::Embed() {
                                    .token_ids = arrays_.token_ids,
                                    .num_tokens = shape_.tokens,
                                    .scale = context_.spec.embedding_scale,
+                                   .position_rows = context_.weights.input_positions,
+                                   .positions = arrays_.positions,
                                    .residual = context_.activations.residual},
                                   context_.stream);
   });
-  Norm(context_.weights.layers[0].attention_norm);
+  if (context_.spec.embedding_norm) NormEmbedding();
+  NormResidual(context_.weights.layers[0].attention_norm);
 }
 
 void CudaPass::ProjectQkv(int layer) {
   const CudaActivations& a = context_.activations;
-  Multiply(context_.weights.layers[layer].qkv, a.normed, shape_.tokens, a.qkv, QkvColumns(context_.spec),
+  Multiply(context_.weights.layers[layer].qkv, a.normed, shape_.tokens, a.qkv, context_.spec.qkv_size(),
            context_.element);
 }
 
 void CudaPass::RotateAndStore(int layer) {
   const DecoderSpec& spec = context_.spec;
   const CudaLayer& weights = context_.weights.layers[layer];
+  const AttentionSpec& attention = spec.layers[layer].attention;
+  const HeadNormSpec& norm = attention.head_norm;
   cuda::QkvArgs args{.element = context_.element,
                      .num_tokens = shape_.tokens,
                      .num_heads = spec.num_heads,
                      .qkv = context_.activations.qkv,
-                     .bias = weights.qkv_bias,
-                     .query_norm = weights.query_norm,
-                     .key_norm = weights.key_norm,
-                     .norm_epsilon = spec.norm_epsilon,
+                     .bias = weights.qkv.bias,
+                     .clip = attention.clip,
+                     .norms = {.kind = norm.kind,
+                               .all_heads = norm.all_heads,
+                               .after_rotation = norm.after_rotation,
+                               .epsilon = norm.epsilon,
+                               .query_weight = weights.query_norm.weight,
+                               .query_bias = weights.query_norm.bias,
+                               .key_weight = weights.key_norm.weight,
+                               .key_bias = weights.key_norm.bias},
+                     .query_scales = weights.query_factors,
                      .positions = arrays_.positions,
                      .token_rows = arrays_.token_rows,
                      .page_tables = arrays_.page_tables,
                      .max_pages = shape_.max_pages,
                      .kv = KvOf(layer),
                      .queries = context_.activations.queries};
-  if (const int rope = spec.layers[layer].rope; rope >= 0) {
-    args.rotary_dim = spec.ropes[rope].rotary_dim;
-    args.interleaved = spec.ropes[rope].pairing == RopePairing::kInterleaved;
+  if (const int rope = context_.weights.layer_ropes[layer]; rope >= 0) {
+    const RopeSpec& rotation = *RopeOf(spec.layers[layer].position.scheme);
+    args.rotary_dim = rotation.rotary_dim;
+    args.interleaved = rotation.pairing == RopePairing::kInterleaved;
     args.cosines = context_.weights.ropes[rope].cosines;
     args.sines = context_.weights.ropes[rope].sines;
   }
@@ -195,8 +237,12 @@ void CudaPass::Attend(int layer) {
       .element = context_.element,
       .kv = KvOf(layer),
       .num_heads = spec.num_heads,
-      .scale = spec.attention_scale,
-      .modifier = {.softcap = spec.attention_softcap, .window = spec.layers[layer].window},
+      .scale = spec.layers[layer].attention.scale,
+      .modifier = {.softcap = spec.layers[layer].attention.softcap,
+                   .window = spec.layers[layer].position.window,
+                   .chunk = spec.layers[layer].position.chunk,
+                   .sinks = context_.weights.layers[layer].sinks,
+                   .bias = BiasOf(context_.weights.layers[layer])},
       .queries = context_.activations.queries,
       .out = context_.activations.attention,
       .page_tables = arrays_.page_tables,
@@ -214,21 +260,26 @@ void CudaPass::AddAttention(int layer) {
   Multiply(weights.attention_output, a.attention, shape_.tokens, a.branch, context_.spec.hidden_size,
            context_.element);
   SumOverRanks();
-  AddBranch(weights.attention_output_bias, weights.attention_post_norm, weights.ffn_norm);
+  // A parallel block has read the residual for both branches already.
+  const bool sequential = context_.spec.block.kind == BlockKind::kSequential;
+  AddBranch(weights.attention_output, weights.attention_post_norm, sequential ? &weights.ffn_norm : nullptr);
 }
 
-void CudaPass::ProjectGateUp(int layer) {
-  const DecoderSpec& spec = context_.spec;
+void CudaPass::ProjectFfn(int layer) {
+  const FfnSpec& ffn = context_.spec.layers[layer].ffn;
   const CudaActivations& a = context_.activations;
   const CudaLayer& weights = context_.weights.layers[layer];
-  Multiply(weights.gate_up, a.normed, shape_.tokens, a.gate_up, 2 * int64_t{spec.ffn_size}, context_.element);
-  Try("the gate of the feed-forward layer", [&] {
-    return context_.kernels.gate({.kind = GateKindOf(spec.activation),
+  if (context_.spec.block.kind == BlockKind::kParallelTwoNorms) NormResidual(weights.ffn_norm);
+  Multiply(weights.ffn_input, a.normed, shape_.tokens, a.ffn_input, weights.ffn_input.outputs,
+           context_.element);
+  Try("the activation of the feed-forward layer", [&] {
+    return context_.kernels.gate({.activation = ffn.activation,
+                                  .gated = ffn.gated,
                                   .element = context_.element,
                                   .num_tokens = shape_.tokens,
-                                  .columns = spec.ffn_size,
-                                  .gate_up = a.gate_up,
-                                  .bias = weights.gate_up_bias,
+                                  .columns = ffn.size,
+                                  .gate_up = a.ffn_input,
+                                  .bias = weights.ffn_input.bias,
                                   .out = a.gated},
                                  context_.stream);
   });
@@ -241,7 +292,7 @@ void CudaPass::AddFeedForward(int layer) {
   Multiply(weights.down, a.gated, shape_.tokens, a.branch, context_.spec.hidden_size, context_.element);
   SumOverRanks();
   const bool last = layer + 1 == context_.spec.num_layers();
-  AddBranch(weights.down_bias, weights.ffn_post_norm, last ? nullptr : layers[layer + 1].attention_norm);
+  AddBranch(weights.down, weights.ffn_post_norm, last ? nullptr : &layers[layer + 1].attention_norm);
 }
 
 void CudaPass::ChooseLogitRows(int32_t first, int32_t count) {
@@ -251,12 +302,14 @@ void CudaPass::ChooseLogitRows(int32_t first, int32_t count) {
 
 void CudaPass::NormOutput() {
   Try("normalising the output", [&] {
-    return context_.kernels.norm({.element = context_.element,
+    return context_.kernels.norm({.kind = context_.spec.norm.kind,
+                                  .element = context_.element,
                                   .num_rows = num_logit_rows_,
                                   .columns = context_.spec.hidden_size,
-                                  .epsilon = context_.spec.norm_epsilon,
+                                  .epsilon = context_.spec.norm.epsilon,
                                   .residual = context_.activations.residual,
-                                  .weight = context_.weights.output_norm,
+                                  .weight = context_.weights.output_norm.weight,
+                                  .bias = context_.weights.output_norm.bias,
                                   .rows = arrays_.logit_tokens + first_logit_row_,
                                   .out = context_.activations.chosen},
                                  context_.stream);
@@ -269,11 +322,17 @@ void CudaPass::ProjectOutput() {
            CudaLogitStride(context_.spec.vocab_size), cuda::Element::kF32);
 }
 
-void CudaPass::SoftcapLogits() {
-  Try("capping logits", [&] {
-    return context_.kernels.softcap(context_.activations.logits,
-                                    num_logit_rows_ * CudaLogitStride(context_.spec.vocab_size),
-                                    context_.spec.final_softcap, context_.stream);
+void CudaPass::FinishLogits() {
+  const float* bias = context_.weights.output.bias;
+  if (bias == nullptr && context_.spec.logit_softcap == 0) return;
+  Try("finishing logits", [&] {
+    return context_.kernels.finish_logits({.logits = context_.activations.logits,
+                                           .stride = CudaLogitStride(context_.spec.vocab_size),
+                                           .num_rows = num_logit_rows_,
+                                           .vocab_size = context_.spec.vocab_size,
+                                           .bias = bias,
+                                           .softcap = context_.spec.logit_softcap},
+                                          context_.stream);
   });
 }
 

@@ -25,7 +25,7 @@ struct CudaActivations {
   uint8_t* queries;    // [T, H, E]
   uint8_t* attention;  // [T, H, Ev]
   uint8_t* branch;     // [T, D]
-  uint8_t* gate_up;    // [T, 2 F]
+  uint8_t* ffn_input;  // [T, 2 F], or [T, F] without a gate
   uint8_t* gated;      // [T, F]
   float* partials;     // of attention
   uint8_t* chosen;     // [max_logit_rows, D] rows on their way to the output layer
@@ -72,14 +72,14 @@ class CudaPass {
   void RotateAndStore(int layer);
   void Attend(int layer);
   void AddAttention(int layer);
-  void ProjectGateUp(int layer);
+  void ProjectFfn(int layer);
   void AddFeedForward(int layer);
 
   // RunLogits' phases, for logit rows [first, first + count).
   void ChooseLogitRows(int32_t first, int32_t count);
   void NormOutput();
   void ProjectOutput();
-  void SoftcapLogits();
+  void FinishLogits();
 
   void CopyPages();
   // Tokens of a round's samples, log-probabilities of its scores.
@@ -96,8 +96,11 @@ class CudaPass {
                 cuda::Element out);
   void MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
                     int64_t y_stride, cuda::Element out);
-  void Norm(const float* weight);
-  void AddBranch(const float* bias, const float* post_norm, const float* next_norm);
+  using Vectors = NormWeights<const float*>;
+
+  void NormEmbedding();
+  void NormResidual(const Vectors& norm);
+  void AddBranch(const CudaProjection& projection, const Vectors& post_norm, const Vectors* next_norm);
   void SumOverRanks();
   cuda::KvPages KvOf(int layer) const;
   int BlocksFor(int32_t items) const;

@@ -135,6 +135,16 @@ CudaPassContext CudaRank::Context() const {
           .stream = stream_};
 }
 
+absl::Status CudaRank::CopyLogits(int32_t row, float* out) {
+  const float* logits = activations_.logits + row * CudaLogitStride(spec_.vocab_size);
+  RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
+  RETURN_IF_ERROR(
+      Check(parts_.runtime->Copy(out, logits, spec_.vocab_size * static_cast<int64_t>(sizeof(float)),
+                                 cuda::CopyKind::kDeviceToHost, stream_),
+            "copying logits from the device"));
+  return Check(parts_.runtime->Synchronize(stream_), "copying logits from the device");
+}
+
 absl::Status CudaRank::Run(const CudaStep& step) {
   capture_status_ = absl::OkStatus();
   RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
@@ -178,7 +188,7 @@ absl::Status CudaRank::RunRounds(const CudaStep& step, bool with_logits, CudaPas
   for (const LogitRound& round : step.rounds) {
     if (with_logits) {
       pass.ChooseLogitRows(round.first_row, round.num_rows);
-      RunLogits(spec_, pass);
+      RunLogits(pass);
     }
     if (&round != &step.rounds.front() && round.num_changes > 0) RETURN_IF_ERROR(UploadChanges(step, round));
     pass.Sample(round, plan_.max_top, results);
@@ -218,7 +228,7 @@ cuda::ErrorCode CudaRank::CaptureGraph(const CudaStep& step, CudaPass& pass, cud
   RunDecoder(spec_, pass);
   if (options_.memory.samples) {
     pass.ChooseLogitRows(0, step.shape.rows);
-    RunLogits(spec_, pass);
+    RunLogits(pass);
   }
   const cuda::ErrorCode code = parts_.runtime->EndCapture(stream_, graph);
   if (pass.error() == 0) return code;

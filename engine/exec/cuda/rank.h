@@ -61,6 +61,10 @@ class CudaRank {
   // Of the last Run, on rank 0; in pinned memory.
   CudaResultArrays results(const CudaStep& step) const;
 
+  // The logits of row `row` of the last Run's last round, on rank 0: vocab_size floats. REQUIRES: none of its
+  // rows was sampled.
+  absl::Status CopyLogits(int32_t row, float* out);
+
   // Ends what other ranks wait for, after this one failed.
   void AbortGroup();
 

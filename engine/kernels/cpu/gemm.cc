@@ -66,8 +66,6 @@ bool HardwareFetchesBest(const PackedMatrix& matrix, int64_t num_tokens) {
   return num_tokens == 1 && matrix.type == DType::kQ8_0 && matrix.panel_bytes > kL1;
 }
 
-bool IsGate(Epilogue epilogue) { return epilogue == Epilogue::kSiluGate || epilogue == Epilogue::kGeluGate; }
-
 // A product whose shapes are resolved: what its tiles have in common.
 struct Product {
   const TileFunction* some;  // by tokens - 1
@@ -93,7 +91,8 @@ struct Product {
     std::fill(scratch, scratch + kPanelRows, 0.f);
     const int64_t first = panel * outputs, count = std::min(outputs, columns_of_y - first);
     std::copy_n(args.bias + first, count, scratch);
-    if (IsGate(args.epilogue)) std::copy_n(args.bias + columns_of_y + first, count, scratch + kPanelRows / 2);
+    if (args.epilogue == Epilogue::kGate)
+      std::copy_n(args.bias + columns_of_y + first, count, scratch + kPanelRows / 2);
     return scratch;
   }
 
@@ -139,6 +138,7 @@ struct Product {
                        .y = args.y + range.first * tile_tokens * args.y_stride + panel * outputs,
                        .y_stride = args.y_stride,
                        .epilogue = static_cast<TileEpilogue>(args.epilogue),
+                       .activation = args.activation,
                        .bias = BiasOf(panel, bias),
                        .prefetch = nullptr,
                        .prefetch_lines = 0};
@@ -163,8 +163,8 @@ struct Product {
 
 static_assert(static_cast<int>(Epilogue::kStore) == kTileStore &&
               static_cast<int>(Epilogue::kAdd) == kTileAdd &&
-              static_cast<int>(Epilogue::kSiluGate) == kTileSiluGate &&
-              static_cast<int>(Epilogue::kGeluGate) == kTileGeluGate);
+              static_cast<int>(Epilogue::kActivate) == kTileActivate &&
+              static_cast<int>(Epilogue::kGate) == kTileGate);
 static_assert(kPrepareTokens == kMaxTokens && kPrepareTokens == kFloatTileTokens);
 
 // [K][T] floats.
@@ -202,7 +202,7 @@ void TiledPrepare(const TileKernels& kernels, const PrepareArgs& args) {
 // In each pass over some tiles, whose activations stay in L2, every panel of the range meets all of them.
 void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatMulArgs& args) {
   const PackedMatrix& matrix = *args.matrix;
-  const bool gate = IsGate(args.epilogue);
+  const bool gate = args.epilogue == Epilogue::kGate;
   const auto type = static_cast<int>(matrix.type);
   const Product product{.some = kernels.tile[type],
                         .wide = wide == nullptr ? nullptr : wide->panel[type],

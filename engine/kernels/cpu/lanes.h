@@ -2,6 +2,8 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_LANES_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_LANES_H_
 
+#include "engine/tensor/formulas.h"
+
 namespace ropeway::kernels {
 
 // (e^r - 1) / r for |r| <= ln(2) / 2 by Taylor's series in Horner's form, largest power first; relative error
@@ -20,6 +22,10 @@ constexpr float kGeluTwice = 1.59576912f, kGeluCube = 0.044715f;
 
 // Of the leaky ReLU, below zero.
 constexpr float kLeakySlope = 0.01f;
+
+// GELU with the error function.
+constexpr float kRootHalf = 0.707106781f, kErfSlope = 0.3275911f;
+constexpr float kErfTerms[5] = {1.061405429f, -1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
 
 }  // namespace ropeway::kernels
 

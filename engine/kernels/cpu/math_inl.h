@@ -36,6 +36,38 @@ inline Lanes GeluTanh(Lanes x) {
   return TimesSigmoid(x, Mul(inner, Splat(kGeluTwice)));
 }
 
+// x / 2 (1 + erf(z)) with z = x / sqrt(2): of the tail 1 - erf(|z|) = p(t) e^(-z^2), t = 1 / (1 + kErfSlope
+// |z|), by Abramowitz and Stegun 7.1.26, within 1.5e-7.
+inline Lanes GeluErf(Lanes x) {
+  const Lanes z = Abs(Mul(x, Splat(kRootHalf)));
+  const Lanes t = Div(Splat(1), Fma(z, Splat(kErfSlope), Splat(1)));
+  Lanes p = Splat(kErfTerms[0]);
+  for (int i = 1; i < 5; ++i) p = Fma(p, t, Splat(kErfTerms[i]));
+  const Lanes tail = Mul(Mul(p, t), Exp(Sub(Zero(), Mul(z, z))));
+  // 1 + erf(z) is 2 - tail on the right and tail on the left: 1 + (1 - tail) with the sign of x.
+  const Lanes erf = CopySign(Sub(Splat(1), tail), x);
+  return Mul(Mul(x, Splat(0.5f)), Add(Splat(1), erf));
+}
+
+// NaN stays NaN.
+inline Lanes Relu(Lanes x) { return Max(Zero(), x); }
+
+inline Lanes Activate(Activation activation, Lanes x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Silu(x);
+    case Activation::kGeluErf:
+      return GeluErf(x);
+    case Activation::kGeluTanh:
+      return GeluTanh(x);
+    case Activation::kRelu:
+      return Relu(x);
+    case Activation::kRelu2:
+      return Mul(Relu(x), Relu(x));
+  }
+  return x;
+}
+
 // tanh(x): near zero by a polynomial, else e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation;
 // 1 from 10 on. Which of them a lane takes depends on that lane alone; the second is left out where no lane
 // takes it.

@@ -32,6 +32,7 @@
 
 #include "engine/kernels/args.h"
 #include "engine/tensor/dtype.h"
+#include "engine/tensor/formulas.h"
 
 namespace ropeway::kernels {
 
@@ -78,7 +79,7 @@ static constexpr int64_t TileBytes(int64_t blocks, int64_t tokens) {
 }
 
 // What happens to a tile's outputs; the numbers are those of Epilogue in ops.h.
-enum TileEpilogue : int { kTileStore, kTileAdd, kTileSiluGate, kTileGeluGate };
+enum TileEpilogue : int { kTileStore, kTileAdd, kTileActivate, kTileGate };
 
 // One panel times some tokens of a tile.
 struct TileArgs {
@@ -92,6 +93,7 @@ struct TileArgs {
   float* y;                    // outputs of the first token; those of token t at y + t * y_stride
   int64_t y_stride;
   TileEpilogue epilogue;
+  Activation activation;    // of kTileActivate and kTileGate
   const float* bias;        // [32] of the panel's rows in their order, or null
   const uint8_t* prefetch;  // lines to bring into L2 meanwhile, `prefetch_lines` per 32 columns
   int64_t prefetch_lines;

@@ -32,6 +32,24 @@ void RmsNorm(const float* x, const float* weight, int64_t n, float epsilon, floa
   });
 }
 
+// Two passes, the second over differences from the mean: nothing cancels.
+void LayerNorm(const float* x, const float* weight, const float* bias, int64_t n, float epsilon, float* out) {
+  Lanes sum = Zero(), squares = Zero();
+  ForColumns(n, [&](int64_t column, int64_t lanes) { sum = Add(sum, LoadSome(x + column, lanes)); });
+  const Lanes mean = Splat(SumOfLanes(sum) / static_cast<float>(n));
+  ForColumns(n, [&](int64_t column, int64_t lanes) {
+    const Lanes a = Sub(LoadSome(x + column, lanes), mean);
+    const Lanes b = Within(0, static_cast<int>(lanes), a, Zero());
+    squares = Fma(b, b, squares);
+  });
+  const Lanes factor = Splat(1.f / __builtin_sqrtf(SumOfLanes(squares) / static_cast<float>(n) + epsilon));
+  ForColumns(n, [&](int64_t column, int64_t lanes) {
+    const Lanes a =
+        Mul(Mul(Sub(LoadSome(x + column, lanes), mean), factor), LoadSome(weight + column, lanes));
+    StoreSome(out + column, lanes, bias == nullptr ? a : Add(a, LoadSome(bias + column, lanes)));
+  });
+}
+
 void RotateHalves(float* head, const float* cosines, const float* sines, int half) {
   ForColumns(half, [&](int64_t i, int64_t lanes) {
     const Lanes a = LoadSome(head + i, lanes), b = LoadSome(head + half + i, lanes);
@@ -60,9 +78,9 @@ void Rotate(const RotateArgs& args) {
   }
 }
 
-void AddRow(const float* x, int64_t n, float* y) {
+void AddRow(const float* x, float scale, int64_t n, float* y) {
   ForColumns(n, [&](int64_t i, int64_t lanes) {
-    StoreSome(y + i, lanes, Add(LoadSome(y + i, lanes), LoadSome(x + i, lanes)));
+    StoreSome(y + i, lanes, Fma(LoadSome(x + i, lanes), Splat(scale), LoadSome(y + i, lanes)));
   });
 }
 

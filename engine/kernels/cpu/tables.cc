@@ -48,6 +48,7 @@ KernelTable MakeTable(const char* name, const char* extension) {
       .prepare = [](const PrepareArgs& args) { TiledPrepare(kTiles, args); },
       .matmul = [](const MatMulArgs& args) { TiledMatMul(kTiles, kWide, args); },
       .rms_norm = kVectors.rms_norm,
+      .layer_norm = kVectors.layer_norm,
       .rotate = kVectors.rotate,
       .store_kv = kVectors.store_kv,
       .attention_scratch_bytes = &AttentionScratchBytes,

@@ -17,6 +17,7 @@
 
 constexpr VectorKernels kVectorTable = {
     .rms_norm = &RmsNorm,
+    .layer_norm = &LayerNorm,
     .rotate = &Rotate,
     .store_kv = &StoreKv,
     .attention = &Attention,

@@ -21,10 +21,12 @@ constexpr int kMixedQueryBytes = 256;
 
 struct VectorKernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int64_t n, float epsilon,
+                     float* out);
   void (*rotate)(const RotateArgs& args);
   void (*store_kv)(const StoreKvArgs& args);
   void (*attention)(const AttentionArgs& args);
-  void (*add)(const float* x, int64_t n, float* y);
+  void (*add)(const float* x, float scale, int64_t n, float* y);
   void (*softcap)(float cap, int64_t n, float* y);
 };
 

@@ -1,6 +1,7 @@
-// out [T, F] = activation(gate + bias) * (up + bias), gate and up side by side in gate_up [T, 2 F].
+// out [T, F] = activation(gate + bias) * (up + bias), gate and up side by side in gate_up [T, 2 F]; without a
+// gate activation(up + bias) of gate_up [T, F].
 //
-// Moves 3 F elements per token, 128 bits at a time.
+// Moves 3 F elements per token, or 2 F, 128 bits at a time.
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
 
@@ -9,15 +10,20 @@ namespace {
 
 constexpr int kThreads = 256;
 
-ROPEWAY_DEVICE float Activate(GateKind kind, float x) {
+ROPEWAY_DEVICE float Activate(Activation activation, float x) {
   constexpr float kRootHalf = 0.70710678118654752f, kRootTwoOverPi = 0.79788456080286536f;
-  switch (kind) {
-    case GateKind::kSilu:
+  const float positive = x < 0 ? 0 : x;  // NaN stays NaN
+  switch (activation) {
+    case Activation::kSilu:
       return x / (1.0f + expf(-x));
-    case GateKind::kGeluTanh:
+    case Activation::kGeluTanh:
       return 0.5f * x * (1.0f + tanhf(kRootTwoOverPi * (x + 0.044715f * x * x * x)));
-    default:
+    case Activation::kGeluErf:
       return 0.5f * x * (1.0f + erff(x * kRootHalf));
+    case Activation::kRelu:
+      return positive;
+    default:  // kRelu2
+      return positive * positive;
   }
 }
 
@@ -26,17 +32,18 @@ __global__ void __launch_bounds__(kThreads) GateKernel(GateArgs args) {
   const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * kWidth;
   if (column >= args.columns) return;
   const int64_t token = blockIdx.x;
-  const T* row = static_cast<const T*>(args.gate_up) + token * 2 * args.columns;
-  float gate[kWidth], up[kWidth];
+  const T* row = static_cast<const T*>(args.gate_up) + token * (args.gated ? 2 : 1) * args.columns;
+  float gate[kWidth], up[kWidth] = {};
   LoadFloats(row + column, gate);
-  LoadFloats(row + args.columns + column, up);
+  if (args.gated) LoadFloats(row + args.columns + column, up);
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) {
     if (args.bias != nullptr) {
       gate[i] += args.bias[column + i];
-      up[i] += args.bias[args.columns + column + i];
+      if (args.gated) up[i] += args.bias[args.columns + column + i];
     }
-    gate[i] = Activate(args.kind, gate[i]) * up[i];
+    gate[i] = Activate(args.activation, gate[i]);
+    if (args.gated) gate[i] *= up[i];
   }
   StoreFloats(static_cast<T*>(args.out) + token * args.columns + column, gate);
 }

@@ -10,7 +10,7 @@ const KernelTable& Kernels() {
                                          .gate = Gate,
                                          .packed_matmul = PackedMatMul,
                                          .copy_pages = CopyPages,
-                                         .softcap = Softcap,
+                                         .finish_logits = FinishLogits,
                                          .sample = Sample,
                                          .score = Score};
   return kTable;

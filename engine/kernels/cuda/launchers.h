@@ -15,7 +15,7 @@ ErrorCode Attention(const AttentionArgs& args, Stream stream);
 ErrorCode Gate(const GateArgs& args, Stream stream);
 ErrorCode PackedMatMul(const PackedMatMulArgs& args, Stream stream);
 ErrorCode CopyPages(const CopyPagesArgs& args, Stream stream);
-ErrorCode Softcap(float* logits, int64_t count, float cap, Stream stream);
+ErrorCode FinishLogits(const FinishLogitsArgs& args, Stream stream);
 ErrorCode Sample(const SampleArgs& args, Stream stream);
 ErrorCode Score(const ScoreArgs& args, Stream stream);
 

@@ -1,4 +1,5 @@
-// residual [T, D] f32 += [post-norm of] branch [T, D]; out [rows, D] = norm of chosen rows of the residual.
+// residual [T, D] f32 += scale * [post-norm of] branch [T, D]; out [rows, D] = norm of chosen rows of the
+// residual.
 //
 // A block a row, which it keeps in shared memory as float32; each thread touches only its own columns, so
 // that barriers are needed by the sums alone. Moves 8 D bytes of residual, and D elements each of branch and
@@ -24,10 +25,11 @@ struct Moments {
 };
 
 template <int kWidth>
-ROPEWAY_DEVICE Moments MomentsOf(const float* row, const NormArgs& args) {
+ROPEWAY_DEVICE Moments MomentsOf(NormKind kind, const float* row, const NormArgs& args) {
+  if (kind == NormKind::kNone) return {0, 1};
   const float count = static_cast<float>(args.columns);
   float mean = 0;
-  if (args.kind == NormKind::kLayer) {
+  if (kind == NormKind::kLayer) {
     float sum = 0;
     ForMyColumns<kWidth>(args.columns, [&](int i) {
 #pragma unroll
@@ -57,16 +59,17 @@ ROPEWAY_DEVICE void AddBranch(const NormArgs& args, int64_t first, float* row) {
     for (int j = 0; j < kWidth; ++j)
       row[i + j] = args.branch_bias == nullptr ? values[j] : values[j] + args.branch_bias[i + j];
   });
-  Moments moments = {0, 1};
-  if (args.post_weight != nullptr) moments = MomentsOf<kWidth>(row, args);
+  const Moments moments = MomentsOf<kWidth>(args.post_kind, row, args);
   ForMyColumns<kWidth>(args.columns, [&](int i) {
     float values[kWidth];
     LoadFloats(args.residual + first + i, values);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
       float x = row[i + j];
-      if (args.post_weight != nullptr) x = (x - moments.mean) * moments.inverse * args.post_weight[i + j];
-      values[j] += x;
+      if (args.post_kind != NormKind::kNone)
+        x = (x - moments.mean) * moments.inverse * args.post_weight[i + j];
+      if (args.post_bias != nullptr) x += args.post_bias[i + j];
+      values[j] += args.branch_scale * x;
       row[i + j] = values[j];
     }
     StoreFloats(args.residual + first + i, values);
@@ -89,14 +92,15 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
     });
   }
   if (args.out == nullptr) return;  // alike for all threads
-  const Moments moments = MomentsOf<kWidth>(row, args);
+  const Moments moments = MomentsOf<kWidth>(args.kind, row, args);
   T* out = static_cast<T*>(args.out) + index * args.columns;
   ForMyColumns<kWidth>(args.columns, [&](int i) {
     float values[kWidth];
-    LoadFloats(args.weight + i, values);
+    if (args.kind != NormKind::kNone) LoadFloats(args.weight + i, values);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      values[j] *= (row[i + j] - moments.mean) * moments.inverse;
+      const float x = (row[i + j] - moments.mean) * moments.inverse;
+      values[j] = args.kind == NormKind::kNone ? x : values[j] * x;
       if (args.bias != nullptr) values[j] += args.bias[i + j];
     }
     StoreFloats(out + i, values);

@@ -24,6 +24,7 @@
 #include "engine/kernels/cuda/kv_pages.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/kernels/cuda/sampling.h"
+#include "engine/tensor/formulas.h"
 
 namespace ropeway::cuda {
 
@@ -39,25 +40,26 @@ struct EmbedArgs {
   float* residual;  // [T, D]
 };
 
-enum class NormKind : uint8_t { kRms, kLayer };
-
-// residual += post_norm(branch); out = norm(residual), for all tokens or for chosen ones. Without branch: out
-// alone; without out: the residual alone. Norms compute in float32: rms x / sqrt(mean(x^2) + epsilon) *
-// weight; layer (x - mean) / sqrt(var + epsilon) * weight + bias.
+// residual += branch_scale * post_norm(branch); out = norm(residual), for all tokens or for chosen ones.
+// Without branch: out alone; without out: the residual alone. Norms (formulas.h) compute in float32. kNone
+// converts the residual to the element type. Where the element is float32, out may be the residual.
 struct NormArgs {
-  NormKind kind = NormKind::kRms;
+  NormKind kind = NormKind::kRms;  // of out
   Element element = Element::kBF16;
   int num_rows = 0;  // of out
   int columns = 0;   // D
   float epsilon = 0;
-  float* residual = nullptr;           // [T, D]
-  const void* branch = nullptr;        // [T, D] of element; may be null. REQUIRES: rows == null
-  const float* branch_bias = nullptr;  // [D], added to the branch first; may be null
-  const float* post_weight = nullptr;  // [D]: the branch is normed before it is added; may be null
-  const float* weight = nullptr;       // [D]
-  const float* bias = nullptr;         // [D], or null
-  const int32_t* rows = nullptr;       // [num_rows] which tokens; null: all
-  void* out = nullptr;                 // [num_rows, D] of element; may be null
+  float* residual = nullptr;             // [T, D]
+  const void* branch = nullptr;          // [T, D] of element; may be null. REQUIRES: rows == null
+  const float* branch_bias = nullptr;    // [D], added to the branch first; may be null
+  NormKind post_kind = NormKind::kNone;  // the branch is normed before it is added
+  const float* post_weight = nullptr;    // [D], unless post_kind is kNone
+  const float* post_bias = nullptr;      // [D], or null
+  float branch_scale = 1;
+  const float* weight = nullptr;  // [D], unless kind is kNone
+  const float* bias = nullptr;    // [D], or null
+  const int32_t* rows = nullptr;  // [num_rows] which tokens; null: all
+  void* out = nullptr;            // [num_rows, D] of element; may be null
 };
 
 // Queries turned otherwise than for keys of their own zone: see kernels::ScoreModifier::zone.
@@ -67,17 +69,28 @@ struct TurnedQueries {
   void* out = nullptr;  // [T, H, E] of element; null: none
 };
 
-// One kernel between the QKV product and attention: bias, norm of query and key heads, rotation, and the
-// write of keys and values into pages.
+// The norm of query and key heads.
+struct HeadNorms {
+  NormKind kind = NormKind::kNone;
+  bool all_heads = false;       // one statistic over all query heads, another over all key heads; kRms alone
+  bool after_rotation = false;  // else before
+  float epsilon = 0;
+  const float* query_weight = nullptr;  // [H, E]
+  const float* query_bias = nullptr;    // [H, E], or null
+  const float* key_weight = nullptr;    // [G, E]
+  const float* key_bias = nullptr;      // [G, E], or null
+};
+
+// One kernel between the QKV product and attention: bias, clip, norm of query and key heads, rotation, a
+// factor of queries, and the write of keys and values into pages.
 struct QkvArgs {
   Element element = Element::kBF16;
   int num_tokens = 0;
-  int num_heads = 0;                  // H; G, E and Ev are those of kv
-  const void* qkv = nullptr;          // [T, H E + G E + G Ev] of element
-  const float* bias = nullptr;        // [H E + G E + G Ev], or null
-  const float* query_norm = nullptr;  // [E], or null; RMS
-  const float* key_norm = nullptr;    // [E], or null
-  float norm_epsilon = 0;
+  int num_heads = 0;            // H; G, E and Ev are those of kv
+  const void* qkv = nullptr;    // [T, H E + G E + G Ev] of element
+  const float* bias = nullptr;  // [H E + G E + G Ev], or null
+  float clip = 0;               // > 0: queries, keys and values are clamped to [-clip, clip]
+  HeadNorms norms;
   int rotary_dim = 0;              // 0: none; even, <= E
   bool interleaved = false;        // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
   const float* cosines = nullptr;  // [rows, rotary_dim / 2]
@@ -94,16 +107,15 @@ struct QkvArgs {
   TurnedQueries previous, older;  // both or neither
 };
 
-enum class GateKind : uint8_t { kSilu, kGeluTanh, kGeluErf };
-
-// out = activation(gate + bias) * (up + bias).
+// out = activation(gate + bias) * (up + bias), or activation(up + bias) without a gate.
 struct GateArgs {
-  GateKind kind = GateKind::kSilu;
+  Activation activation = Activation::kSilu;
+  bool gated = true;
   Element element = Element::kBF16;
   int num_tokens = 0;
   int columns = 0;                // F
-  const void* gate_up = nullptr;  // [T, 2 F] of element: gate, then up
-  const float* bias = nullptr;    // [2 F], or null
+  const void* gate_up = nullptr;  // [T, 2 F] of element: gate, then up; [T, F] without a gate
+  const float* bias = nullptr;    // [2 F], or [F], or null
   void* out = nullptr;            // [T, F] of element
 };
 
@@ -132,6 +144,16 @@ struct CopyPagesArgs {
   int count = 0;
 };
 
+// logits = softcap(logits + bias), of vocab_size columns; softcap(x) = cap * tanh(x / cap).
+struct FinishLogitsArgs {
+  float* logits = nullptr;  // [num_rows, stride]
+  int64_t stride = 0;
+  int num_rows = 0;
+  int vocab_size = 0;
+  const float* bias = nullptr;  // [V], or null
+  float softcap = 0;            // 0: none
+};
+
 struct KernelTable {
   ErrorCode (*embed)(const EmbedArgs&, Stream);
   ErrorCode (*norm)(const NormArgs&, Stream);
@@ -140,7 +162,7 @@ struct KernelTable {
   ErrorCode (*gate)(const GateArgs&, Stream);
   ErrorCode (*packed_matmul)(const PackedMatMulArgs&, Stream);
   ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);
-  ErrorCode (*softcap)(float* logits, int64_t count, float cap, Stream);  // cap * tanh(x / cap)
+  ErrorCode (*finish_logits)(const FinishLogitsArgs&, Stream);
   ErrorCode (*sample)(const SampleArgs&, Stream);
   ErrorCode (*score)(const ScoreArgs&, Stream);
 };

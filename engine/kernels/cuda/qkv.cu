@@ -39,6 +39,13 @@ struct Group {
   }
 };
 
+// A number of the product, of this column of a token, with what is done to it before the norm.
+ROPEWAY_DEVICE float Projected(const QkvArgs& args, float x, int column) {
+  if (args.bias != nullptr) x += args.bias[column];
+  if (args.clip > 0) x = x > args.clip ? args.clip : x < -args.clip ? -args.clip : x;
+  return x;
+}
+
 template <class T, int kWidth>
 ROPEWAY_DEVICE void LoadHead(const QkvArgs& args, const Head& head, const Group& group, float* values) {
   const int keys_end = args.num_heads + args.kv.num_kv_heads;
@@ -51,19 +58,65 @@ ROPEWAY_DEVICE void LoadHead(const QkvArgs& args, const Head& head, const Group&
     float x[kWidth];
     LoadFloats(source + i, x);
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j)
-      values[i + j] = args.bias == nullptr ? x[j] : x[j] + args.bias[first + i + j];
+    for (int j = 0; j < kWidth; ++j) values[i + j] = Projected(args, x[j], first + i + j);
   }
 }
 
-// All lanes of the warp come here, whatever heads they have: the group's sum is a collective of the warp.
-ROPEWAY_DEVICE void NormHead(const float* weight, float epsilon, const Head& head, const Group& group,
-                             float* values) {
+// This lane's part of the sum of squares over all heads of the token that the head belongs to, queries or
+// keys. Every group walks all of them: a few models ask for it, and their rows lie in the cache.
+template <class T>
+ROPEWAY_DEVICE float SquaresOfAllHeads(const QkvArgs& args, const Head& head, int64_t angle_row,
+                                       const Group& group) {
+  const bool is_query = head.index < args.num_heads;
+  const int first = is_query ? 0 : args.num_heads * args.kv.head_dim;
+  const int count = (is_query ? args.num_heads : args.kv.num_kv_heads) * args.kv.head_dim;
+  const int total =
+      (args.num_heads + args.kv.num_kv_heads) * args.kv.head_dim + args.kv.num_kv_heads * args.kv.value_dim;
+  const T* source = static_cast<const T*>(args.qkv) + static_cast<int64_t>(head.token) * total + first;
+  const int half = args.rotary_dim / 2;
   float squares = 0;
-  for (int i = group.lane; i < head.width; i += group.lanes) squares += values[i] * values[i];
-  const float inverse = 1.0f / sqrtf(group.Sum(squares) / static_cast<float>(head.width) + epsilon);
-  if (weight == nullptr) return;
-  for (int i = group.lane; i < head.width; i += group.lanes) values[i] = values[i] * inverse * weight[i];
+  for (int i = group.lane; i < count; i += group.lanes) {
+    const float x = Projected(args, ToFloat(source[i]), first + i);
+    const int column = i % args.kv.head_dim;
+    float turned = 1;  // what the rotation multiplies squares by: its cosines and sines may carry a factor
+    if (args.norms.after_rotation && column < args.rotary_dim) {
+      const int64_t pair = angle_row * half + (args.interleaved ? column / 2 : column % half);
+      turned = args.cosines[pair] * args.cosines[pair] + args.sines[pair] * args.sines[pair];
+    }
+    squares += x * x * turned;
+  }
+  return squares;
+}
+
+// All lanes of the warp come here, whatever heads they have: the group's sums are collectives of the warp.
+// Heads that have no norm (values, groups without a head) leave with what they came.
+template <class T>
+ROPEWAY_DEVICE void NormHead(const QkvArgs& args, const Head& head, int64_t angle_row, const Group& group,
+                             float* values) {
+  const HeadNorms& norms = args.norms;
+  const bool is_query = head.index < args.num_heads;
+  const bool normed = head.width > 0 && head.index < args.num_heads + args.kv.num_kv_heads;
+  float mean = 0, squares = 0, count = static_cast<float>(head.width);
+  if (norms.kind == NormKind::kLayer) {
+    for (int i = group.lane; i < head.width; i += group.lanes) mean += values[i];
+    mean = group.Sum(mean) / count;
+  }
+  if (norms.all_heads) {
+    if (normed) squares = SquaresOfAllHeads<T>(args, head, angle_row, group);
+    count *= static_cast<float>(is_query ? args.num_heads : args.kv.num_kv_heads);
+  } else {
+    for (int i = group.lane; i < head.width; i += group.lanes)
+      squares += (values[i] - mean) * (values[i] - mean);
+  }
+  const float inverse = 1.0f / sqrtf(group.Sum(squares) / count + norms.epsilon);
+  if (!normed) return;
+  const int first = (is_query ? head.index : head.index - args.num_heads) * head.width;
+  const float* weight = (is_query ? norms.query_weight : norms.key_weight) + first;
+  const float* bias = is_query ? norms.query_bias : norms.key_bias;
+  for (int i = group.lane; i < head.width; i += group.lanes) {
+    values[i] = (values[i] - mean) * inverse * weight[i];
+    if (bias != nullptr) values[i] += bias[first + i];
+  }
 }
 
 // By the angles of one row [rotary_dim / 2].
@@ -180,23 +233,24 @@ __global__ void __launch_bounds__(kThreads) QkvKernel(QkvArgs args, int lanes, i
   Head head = {active ? static_cast<int>(item / all) : 0, active ? static_cast<int>(item % all) : 0, 0};
   if (active) head.width = head.index < keys_end ? args.kv.head_dim : args.kv.value_dim;
   const int position = active ? args.positions[head.token] : -1;
+  const int angle_row =
+      !active || args.angle_rows == nullptr ? max(position, 0) : max(args.angle_rows[head.token], 0);
 
-  // 1. Load, with the bias.
+  // 1. Load, with the bias, clipped.
   if (active) LoadHead<T, kWidth>(args, head, group, values);
   __syncwarp();
-  // 2. Norm and rotation of queries and keys.
+  // 2. Norm and rotation of queries and keys, in either order.
   const bool is_query = head.index < queries, is_value = head.index >= keys_end;
-  const float* norm = is_query ? args.query_norm : is_value ? nullptr : args.key_norm;
-  if (args.query_norm != nullptr || args.key_norm != nullptr)
-    NormHead(norm, args.norm_epsilon, head, group, values);
+  const bool has_norm = args.norms.kind != NormKind::kNone;
+  if (has_norm && !args.norms.after_rotation) NormHead<T>(args, head, angle_row, group, values);
   __syncwarp();
   if (active && is_query && args.previous.out != nullptr)
     for (int i = group.lane; i < head.width; i += lanes) unturned[i] = values[i];
   __syncwarp();
-  if (active && !is_value && args.rotary_dim > 0) {
-    const int row = args.angle_rows == nullptr ? position : args.angle_rows[head.token];
-    RotateHead(args, args.cosines, args.sines, max(row, 0), group, values);
-  }
+  if (active && !is_value && args.rotary_dim > 0)
+    RotateHead(args, args.cosines, args.sines, angle_row, group, values);
+  __syncwarp();
+  if (has_norm && args.norms.after_rotation) NormHead<T>(args, head, angle_row, group, values);
   __syncwarp();
   // 3. The largest magnitude, for caches of 8 bits.
   float most = 0;

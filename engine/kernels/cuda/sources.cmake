@@ -8,6 +8,7 @@ set(ROPEWAY_CUDA_KERNELS
   attention_plain.cu
   copy_pages.cu
   embed.cu
+  finish_logits.cu
   gate.cu
   kernels.cc
   norm.cu
@@ -15,5 +16,4 @@ set(ROPEWAY_CUDA_KERNELS
   qkv.cu
   sample.cu
   score.cu
-  softcap.cu
 )

@@ -66,7 +66,28 @@ float Dot(const float* x, const float* y, int64_t n) {
 
 float Silu(float x) { return x / (1 + std::exp(-x)); }
 
+float GeluErf(float x) { return 0.5f * x * (1 + std::erf(0.707106781f * x)); }
+
 float GeluTanh(float x) { return 0.5f * x * (1 + std::tanh(0.797884561f * (x + 0.044715f * x * x * x))); }
+
+// NaN stays NaN.
+float Relu(float x) { return x < 0 ? 0 : x; }
+
+float Activate(Activation activation, float x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Silu(x);
+    case Activation::kGeluErf:
+      return GeluErf(x);
+    case Activation::kGeluTanh:
+      return GeluTanh(x);
+    case Activation::kRelu:
+      return Relu(x);
+    case Activation::kRelu2:
+      return Relu(x) * Relu(x);
+  }
+  return x;
+}
 
 // Rows of gate and up alternate; each pair gives one output.
 void MatMulGate(const MatMulArgs& args) {
@@ -81,7 +102,7 @@ void MatMulGate(const MatMulArgs& args) {
     for (int64_t t = 0; t < args.num_tokens; ++t) {
       float g = Dot(gate.data(), x + t * columns, columns), u = Dot(up.data(), x + t * columns, columns);
       if (args.bias != nullptr) g += args.bias[i], u += args.bias[half + i];
-      args.y[t * args.y_stride + i] = (args.epilogue == Epilogue::kSiluGate ? Silu(g) : GeluTanh(g)) * u;
+      args.y[t * args.y_stride + i] = Activate(args.activation, g) * u;
     }
   }
 }
@@ -99,7 +120,9 @@ void MatMul(const MatMulArgs& args) {
       float value = Dot(row.data(), x + t * columns, columns);
       if (args.bias != nullptr) value += args.bias[i];
       float& y = args.y[t * args.y_stride + i];
-      y = args.epilogue == Epilogue::kAdd ? y + value : value;
+      if (args.epilogue == Epilogue::kAdd) value += y;
+      if (args.epilogue == Epilogue::kActivate) value = Activate(args.activation, value);
+      y = value;
     }
   }
 }
@@ -107,6 +130,16 @@ void MatMul(const MatMulArgs& args) {
 void RmsNorm(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
   const float factor = 1 / std::sqrt(Dot(x, x, n) / static_cast<float>(n) + epsilon);
   for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor * weight[i];
+}
+
+void LayerNorm(const float* x, const float* weight, const float* bias, int64_t n, float epsilon, float* out) {
+  double sum = 0, squares = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const double mean = sum / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + epsilon);
+  for (int64_t i = 0; i < n; ++i)
+    out[i] = static_cast<float>((x[i] - mean) * factor) * weight[i] + (bias == nullptr ? 0 : bias[i]);
 }
 
 void Rotate(const RotateArgs& args) {
@@ -185,8 +218,8 @@ void Attention(const AttentionArgs& args) {
   }
 }
 
-void Add(const float* x, int64_t n, float* y) {
-  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+void Add(const float* x, float scale, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] += scale * x[i];
 }
 
 void Softcap(float cap, int64_t n, float* y) {
@@ -201,6 +234,7 @@ constexpr KernelTable kTable = {
     .prepare = &Prepare,
     .matmul = &MatMul,
     .rms_norm = &RmsNorm,
+    .layer_norm = &LayerNorm,
     .rotate = &Rotate,
     .store_kv = &StoreKv,
     .attention_scratch_bytes = [](const KvLayout&, int, int) { return int64_t{0}; },

@@ -78,12 +78,30 @@ std::vector<DeviceOptions> CpuAndDevices() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Quick, TinyModelsOnTest,
+std::string NameOfCase(const ::testing::TestParamInfo<std::tuple<std::string, DeviceOptions>>& info) {
+  return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Quick, TinyModelsOnTest,
+    ::testing::Combine(::testing::Values("llama_base", "llama_rope_linear", "llama_rope_llama3",
+                                         "llama_rope_yarn", "llama_rope_yarn_mscale", "llama_tied_bias",
+                                         "mistral", "qwen2", "qwen2_window", "qwen3", "gemma3_text"),
+                       ::testing::ValuesIn(CpuAndDevices())),
+    NameOfCase);
+// Every family, in the precision of its golden file.
+INSTANTIATE_TEST_SUITE_P(Families, TinyModelsOnTest,
                          ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
-                                            ::testing::ValuesIn(CpuAndDevices())),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
-                         });
+                                            ::testing::Values(DeviceOptions{
+                                                .kind = DeviceKind::kHostKernels})),
+                         NameOfCase);
+// What families have that the others do not, on the shipped kernels.
+INSTANTIATE_TEST_SUITE_P(
+    EmulatedFamilies, TinyModelsOnTest,
+    ::testing::Combine(::testing::Values("olmo2", "gpt2", "bloom", "falcon_40b", "granite",
+                                         "hunyuan_v1_dense", "phi_qk_layernorm", "olmo"),
+                       ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels})),
+    NameOfCase);
 
 class ExecutorTest : public ::testing::TestWithParam<DeviceOptions> {
  protected:

@@ -88,6 +88,8 @@ void ExpectGolden(CpuExecutor& executor, const Json& sequence, absl::Span<const 
 TEST_P(TinyGoldenTest, LogitsAndGreedyTokensAreThoseOfTransformers) {
   const auto& [name, source] = GetParam();
   ASSERT_OK_AND_ASSIGN(const Json golden, ReadTinyGolden(name));
+  if (source == Source::kOlderFolder && golden["config_v4"].is_null())
+    GTEST_SKIP() << "the family's config has one spelling alone";
   ASSERT_OK_AND_ASSIGN(const std::vector<float> logits, ReadTinyLogits(name));
   for (const std::string& kernels : UsableKernels()) {
     SCOPED_TRACE(kernels);

@@ -6,6 +6,8 @@
 
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/cuda_emulation/host_kernels.h"
 #include "tests/testing/gguf_writer.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -23,16 +25,15 @@ class LogitsCommandTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_OK(ropeway::testing::WriteTinyModel("qwen3", folder_.path()));
-    ASSERT_OK_AND_ASSIGN(runner_,
-                         SequenceRunner::Open({.model = folder_.path(), .kernels = "ref", .threads = 2}));
+    ASSERT_OK_AND_ASSIGN(probe_, ModelProbe::Open({.model = folder_.path(), .kernels = "ref", .threads = 2}));
     ASSERT_OK_AND_ASSIGN(golden_, ropeway::testing::ReadTinyGolden("qwen3"));
   }
 
-  Json Logits(const Json& line) { return Json::parse(LogitsLine(*runner_, line.dump())); }
-  Json Generate(const Json& line) { return Json::parse(GenerateLine(*runner_, line.dump())); }
+  Json Logits(const Json& line) { return Json::parse(LogitsLine(*probe_, line.dump())); }
+  Json Generate(const Json& line) { return Json::parse(GenerateLine(*probe_, line.dump())); }
 
   const TempFolder folder_;
-  std::unique_ptr<SequenceRunner> runner_;
+  std::unique_ptr<ModelProbe> probe_;
   nlohmann::ordered_json golden_;
 };
 
@@ -90,14 +91,38 @@ TEST_F(LogitsCommandTest, AnswersBadLinesWithAnError) {
       {R"({"ids": [5], "last": "x", "max_tokens": 1.5})", "not an integer"},
   };
   for (const auto& [line, says] : cases)
-    for (const std::string& answer : {LogitsLine(*runner_, line), GenerateLine(*runner_, line)}) {
+    for (const std::string& answer : {LogitsLine(*probe_, line), GenerateLine(*probe_, line)}) {
       EXPECT_THAT(answer, StartsWith("{\"error\":"));
       EXPECT_THAT(answer, HasSubstr(says));
     }
-  EXPECT_THAT(GenerateLine(*runner_, R"({"ids": [5], "ignore_eos": 1})"),
+  EXPECT_THAT(GenerateLine(*probe_, R"({"ids": [5], "ignore_eos": 1})"),
               HasSubstr("ignore_eos: not true or false"));
-  EXPECT_THAT(GenerateLine(*runner_, R"({"ids": [5], "max_tokens": 300})"),
+  EXPECT_THAT(GenerateLine(*probe_, R"({"ids": [5], "max_tokens": 300})"),
               HasSubstr("a sequence of 301 tokens is longer than the model's context of 256"));
+}
+
+// As on a GPU: the executor of CUDA on the emulated runtime.
+TEST(LogitsCommandOnCudaTest, GivesTheSameLogits) {
+  const TempFolder folder;
+  ASSERT_OK(ropeway::testing::WriteTinyModel("qwen3", folder.path()));
+  ASSERT_OK_AND_ASSIGN(const auto golden, ropeway::testing::ReadTinyGolden("qwen3"));
+  ASSERT_OK_AND_ASSIGN(
+      const auto probe,
+      ModelProbe::Open({.model = folder.path(), .device = "cuda", .open_backend = [] {
+                          return absl::StatusOr<const cuda::Backend*>(
+                              &cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels()));
+                        }}));
+  ASSERT_OK_AND_ASSIGN(const std::vector<float> expected, ropeway::testing::ReadTinyLogits("qwen3"));
+  for (size_t i = 0; i < 2; ++i) {  // one shorter than a step, one longer
+    const Json line = {{"ids", golden["sequences"][i]["input_ids"]}, {"last", 8}};
+    const Json answer = Json::parse(LogitsLine(*probe, line.dump()));
+    for (size_t row = 0; row < 8; ++row)
+      for (size_t v = 0; v < 320; ++v)
+        ASSERT_NEAR(answer["logits"][row][v].get<float>(), expected[(i * 8 + row) * 320 + v], 2e-4);
+  }
+  EXPECT_THAT(ModelProbe::Open({.model = folder.path(), .device = "tpu"}),
+              ropeway::testing::StatusIs(absl::StatusCode::kInvalidArgument,
+                                         HasSubstr("device: must be cpu or cuda, is 'tpu'")));
 }
 
 TEST(GenerateCommandTest, EndsWithAnEndToken) {
@@ -107,24 +132,27 @@ TEST(GenerateCommandTest, EndsWithAnEndToken) {
   const auto& sequence = golden["sequences"][0];
   const auto greedy = sequence["greedy"]["token_ids"].get<std::vector<int64_t>>();
   model["tokenizer.ggml.eos_token_id"] = greedy[2];
-  ASSERT_OK_AND_ASSIGN(
-      const auto runner,
-      SequenceRunner::Open({.model = folder.Write("m.gguf", ropeway::testing::GgufBytes(model)),
-                            .kernels = "ref",
-                            .threads = 1}));
+  model["tokenizer.ggml.model"] = std::string("gpt2");
+  std::vector<std::string> tokens;
+  for (int i = 0; i < 320; ++i) tokens.push_back("token" + std::to_string(i));
+  model["tokenizer.ggml.tokens"] = tokens;
+  ASSERT_OK_AND_ASSIGN(const auto probe,
+                       ModelProbe::Open({.model = folder.Write("m.gguf", ropeway::testing::GgufBytes(model)),
+                                         .kernels = "ref",
+                                         .threads = 1}));
   const Json line = {{"ids", sequence["input_ids"]}, {"max_tokens", 10}};
-  const std::vector<int64_t> ids = Json::parse(GenerateLine(*runner, line.dump()))["ids"];
+  const std::vector<int64_t> ids = Json::parse(GenerateLine(*probe, line.dump()))["ids"];
   EXPECT_EQ(ids, std::vector<int64_t>(greedy.begin(), greedy.begin() + 3));
 }
 
-TEST(SequenceRunnerTest, RefusesUnknownKernelsAndThreads) {
+TEST(ModelProbeTest, RefusesUnknownKernelsAndThreads) {
   using ::ropeway::testing::StatusIs;
-  EXPECT_THAT(SequenceRunner::Open({.model = "x", .kernels = "neon"}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("known are auto, ref, avx2, avx512")));
   EXPECT_THAT(
-      SequenceRunner::Open({.model = "x", .threads = -1}),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("threads: must be in [0, 1024], is -1")));
-  EXPECT_THAT(SequenceRunner::Open({.model = "/nowhere/x.gguf"}),
+      ModelProbe::Open({.model = "x", .kernels = "neon"}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be one of auto, ref, avx2, avx512")));
+  EXPECT_THAT(ModelProbe::Open({.model = "x", .threads = -1}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("threads must be in [0, 1024], is -1")));
+  EXPECT_THAT(ModelProbe::Open({.model = "/nowhere/x.gguf"}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/x.gguf")));
 }
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "engine/model/hf_model.h"
-#include "engine/model/weight_shapes.h"
 #include "tests/testing/gguf_writer.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -27,6 +26,8 @@ using ::ropeway::testing::StatusIs;
 using ::ropeway::testing::TempFolder;
 using ::testing::HasSubstr;
 
+RopeSpec& RopeIn(LayerSpec& layer) { return std::get<RopeSpec>(layer.position.scheme); }
+
 // The spec of a case, read from a folder, as its GGUF file ought to say it.
 DecoderSpec ExpectedSpec(const std::string& case_name) {
   const TempFolder folder;
@@ -36,9 +37,11 @@ DecoderSpec ExpectedSpec(const std::string& case_name) {
   DecoderSpec spec = model->spec;
   const bool llama = spec.architecture == "llama" || spec.architecture == "mistral";
   spec.architecture = llama ? "llama" : spec.architecture == "gemma3_text" ? "gemma3" : spec.architecture;
-  spec.norm_offset = 0;
-  for (RopeSpec& rope : spec.ropes)
-    if (llama) rope.pairing = RopePairing::kInterleaved;
+  spec.norm.offset = 0;
+  for (LayerSpec& layer : spec.layers) {
+    layer.attention.head_norm.offset = 0;
+    if (llama) RopeIn(layer).pairing = RopePairing::kInterleaved;
+  }
   return spec;
 }
 
@@ -49,14 +52,18 @@ TEST(GgufModelTest, SaysWhatTheFolderOfTheSameModelSays) {
     ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.Write("m.gguf", GgufBytes(file))));
     DecoderSpec spec = model.spec, expected = ExpectedSpec(name);
     if (name == "llama_rope_llama3") {  // stored as divisors
-      EXPECT_EQ(spec.ropes[0].frequency_factors.size(), 8u);
-      EXPECT_EQ(spec.ropes[0].frequency_factors.front(), 1);
-      EXPECT_EQ(spec.ropes[0].frequency_factors.back(), 8);
-      spec.ropes = expected.ropes = {};
+      const RopeSpec& rope = RopeIn(spec.layers[0]);
+      EXPECT_EQ(rope.frequency_factors.size(), 8u);
+      EXPECT_EQ(rope.frequency_factors.front(), 1);
+      EXPECT_EQ(rope.frequency_factors.back(), 8);
+      for (size_t i = 0; i < spec.layers.size(); ++i) RopeIn(spec.layers[i]) = RopeIn(expected.layers[i]);
     }
     if (name == "llama_rope_yarn_mscale") {  // stored as a float
-      EXPECT_NEAR(spec.ropes[0].attention_factor, expected.ropes[0].attention_factor, 1e-7);
-      spec.ropes[0].attention_factor = expected.ropes[0].attention_factor;
+      for (size_t i = 0; i < spec.layers.size(); ++i) {
+        double& factor = RopeIn(spec.layers[i]).attention_factor;
+        EXPECT_NEAR(factor, RopeIn(expected.layers[i]).attention_factor, 1e-7);
+        factor = RopeIn(expected.layers[i]).attention_factor;
+      }
     }
     EXPECT_EQ(spec, expected) << name;
   }
@@ -66,20 +73,19 @@ TEST(GgufModelTest, FindsTensorsByRole) {
   const TempFolder folder;
   ASSERT_OK_AND_ASSIGN(const GgufModel file, MakeTinyGguf("gemma3_text"));
   ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.Write("m.gguf", GgufBytes(file))));
-  size_t roles = 0;
-  for (const RoleInfo& info : AllRoles()) {
-    if (!HasRole(info.role, model.spec)) {
-      EXPECT_THAT(model.tensors->Find(info.role, 0),
-                  StatusIs(absl::StatusCode::kNotFound, HasSubstr("is missing")));
-      continue;
-    }
-    for (int layer = 0; layer < (info.of_layer ? 4 : 1); ++layer, ++roles) {
-      ASSERT_OK_AND_ASSIGN(const TensorView view, model.tensors->Find(info.role, layer));
-      EXPECT_EQ(view.shape, ShapeOf(info.role, model.spec));
-    }
+  const std::vector<TensorId> ids = TensorsOf(model.spec);
+  for (const TensorId& id : ids) {
+    ASSERT_OK_AND_ASSIGN(const WeightTensor tensor, model.tensors->Find(id));
+    EXPECT_EQ(tensor.view.shape, ShapeOf(id, model.spec));
   }
-  EXPECT_EQ(roles, file.tensors.size());
-  EXPECT_EQ(model.tensors->NameOf(WeightRole::kFfnPostNorm, 3), "blk.3.post_ffw_norm.weight");
+  EXPECT_EQ(ids.size(), file.tensors.size());
+  for (const RoleInfo& info : AllRoles())
+    for (const bool is_bias : {false, true}) {
+      const TensorId id{info.role, 0, is_bias};
+      if (HasTensor(id, model.spec)) continue;
+      EXPECT_THAT(model.tensors->Find(id), StatusIs(absl::StatusCode::kNotFound, HasSubstr("is missing")));
+    }
+  EXPECT_EQ(model.tensors->NameOf({WeightRole::kFfnPostNorm, 3}), "blk.3.post_ffw_norm.weight");
 }
 
 // Opens a case after a change of its file.
@@ -204,6 +210,7 @@ TEST(GgufModelTest, OpensSmolLm2) {
   if (path.empty()) GTEST_SKIP() << "ROPEWAY_WITHOUT_MODELS is set";
   ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(path));
   const RopeSpec rope{.base = 100000, .rotary_dim = 64, .pairing = RopePairing::kInterleaved};
+  const LayerSpec layer{.attention = {.scale = 0.125f}, .position = {.scheme = rope}, .ffn = {.size = 1536}};
   const DecoderSpec expected{.architecture = "llama",
                              .vocab_size = 49152,
                              .hidden_size = 576,
@@ -211,16 +218,13 @@ TEST(GgufModelTest, OpensSmolLm2) {
                              .num_kv_heads = 3,
                              .head_dim = 64,
                              .value_dim = 64,
-                             .ffn_size = 1536,
                              .context_length = 8192,
-                             .norm_epsilon = 1e-5f,
-                             .attention_scale = 0.125f,
+                             .norm = {.epsilon = 1e-5f},
                              .tied_output = true,
-                             .ropes = {rope},
-                             .layers = std::vector<LayerSpec>(30, LayerSpec{.window = 0, .rope = 0})};
+                             .layers = std::vector<LayerSpec>(30, layer)};
   EXPECT_EQ(model.spec, expected);
-  ASSERT_OK_AND_ASSIGN(const TensorView embedding, model.tensors->Find(WeightRole::kTokenEmbedding, 0));
-  EXPECT_EQ(embedding.type, DType::kQ8_0);
+  ASSERT_OK_AND_ASSIGN(const WeightTensor embedding, model.tensors->Find({WeightRole::kTokenEmbedding}));
+  EXPECT_EQ(embedding.view.type, DType::kQ8_0);
   ASSERT_OK_AND_ASSIGN(const auto* tokens, model.metadata.GetStrings("tokenizer.ggml.tokens"));
   EXPECT_EQ(tokens->size(), 49152u);
 }
@@ -230,16 +234,19 @@ TEST(GgufModelTest, OpensGemma3) {
   if (path.empty() || !std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there";
   ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(path));
   const DecoderSpec& spec = model.spec;
-  EXPECT_TRUE(spec.sandwich_norms && spec.qk_norm && spec.tied_output && !spec.qkv_bias);
-  EXPECT_EQ(spec.norm_offset, 0);
+  EXPECT_TRUE(spec.block.pre_norm && spec.block.post_norm && spec.tied_output);
+  EXPECT_EQ(spec.norm.offset, 0);
   EXPECT_EQ(spec.head_dim, 256);
-  EXPECT_EQ(spec.attention_scale, 1 / 16.0f);
   EXPECT_EQ(spec.num_layers(), 18);
-  for (int i = 0; i < 18; ++i)
-    EXPECT_EQ(spec.layers[i],
-              (i % 6 == 5 ? LayerSpec{.window = 0, .rope = 0} : LayerSpec{.window = 512, .rope = 1}));
-  EXPECT_EQ(spec.ropes[0], (RopeSpec{.base = 1000000, .rotary_dim = 256}));
-  EXPECT_EQ(spec.ropes[1], (RopeSpec{.base = 10000, .rotary_dim = 256}));
+  const PositionSpec global{.scheme = RopeSpec{.base = 1000000, .rotary_dim = 256}},
+      local{.scheme = RopeSpec{.base = 10000, .rotary_dim = 256}, .window = 512};
+  for (int i = 0; i < 18; ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    EXPECT_EQ(layer.position, i % 6 == 5 ? global : local);
+    EXPECT_EQ(layer.attention.scale, 1 / 16.0f);
+    EXPECT_EQ(layer.attention.head_norm.kind, NormKind::kRms);
+    EXPECT_FALSE(layer.attention.qkv_bias);
+  }
 }
 
 }  // namespace

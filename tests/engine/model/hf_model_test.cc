@@ -31,8 +31,9 @@ constexpr char kIndexFile[] = "model.safetensors.index.json";
 // Whether the tensor of a role has the values that the case's stream gives.
 void ExpectTensor(const OpenedModel& model, const std::vector<TinyTensor>& expected, WeightRole role,
                   int layer) {
-  ASSERT_OK_AND_ASSIGN(const TensorView view, model.tensors->Find(role, layer));
-  const std::string name = model.tensors->NameOf(role, layer);
+  ASSERT_OK_AND_ASSIGN(const WeightTensor found, model.tensors->Find({role, layer}));
+  const TensorView& view = found.view;
+  const std::string name = model.tensors->NameOf({role, layer});
   for (const TinyTensor& tensor : expected) {
     if (tensor.name != name) continue;
     EXPECT_EQ(view.type, DType::kF32);
@@ -44,7 +45,7 @@ void ExpectTensor(const OpenedModel& model, const std::vector<TinyTensor>& expec
 }
 
 TEST(HfModelTest, OpensEveryCaseWholeAndInShards) {
-  for (const std::string& name : ropeway::testing::SupportedTinyCases()) {
+  for (const char* name : {"llama_base", "llama_tied_bias", "mistral", "qwen2", "qwen3", "gemma3_text"}) {
     ASSERT_OK_AND_ASSIGN(const Json golden, ReadTinyGolden(name));
     const std::vector<TinyTensor> expected = MakeTinyTensors(golden);
     for (const int shards : {1, 3}) {
@@ -64,13 +65,13 @@ TEST(HfModelTest, NamesTheNormsOfGemma) {
   const TempFolder folder;
   ASSERT_OK(WriteTinyModel("gemma3_text", folder.path()));
   ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenHfModel(folder.path()));
-  EXPECT_EQ(model.tensors->NameOf(WeightRole::kAttentionPostNorm, 1),
+  EXPECT_EQ(model.tensors->NameOf({WeightRole::kAttentionPostNorm, 1}),
             "model.layers.1.post_attention_layernorm.weight");
-  EXPECT_EQ(model.tensors->NameOf(WeightRole::kFfnNorm, 1),
+  EXPECT_EQ(model.tensors->NameOf({WeightRole::kFfnNorm, 1}),
             "model.layers.1.pre_feedforward_layernorm.weight");
-  EXPECT_THAT(model.tensors->Find(WeightRole::kOutput, 0),
+  EXPECT_THAT(model.tensors->Find({WeightRole::kOutput}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("'lm_head.weight'")));
-  EXPECT_THAT(model.tensors->Find(WeightRole::kQueryBias, 0),
+  EXPECT_THAT(model.tensors->Find({WeightRole::kQuery, 0, /*is_bias=*/true}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("q_proj.bias")));
 }
 
@@ -89,12 +90,13 @@ TEST(HfModelTest, RefusesTensorsThatDoNotFitTheConfig) {
   EXPECT_THAT(
       OpenChanged("llama_base", [](auto& tensors) { tensors.pop_back(); }),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'model.norm.weight' is missing")));
-  EXPECT_THAT(OpenChanged("llama_base",
-                          [](auto& tensors) {
-                            tensors.back().shape = {1, 96};
-                          }),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("tensor 'model.norm.weight' must have the shape [96], has [1, 96]")));
+  EXPECT_THAT(
+      OpenChanged("llama_base",
+                  [](auto& tensors) {
+                    tensors.back().shape = {1, 96};
+                  }),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'model.norm.weight' must have the "
+                                                             "shape [96], has [1, 96]")));
   for (const char* name : {"model.layers.1.self_attn.q_proj.bias", "model.layers.4.input_layernorm.weight",
                            "model.layers.0.self_attn.q_norm.weight", "score.weight"})
     EXPECT_THAT(
@@ -162,8 +164,8 @@ TEST(HfModelTest, RefusesABadIndex) {
                            ".safetensors", "model.bin", "a\\b.safetensors"})
     EXPECT_THAT(
         OpenWithIndex([&](Json& index) { index["weight_map"]["lm_head.weight"] = name; }),
-        StatusIs(absl::StatusCode::kInvalidArgument,
-                 HasSubstr("tensor 'lm_head.weight' must lie in a .safetensors file of the same folder")))
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tensor 'lm_head.weight' must lie in a "
+                                                               ".safetensors file of the same folder")))
         << name;
   EXPECT_THAT(OpenWithIndex([](Json& index) {
                 index["weight_map"]["lm_head.weight"] = std::string("a\0.safetensors", 14);

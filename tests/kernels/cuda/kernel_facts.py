@@ -64,6 +64,6 @@ KERNELS = {
     ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),
     ("score", "ScoreKernel"): Kernel(vector_loads=False,
                                      moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
-    ("softcap", "SoftcapKernel"): Kernel(moved="8 V; the least"),
+    ("finish_logits", "FinishLogitsKernel"): Kernel(moved="8 V; the least"),
 }
 KERNELS["attention_f16", "AttendKernel"] = KERNELS["attention_bf16", "AttendKernel"]

@@ -16,12 +16,16 @@ constexpr float kEpsilon = 1e-5f;
 struct Case {
   NormKind kind = NormKind::kRms;
   int columns = 96;
-  bool branch = false, branch_bias = false, post = false, bias = false, gather = false, out = true;
+  bool branch = false, branch_bias = false, bias = false, gather = false, out = true;
+  NormKind post = NormKind::kNone;
+  bool post_bias = false;
+  float branch_scale = 1;
 };
 
 // One row, normed in double.
 std::vector<double> Normed(NormKind kind, const std::vector<double>& row, const float* weight,
                            const float* bias) {
+  if (kind == NormKind::kNone) return row;
   const double count = static_cast<double>(row.size());
   double mean = 0, squares = 0;
   if (kind == NormKind::kLayer)
@@ -43,9 +47,9 @@ class NormTest : public DeviceTest {
     const size_t size = static_cast<size_t>(kTokens) * c.columns;
     const std::vector<float> residual = RandomValues(Element::kF32, size, 1, 3);
     const std::vector<float> branch = RandomValues(element, size, 2);
-    const std::vector<float> vectors = RandomValues(Element::kF32, 4 * size_t(c.columns), 3);
+    const std::vector<float> vectors = RandomValues(Element::kF32, 5 * size_t(c.columns), 3);
     const float *weight = &vectors[0], *bias = &vectors[c.columns], *post = &vectors[2 * c.columns],
-                *branch_bias = &vectors[3 * c.columns];
+                *branch_bias = &vectors[3 * c.columns], *post_bias = &vectors[4 * c.columns];
     const auto upload = [&](bool wanted, const float* vector) {
       return wanted ? Upload(std::vector<float>(vector, vector + c.columns)) : nullptr;
     };
@@ -61,8 +65,11 @@ class NormTest : public DeviceTest {
                 .residual = device_residual,
                 .branch = c.branch ? Upload(Encode(element, branch)) : nullptr,
                 .branch_bias = upload(c.branch_bias, branch_bias),
-                .post_weight = upload(c.post, post),
-                .weight = upload(true, weight),
+                .post_kind = c.post,
+                .post_weight = upload(c.post != NormKind::kNone, post),
+                .post_bias = upload(c.post_bias, post_bias),
+                .branch_scale = c.branch_scale,
+                .weight = upload(c.kind != NormKind::kNone, weight),
                 .bias = upload(c.bias, bias),
                 .rows = c.gather ? Upload(rows) : nullptr,
                 .out = c.out ? out : nullptr},
@@ -76,7 +83,8 @@ class NormTest : public DeviceTest {
       std::vector<double> expected(c.columns), added(c.columns);
       for (int i = 0; i < c.columns; ++i)
         added[i] = c.branch ? branch[first + i] + (c.branch_bias ? double{branch_bias[i]} : 0) : 0;
-      if (c.post) added = Normed(c.kind, added, post, nullptr);
+      added = Normed(c.post, added, post, c.post_bias ? post_bias : nullptr);
+      for (double& x : added) x *= c.branch_scale;
       for (int i = 0; i < c.columns; ++i) {
         expected[i] = residual[first + i] + added[i];
         // A mean of D float32 squares is within D / 2^24 in theory; eight times the rounding of its factors
@@ -109,7 +117,47 @@ TEST_F(NormTest, AfterTheBranchIsAdded) {
     for (int columns : {24, 51, 3000})
       for (NormKind kind : {NormKind::kRms, NormKind::kLayer})
         for (bool post : {false, true})
-          Run(element, {.kind = kind, .columns = columns, .branch = true, .branch_bias = post, .post = post});
+          Run(element, {.kind = kind,
+                        .columns = columns,
+                        .branch = true,
+                        .branch_bias = post,
+                        .post = post ? kind : NormKind::kNone,
+                        .post_bias = post && kind == NormKind::kLayer,
+                        .branch_scale = post ? 0.6f : 1});
+}
+
+TEST_F(NormTest, WithoutANormOfTheResidual) {
+  for (Element element : kElements)
+    for (int columns : {24, 51})
+      for (bool branch : {false, true})
+        Run(element, {.kind = NormKind::kNone,
+                      .columns = columns,
+                      .branch = branch,
+                      .post = branch ? NormKind::kRms : NormKind::kNone});
+}
+
+// As an embedding is normed: the rows where they lie.
+TEST_F(NormTest, OfTheResidualInPlace) {
+  constexpr int kColumns = 100;
+  const std::vector<float> residual = RandomValues(Element::kF32, size_t{kTokens} * kColumns, 1, 3),
+                           weight = RandomValues(Element::kF32, kColumns, 3);
+  float* device = Upload(residual);
+  Check(Norm({.kind = NormKind::kLayer,
+              .element = Element::kF32,
+              .num_rows = kTokens,
+              .columns = kColumns,
+              .epsilon = kEpsilon,
+              .residual = device,
+              .weight = Upload(weight),
+              .out = device},
+             stream()));
+  const std::vector<float> got = Download(device, residual.size());
+  for (int token = 0; token < kTokens; ++token) {
+    const std::vector<double> row(&residual[token * kColumns], &residual[token * kColumns] + kColumns);
+    const std::vector<double> expected = Normed(NormKind::kLayer, row, weight.data(), nullptr);
+    for (int i = 0; i < kColumns; ++i)
+      EXPECT_NEAR(got[token * kColumns + i], expected[i], 16 * 0x1p-23 * (std::fabs(expected[i]) + 1)) << i;
+  }
 }
 
 TEST_F(NormTest, TheBranchAlone) {

@@ -20,11 +20,15 @@ struct Case {
   KvElement kv_element = KvElement::kF32;
   int heads = 3, kv_heads = 2, head_dim = 24, value_dim = 24;
   int rotary_dim = 24;
-  bool interleaved = false, bias = false, norms = false;
+  bool interleaved = false, bias = false;
+  HeadNorms norms = {};  // kinds and order; weights are made here
+  float clip = 0;
   bool turned = false;      // queries for other zones, too
   bool scaled = false;      // by their position
   bool angle_rows = false;  // that are not their positions
 };
+
+constexpr HeadNorms kRmsNorms = {.kind = NormKind::kRms};
 
 // Two rows, a chunk that crosses a page and a decode, with padding between and after them.
 const std::vector<int32_t> kTokenPositions = {14, 15, 16, -1, 33, -1};
@@ -44,7 +48,8 @@ class QkvTest : public DeviceTest {
     SCOPED_TRACE(std::string(NameOf(c.element)) + " cache " + std::to_string(static_cast<int>(c.kv_element)) +
                  " E " + std::to_string(c.head_dim) + " Ev " + std::to_string(c.value_dim) + " rotary " +
                  std::to_string(c.rotary_dim) + (c.interleaved ? " interleaved" : "") +
-                 (c.norms ? " norms" : "") + (c.turned ? " turned" : "") + (c.scaled ? " scaled" : ""));
+                 (c.norms.kind != NormKind::kNone ? " norms" : "") + (c.turned ? " turned" : "") +
+                 (c.scaled ? " scaled" : ""));
     MakeInputs(c);
     Launch(c);
     for (size_t t = 0; t < kTokenPositions.size(); ++t)
@@ -53,12 +58,14 @@ class QkvTest : public DeviceTest {
   }
 
  private:
+  // Of weights, and of biases.
+  int NormWidth(const Case& c) const { return (c.heads + c.kv_heads) * c.head_dim; }
   int Total(const Case& c) const { return (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.value_dim; }
 
   void MakeInputs(const Case& c) {
     qkv_ = RandomValues(c.element, kTokenPositions.size() * Total(c), 1, 2);
     bias_ = RandomValues(Element::kF32, Total(c), 2);
-    norms_ = RandomValues(Element::kF32, 2 * c.head_dim, 3);
+    norms_ = RandomValues(Element::kF32, 2 * NormWidth(c), 3);
     const int half = c.rotary_dim / 2;
     for (int zone = 0; zone < 3; ++zone) {
       cosines_[zone].assign(kPositions * half, 0);
@@ -90,16 +97,24 @@ class QkvTest : public DeviceTest {
     for (uint8_t*& out : queries) out = Allocate<uint8_t>(query_bytes);
     std::vector<int32_t> angle_rows;
     for (const int32_t position : kTokenPositions) angle_rows.push_back(AngleRow(position));
-    const std::vector<float> query_norm(norms_.begin(), norms_.begin() + c.head_dim);
-    const std::vector<float> key_norm(norms_.begin() + c.head_dim, norms_.end());
+    HeadNorms norms = c.norms;
+    if (norms.kind != NormKind::kNone) {
+      const float* device = Upload(norms_);
+      norms.epsilon = kEpsilon;
+      norms.query_weight = device;
+      norms.key_weight = device + c.heads * c.head_dim;
+      if (norms.kind == NormKind::kLayer) {
+        norms.query_bias = norms.query_weight + NormWidth(c);
+        norms.key_bias = norms.key_weight + NormWidth(c);
+      }
+    }
     Check(Qkv({.element = c.element,
                .num_tokens = static_cast<int>(kTokenPositions.size()),
                .num_heads = c.heads,
                .qkv = Upload(Encode(c.element, qkv_)),
                .bias = c.bias ? Upload(bias_) : nullptr,
-               .query_norm = c.norms ? Upload(query_norm) : nullptr,
-               .key_norm = c.norms ? Upload(key_norm) : nullptr,
-               .norm_epsilon = kEpsilon,
+               .clip = c.clip,
+               .norms = norms,
                .rotary_dim = c.rotary_dim,
                .interleaved = c.interleaved,
                .cosines = Upload(cosines_[0]),
@@ -134,31 +149,67 @@ class QkvTest : public DeviceTest {
     const bool is_value = head >= keys_end;
     const int width = is_value ? c.value_dim : c.head_dim;
     const int first = is_value ? keys_end * c.head_dim + (head - keys_end) * c.value_dim : head * c.head_dim;
-    std::vector<double> x(width);
-    for (int i = 0; i < width; ++i)
-      x[i] = double{qkv_[token * Total(c) + first + i]} + (c.bias ? bias_[first + i] : 0);
+    std::vector<double> x = Projected(c, token, first, width);
     double most = 1;
-    for (double value : x) most = std::max(most, std::fabs(value));
-    if (!is_value && c.norms) {
-      double squares = 0;
-      for (double value : x) squares += value * value;
-      const double inverse = 1 / std::sqrt(squares / width + kEpsilon);
-      for (int i = 0; i < width; ++i) x[i] *= inverse * norms_[(head < c.heads ? 0 : c.head_dim) + i];
-    }
-    for (double value : x) most = std::max(most, std::fabs(value));
+    const auto see = [&] {
+      for (double value : x) most = std::max(most, std::fabs(value));
+    };
+    see();
+    if (!is_value && !c.norms.after_rotation) NormHead(c, token, head, x);
+    see();
+    if (!is_value) Turn(c, token, zone, x);
+    if (!is_value && c.norms.after_rotation) NormHead(c, token, head, x);
+    see();
     *slack = 32 * 0x1p-23 * most;
+    if (c.scaled && head < c.heads)
+      for (double& value : x) value *= query_scales_[std::max(kTokenPositions[token], 0)];
+    return x;
+  }
+
+  std::vector<double> Projected(const Case& c, int token, int first, int width) const {
+    std::vector<double> x(width);
+    for (int i = 0; i < width; ++i) {
+      x[i] = double{qkv_[token * Total(c) + first + i]} + (c.bias ? bias_[first + i] : 0);
+      if (c.clip > 0) x[i] = std::clamp<double>(x[i], -c.clip, c.clip);
+    }
+    return x;
+  }
+
+  void NormHead(const Case& c, int token, int head, std::vector<double>& x) const {
+    if (c.norms.kind == NormKind::kNone) return;
+    std::vector<double> all = x;
+    if (c.norms.all_heads) {
+      all.clear();
+      const int first = head < c.heads ? 0 : c.heads, last = head < c.heads ? c.heads : c.heads + c.kv_heads;
+      for (int other = first; other < last; ++other) {
+        std::vector<double> y = Projected(c, token, other * c.head_dim, c.head_dim);
+        if (c.norms.after_rotation) Turn(c, token, 0, y);
+        all.insert(all.end(), y.begin(), y.end());
+      }
+    }
+    const double count = static_cast<double>(all.size());
+    double mean = 0, squares = 0;
+    if (c.norms.kind == NormKind::kLayer)
+      for (double value : all) mean += value / count;
+    for (double value : all) squares += (value - mean) * (value - mean);
+    const double inverse = 1 / std::sqrt(squares / count + kEpsilon);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const size_t at = head * x.size() + i;
+      x[i] = (x[i] - mean) * inverse * norms_[at];
+      if (c.norms.kind == NormKind::kLayer) x[i] += norms_[NormWidth(c) + at];
+    }
+  }
+
+  void Turn(const Case& c, int token, int zone, std::vector<double>& x) const {
     const int half = c.rotary_dim / 2, position = std::max(kTokenPositions[token], 0);
     const int row = c.angle_rows && zone == 0 ? std::max(AngleRow(kTokenPositions[token]), 0) : position;
-    for (int i = 0; !is_value && i < half; ++i) {
+    for (int i = 0; i < half; ++i) {
       double &a = x[c.interleaved ? 2 * i : i], &b = x[c.interleaved ? 2 * i + 1 : i + half];
       const double cosine = cosines_[zone][row * half + i], sine = sines_[zone][row * half + i];
       const double old = a;
       a = a * cosine - b * sine;
       b = b * cosine + old * sine;
     }
-    if (c.scaled && head < c.heads)
-      for (double& value : x) value *= query_scales_[position];
-    return x;
   }
 
   void CheckQuery(const Case& c, int token, int head, int zone) {
@@ -247,7 +298,7 @@ TEST_F(QkvTest, EveryActivationAndCacheType) {
            .head_dim = 64,
            .value_dim = 64,
            .rotary_dim = 64,
-           .norms = true});
+           .norms = kRmsNorms});
 }
 
 TEST_F(QkvTest, HeadsOfAnyWidth) {
@@ -274,7 +325,25 @@ TEST_F(QkvTest, EveryRotation) {
              .rotary_dim = rotary_dim,
              .interleaved = interleaved,
              .bias = true,
-             .norms = norms});
+             .norms = norms ? kRmsNorms : HeadNorms{}});
+}
+
+TEST_F(QkvTest, EveryNormOfHeads) {
+  for (Element element : {Element::kF32, Element::kBF16})
+    for (bool after : {false, true})
+      for (const HeadNorms& norms :
+           {HeadNorms{.kind = NormKind::kRms, .after_rotation = after},
+            HeadNorms{.kind = NormKind::kLayer, .after_rotation = after},
+            HeadNorms{.kind = NormKind::kRms, .all_heads = true, .after_rotation = after}})
+        for (bool interleaved : {false, true})
+          Run({.element = element,
+               .heads = 4,
+               .rotary_dim = 16,
+               .interleaved = interleaved,
+               .bias = true,
+               .norms = norms,
+               .clip = 1.5f,
+               .scaled = true});
 }
 
 TEST_F(QkvTest, QueriesForOtherZonesAndScales) {
@@ -283,7 +352,7 @@ TEST_F(QkvTest, QueriesForOtherZonesAndScales) {
       Run({.element = element,
            .head_dim = 40,
            .rotary_dim = 32,
-           .norms = true,
+           .norms = kRmsNorms,
            .turned = (choices & 1) != 0,
            .scaled = (choices & 2) != 0,
            .angle_rows = (choices & 4) != 0});

@@ -1,0 +1,109 @@
+// Model families as facts: what a family's name implies, whatever the form of its files.
+//
+// The readers add what a file says: gguf_spec.cc by the keys of GGUF, hf_config.cc by the fields of
+// config.json. A new family is an entry of the table (family.cc); where it has a setting that no other has,
+// a function beside it reads that one.
+#ifndef ROPEWAY_ENGINE_MODEL_FAMILY_H_
+#define ROPEWAY_ENGINE_MODEL_FAMILY_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "engine/model/decoder_spec.h"
+#include "engine/model/hf_names.h"
+#include "engine/model/strict_json.h"
+
+namespace ropeway {
+
+// How a family places tokens; what is beside it are its parameters.
+enum class FamilyPositions : uint8_t { kRope, kLearned, kSinusoidal, kAlibi };
+
+// Which layers see a window only.
+enum class Windows : uint8_t {
+  kNone,
+  kAll,             // all, where there is a window
+  kFromLayer,       // from some layer on, where windows are switched on
+  kAllButEveryNth,  // all but every n-th
+};
+
+// Names of fields of config.json, where families differ; null: there is no such field.
+struct HfFields {
+  const char* hidden_size = "hidden_size";
+  const char* layers = "num_hidden_layers";
+  const char* heads = "num_attention_heads";
+  const char* kv_heads = "num_key_value_heads";
+  const char* head_dim = "head_dim";
+  const char* ffn_size = "intermediate_size";
+  const char* context = "max_position_embeddings";
+  const char* epsilon = "rms_norm_eps";
+  const char* activation = "hidden_act";
+  const char* attention_bias = nullptr;  // of queries, keys, values and, where it says so, of the output
+  bool attention_bias_is_output_too = true;
+  const char* output_bias = nullptr;  // of the attention's output
+  const char* ffn_bias = nullptr;
+  const char* window = "sliding_window";
+  const char* partial = "partial_rotary_factor";  // beside "rope_parameters", in
+                                                  // the older spelling
+  const char* older_base = nullptr;               // what "rope_theta" was called before
+};
+
+struct Family {
+  const char* hf_type = nullptr;            // "model_type" of config.json; null: no folders
+  const char* gguf_architecture = nullptr;  // "general.architecture"; null: no GGUF files
+
+  // The formulas. Numbers in them are those of a config.json that says nothing.
+  NormSpec norm{.epsilon = 1e-6f};
+  BlockSpec block;
+  AttentionSpec attention;
+  FfnSpec ffn;
+  bool tied_output = false;
+  bool output_bias = false;
+  bool embedding_norm = false;
+  bool scaled_embedding = false;  // by sqrt(D)
+
+  FamilyPositions positions = FamilyPositions::kRope;
+  RopePairing hf_pairing = RopePairing::kHalves, gguf_pairing = RopePairing::kHalves;
+  double rope_base = 10000;
+  std::optional<double> local_rope_base;   // of layers with a window, where they
+                                           // have a rope of their own
+  bool local_base_is_base = false;         // the same but for the scaling, in the older spelling
+  double rotated = 1;                      // part of a head that is rotated
+  bool rotated_may_differ = false;         // the config may say another
+  const char* rotary_dim_field = nullptr;  // where the config says this one and no more about rotation
+  bool rope_alpha = false;                 // "dynamic" with "alpha": a fixed NTK factor (Hunyuan)
+  bool rope_in_windows_only = false;       // layers that see all positions are not rotated
+  int32_t position_offset = 0;             // of learned and sinusoidal positions
+
+  Windows windows = Windows::kNone;
+  int32_t default_window = 0;  // where the field is absent
+  int32_t window_pattern = 0;  // every n-th layer sees all positions
+  const char* window_pattern_field = nullptr;
+  bool has_layer_types = false;
+
+  // What GGUF files of the family may or do not say.
+  bool gguf_may_have_windows = false;
+  bool gguf_has_softcap = false;
+  int32_t gguf_layers_scaled_by_stream =
+      0;  // of the model whose queries are scaled by the width of the stream
+
+  HfFields fields;
+  int32_t kv_heads = 0;                         // of a config that says nothing; 0: as many as heads
+  int32_t head_dim = 0;                         // likewise; 0: hidden_size / heads
+  int32_t context_length = 0;                   // likewise
+  int32_t ffn_factor = 0;                       // likewise: F / D; 0: the field must be there
+  absl::Span<const HfName> names;               // where folders call tensors otherwise than Llama's do
+  absl::Span<const HfName> names_of_two_norms;  // instead, in parallel blocks with two norms
+
+  // Reads what the family alone has; may be null. `layer` is what all layers have alike.
+  absl::Status (*read_more)(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) = nullptr;
+  // Changes layers one by one, after they were made; may be null.
+  absl::Status (*finish_layers)(JsonFields& config, DecoderSpec& spec) = nullptr;
+};
+
+absl::Span<const Family> AllFamilies();
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_MODEL_FAMILY_H_

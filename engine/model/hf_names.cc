@@ -1,0 +1,70 @@
+#include "engine/model/hf_names.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+namespace ropeway {
+namespace {
+
+using Role = WeightRole;
+
+HfName NameFor(Role role, absl::Span<const HfName> names) {
+  for (const HfName& name : names)
+    if (name.role == role) return name;
+  return {role, InfoOf(role).hf_name};
+}
+
+// Rows of queries, keys and values one after the other, of so many heads each.
+RowPattern RowsOfQkv(Role role, int64_t queries, int64_t keys, int64_t values, int64_t groups) {
+  const int64_t all = queries + keys + values;
+  if (role == Role::kQuery) return {0, queries, all, groups};
+  if (role == Role::kKey) return {queries, keys, all, groups};
+  return {queries + keys, values, all, groups};
+}
+
+RowPattern PatternOf(HfLayout layout, Role role, const DecoderSpec& spec, const LayerSpec& layer) {
+  const int64_t h = spec.num_heads, g = spec.num_kv_heads, e = spec.head_dim, v = spec.value_dim;
+  switch (layout) {
+    case HfLayout::kQkv:
+    case HfLayout::kQkvTransposed:
+      return RowsOfQkv(role, h * e, g * e, g * v, 1);
+    case HfLayout::kQkvByGroup:
+      return RowsOfQkv(role, h / g * e, e, v, g);
+    case HfLayout::kQvkInFour: {
+      const int64_t part = h * e / 4;
+      return {role == Role::kQuery ? 0 : role == Role::kValue ? part : 2 * part, part, 3 * part, 4};
+    }
+    default:
+      return {role == Role::kGate ? 0 : layer.ffn.size, layer.ffn.size, 2 * layer.ffn.size, 1};
+  }
+}
+
+}  // namespace
+
+std::vector<StoredPart> HfPartsOf(const TensorId& id, const DecoderSpec& spec,
+                                  absl::Span<const HfName> names) {
+  const HfName name = NameFor(id.role, names);
+  const std::string text = ExpandName(name.name, id);
+  switch (name.layout) {
+    case HfLayout::kWhole:
+      return {{.name = text}};
+    case HfLayout::kTransposed:
+      return {{.name = text, .transposed = !id.is_bias}};
+    case HfLayout::kHeads: {
+      const int heads = id.role == Role::kQueryNorm ? spec.num_heads : spec.num_kv_heads;
+      std::vector<StoredPart> parts;
+      for (int head = 0; head < heads; ++head)
+        parts.push_back({.name = absl::StrReplaceAll(text, {{"#", absl::StrCat(head)}})});
+      return parts;
+    }
+    default:
+      return {{.name = text,
+               .shared = true,
+               .rows = PatternOf(name.layout, id.role, spec, spec.layers[id.layer]),
+               .transposed = name.layout == HfLayout::kQkvTransposed && !id.is_bias}};
+  }
+}
+
+}  // namespace ropeway

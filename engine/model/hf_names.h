@@ -1,0 +1,39 @@
+// How Hugging Face folders call and lay out the tensors of each role.
+#ifndef ROPEWAY_ENGINE_MODEL_HF_NAMES_H_
+#define ROPEWAY_ENGINE_MODEL_HF_NAMES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/model/decoder_spec.h"
+#include "engine/model/named_tensors.h"
+#include "engine/model/weight_roles.h"
+
+namespace ropeway {
+
+// Where the rows of a role lie in a stored tensor.
+enum class HfLayout : uint8_t {
+  kWhole,
+  kTransposed,  // [inputs, outputs]
+  kQkv,         // all queries, all keys, all values
+  kQkvTransposed,
+  kQkvByGroup,  // for each KV head its queries, its key, its value
+  kQvkInFour,   // four parts, each with its queries, values and keys (CodeGen)
+  kGateUp,      // gate, then up
+  kHeads,       // one tensor a head; '#' in the name stands for the head
+};
+
+struct HfName {
+  WeightRole role;
+  const char* name;  // of the weight; '*' stands for the layer
+  HfLayout layout = HfLayout::kWhole;
+};
+
+// Where a folder of a family holds a tensor. `names` are those that differ from Llama's (weight_roles.cc).
+std::vector<StoredPart> HfPartsOf(const TensorId& id, const DecoderSpec& spec,
+                                  absl::Span<const HfName> names);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_MODEL_HF_NAMES_H_

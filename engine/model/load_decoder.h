@@ -1,0 +1,184 @@
+// The weights of a decoder, and the one walk that fills them on every device.
+//
+// A wing is an executor's side of it: how it keeps a vector, a projection and the embedding. See CpuWing in
+// engine/exec/cpu/weights.cc and CudaWing in engine/exec/cuda/weights.cc.
+#ifndef ROPEWAY_ENGINE_MODEL_LOAD_DECODER_H_
+#define ROPEWAY_ENGINE_MODEL_LOAD_DECODER_H_
+
+#include <concepts>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/status_macros.h"
+#include "engine/model/decoder_spec.h"
+#include "engine/model/tensor_source.h"
+#include "engine/model/weight_reader.h"
+
+namespace ropeway {
+
+// Vectors that the model does not have are empty.
+template <typename Vector>
+struct NormWeights {
+  Vector weight{};
+  Vector bias{};
+};
+
+template <typename Projection, typename Vector>
+struct LayerWeights {
+  NormWeights<Vector> attention_norm;        // [D], as all norms with offset and scale in it
+  Projection qkv;                            // [H E + G E + G Ev, D]
+  NormWeights<Vector> query_norm, key_norm;  // [H, E], [G, E]
+  Vector query_factors{};                    // [max_model_len], by position
+  Vector alibi_slopes{};                     // [H]
+  Vector sinks{};                            // [H]
+  Projection attention_output;               // [D, H Ev]
+  NormWeights<Vector> attention_post_norm;   // [D]
+  NormWeights<Vector> ffn_norm;              // [D]; that of the attention in a parallel block
+  Projection ffn_input;                      // gate and up [2 F, D], or up [F, D]
+  Projection down;                           // [D, F]
+  NormWeights<Vector> ffn_post_norm;         // [D]
+};
+
+template <typename Projection, typename Vector, typename Embedding>
+struct DecoderWeights {
+  Embedding embedding;                 // [V, D]
+  Vector input_positions{};            // [max_model_len, D], added to embeddings
+  NormWeights<Vector> embedding_norm;  // [D]
+  std::vector<LayerWeights<Projection, Vector>> layers;
+  NormWeights<Vector> output_norm;  // [D], the logit scale in it
+  Projection output;                // [V, D]
+};
+
+// Matrices with the same inputs, to be multiplied as one, and their biases side by side.
+struct ProjectionParts {
+  std::vector<WeightTensor> matrices;
+  std::vector<float> bias;   // empty where there is none
+  bool gate_and_up = false;  // the matrices are gate and up, whose outputs are multiplied
+};
+
+template <typename W>
+concept DecoderWing = requires(W wing, ProjectionParts parts, std::vector<float> values, WeightTensor tensor,
+                               typename W::Embedding embedding) {
+  { wing.PutVector(std::move(values)) } -> std::same_as<absl::StatusOr<typename W::Vector>>;
+  { wing.PutProjection(std::move(parts)) } -> std::same_as<absl::StatusOr<typename W::Projection>>;
+  { wing.PutEmbedding(std::move(tensor)) } -> std::same_as<absl::StatusOr<typename W::Embedding>>;
+  // The output layer of a model that has none of its own.
+  { wing.PutTiedOutput(embedding, std::move(parts)) } -> std::same_as<absl::StatusOr<typename W::Projection>>;
+};
+
+template <DecoderWing Wing>
+class DecoderLoader {
+ public:
+  using Projection = typename Wing::Projection;
+  using Vector = typename Wing::Vector;
+  using Weights = DecoderWeights<Projection, Vector, typename Wing::Embedding>;
+  using Layer = LayerWeights<Projection, Vector>;
+
+  DecoderLoader(const WeightReader& reader, Wing& wing)
+      : reader_(reader), spec_(reader.spec()), wing_(wing) {}
+
+  // `progress` may be null.
+  absl::StatusOr<Weights> Load(const std::function<void(int layers_done)>& progress) {
+    Weights weights;
+    ASSIGN_OR_RETURN(WeightTensor embedding, reader_.Matrix(Role::kTokenEmbedding, 0, Cut::kWhole));
+    ASSIGN_OR_RETURN(weights.embedding, wing_.PutEmbedding(std::move(embedding)));
+    ASSIGN_OR_RETURN(std::vector<float> positions, reader_.InputPositions());
+    RETURN_IF_ERROR(Put(std::move(positions), weights.input_positions));
+    RETURN_IF_ERROR(Norm(Role::kEmbeddingNorm, 0, spec_.embedding_norm, 1, weights.embedding_norm));
+    for (int i = 0; i < spec_.num_layers(); ++i) {
+      RETURN_IF_ERROR(LoadLayer(i, weights.layers.emplace_back()));
+      if (progress) progress(i + 1);
+    }
+    RETURN_IF_ERROR(Norm(Role::kOutputNorm, 0, true, spec_.logit_scale, weights.output_norm));
+    RETURN_IF_ERROR(LoadOutput(weights));
+    return weights;
+  }
+
+ private:
+  using Role = WeightRole;
+  using Cut = WeightReader::Cut;
+
+  absl::Status LoadLayer(int i, Layer& layer) {
+    const BlockSpec& block = spec_.block;
+    RETURN_IF_ERROR(Norm(Role::kAttentionNorm, i, block.pre_norm, 1, layer.attention_norm));
+    RETURN_IF_ERROR(Project({Role::kQuery, Role::kKey, Role::kValue}, i, Cut::kRows, layer.qkv));
+    RETURN_IF_ERROR(HeadNorm(Role::kQueryNorm, i, layer.query_norm));
+    RETURN_IF_ERROR(HeadNorm(Role::kKeyNorm, i, layer.key_norm));
+    RETURN_IF_ERROR(Put(reader_.QueryFactors(i), layer.query_factors));
+    RETURN_IF_ERROR(Put(reader_.AlibiSlopes(i), layer.alibi_slopes));
+    ASSIGN_OR_RETURN(std::vector<float> sinks, reader_.QueryHeads(Role::kSinks, i));
+    RETURN_IF_ERROR(Put(std::move(sinks), layer.sinks));
+    RETURN_IF_ERROR(Project({Role::kAttentionOutput}, i, Cut::kColumns, layer.attention_output));
+    RETURN_IF_ERROR(Norm(Role::kAttentionPostNorm, i, block.post_norm, 1, layer.attention_post_norm));
+    RETURN_IF_ERROR(Norm(Role::kFfnNorm, i, spec_.has_ffn_norm(), 1, layer.ffn_norm));
+    if (block.kind == BlockKind::kParallel) layer.ffn_norm = layer.attention_norm;
+    if (spec_.layers[i].ffn.gated)
+      RETURN_IF_ERROR(Project({Role::kGate, Role::kUp}, i, Cut::kRows, layer.ffn_input));
+    else
+      RETURN_IF_ERROR(Project({Role::kUp}, i, Cut::kRows, layer.ffn_input));
+    RETURN_IF_ERROR(Project({Role::kDown}, i, Cut::kColumns, layer.down));
+    return Norm(Role::kFfnPostNorm, i, block.post_norm, 1, layer.ffn_post_norm);
+  }
+
+  absl::Status LoadOutput(Weights& weights) {
+    const Role role = spec_.tied_output ? Role::kTokenEmbedding : Role::kOutput;
+    ProjectionParts parts;
+    ASSIGN_OR_RETURN(WeightTensor matrix, reader_.Matrix(role, 0, Cut::kWhole));
+    parts.matrices.push_back(std::move(matrix));
+    ASSIGN_OR_RETURN(parts.bias, reader_.Biases({Role::kOutput}, 0, Cut::kWhole));
+    for (float& value : parts.bias) value *= spec_.logit_scale;
+    if (spec_.tied_output) {
+      ASSIGN_OR_RETURN(weights.output, wing_.PutTiedOutput(weights.embedding, std::move(parts)));
+    } else if (reader_.options().shard.rank == 0) {  // which computes the logits
+      ASSIGN_OR_RETURN(weights.output, wing_.PutProjection(std::move(parts)));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Project(const std::vector<Role>& roles, int layer, Cut cut, Projection& to) {
+    ProjectionParts parts{.gate_and_up = roles.front() == Role::kGate};
+    for (const Role role : roles) {
+      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.Matrix(role, layer, cut));
+      parts.matrices.push_back(std::move(matrix));
+    }
+    ASSIGN_OR_RETURN(parts.bias, reader_.Biases(roles, layer, cut));
+    ASSIGN_OR_RETURN(to, wing_.PutProjection(std::move(parts)));
+    return absl::OkStatus();
+  }
+
+  absl::Status Norm(Role role, int layer, bool present, float scale, NormWeights<Vector>& to) {
+    ASSIGN_OR_RETURN(NormVectors norm, reader_.Norm(role, layer, present, scale));
+    return PutNorm(std::move(norm), to);
+  }
+  absl::Status HeadNorm(Role role, int layer, NormWeights<Vector>& to) {
+    ASSIGN_OR_RETURN(NormVectors norm, reader_.HeadNorm(role, layer));
+    return PutNorm(std::move(norm), to);
+  }
+  absl::Status PutNorm(NormVectors norm, NormWeights<Vector>& to) {
+    RETURN_IF_ERROR(Put(std::move(norm.weight), to.weight));
+    return Put(std::move(norm.bias), to.bias);
+  }
+  absl::Status Put(std::vector<float> values, Vector& to) {
+    if (values.empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(to, wing_.PutVector(std::move(values)));
+    return absl::OkStatus();
+  }
+
+  const WeightReader& reader_;
+  const DecoderSpec& spec_;
+  Wing& wing_;
+};
+
+// Fills the weights of a decoder on the wing's device.
+template <DecoderWing Wing>
+absl::StatusOr<typename DecoderLoader<Wing>::Weights> LoadDecoder(
+    const WeightReader& reader, Wing& wing, const std::function<void(int layers_done)>& progress) {
+  return DecoderLoader<Wing>(reader, wing).Load(progress);
+}
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_MODEL_LOAD_DECODER_H_

@@ -1,0 +1,211 @@
+#include "engine/model/weight_reader.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status_macros.h"
+#include "engine/position/distance_bias.h"
+#include "engine/position/query_scale.h"
+#include "engine/position/sinusoidal.h"
+#include "engine/tensor/dequantize.h"
+#include "engine/tensor/shape.h"
+
+namespace ropeway {
+namespace {
+
+absl::Status Divides(const char* what, int64_t count, int size) {
+  if (count % size == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor_parallel must divide the model's ", count, " ", what, ", is ", size));
+}
+
+WeightTensor SliceRows(WeightTensor tensor, Shard shard) {
+  TensorView& view = tensor.view;
+  const Range mine = PartOf(view.rows(), shard.rank, shard.size);
+  view = {
+      view.type, {mine.size(), view.columns()}, view.data + mine.first * RowBytes(view.type, view.columns())};
+  return tensor;
+}
+
+// Whole blocks stay as they are; a cut through a block makes the part float32.
+WeightTensor SliceColumns(WeightTensor tensor, Shard shard, bool shape_only) {
+  if (shard.size == 1) return tensor;
+  const TensorView& view = tensor.view;
+  const Range mine = PartOf(view.columns(), shard.rank, shard.size);
+  const int block = InfoOf(view.type).block_columns;
+  const bool whole_blocks = mine.first % block == 0 && mine.last % block == 0;
+  TensorView slice{whole_blocks ? view.type : DType::kF32, {view.rows(), mine.size()}, nullptr};
+  if (shape_only) return {slice, nullptr};
+  const int64_t from_bytes = RowBytes(view.type, view.columns()),
+                to_bytes = RowBytes(slice.type, mine.size());
+  auto bytes = std::make_shared<std::vector<uint8_t>>(view.rows() * to_bytes);
+  std::vector<float> row(view.columns());
+  for (int64_t i = 0; i < view.rows(); ++i) {
+    const uint8_t* from = view.data + i * from_bytes;
+    uint8_t* to = bytes->data() + i * to_bytes;
+    if (whole_blocks) {
+      std::memcpy(to, from + RowBytes(view.type, mine.first), to_bytes);
+    } else {
+      DequantizeRow(view.type, from, view.columns(), row.data());
+      std::memcpy(to, row.data() + mine.first, to_bytes);
+    }
+  }
+  slice.data = bytes->data();
+  return {slice, std::move(bytes)};
+}
+
+// The part of one rank, of vectors whose heads or rows are divided among ranks.
+std::vector<float> PartOfVector(const std::vector<float>& values, Shard shard) {
+  const Range mine = PartOf(static_cast<int64_t>(values.size()), shard.rank, shard.size);
+  return std::vector<float>(values.begin() + mine.first, values.begin() + mine.last);
+}
+
+// `heads` times the values of one head, where `values` are not those of all heads yet.
+std::vector<float> ForEachHead(std::vector<float> values, int64_t heads, int64_t head_dim) {
+  if (static_cast<int64_t>(values.size()) == heads * head_dim) return values;
+  std::vector<float> all;
+  for (int64_t head = 0; head < heads; ++head) all.insert(all.end(), values.begin(), values.end());
+  return all;
+}
+
+}  // namespace
+
+absl::Status CheckTensorParallel(const DecoderSpec& spec, int size) {
+  if (size < 1)
+    return absl::InvalidArgumentError(absl::StrCat("tensor_parallel must be at least 1, is ", size));
+  if (size == 1) return absl::OkStatus();
+  RETURN_IF_ERROR(Divides("heads", spec.num_heads, size));
+  RETURN_IF_ERROR(Divides("KV heads", spec.num_kv_heads, size));
+  for (const LayerSpec& layer : spec.layers) {
+    RETURN_IF_ERROR(Divides("feed-forward columns", layer.ffn.size, size));
+    if (layer.attention.head_norm.all_heads)
+      return absl::UnimplementedError(
+          absl::StrCat("tensor_parallel must be 1 for a model that norms all "
+                       "heads together, is ",
+                       size));
+  }
+  return absl::OkStatus();
+}
+
+DecoderSpec ShardOf(const DecoderSpec& spec, int size) {
+  DecoderSpec shard = spec;
+  shard.num_heads /= size;
+  shard.num_kv_heads /= size;
+  for (LayerSpec& layer : shard.layers) layer.ffn.size /= size;
+  return shard;
+}
+
+absl::StatusOr<std::vector<float>> WeightReader::Floats(const TensorId& id) const {
+  ASSIGN_OR_RETURN(const WeightTensor tensor, tensors_.Find(id));
+  const TensorView& view = tensor.view;
+  std::vector<float> values(view.rows() * view.columns());
+  const int64_t row_bytes = RowBytes(view.type, view.columns());
+  for (int64_t i = 0; i < view.rows(); ++i)
+    DequantizeRow(view.type, view.data + i * row_bytes, view.columns(), values.data() + i * view.columns());
+  return values;
+}
+
+absl::StatusOr<NormVectors> WeightReader::Norm(WeightRole role, int layer, bool present, float scale) const {
+  NormVectors norm;
+  if (!present) return norm;
+  norm.weight.assign(spec_.hidden_size, scale);
+  if (spec_.norm.has_weight) {
+    ASSIGN_OR_RETURN(norm.weight, Floats({role, layer}));
+    for (float& value : norm.weight) value = (value + spec_.norm.offset) * scale;
+  }
+  if (spec_.norm.has_bias) {
+    ASSIGN_OR_RETURN(norm.bias, Floats({role, layer, /*is_bias=*/true}));
+    for (float& value : norm.bias) value *= scale;
+  }
+  return norm;
+}
+
+absl::StatusOr<NormVectors> WeightReader::HeadNorm(WeightRole role, int layer) const {
+  const HeadNormSpec& spec = spec_.layers[layer].attention.head_norm;
+  NormVectors norm;
+  if (spec.kind == NormKind::kNone) return norm;
+  const int64_t heads = role == WeightRole::kQueryNorm ? spec_.num_heads : spec_.num_kv_heads;
+  norm.weight.assign(spec_.head_dim, 1);
+  if (spec.has_weight) {
+    ASSIGN_OR_RETURN(norm.weight, Floats({role, layer}));
+    for (float& value : norm.weight) value += spec.offset;
+  }
+  norm.weight = PartOfVector(ForEachHead(std::move(norm.weight), heads, spec_.head_dim), options_.shard);
+  if (spec.has_bias) {
+    ASSIGN_OR_RETURN(norm.bias, Floats({role, layer, /*is_bias=*/true}));
+    norm.bias = PartOfVector(ForEachHead(std::move(norm.bias), heads, spec_.head_dim), options_.shard);
+  }
+  return norm;
+}
+
+absl::StatusOr<std::vector<float>> WeightReader::QueryHeads(WeightRole role, int layer) const {
+  if (!HasTensor({role, layer}, spec_)) return std::vector<float>();
+  ASSIGN_OR_RETURN(const std::vector<float> values, Floats({role, layer}));
+  return PartOfVector(values, options_.shard);
+}
+
+std::vector<float> WeightReader::AlibiSlopes(int layer) const {
+  const auto* alibi = std::get_if<AlibiSpec>(&spec_.layers[layer].position.scheme);
+  if (alibi == nullptr) return {};
+  std::vector<float> slopes = ropeway::AlibiSlopes(spec_.num_heads, alibi->max_bias);
+  if (alibi->scaled)
+    for (float& slope : slopes) slope *= spec_.layers[layer].attention.scale;
+  return PartOfVector(slopes, options_.shard);
+}
+
+std::vector<float> WeightReader::QueryFactors(int layer) const {
+  const QueryScale& scale = spec_.layers[layer].attention.query_scale;
+  if (std::holds_alternative<std::monostate>(scale)) return {};
+  std::vector<float> factors;
+  for (int32_t i = 0; i < options_.max_model_len; ++i)
+    factors.push_back(static_cast<float>(QueryFactor(scale, i)));
+  return factors;
+}
+
+absl::StatusOr<std::vector<float>> WeightReader::InputPositions() const {
+  const int64_t size = int64_t{options_.max_model_len} * spec_.hidden_size;
+  for (const LayerSpec& layer : spec_.layers) {
+    if (const auto* learned = std::get_if<LearnedSpec>(&layer.position.scheme)) {
+      ASSIGN_OR_RETURN(const std::vector<float> table, Floats({WeightRole::kPositionEmbedding}));
+      const float* first = table.data() + int64_t{learned->offset} * spec_.hidden_size;
+      return std::vector<float>(first, first + size);
+    }
+    if (const auto* sinusoidal = std::get_if<SinusoidalSpec>(&layer.position.scheme)) {
+      std::vector<float> table(size);
+      const std::vector<double> frequencies = SinusoidalFrequencies(*sinusoidal, spec_.hidden_size);
+      for (int32_t i = 0; i < options_.max_model_len && !options_.shapes_only; ++i)
+        SinusoidalVector(*sinusoidal, frequencies, i, &table[int64_t{i} * spec_.hidden_size]);
+      return table;
+    }
+  }
+  return std::vector<float>();
+}
+
+absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cut cut) const {
+  ASSIGN_OR_RETURN(WeightTensor tensor, tensors_.Find({role, layer}));
+  switch (cut) {
+    case Cut::kWhole:
+      return tensor;
+    case Cut::kRows:
+      return SliceRows(std::move(tensor), options_.shard);
+    case Cut::kColumns:
+      return SliceColumns(std::move(tensor), options_.shard, options_.shapes_only);
+  }
+  ROPEWAY_CHECK(false);
+}
+
+absl::StatusOr<std::vector<float>> WeightReader::Biases(const std::vector<WeightRole>& roles, int layer,
+                                                        Cut cut) const {
+  std::vector<float> all;
+  for (const WeightRole role : roles) {
+    if (!HasTensor({role, layer, /*is_bias=*/true}, spec_)) continue;
+    ASSIGN_OR_RETURN(std::vector<float> values, Floats({role, layer, /*is_bias=*/true}));
+    if (cut == Cut::kRows) values = PartOfVector(values, options_.shard);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+}  // namespace ropeway

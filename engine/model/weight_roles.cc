@@ -1,0 +1,156 @@
+#include "engine/model/weight_roles.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "engine/base/check.h"
+
+namespace ropeway {
+namespace {
+
+using Shape = std::vector<int64_t>;
+using Spec = DecoderSpec;
+using Layer = LayerSpec;
+
+Presence PresentIf(bool weight, bool bias = false) {
+  return !weight ? Presence::kAbsent : bias ? Presence::kWeightAndBias : Presence::kWeight;
+}
+
+Presence Always(const Spec&, const Layer&) { return Presence::kWeight; }
+// The table that is added to the input, whichever layers name it.
+const LearnedSpec* LearnedOf(const Spec& spec) {
+  for (const Layer& layer : spec.layers)
+    if (const auto* learned = std::get_if<LearnedSpec>(&layer.position.scheme)) return learned;
+  return nullptr;
+}
+Presence IfLearned(const Spec& spec, const Layer&) { return PresentIf(LearnedOf(spec) != nullptr); }
+Presence Norm(const Spec& spec, bool present) {
+  return PresentIf(present && spec.norm.has_weight, spec.norm.has_bias);
+}
+Presence HeadNorm(const Spec&, const Layer& layer) {
+  const HeadNormSpec& norm = layer.attention.head_norm;
+  return PresentIf(norm.kind != NormKind::kNone && norm.has_weight, norm.has_bias);
+}
+Presence OutputNorm(const Spec& spec, const Layer&) { return Norm(spec, true); }
+Presence EmbeddingNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.embedding_norm); }
+Presence AttentionNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.block.pre_norm); }
+Presence FfnNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.has_ffn_norm()); }
+Presence PostNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.block.post_norm); }
+Presence Output(const Spec& spec, const Layer&) {
+  return spec.tied_output ? Presence::kAbsent : PresentIf(true, spec.output_bias);
+}
+Presence Qkv(const Spec&, const Layer& layer) { return PresentIf(true, layer.attention.qkv_bias); }
+Presence AttentionOutput(const Spec&, const Layer& layer) {
+  return PresentIf(true, layer.attention.output_bias);
+}
+Presence Gate(const Spec&, const Layer& layer) { return PresentIf(layer.ffn.gated, layer.ffn.bias); }
+Presence Ffn(const Spec&, const Layer& layer) { return PresentIf(true, layer.ffn.bias); }
+Presence Sinks(const Spec&, const Layer& layer) { return PresentIf(layer.attention.sinks); }
+
+Shape Stream(const Spec& spec, const Layer&) { return {spec.hidden_size}; }
+Shape Vocabulary(const Spec& spec, const Layer&) { return {spec.vocab_size, spec.hidden_size}; }
+Shape Positions(const Spec& spec, const Layer&) { return {LearnedOf(spec)->rows, spec.hidden_size}; }
+Shape Queries(const Spec& spec, const Layer&) {
+  return {int64_t{spec.num_heads} * spec.head_dim, spec.hidden_size};
+}
+Shape Keys(const Spec& spec, const Layer&) {
+  return {int64_t{spec.num_kv_heads} * spec.head_dim, spec.hidden_size};
+}
+Shape Values(const Spec& spec, const Layer&) {
+  return {int64_t{spec.num_kv_heads} * spec.value_dim, spec.hidden_size};
+}
+// As files hold them: [heads * E] where one mean is over all heads, [heads, E] where each has its own, [E].
+Shape HeadNormShape(const Spec& spec, const HeadNormSpec& norm, int64_t heads) {
+  if (norm.all_heads) return {heads * spec.head_dim};
+  if (norm.per_head) return {heads, spec.head_dim};
+  return {spec.head_dim};
+}
+Shape QueryNorms(const Spec& spec, const Layer& layer) {
+  return HeadNormShape(spec, layer.attention.head_norm, spec.num_heads);
+}
+Shape KeyNorms(const Spec& spec, const Layer& layer) {
+  return HeadNormShape(spec, layer.attention.head_norm, spec.num_kv_heads);
+}
+Shape Heads(const Spec& spec, const Layer&) { return {spec.num_heads}; }
+Shape FromHeads(const Spec& spec, const Layer&) {
+  return {spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim};
+}
+Shape ToFfn(const Spec& spec, const Layer& layer) { return {layer.ffn.size, spec.hidden_size}; }
+Shape FromFfn(const Spec& spec, const Layer& layer) { return {spec.hidden_size, layer.ffn.size}; }
+
+using Role = WeightRole;
+
+constexpr RoleInfo kRoles[] = {
+    {Role::kTokenEmbedding, false, Always, Vocabulary, "token_embd.weight", "model.embed_tokens.weight"},
+    {Role::kPositionEmbedding, false, IfLearned, Positions, "position_embd.weight",
+     "model.embed_positions.weight"},
+    {Role::kEmbeddingNorm, false, EmbeddingNorm, Stream, "token_embd_norm.weight", "model.embed_norm.weight"},
+    {Role::kOutputNorm, false, OutputNorm, Stream, "output_norm.weight", "model.norm.weight"},
+    {Role::kOutput, false, Output, Vocabulary, "output.weight", "lm_head.weight"},
+    {Role::kAttentionNorm, true, AttentionNorm, Stream, "blk.*.attn_norm.weight",
+     "model.layers.*.input_layernorm.weight"},
+    {Role::kQuery, true, Qkv, Queries, "blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight"},
+    {Role::kKey, true, Qkv, Keys, "blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight"},
+    {Role::kValue, true, Qkv, Values, "blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight"},
+    {Role::kQueryNorm, true, HeadNorm, QueryNorms, "blk.*.attn_q_norm.weight",
+     "model.layers.*.self_attn.q_norm.weight"},
+    {Role::kKeyNorm, true, HeadNorm, KeyNorms, "blk.*.attn_k_norm.weight",
+     "model.layers.*.self_attn.k_norm.weight"},
+    {Role::kSinks, true, Sinks, Heads, "blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks"},
+    {Role::kAttentionOutput, true, AttentionOutput, FromHeads, "blk.*.attn_output.weight",
+     "model.layers.*.self_attn.o_proj.weight"},
+    {Role::kAttentionPostNorm, true, PostNorm, Stream, "blk.*.post_attention_norm.weight",
+     "model.layers.*.post_attention_layernorm.weight"},
+    {Role::kFfnNorm, true, FfnNorm, Stream, "blk.*.ffn_norm.weight",
+     "model.layers.*.post_attention_layernorm.weight"},
+    {Role::kGate, true, Gate, ToFfn, "blk.*.ffn_gate.weight", "model.layers.*.mlp.gate_proj.weight"},
+    {Role::kUp, true, Ffn, ToFfn, "blk.*.ffn_up.weight", "model.layers.*.mlp.up_proj.weight"},
+    {Role::kDown, true, Ffn, FromFfn, "blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight"},
+    {Role::kFfnPostNorm, true, PostNorm, Stream, "blk.*.post_ffw_norm.weight",
+     "model.layers.*.post_feedforward_layernorm.weight"},
+};
+
+Presence PresenceOf(const RoleInfo& info, const DecoderSpec& spec, int layer) {
+  return info.presence(spec, spec.layers[layer]);
+}
+
+}  // namespace
+
+absl::Span<const RoleInfo> AllRoles() { return kRoles; }
+
+const RoleInfo& InfoOf(WeightRole role) {
+  const RoleInfo& info = kRoles[static_cast<size_t>(role)];
+  ROPEWAY_CHECK(info.role == role);
+  return info;
+}
+
+std::vector<TensorId> TensorsOf(const DecoderSpec& spec) {
+  std::vector<TensorId> ids;
+  for (const RoleInfo& info : kRoles)
+    for (int layer = 0; layer < (info.of_layer ? spec.num_layers() : 1); ++layer) {
+      const Presence presence = PresenceOf(info, spec, layer);
+      if (presence != Presence::kAbsent) ids.push_back({info.role, layer});
+      if (presence == Presence::kWeightAndBias) ids.push_back({info.role, layer, /*is_bias=*/true});
+    }
+  return ids;
+}
+
+bool HasTensor(const TensorId& id, const DecoderSpec& spec) {
+  const Presence presence = PresenceOf(InfoOf(id.role), spec, id.layer);
+  return id.is_bias ? presence == Presence::kWeightAndBias : presence != Presence::kAbsent;
+}
+
+std::vector<int64_t> ShapeOf(const TensorId& id, const DecoderSpec& spec) {
+  Shape shape = InfoOf(id.role).shape(spec, spec.layers[id.layer]);
+  const bool is_norm_of_heads = id.role == Role::kQueryNorm || id.role == Role::kKeyNorm;
+  if (id.is_bias && !is_norm_of_heads) shape.resize(1);
+  return shape;
+}
+
+std::string ExpandName(const char* pattern, const TensorId& id) {
+  std::string name = absl::StrReplaceAll(pattern, {{"*", absl::StrCat(id.layer)}});
+  if (!id.is_bias) return name;
+  return absl::StrCat(absl::StripSuffix(name, "weight"), "bias");
+}
+
+}  // namespace ropeway

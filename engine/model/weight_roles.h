@@ -1,0 +1,79 @@
+// What the tensors of a model are for: one table, from which files are checked and weights are loaded.
+//
+// Pure; thread-safe.
+#ifndef ROPEWAY_ENGINE_MODEL_WEIGHT_ROLES_H_
+#define ROPEWAY_ENGINE_MODEL_WEIGHT_ROLES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/model/decoder_spec.h"
+
+namespace ropeway {
+
+// Each has a weight, and many may have a bias. Shapes, names and when a model has them: the table.
+enum class WeightRole : uint8_t {
+  // Of the model.
+  kTokenEmbedding,
+  kPositionEmbedding,
+  kEmbeddingNorm,
+  kOutputNorm,
+  kOutput,
+  // Of a layer.
+  kAttentionNorm,
+  kQuery,
+  kKey,
+  kValue,
+  kQueryNorm,
+  kKeyNorm,
+  kSinks,
+  kAttentionOutput,
+  kAttentionPostNorm,
+  kFfnNorm,
+  kGate,
+  kUp,
+  kDown,
+  kFfnPostNorm,
+};
+
+// One tensor: the weight of a role, or its bias.
+struct TensorId {
+  WeightRole role;
+  int layer = 0;  // 0 for roles of the model
+  bool is_bias = false;
+
+  bool operator==(const TensorId&) const = default;
+};
+
+enum class Presence : uint8_t { kAbsent, kWeight, kWeightAndBias };
+
+struct RoleInfo {
+  WeightRole role;
+  bool of_layer;
+  // Whether a model has it; if not, a file must not hold such a tensor.
+  Presence (*presence)(const DecoderSpec& spec, const LayerSpec& layer);
+  // Of the weight, outermost first; matrices are [outputs, inputs].
+  std::vector<int64_t> (*shape)(const DecoderSpec& spec, const LayerSpec& layer);
+  // The weight in a GGUF file, and in a folder that names tensors as Llama's does; '*' stands for the
+  // layer. The bias has "bias" for "weight".
+  const char* gguf_name;
+  const char* hf_name;
+};
+
+absl::Span<const RoleInfo> AllRoles();
+const RoleInfo& InfoOf(WeightRole role);
+
+// All tensors that a model has, layer by layer.
+std::vector<TensorId> TensorsOf(const DecoderSpec& spec);
+
+bool HasTensor(const TensorId& id, const DecoderSpec& spec);
+std::vector<int64_t> ShapeOf(const TensorId& id, const DecoderSpec& spec);
+
+// `pattern` for one layer and for weight or bias: "blk.*.attn_q.weight" as "blk.7.attn_q.bias".
+std::string ExpandName(const char* pattern, const TensorId& id);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_ENGINE_MODEL_WEIGHT_ROLES_H_
