@@ -140,12 +140,13 @@ inline Merge Soften(int32_t chunk_start, int pages, Lanes* score, Query& query, 
 
 // From products of query and keys to weights.
 inline Merge Weigh(const AttentionArgs& args, int32_t chunk_start, int pages, Query& query, float* weights) {
+  const ScoreBias& bias = args.modifier.bias;
   Lanes score[kChunkPages];
-  for (int p = 0; p < pages; ++p) {
-    const Lanes capped = ScaleAndCap(args, query.modified, Load(weights + p * kPageTokens));
-    score[p] =
-        AddBias(args.modifier.bias, query.position(), chunk_start + p * kPageTokens, query.modified, capped);
-  }
+  for (int p = 0; p < pages; ++p)
+    score[p] = ScaleAndCap(args, query.modified, Load(weights + p * kPageTokens));
+  if (bias.kind != BiasKind::kNone)
+    for (int p = 0; p < pages; ++p)
+      score[p] = AddBias(bias, query.position(), chunk_start + p * kPageTokens, query.modified, score[p]);
   return Soften(chunk_start, pages, score, query, weights);
 }
 
