@@ -161,6 +161,7 @@ struct Front {
   const server::EngineHandle engine = {
       .model = model, .limits = {.max_model_len = 300}, .stream = {}, .mailbox = mailbox};
   server::WorkerPool pool{1, 1};
+  server::WriteWatchdog write_watchdog{absl::InfiniteDuration()};
   const server::PrefixSalts prefix_salts{server::PrefixCache::kOff, ""};
   server::FrontContext context = {.clock = clock,
                                   .health = health,
@@ -170,6 +171,7 @@ struct Front {
                                   .requests = requests,
                                   .preparing = pool,
                                   .delivering = pool,
+                                  .write_watchdog = write_watchdog,
                                   .prefix_salts = prefix_salts,
                                   .engine = &engine};
 };
@@ -218,7 +220,7 @@ void Answer(const Request& request, Front& front) {
     const auto answer = server::Answer(request, front.context);
     if (!answer.ok()) return CheckError(answer.status());
     const grpc::ByteBuffer bytes = server::SerializeMessage(*answer);
-    Require(server::ParseMessage<std::decay_t<decltype(*answer)>>(bytes).ok());
+    Require(server::ParseMessage<std::decay_t<decltype(*answer)>>(bytes, INT32_MAX).ok());
   }
 }
 
@@ -233,7 +235,8 @@ void Call(std::string_view bytes, bool made_of_choices, Front& front) {
     bytes = made;
   }
   const grpc::Slice slice(bytes.data(), bytes.size());
-  const absl::StatusOr<Request> request = server::ParseMessage<Request>(grpc::ByteBuffer(&slice, 1));
+  const absl::StatusOr<Request> request =
+      server::ParseMessage<Request>(grpc::ByteBuffer(&slice, 1), front.engine.limits.max_request_bytes);
   request.ok() ? Answer(*request, front) : CheckError(request.status());
 }
 
