@@ -1,7 +1,8 @@
 // Requests as they arrive: bytes to a message, and the message to a request of the engine or to an answer.
 //
-// The first byte chooses the method. Its high bit chooses what the rest is: the message itself, or choices
-// from which a message of that type is made field by field, so that what parses is not left to luck.
+// The first byte chooses the method. Its high bit chooses what the rest is: the message itself, or choices by
+// which fields of a message are set, so that what parses is not left to luck. The next bit chooses whether
+// that message is valid before.
 #include <cmath>
 #include <limits>
 #include <string>
@@ -28,6 +29,7 @@ namespace {
 namespace pb = google::protobuf;
 
 constexpr uint8_t kMadeOfChoices = 0x80;
+constexpr uint8_t kValidBefore = 0x40;
 constexpr int kMaxDepth = 8;
 constexpr size_t kMaxErrorBytes = 4096;
 
@@ -78,7 +80,7 @@ class Choices {
     return Byte() % 4 != 0 ? OneOf(kValues) : Byte() / 16.0;
   }
 
-  // UTF-8, or what protobuf refuses.
+  // ASCII, sometimes other UTF-8, and seldom what protobuf refuses.
   std::string Text() {
     static constexpr const char* kTexts[] = {"",
                                              "user",
@@ -101,7 +103,7 @@ class Choices {
                                              "\xFF"};
     if (Byte() % 4 != 0) return OneOf(kTexts);
     std::string text;
-    for (int left = Byte() % 32; left > 0; --left) text.push_back(static_cast<char>(Byte()));
+    for (int left = Byte() % 32; left > 0; --left) text.push_back(static_cast<char>(Byte() & 0x7F));
     return text;
   }
 
@@ -225,11 +227,12 @@ void Answer(const Request& request, Front& front) {
 }
 
 template <typename Request>
-void Call(std::string_view bytes, bool made_of_choices, Front& front) {
+void Call(uint8_t selector, std::string_view bytes, const std::string& valid, Front& front) {
   std::string made;
-  if (made_of_choices) {
+  if ((selector & kMadeOfChoices) != 0) {
     Choices choices(bytes);
     Request request;
+    if ((selector & kValidBefore) != 0) Require(request.ParseFromString(valid));
     Fill(choices, /*depth=*/0, request);
     made = request.SerializeAsString();
     bytes = made;
@@ -240,19 +243,15 @@ void Call(std::string_view bytes, bool made_of_choices, Front& front) {
   request.ok() ? Answer(*request, front) : CheckError(request.status());
 }
 
-using CallFunction = void (*)(std::string_view bytes, bool made_of_choices, Front& front);
+using CallFunction = void (*)(uint8_t selector, std::string_view bytes, const std::string& valid,
+                              Front& front);
 constexpr CallFunction kCalls[] = {Call<v1::GenerateRequest>,     Call<v1::TokenizeRequest>,
                                    Call<v1::DetokenizeRequest>,   Call<v1::RenderChatRequest>,
                                    Call<v1::GetModelInfoRequest>, Call<v1::GetServerInfoRequest>,
                                    Call<v1::AbortRequest>};
 
-std::string Seed(uint8_t call, const pb::Message& message) {
-  return static_cast<char>(call) + message.SerializeAsString();
-}
-
-}  // namespace
-
-std::vector<std::string> FuzzSeeds() {
+// A valid message for each of kCalls.
+std::vector<std::string> ValidMessages() {
   v1::ChatInput chat;
   chat.add_messages()->set_role("system");
   chat.mutable_messages(0)->set_text("be brief");
@@ -274,9 +273,6 @@ std::vector<std::string> FuzzSeeds() {
   generate.mutable_stopping()->add_strings("\n\n");
   generate.mutable_stopping()->add_token_ids(98);
   generate.mutable_output()->set_logprobs(2);
-  v1::GenerateRequest of_ids;
-  of_ids.mutable_tokens()->mutable_ids()->Add(97);
-  of_ids.mutable_sampling()->set_seed(~uint64_t{0});
   v1::TokenizeRequest tokenize;
   tokenize.mutable_text()->set_text("h\xC3\xA9llo <|im_end|>");
   tokenize.mutable_text()->set_parse_special(true);
@@ -286,18 +282,27 @@ std::vector<std::string> FuzzSeeds() {
   *render.mutable_chat() = chat;
   v1::AbortRequest abort;
   abort.set_request_id("r");
-  std::vector<std::string> seeds = {Seed(0, generate),
-                                    Seed(0, of_ids),
-                                    Seed(1, tokenize),
-                                    Seed(2, detokenize),
-                                    Seed(3, render),
-                                    Seed(4, v1::GetModelInfoRequest()),
-                                    Seed(5, v1::GetServerInfoRequest()),
-                                    Seed(6, abort)};
+  return {generate.SerializeAsString(),
+          tokenize.SerializeAsString(),
+          detokenize.SerializeAsString(),
+          render.SerializeAsString(),
+          v1::GetModelInfoRequest().SerializeAsString(),
+          v1::GetServerInfoRequest().SerializeAsString(),
+          abort.SerializeAsString()};
+}
+
+}  // namespace
+
+std::vector<std::string> FuzzSeeds() {
+  const std::vector<std::string> valid = ValidMessages();
+  std::vector<std::string> seeds;
   for (uint8_t call = 0; call < std::size(kCalls); ++call) {
-    std::string choices(1, static_cast<char>(kMadeOfChoices | call));
-    for (int i = 0; i < 200; ++i) choices.push_back(static_cast<char>(37 * (i + call) + i / 7));
-    seeds.push_back(std::move(choices));
+    seeds.push_back(static_cast<char>(call) + valid[call]);
+    for (const int before : {0, int{kValidBefore}}) {
+      std::string choices(1, static_cast<char>(kMadeOfChoices | before | call));
+      for (int i = 0; i < 200; ++i) choices.push_back(static_cast<char>(37 * (i + call) + i / 7));
+      seeds.push_back(std::move(choices));
+    }
   }
   return seeds;
 }
@@ -313,8 +318,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return made;
   }();
   if (size == 0) return 0;
-  const uint8_t call = (data[0] & ~ropeway::testing::kMadeOfChoices) % std::size(ropeway::testing::kCalls);
-  ropeway::testing::kCalls[call](ropeway::testing::AsText(data + 1, size - 1),
-                                 (data[0] & ropeway::testing::kMadeOfChoices) != 0, front);
+  static const auto& valid = *new std::vector<std::string>(ropeway::testing::ValidMessages());
+  const size_t call = (data[0] & ~(ropeway::testing::kMadeOfChoices | ropeway::testing::kValidBefore)) %
+                      std::size(ropeway::testing::kCalls);
+  ropeway::testing::kCalls[call](data[0], ropeway::testing::AsText(data + 1, size - 1), valid[call], front);
   return 0;
 }
