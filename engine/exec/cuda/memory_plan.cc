@@ -12,12 +12,13 @@ namespace {
 // bf16 and cp.async.
 constexpr int kMinMajor = 8;
 
-// The largest window of all layers; 0 where one has none.
+// The largest window or chunk of all layers; 0 where one has neither.
 int32_t LargestWindow(const DecoderSpec& spec) {
   int32_t largest = 0;
   for (const LayerSpec& layer : spec.layers) {
-    if (layer.position.window == 0) return 0;
-    largest = std::max(largest, layer.position.window);
+    const int32_t seen = std::max(layer.position.window, layer.position.chunk);
+    if (seen == 0) return 0;
+    largest = std::max(largest, seen);
   }
   return largest;
 }
