@@ -217,7 +217,7 @@ ROPEWAY_DEVICE void StoreQuery(const QkvArgs& args, const Head& head, int positi
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) QkvKernel(QkvArgs args, int lanes, int heads_per_block) {
+__global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes, int heads_per_block) {
   // [kThreads / lanes][the larger of E, Ev]; with queries for other zones as much again, unturned
   ROPEWAY_DYNAMIC_SHARED(float, heads);
   const int slot = static_cast<int>(threadIdx.x) / lanes;
