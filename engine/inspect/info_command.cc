@@ -131,14 +131,15 @@ void AppendMemory(const OpenedModel& model, const std::vector<NamedTensor>& tens
     stored += tensor.view.bytes();
     if (tensor.view.rows() > 1) repacked += RepackedBytes(tensor.view);
   }
-  // An embedding that is not the output, too, is read where it lies.
+  // The embedding is copied; where it is not the output, too, it is not repacked.
   const absl::StatusOr<WeightTensor> embedding = model.tensors->Find({WeightRole::kTokenEmbedding});
+  if (embedding.ok()) repacked += embedding->view.bytes();
   if (!spec.tied_output && embedding.ok()) repacked -= RepackedBytes(embedding->view);
   const kernels::KvLayout kv =
       kernels::MakeKvLayout(kernels::KvType::kBF16, spec.num_kv_heads, spec.head_dim, spec.value_dim);
   const int64_t token = kv.page_bytes * spec.num_layers() / kPageTokens;
   absl::StrAppend(&out, "memory needed:\n  weights ", MegabytesText(repacked), " repacked, beside ",
-                  MegabytesText(stored), " of the file, which is mapped\n  keys and values ", token,
+                  MegabytesText(stored), " of the file, which is mapped until then\n  keys and values ", token,
                   " bytes a token in bf16, ", MegabytesText(token * spec.context_length),
                   " for the whole context\n");
 }

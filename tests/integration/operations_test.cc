@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -135,6 +136,30 @@ TEST(OperationsTest, OutputThatNobodyReadsHoldsUpNothing) {
   EXPECT_LT(absl::Now() - told, absl::Seconds(20));
   close(reading);
   close(writing);
+}
+
+TEST(OperationsTest, AServedFileMayBeOverwrittenAndCut) {
+  const TempFolder folder;
+  const std::string path = folder.File("model.gguf");
+  std::filesystem::copy_file(kModelPath, path);
+  ServerProcess process(
+      {"--model", path, "--listen=127.0.0.1:0", "--metrics_listen=", "--kv_cache_mb=64", "--device=cpu"});
+  const int port = process.WaitUntilServing();
+  ASSERT_NE(port, 0) << process.Log();
+  const auto client = ClientOf(port);
+  const client::Answer before = Ask(*client, 16);
+  ASSERT_TRUE(before.status.ok()) << before.status;
+  const std::string zeros(1 << 20, '\0');
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  for (uintmax_t written = 0; written < std::filesystem::file_size(kModelPath); written += zeros.size())
+    file.write(zeros.data(), static_cast<std::streamsize>(zeros.size()));
+  file.close();
+  std::filesystem::resize_file(path, 4096);
+  const client::Answer after = Ask(*client, 16);
+  ASSERT_TRUE(after.status.ok()) << after.status;
+  EXPECT_EQ(after.samples[0].text, before.samples[0].text);
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(), 0) << process.Log();
 }
 
 TEST(OperationsTest, TooLittleMemoryIsOneLine) {

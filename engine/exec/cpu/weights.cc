@@ -46,7 +46,14 @@ class CpuWing {
     return projection;
   }
 
-  absl::StatusOr<Embedding> PutEmbedding(WeightTensor tensor) { return tensor; }
+  // A copy where it lies in the file, so that nothing of the file is needed once all is packed.
+  absl::StatusOr<Embedding> PutEmbedding(WeightTensor tensor) {
+    if (tensor.bytes != nullptr) return tensor;
+    const TensorView& view = tensor.view;
+    tensor.bytes = std::make_shared<const std::vector<uint8_t>>(view.data, view.data + view.bytes());
+    tensor.view.data = tensor.bytes->data();
+    return tensor;
+  }
   absl::StatusOr<Projection> PutTiedOutput(const Embedding&, ProjectionParts parts) {
     return PutProjection(std::move(parts));
   }
@@ -81,7 +88,7 @@ absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
   const WeightReader reader(spec, *tensors, {.max_model_len = max_model_len});
   CpuWing wing(table);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, progress));
-  return CpuWeights{std::move(loaded), std::move(tensors), wing.packed_bytes()};
+  return CpuWeights{std::move(loaded), wing.packed_bytes()};
 }
 
 void CpuWeights::Embed(int32_t token, float* out) const {

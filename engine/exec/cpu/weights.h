@@ -29,8 +29,7 @@ struct CpuProjection {
 using CpuLayer = LayerWeights<CpuProjection, std::vector<float>>;
 
 struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTensor> {
-  std::shared_ptr<const TensorSource> tensors;  // embeddings are looked up where they lie
-  int64_t packed_bytes = 0;                     // that the packed matrices take
+  int64_t packed_bytes = 0;  // that the packed matrices take
 
   // The embedding of a token, unscaled: D floats. REQUIRES: 0 <= token < V.
   void Embed(int32_t token, float* out) const;
@@ -39,7 +38,7 @@ struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTens
 // Called with the number of layers read so far; may be null.
 using LoadProgress = std::function<void(int layers_done)>;
 
-// Reads and repacks everything, for positions [0, max_model_len).
+// Reads and repacks everything, for positions [0, max_model_len); nothing of `tensors` is needed afterwards.
 absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
                                           std::shared_ptr<const TensorSource> tensors,
                                           const kernels::KernelTable& table, int32_t max_model_len,
