@@ -207,10 +207,14 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
                                                   }};
   admission.SetLimits(AdmissionLimitsOf(config, MaxRequests(config, model.device)));
   engine = std::make_unique<EngineLoop>(LoopOptionsOf(config, model.device), loop_deps);
-  engine_handle = absl::WrapUnique(new EngineHandle{.model = served,
-                                                    .limits = RequestLimitsOf(config, limits),
-                                                    .stream = StreamLimitsOf(config),
-                                                    .mailbox = mailbox});
+  engine_handle = absl::WrapUnique(
+      new EngineHandle{.model = served,
+                       .limits = RequestLimitsOf(config, limits),
+                       .stream = StreamLimitsOf(config),
+                       .mailbox = mailbox,
+                       .rotation_choices = [executor = model.executor.get()](const AdmittedLengths& lengths) {
+                         return executor->RotationChoices(lengths);
+                       }});
   metrics->SetModel({.architecture = served.facts.architecture,
                      .quantization = served.facts.quantization,
                      .num_parameters = served.facts.num_parameters,

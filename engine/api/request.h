@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "engine/api/token.h"
+#include "engine/base/admitted_lengths.h"
 #include "engine/base/siphash.h"
 
 namespace ropeway {
@@ -56,6 +57,10 @@ struct ValidRequest {
   std::optional<PrefixSalt> prefix_salt;
   int32_t priority = 0;  // larger is served first within a tenant
 };
+
+inline AdmittedLengths LengthsOf(const ValidRequest& request) {
+  return {.prompt_length = static_cast<int32_t>(request.prompt.size()), .max_new_tokens = request.max_tokens};
+}
 
 }  // namespace ropeway
 

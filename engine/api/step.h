@@ -12,6 +12,7 @@
 #include "engine/api/event.h"
 #include "engine/api/request.h"
 #include "engine/api/token.h"
+#include "engine/base/admitted_lengths.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/page_tokens.h"
 
@@ -58,6 +59,7 @@ struct StepPlan {
   std::vector<int32_t> positions;                     // [num_tokens]; consecutive inside a row
   std::vector<int32_t> row_starts = {0};              // [num_rows + 1]
   std::vector<absl::Span<const PageId>> page_tables;  // [num_rows]; valid until Commit
+  std::vector<AdmittedLengths> lengths;               // [num_rows] of the rows' requests
   std::vector<PageCopy> page_copies;
   std::vector<SampleRow> sample_rows;
   std::vector<ScoreRow> score_rows;
@@ -96,6 +98,13 @@ class Executor {
   // Computes the plan. On an error nothing that the plan's pages held before may be relied upon.
   // REQUIRES: the plan is within limits().
   virtual absl::StatusOr<StepResult> Step(const StepPlan& plan) = 0;
+
+  // What keys of a request depend on beside its tokens and positions: numbers that its lengths give the
+  // rotations of the model. Equal for all requests of most models. May be asked by any thread.
+  virtual std::vector<double> RotationChoices(const AdmittedLengths& lengths) const {
+    static_cast<void>(lengths);
+    return {};
+  }
 
   // Whether every further step would fail, so that only a new process helps. May be asked by any thread.
   virtual bool lost() const { return false; }

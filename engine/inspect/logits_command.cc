@@ -89,8 +89,10 @@ absl::StatusOr<std::string> Logits(ModelProbe& probe, std::string_view line) {
   ASSIGN_OR_RETURN(const Json json, ParseLine(line));
   ASSIGN_OR_RETURN(const std::vector<TokenId> ids, ReadIds(json, probe.vocab_size()));
   ASSIGN_OR_RETURN(const int64_t last, CountOr(json, "last", kDefaultLast));
+  ASSIGN_OR_RETURN(const int64_t max_new_tokens, CountOr(json, "max_new_tokens", 0));
   const int64_t length = ids.size(), first_row = std::max<int64_t>(length - last, 0);
-  RETURN_IF_ERROR(probe.Start(length));
+  RETURN_IF_ERROR(probe.Start({.prompt_length = static_cast<int32_t>(length),
+                               .max_new_tokens = static_cast<int32_t>(max_new_tokens)}));
   std::string rows;
   std::vector<float> logprobs;
   RETURN_IF_ERROR(probe.Append(ids, 0, [&](int32_t position, absl::Span<const float> logits) {
@@ -123,7 +125,8 @@ absl::StatusOr<std::string> Generate(ModelProbe& probe, std::string_view line) {
   ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, ReadIds(json, probe.vocab_size()));
   ASSIGN_OR_RETURN(const int64_t max_tokens, CountOr(json, "max_tokens", kDefaultMaxTokens));
   ASSIGN_OR_RETURN(const bool ignore_eos, FlagOr(json, "ignore_eos", false));
-  RETURN_IF_ERROR(probe.Start(static_cast<int64_t>(prompt.size()) + max_tokens));
+  RETURN_IF_ERROR(probe.Start({.prompt_length = static_cast<int32_t>(prompt.size()),
+                               .max_new_tokens = static_cast<int32_t>(max_tokens)}));
   const std::vector<TokenId> end_ids = ignore_eos ? std::vector<TokenId>() : probe.end_ids();
   std::vector<TokenId> ids;
   std::vector<float> margins;

@@ -99,13 +99,16 @@ absl::StatusOr<std::unique_ptr<ModelProbe>> ModelProbe::Open(const ModelProbeOpt
       new ModelProbe(*std::move(on_device), context_length, std::move(end_ids)));
 }
 
-absl::Status ModelProbe::Start(int64_t capacity) {
+absl::Status ModelProbe::Start(const AdmittedLengths& lengths) {
+  const int64_t capacity = int64_t{lengths.prompt_length} + lengths.max_new_tokens;
   if (capacity > context_length_)
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a sequence of ", capacity, " tokens is longer than the model's context of ", context_length_));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a prompt of ", lengths.prompt_length, " tokens and ", lengths.max_new_tokens,
+                     " new ones are longer than the model's context of ", context_length_));
   if (capacity > executor_->limits().max_model_len)
     return absl::ResourceExhaustedError(absl::StrCat("the KV cache holds ", executor_->limits().max_model_len,
                                                      " tokens, the sequence has ", capacity));
+  lengths_ = lengths;
   length_ = 0;
   pages_.resize((capacity + kPageTokens - 1) / kPageTokens);
   std::iota(pages_.begin(), pages_.end(), 0);
@@ -128,6 +131,7 @@ absl::Status ModelProbe::AppendChunk(absl::Span<const TokenId> ids, int32_t firs
   std::iota(plan.positions.begin(), plan.positions.end(), length_);
   plan.row_starts = {0, count};
   plan.page_tables = {pages_};
+  plan.lengths = {lengths_};
   std::vector<int32_t> indices(count - std::clamp(first_visited - length_, 0, count));
   std::iota(indices.begin(), indices.end(), count - static_cast<int32_t>(indices.size()));
   std::vector<std::vector<float>> logits(count);

@@ -45,7 +45,7 @@ class ModelProbe {
 
   // Forgets the sequence and makes room for one of `capacity` tokens. INVALID_ARGUMENT above the context that
   // the model was made for, RESOURCE_EXHAUSTED above what memory holds.
-  absl::Status Start(int64_t capacity);
+  absl::Status Start(const AdmittedLengths& lengths);
 
   // Appends tokens to the sequence and visits, in order, those at positions >= first_visited.
   // REQUIRES: ids are of the vocabulary; the sequence stays within the capacity.
@@ -77,6 +77,7 @@ class ModelProbe {
   const int32_t context_length_;
   const std::vector<TokenId> end_ids_;
   std::vector<PageId> pages_;  // of the sequence
+  AdmittedLengths lengths_;    // of the sequence
   int32_t length_ = 0;         // tokens of the sequence so far
 };
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/in_range.h"
@@ -81,6 +81,22 @@ int32_t DecoderSpec::max_ffn_size() const {
   return most;
 }
 
+std::vector<RotarySpec> DecoderSpec::Rotaries() const {
+  std::vector<RotarySpec> rotaries;
+  for (const LayerSpec& layer : layers) {
+    const std::optional<RotarySpec> rotary = RotaryOf(layer.position.scheme);
+    if (rotary && RotaryIndexOf(layer, rotaries) < 0) rotaries.push_back(*rotary);
+  }
+  return rotaries;
+}
+
+int RotaryIndexOf(const LayerSpec& layer, const std::vector<RotarySpec>& rotaries) {
+  const std::optional<RotarySpec> rotary = RotaryOf(layer.position.scheme);
+  if (!rotary) return -1;
+  const auto found = std::find(rotaries.begin(), rotaries.end(), *rotary);
+  return found == rotaries.end() ? -1 : static_cast<int>(found - rotaries.begin());
+}
+
 std::vector<RopeSpec> DecoderSpec::Ropes() const {
   std::vector<RopeSpec> ropes;
   for (const LayerSpec& layer : layers) {
@@ -95,29 +111,6 @@ int RopeIndexOf(const LayerSpec& layer, const std::vector<RopeSpec>& ropes) {
   if (rope == nullptr) return -1;
   const auto found = std::find(ropes.begin(), ropes.end(), *rope);
   return found == ropes.end() ? -1 : static_cast<int>(found - ropes.begin());
-}
-
-absl::Status DecoderSpec::CheckRunnable() const {
-  constexpr const char* kSchemes[] = {"nope",           "sinusoidal", "learned", "shaw",  "t5",
-                                      "transformer_xl", "rope",       "rpe3d",   "alibi", "kerple",
-                                      "fire",           "sandwich",   "dape"};
-  static_assert(std::size(kSchemes) == std::variant_size_v<PositionScheme>);
-  for (const LayerSpec& layer : layers) {
-    const PositionScheme& scheme = layer.position.scheme;
-    const bool runs = std::holds_alternative<NopeSpec>(scheme) ||
-                      std::holds_alternative<SinusoidalSpec>(scheme) ||
-                      std::holds_alternative<LearnedSpec>(scheme) ||
-                      std::holds_alternative<RopeSpec>(scheme) || std::holds_alternative<AlibiSpec>(scheme);
-    if (!runs)
-      return absl::UnimplementedError(absl::StrCat("positions of type ", kSchemes[scheme.index()],
-                                                   " are not supported; supported are nope, sinusoidal, "
-                                                   "learned, rope, alibi"));
-    const RopeSpec* rope = RopeOf(scheme);
-    if (rope != nullptr && DependsOnLengths(*rope))
-      return absl::UnimplementedError(
-          absl::StrCat("rope scaling of type ", RopeScalingName(rope->scaling), " is not supported"));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status DecoderSpec::Validate() const {

@@ -20,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "engine/position/position_spec.h"
+#include "engine/position/rotary.h"
 #include "engine/tensor/formulas.h"
 
 namespace ropeway {
@@ -122,20 +123,20 @@ struct DecoderSpec {
   int32_t max_ffn_size() const;
   // The rotary embeddings of the layers, each once, in the order in which they first occur.
   std::vector<RopeSpec> Ropes() const;
+  // What queries and keys of the layers are turned by, in the same way.
+  std::vector<RotarySpec> Rotaries() const;
   // A layer has a norm of its own before the feed-forward layer.
   bool has_ffn_norm() const { return block.pre_norm && block.kind != BlockKind::kParallel; }
 
   // INVALID_ARGUMENT naming the field, its bound and its value.
   absl::Status Validate() const;
 
-  // UNIMPLEMENTED naming what no pass carries out yet.
-  absl::Status CheckRunnable() const;
-
   bool operator==(const DecoderSpec&) const = default;
 };
 
 // The index of a layer's rotary embedding in `ropes`; -1 where it has none.
 int RopeIndexOf(const LayerSpec& layer, const std::vector<RopeSpec>& ropes);
+int RotaryIndexOf(const LayerSpec& layer, const std::vector<RotarySpec>& rotaries);
 
 }  // namespace ropeway
 

@@ -14,6 +14,8 @@
 #include "engine/model/hf_config.h"
 #include "engine/model/mapped_file.h"
 #include "engine/model/named_tensors.h"
+#include "engine/model/ropeway_config.h"
+#include "engine/model/ropeway_tensors.h"
 #include "engine/model/safetensors_file.h"
 #include "engine/model/strict_json.h"
 
@@ -147,11 +149,32 @@ NamedTensors::Naming NamingOf(const HfConfig& config) {
           .ignorable = Ignorable};
 }
 
+// Errors read "folder/file: path: reason".
+absl::StatusOr<OpenedModel> OpenRopewayModel(const std::string& folder, const Json& json) {
+  absl::StatusOr<RopewayConfig> config = ReadRopewayConfig(json);
+  if (!config.ok())
+    return absl::Status(config.status().code(),
+                        absl::StrCat(folder, "/", kConfigFile, ": ", config.status().message()));
+  ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));
+  if (const absl::Status status = CheckRopewayTensors(*config, weights.tensors); !status.ok())
+    return absl::Status(status.code(), absl::StrCat(folder, "/", status.message()));
+  const auto parts_of = [spec = config->spec](const TensorId& id) {
+    return std::vector<StoredPart>{{.name = RopewayTensorName(id, spec)}};
+  };
+  const auto ignorable = [](absl::string_view) { return false; };
+  ASSIGN_OR_RETURN(std::unique_ptr<NamedTensors> tensors,
+                   NamedTensors::Make(config->spec, std::move(weights.tensors), std::move(weights.files),
+                                      {.parts_of = parts_of, .ignorable = ignorable}));
+  return OpenedModel{std::move(config->spec), Metadata(), std::move(tensors)};
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
   const std::string config_path = absl::StrCat(folder, "/", kConfigFile);
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
+  if (const absl::StatusOr<Json> json = ParseStrictJson(text); json.ok() && IsRopewayConfig(*json))
+    return OpenRopewayModel(folder, *json);
   absl::StatusOr<HfConfig> config = ReadHfConfig(text);
   if (!config.ok()) return WithPath(config_path, config.status());
   ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));

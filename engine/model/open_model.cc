@@ -14,10 +14,7 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0)
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot open '", path, "'"));
-  ASSIGN_OR_RETURN(OpenedModel model, S_ISDIR(info.st_mode) ? OpenHfModel(path) : OpenGgufModel(path));
-  if (const absl::Status status = model.spec.CheckRunnable(); !status.ok())
-    return absl::Status(status.code(), absl::StrCat("'", path, "': ", status.message()));
-  return model;
+  return S_ISDIR(info.st_mode) ? OpenHfModel(path) : OpenGgufModel(path);
 }
 
 }  // namespace ropeway

@@ -80,6 +80,9 @@ absl::Status CheckTensorParallel(const DecoderSpec& spec, int size) {
   RETURN_IF_ERROR(Divides("KV heads", spec.num_kv_heads, size));
   for (const LayerSpec& layer : spec.layers) {
     RETURN_IF_ERROR(Divides("feed-forward columns", layer.ffn.size, size));
+    if (std::holds_alternative<DapeSpec>(layer.position.scheme))
+      return absl::UnimplementedError(
+          absl::StrCat("tensor_parallel must be 1 for a model whose positions mix heads, is ", size));
     if (layer.attention.head_norm.all_heads)
       return absl::UnimplementedError(
           absl::StrCat("tensor_parallel must be 1 for a model that norms all "
@@ -97,7 +100,7 @@ DecoderSpec ShardOf(const DecoderSpec& spec, int size) {
   return shard;
 }
 
-absl::StatusOr<std::vector<float>> WeightReader::Floats(const TensorId& id) const {
+absl::StatusOr<std::vector<float>> WeightReader::Values(const TensorId& id) const {
   ASSIGN_OR_RETURN(const WeightTensor tensor, tensors_.Find(id));
   const TensorView& view = tensor.view;
   std::vector<float> values(view.rows() * view.columns());
@@ -112,11 +115,11 @@ absl::StatusOr<NormVectors> WeightReader::Norm(WeightRole role, int layer, bool 
   if (!present) return norm;
   norm.weight.assign(spec_.hidden_size, scale);
   if (spec_.norm.has_weight) {
-    ASSIGN_OR_RETURN(norm.weight, Floats({role, layer}));
+    ASSIGN_OR_RETURN(norm.weight, Values({role, layer}));
     for (float& value : norm.weight) value = (value + spec_.norm.offset) * scale;
   }
   if (spec_.norm.has_bias) {
-    ASSIGN_OR_RETURN(norm.bias, Floats({role, layer, /*is_bias=*/true}));
+    ASSIGN_OR_RETURN(norm.bias, Values({role, layer, /*is_bias=*/true}));
     for (float& value : norm.bias) value *= scale;
   }
   return norm;
@@ -129,12 +132,12 @@ absl::StatusOr<NormVectors> WeightReader::HeadNorm(WeightRole role, int layer) c
   const int64_t heads = role == WeightRole::kQueryNorm ? spec_.num_heads : spec_.num_kv_heads;
   norm.weight.assign(spec_.head_dim, 1);
   if (spec.has_weight) {
-    ASSIGN_OR_RETURN(norm.weight, Floats({role, layer}));
+    ASSIGN_OR_RETURN(norm.weight, Values({role, layer}));
     for (float& value : norm.weight) value += spec.offset;
   }
   norm.weight = PartOfVector(ForEachHead(std::move(norm.weight), heads, spec_.head_dim), options_.shard);
   if (spec.has_bias) {
-    ASSIGN_OR_RETURN(norm.bias, Floats({role, layer, /*is_bias=*/true}));
+    ASSIGN_OR_RETURN(norm.bias, Values({role, layer, /*is_bias=*/true}));
     norm.bias = PartOfVector(ForEachHead(std::move(norm.bias), heads, spec_.head_dim), options_.shard);
   }
   return norm;
@@ -142,7 +145,7 @@ absl::StatusOr<NormVectors> WeightReader::HeadNorm(WeightRole role, int layer) c
 
 absl::StatusOr<std::vector<float>> WeightReader::QueryHeads(WeightRole role, int layer) const {
   if (!HasTensor({role, layer}, spec_)) return std::vector<float>();
-  ASSIGN_OR_RETURN(const std::vector<float> values, Floats({role, layer}));
+  ASSIGN_OR_RETURN(const std::vector<float> values, Values({role, layer}));
   return PartOfVector(values, options_.shard);
 }
 
@@ -168,7 +171,7 @@ absl::StatusOr<std::vector<float>> WeightReader::InputPositions() const {
   const int64_t size = int64_t{options_.max_model_len} * spec_.hidden_size;
   for (const LayerSpec& layer : spec_.layers) {
     if (const auto* learned = std::get_if<LearnedSpec>(&layer.position.scheme)) {
-      ASSIGN_OR_RETURN(const std::vector<float> table, Floats({WeightRole::kPositionEmbedding}));
+      ASSIGN_OR_RETURN(const std::vector<float> table, Values({WeightRole::kPositionEmbedding}));
       const float* first = table.data() + int64_t{learned->offset} * spec_.hidden_size;
       return std::vector<float>(first, first + size);
     }
@@ -201,7 +204,7 @@ absl::StatusOr<std::vector<float>> WeightReader::Biases(const std::vector<Weight
   std::vector<float> all;
   for (const WeightRole role : roles) {
     if (!HasTensor({role, layer, /*is_bias=*/true}, spec_)) continue;
-    ASSIGN_OR_RETURN(std::vector<float> values, Floats({role, layer, /*is_bias=*/true}));
+    ASSIGN_OR_RETURN(std::vector<float> values, Values({role, layer, /*is_bias=*/true}));
     if (cut == Cut::kRows) values = PartOfVector(values, options_.shard);
     all.insert(all.end(), values.begin(), values.end());
   }

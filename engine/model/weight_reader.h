@@ -53,6 +53,8 @@ class WeightReader {
   const DecoderSpec& spec() const { return spec_; }
   const Options& options() const { return options_; }
 
+  // A tensor as floats, whole. NOT_FOUND where the model has none.
+  absl::StatusOr<std::vector<float>> Values(const TensorId& id) const;
   // Of the residual stream: [D]; empty vectors where the model has no such norm. `scale` multiplies the
   // result.
   absl::StatusOr<NormVectors> Norm(WeightRole role, int layer, bool present, float scale = 1) const;
@@ -74,8 +76,6 @@ class WeightReader {
   absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut) const;
 
  private:
-  absl::StatusOr<std::vector<float>> Floats(const TensorId& id) const;
-
   const DecoderSpec& spec_;
   const TensorSource& tensors_;
   const Options options_;

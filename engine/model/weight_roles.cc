@@ -4,6 +4,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "engine/base/check.h"
+#include "engine/position/dape.h"
 
 namespace ropeway {
 namespace {
@@ -78,6 +79,54 @@ Shape FromHeads(const Spec& spec, const Layer&) {
 Shape ToFfn(const Spec& spec, const Layer& layer) { return {layer.ffn.size, spec.hidden_size}; }
 Shape FromFfn(const Spec& spec, const Layer& layer) { return {spec.hidden_size, layer.ffn.size}; }
 
+template <typename Scheme>
+Presence IfScheme(const Spec&, const Layer& layer) {
+  return PresentIf(SchemeOrBase<Scheme>(layer.position.scheme) != nullptr);
+}
+template <typename Scheme>
+const Scheme& SchemeOf(const Layer& layer) {
+  return *std::get_if<Scheme>(&layer.position.scheme);
+}
+template <typename Scheme>
+Presence IfWhole(const Spec&, const Layer& layer) {
+  return PresentIf(std::holds_alternative<Scheme>(layer.position.scheme));
+}
+Presence IfShawValues(const Spec&, const Layer& layer) {
+  const auto* shaw = std::get_if<ShawSpec>(&layer.position.scheme);
+  return PresentIf(shaw != nullptr && shaw->value);
+}
+// The two layers of a multilayer perceptron, which have biases.
+Presence IfFire(const Spec&, const Layer& layer) {
+  return PresentIf(SchemeOrBase<FireSpec>(layer.position.scheme) != nullptr, true);
+}
+Presence IfDape(const Spec&, const Layer& layer) {
+  return PresentIf(std::holds_alternative<DapeSpec>(layer.position.scheme), true);
+}
+
+Shape ShawTable(const Spec& spec, const Layer& layer) {
+  const auto& shaw = SchemeOf<ShawSpec>(layer);
+  const int64_t rows = 2 * int64_t{shaw.clip} + 1;
+  return shaw.per_head ? Shape{spec.num_heads, rows, spec.head_dim} : Shape{rows, spec.head_dim};
+}
+Shape T5Table(const Spec& spec, const Layer& layer) {
+  return {SchemeOf<T5Spec>(layer).num_buckets, spec.num_heads};
+}
+Shape QueryOffsets(const Spec& spec, const Layer&) { return {spec.num_heads, spec.head_dim}; }
+Shape One(const Spec&, const Layer&) { return {1}; }
+Shape FireIn(const Spec&, const Layer& layer) {
+  return {SchemeOrBase<FireSpec>(layer.position.scheme)->width, 1};
+}
+Shape FireOut(const Spec& spec, const Layer& layer) {
+  return {spec.num_heads, SchemeOrBase<FireSpec>(layer.position.scheme)->width};
+}
+Shape DapeIn(const Spec& spec, const Layer& layer) {
+  const auto& dape = SchemeOf<DapeSpec>(layer);
+  return {dape.width, spec.num_heads * (DapeTakesBiases(dape.base) ? 2 : 1)};
+}
+Shape DapeOut(const Spec& spec, const Layer& layer) {
+  return {spec.num_heads, SchemeOf<DapeSpec>(layer).width};
+}
+
 using Role = WeightRole;
 
 constexpr RoleInfo kRoles[] = {
@@ -108,6 +157,34 @@ constexpr RoleInfo kRoles[] = {
     {Role::kDown, true, Ffn, FromFfn, "blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight"},
     {Role::kFfnPostNorm, true, PostNorm, Stream, "blk.*.post_ffw_norm.weight",
      "model.layers.*.post_feedforward_layernorm.weight"},
+    {Role::kShawKeys, true, IfWhole<ShawSpec>, ShawTable, "blk.*.attn_shaw_k.weight",
+     "model.layers.*.self_attn.shaw.key.weight"},
+    {Role::kShawValues, true, IfShawValues, ShawTable, "blk.*.attn_shaw_v.weight",
+     "model.layers.*.self_attn.shaw.value.weight"},
+    {Role::kT5Biases, true, IfWhole<T5Spec>, T5Table, "blk.*.attn_rel_b.weight",
+     "model.layers.*.self_attn.relative_attention_bias.weight"},
+    {Role::kXlProjection, true, IfWhole<TransformerXlSpec>, Queries, "blk.*.attn_xl_r.weight",
+     "model.layers.*.self_attn.transformer_xl.r_proj.weight"},
+    {Role::kXlContent, true, IfWhole<TransformerXlSpec>, QueryOffsets, "blk.*.attn_xl_u.weight",
+     "model.layers.*.self_attn.transformer_xl.u"},
+    {Role::kXlPosition, true, IfWhole<TransformerXlSpec>, QueryOffsets, "blk.*.attn_xl_v.weight",
+     "model.layers.*.self_attn.transformer_xl.v"},
+    {Role::kKerple1, true, IfScheme<KerpleSpec>, Heads, "blk.*.attn_kerple_1.weight",
+     "model.layers.*.self_attn.kerple.r1"},
+    {Role::kKerple2, true, IfScheme<KerpleSpec>, Heads, "blk.*.attn_kerple_2.weight",
+     "model.layers.*.self_attn.kerple.r2"},
+    {Role::kFireIn, true, IfFire, FireIn, "blk.*.attn_fire_in.weight",
+     "model.layers.*.self_attn.fire.mlp.0.weight"},
+    {Role::kFireOut, true, IfFire, FireOut, "blk.*.attn_fire_out.weight",
+     "model.layers.*.self_attn.fire.mlp.2.weight"},
+    {Role::kFireC, true, IfScheme<FireSpec>, One, "blk.*.attn_fire_c.weight",
+     "model.layers.*.self_attn.fire.c"},
+    {Role::kFireLMultiplier, true, IfScheme<FireSpec>, One, "blk.*.attn_fire_l.weight",
+     "model.layers.*.self_attn.fire.l_multiplier"},
+    {Role::kDapeIn, true, IfDape, DapeIn, "blk.*.attn_dape_in.weight",
+     "model.layers.*.self_attn.dape.mlp.0.weight"},
+    {Role::kDapeOut, true, IfDape, DapeOut, "blk.*.attn_dape_out.weight",
+     "model.layers.*.self_attn.dape.mlp.2.weight"},
 };
 
 Presence PresenceOf(const RoleInfo& info, const DecoderSpec& spec, int layer) {

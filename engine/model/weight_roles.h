@@ -36,6 +36,21 @@ enum class WeightRole : uint8_t {
   kUp,
   kDown,
   kFfnPostNorm,
+  // Of a layer's position scheme. What layers share has one tensor, which is the role of each of them.
+  kShawKeys,
+  kShawValues,
+  kT5Biases,
+  kXlProjection,
+  kXlContent,
+  kXlPosition,
+  kKerple1,
+  kKerple2,
+  kFireIn,
+  kFireOut,
+  kFireC,
+  kFireLMultiplier,
+  kDapeIn,
+  kDapeOut,
 };
 
 // One tensor: the weight of a role, or its bias.

@@ -53,6 +53,7 @@ Pair LogarithmPair(double x) {
 
 // e^x by x = k ln(2) + r, |r| <= ln(2) / 2, and the series of e^r.
 double ExponentialOf(Pair x) {
+  if (std::isnan(x.high)) return x.high;
   if (x.high > 800) return std::numeric_limits<double>::infinity();
   if (x.high < -800) return 0;
   const double k = std::nearbyint(x.high * std::numbers::log2e);

@@ -164,6 +164,17 @@ struct LognScale {
 };
 using QueryScale = std::variant<std::monostate, TemperatureScale, LognScale>;
 
+// As config.json of the ropeway architecture calls it.
+const char* PositionSchemeName(const PositionScheme& scheme);
+
+// A scheme as one of the types that DAPE may have as its base, whether it stands alone or there; null where
+// it is another.
+template <typename Spec>
+const Spec* SchemeOrBase(const PositionScheme& scheme) {
+  if (const auto* dape = std::get_if<DapeSpec>(&scheme)) return std::get_if<Spec>(&dape->base);
+  return std::get_if<Spec>(&scheme);
+}
+
 // The rotary embedding of a scheme, DAPE's base included; null where there is none.
 const RopeSpec* RopeOf(const PositionScheme& scheme);
 

@@ -116,7 +116,7 @@ double RopeChoice(const RopeSpec& rope, const AdmittedLengths& lengths) {
     case RopeScalingKind::kQwen1Ntk:
       return Qwen1Factor(lengths.prompt_length, rope.original_context);
     case RopeScalingKind::kLongRope:
-      return lengths.prompt_length + lengths.max_new_tokens > rope.original_context ? 1 : 0;
+      return int64_t{lengths.prompt_length} + lengths.max_new_tokens > rope.original_context ? 1 : 0;
     default:
       return 0;
   }

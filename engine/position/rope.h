@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/base/admitted_lengths.h"
+
 namespace ropeway {
 
 enum class RopePairing {
@@ -64,16 +66,9 @@ struct RopeSpec {
   bool operator==(const RopeSpec&) const = default;
 };
 
-// What a request is admitted with. Rules that depend on a length take it from here, once: a rotation never
-// changes while a request lives, nor when it is preempted and recomputed.
-struct AdmittedLengths {
-  int64_t prompt_length = 1;   // tokens of the whole prompt, a cached prefix included; >= 1
-  int64_t max_new_tokens = 0;  // after defaults
-};
-
-// The one number that a request's lengths give a rule: the NTK factor of kDynamicNtk and kQwen1Ntk, 0 (short)
-// or 1 (long) for kLongRope, 0 for all other rules. Keys rotated under one RopeSpec may be shared by two
-// requests only where their choices are equal.
+// The one number that a rule takes from a request's lengths: the NTK factor of kDynamicNtk and kQwen1Ntk, 0
+// (short) or 1 (long) for kLongRope, 0 for all other rules. Keys rotated under one RopeSpec may be shared by
+// two requests only where their choices are equal.
 double RopeChoice(const RopeSpec& rope, const AdmittedLengths& lengths);
 
 // Whether RopeChoice depends on the lengths at all.

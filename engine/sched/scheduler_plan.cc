@@ -102,6 +102,7 @@ void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan
   }
   plan.row_starts.push_back(plan.num_tokens());
   plan.page_tables.push_back(sequence.pages.pages());
+  plan.lengths.push_back(LengthsOf(spec));
   sequence.step_tokens = num_tokens;
   planned_.push_back(&sequence);
   if (request.needs_scores(end)) {

@@ -6,7 +6,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,6 +37,8 @@ struct EngineHandle {
   RequestLimits limits;
   StreamLimits stream;
   Mailbox& mailbox;
+  // As Executor::RotationChoices.
+  std::function<std::vector<double>(const AdmittedLengths& lengths)> rotation_choices;
 };
 
 // There while the model loads, too.

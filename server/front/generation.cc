@@ -43,7 +43,8 @@ void Generation::Prepare(const v1::GenerateRequest& message) {
   plan->request.id = id;
   plan->request.arrival = call_.arrival;
   plan->request.deadline = call_.deadline;
-  plan->request.prefix_salt = context_.prefix_salts.Of(plan->request.tenant);
+  plan->request.prefix_salt =
+      context_.prefix_salts.Of(plan->request.tenant, engine_.rotation_choices(LengthsOf(plan->request)));
   if (plan->name.empty()) plan->name = absl::StrCat("r", absl::Hex(random, absl::kZeroPad16));
   if (absl::Status status = Submit(*std::move(plan)); !status.ok()) return End(nullptr, status);
   Deliver();  // begins to wait for the stream

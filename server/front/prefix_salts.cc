@@ -4,6 +4,7 @@
 #include <cstring>
 #include <random>
 
+#include "absl/base/casts.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "openssl/evp.h"
@@ -39,12 +40,17 @@ PrefixSalt Hmac(absl::string_view secret, absl::string_view text) {
 PrefixSalts::PrefixSalts(PrefixCache scope, absl::string_view secret)
     : scope_(scope), secret_(SecretOr(secret)) {}
 
-std::optional<PrefixSalt> PrefixSalts::Of(absl::string_view tenant) const {
+std::optional<PrefixSalt> PrefixSalts::Of(absl::string_view tenant,
+                                          absl::Span<const double> rotation_choices) const {
+  // Before all else, and of digits alone: no tenant's name can be taken for it.
+  std::string rotation = rotation_choices.empty() ? "" : "rotation:";
+  for (const double choice : rotation_choices)
+    absl::StrAppend(&rotation, absl::Hex(absl::bit_cast<uint64_t>(choice), absl::kZeroPad16));
   switch (scope_) {
     case PrefixCache::kTenant:
-      return Hmac(secret_, absl::StrCat("tenant:", tenant));
+      return Hmac(secret_, absl::StrCat(rotation, "tenant:", tenant));
     case PrefixCache::kShared:
-      return Hmac(secret_, "shared");
+      return Hmac(secret_, absl::StrCat(rotation, "shared"));
     case PrefixCache::kOff:
       break;
   }

@@ -1,8 +1,8 @@
 // Who may share the computed beginnings of prompts with whom.
 //
-// A salt is HMAC-SHA-256(secret, tenant), cut to 128 bits: requests find each other's prefixes only where
-// their salts are equal, so that no tenant learns, from the time that an answer takes, what another one
-// asked. Immutable; thread-safe.
+// A salt is HMAC-SHA-256(secret, tenant and rotation), cut to 128 bits: requests find each other's prefixes
+// only where their salts are equal, so that no tenant learns, from the time that an answer takes, what
+// another one asked, and no keys are shared that were turned in different ways. Immutable; thread-safe.
 #ifndef ROPEWAY_SERVER_FRONT_PREFIX_SALTS_H_
 #define ROPEWAY_SERVER_FRONT_PREFIX_SALTS_H_
 
@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "engine/api/request.h"
 #include "server/config/choices.h"
 
@@ -20,8 +21,10 @@ class PrefixSalts {
   // An empty secret stands for a random one, so that nobody knows it and no other process shares it.
   PrefixSalts(PrefixCache scope, absl::string_view secret);
 
-  // None where nothing is shared.
-  std::optional<PrefixSalt> Of(absl::string_view tenant) const;
+  // None where nothing is shared. `rotation_choices`: what keys depend on beside tokens and positions, as
+  // Executor::RotationChoices gives it.
+  std::optional<PrefixSalt> Of(absl::string_view tenant,
+                               absl::Span<const double> rotation_choices = {}) const;
 
  private:
   const PrefixCache scope_;

@@ -62,8 +62,11 @@ FOLDERS = {
     "engine/kernels/cpu": Folder(KERNEL_DEPENDENCIES, ("absl", "intrinsics")),
     "engine/kernels/cuda": Folder(KERNEL_DEPENDENCIES + ("engine/sample/sampling_rule.h",), ("cuda",)),
     "engine/model": Folder(("engine/base", "engine/tensor", "engine/position"), ("absl", "json")),
-    "engine/exec/cpu": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/ops.h",)),
-    "engine/exec/cuda": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/cuda",)),
+    # What both executors load alike.
+    "engine/exec": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/lower_positions.h",
+                                                   "engine/kernels/modifier_tables.h")),
+    "engine/exec/cpu": Folder(EXECUTOR_DEPENDENCIES + ("engine/exec/score_modifiers.h", "engine/kernels/ops.h")),
+    "engine/exec/cuda": Folder(EXECUTOR_DEPENDENCIES + ("engine/exec/score_modifiers.h", "engine/kernels/cuda")),
     "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
     "server": Folder(EVERYTHING, ALL_LIBRARIES),
     "server/net": Folder(("engine/base",)),

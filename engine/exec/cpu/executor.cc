@@ -48,7 +48,8 @@ TokenBatch BatchOf(const StepPlan& plan) {
   return {.token_ids = plan.token_ids,
           .positions = plan.positions,
           .row_starts = plan.row_starts,
-          .page_tables = plan.page_tables};
+          .page_tables = plan.page_tables,
+          .lengths = plan.lengths};
 }
 
 }  // namespace
@@ -111,6 +112,13 @@ void CpuExecutor::Run(const StepPlan& plan, absl::Span<const int32_t> indices,
       });
     }
   });
+}
+
+std::vector<double> CpuExecutor::RotationChoices(const AdmittedLengths& lengths) const {
+  std::vector<double> choices;
+  for (const RotarySpec& rotary : decoder_.spec().Rotaries())
+    if (DependsOnLengths(rotary)) choices.push_back(RotaryChoice(rotary, lengths));
+  return choices;
 }
 
 absl::StatusOr<StepResult> CpuExecutor::Step(const StepPlan& plan) {

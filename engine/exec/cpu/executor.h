@@ -48,6 +48,7 @@ class CpuExecutor final : public Executor {
 
   const ExecutorLimits& limits() const override { return limits_; }
   absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+  std::vector<double> RotationChoices(const AdmittedLengths& lengths) const override;
 
   const Decoder& decoder() const { return decoder_; }
   int threads() const { return pool_->size(); }

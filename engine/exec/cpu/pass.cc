@@ -5,6 +5,7 @@
 
 #include "engine/base/check.h"
 #include "engine/model/decoder_phases.h"
+#include "engine/position/rpe3d.h"
 
 namespace ropeway {
 namespace {
@@ -36,6 +37,25 @@ int64_t Padded(int64_t columns, int64_t multiple) { return (columns + multiple -
 int64_t Stride(int64_t columns) {
   const int64_t stride = Padded(columns, kPanelRows);
   return stride * sizeof(float) % 4096 == 0 ? stride + 16 : stride;
+}
+
+// Chunked 3D-RPE of a layer; null where it has none.
+const Rpe3dSpec* ZonesOf(const LayerSpec& layer) {
+  const auto* rpe3d = std::get_if<Rpe3dSpec>(&layer.position.scheme);
+  return rpe3d != nullptr && rpe3d->form == Rpe3dForm::kChunked ? rpe3d : nullptr;
+}
+
+bool HasZones(const DecoderSpec& spec) {
+  return std::any_of(spec.layers.begin(), spec.layers.end(),
+                     [](const LayerSpec& layer) { return ZonesOf(layer) != nullptr; });
+}
+
+int WidestMixer(const DecoderSpec& spec) {
+  int widest = 0;
+  for (const LayerSpec& layer : spec.layers)
+    if (const auto* dape = std::get_if<DapeSpec>(&layer.position.scheme))
+      widest = std::max(widest, dape->width);
+  return widest;
 }
 
 AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<int64_t>(sizeof(float))); }
@@ -83,16 +103,22 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
     for (int i = 0; i < threads; ++i)
       private_activations_.emplace_back(table.activation_bytes(kind, kPrepareTokens, columns));
   }
-  for (int i = 0; i < threads; ++i)
-    scratch_.emplace_back(table.attention_scratch_bytes(kv, spec.num_heads, 0));
+  if (HasZones(spec)) {
+    previous_queries_ = Floats(max_tokens * qkv_stride_);
+    older_queries_ = Floats(max_tokens * qkv_stride_);
+  }
+  for (int i = 0; i < threads; ++i) {
+    scratch_.emplace_back(table.attention_scratch_bytes(kv, spec.num_heads, WidestMixer(spec)));
+    private_angles_.emplace_back(2 * int64_t{spec.head_dim});
+  }
   int64_t angles = 0;
-  for (const RopeSpec& rope : spec.Ropes()) {
+  for (const RotarySpec& rotary : spec.Rotaries()) {
     angle_offsets_.push_back(angles);
-    angles += int64_t{max_tokens} * (rope.rotary_dim / 2);
+    angles += int64_t{max_tokens} * (RotaryDimOf(rotary, spec.head_dim) / 2);
   }
   cosines_.resize(angles);
   sines_.resize(angles);
-  first_items_.resize(threads);
+  first_pieces_.resize(threads);
 }
 
 // One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
@@ -130,7 +156,20 @@ class Decoder::Pass {
   float* Qkv(int64_t token) { return workspace_.qkv_.as<float>() + token * workspace_.qkv_stride_; }
   float* Keys(int64_t token) { return Qkv(token) + int64_t{spec_.num_heads} * spec_.head_dim; }
   float* Values(int64_t token) { return Keys(token) + int64_t{spec_.num_kv_heads} * spec_.head_dim; }
+  float* OtherQueries(Rpe3dKeyZone zone, int64_t token) {
+    AlignedBuffer& queries =
+        zone == Rpe3dKeyZone::kBefore ? workspace_.previous_queries_ : workspace_.older_queries_;
+    return queries.as<float>() + token * workspace_.qkv_stride_;
+  }
   int64_t num_tokens() const { return batch_->token_ids.size(); }
+  int64_t RowOf(int64_t token) const {
+    const auto after = std::upper_bound(batch_->row_starts.begin(), batch_->row_starts.end(), token);
+    return after - batch_->row_starts.begin() - 1;
+  }
+  // Pieces of attention go by KV heads; a mixer takes all heads together.
+  int HeadItems(int index) const {
+    return weights_.modifiers[index].modifier.mixer.width > 0 ? 1 : spec_.num_kv_heads;
+  }
 
   // The rows that a product multiplies.
   struct Input {
@@ -151,10 +190,12 @@ class Decoder::Pass {
   template <typename Body>
   void ForEachToken(int64_t count, const Body& body);
   void FindAngles(int64_t token);
-  void CountAttentionItems();
+  void CountAttentionPieces();
   void FinishHeads(int index, int64_t token);
   void NormHeads(int index, float* heads);
-  void RotateHeads(int rope, int64_t token);
+  void RotateHeads(int rotary, int64_t token);
+  void RotateForOtherZones(int index, const Rpe3dSpec& spec, int64_t token);
+  void ScaleQueries(int index, int64_t token);
   void RotateAndStoreToken(int index, int64_t token);
   void AttendItem(int index, int64_t item);
 
@@ -199,7 +240,7 @@ void Decoder::Pass::ForEachToken(int64_t count, const Body& body) {
 }
 
 void Decoder::Pass::Embed() {
-  CountAttentionItems();
+  CountAttentionPieces();
   ForEachToken(num_tokens(), [&](int64_t t) {
     float* x = Hidden(t);
     weights_.Embed(batch_->token_ids[t], x);
@@ -214,11 +255,16 @@ void Decoder::Pass::Embed() {
 }
 
 void Decoder::Pass::FindAngles(int64_t token) {
-  for (size_t rope = 0; rope < decoder_.ropes_.size(); ++rope) {
-    const int64_t half = decoder_.ropes_[rope].rotary_dim / 2;
-    const int64_t at = workspace_.angle_offsets_[rope] + token * half;
-    RopeAngles(decoder_.ropes_[rope], decoder_.frequencies_[rope], batch_->positions[token],
-               &workspace_.cosines_[at], &workspace_.sines_[at]);
+  for (size_t n = 0; n < decoder_.rotaries_.size(); ++n) {
+    const RotarySpec& rotary = decoder_.rotaries_[n];
+    const int64_t at = workspace_.angle_offsets_[n] + token * (RotaryDimOf(rotary, spec_.head_dim) / 2);
+    float *cosines = &workspace_.cosines_[at], *sines = &workspace_.sines_[at];
+    if (!DependsOnLengths(rotary)) {
+      RopeAngles(decoder_.rotations_[n], batch_->positions[token], cosines, sines);
+      continue;
+    }
+    const double choice = RotaryChoice(rotary, batch_->lengths[RowOf(token)]);
+    RopeAngles(RotationOf(rotary, spec_.head_dim, choice), batch_->positions[token], cosines, sines);
   }
 }
 
@@ -235,10 +281,8 @@ void Decoder::Pass::RotateAndStore(int index) {
 
 void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
   FinishHeads(index, token);
-  const auto after = std::upper_bound(batch_->row_starts.begin(), batch_->row_starts.end(), token);
-  const int64_t row = after - batch_->row_starts.begin() - 1;
   const int32_t position = batch_->positions[token];
-  const int64_t page = batch_->page_tables[row][position / kPageTokens];
+  const int64_t page = batch_->page_tables[RowOf(token)][position / kPageTokens];
   table_.store_kv({.kv = cache_->kv,
                    .page = cache_->data + index * cache_->layer_stride + page * cache_->kv.page_bytes,
                    .slot = position % kPageTokens,
@@ -255,12 +299,41 @@ void Decoder::Pass::FinishHeads(int index, int64_t token) {
       heads[i] = std::clamp(heads[i], -attention.clip, attention.clip);
   const bool has_norm = attention.head_norm.kind != NormKind::kNone;
   if (has_norm && !attention.head_norm.after_rotation) NormHeads(index, heads);
-  if (const int rope = decoder_.layer_ropes_[index]; rope >= 0) RotateHeads(rope, token);
+  if (const Rpe3dSpec* zones = ZonesOf(spec_.layers[index])) RotateForOtherZones(index, *zones, token);
+  if (const int rotary = decoder_.layer_rotaries_[index]; rotary >= 0) RotateHeads(rotary, token);
   if (has_norm && attention.head_norm.after_rotation) NormHeads(index, heads);
-  const std::vector<float>& factors = weights_.layers[index].query_factors;
-  if (factors.empty()) return;
-  for (int64_t i = 0; i < int64_t{spec_.num_heads} * spec_.head_dim; ++i)
-    heads[i] *= factors[batch_->positions[token]];
+  if (!weights_.layers[index].query_factors.empty()) ScaleQueries(index, token);
+}
+
+// Two more copies of a token's queries, turned for keys of the zone before their own and of older ones.
+// REQUIRES: the queries are not turned yet.
+void Decoder::Pass::RotateForOtherZones(int index, const Rpe3dSpec& spec, int64_t token) {
+  const Rotation& rotation = decoder_.rotations_[decoder_.layer_rotaries_[index]];
+  float* cosines = workspace_.private_angles_[team_.index()].data();
+  float* sines = cosines + spec_.head_dim;
+  for (const Rpe3dKeyZone zone : {Rpe3dKeyZone::kBefore, Rpe3dKeyZone::kOlder}) {
+    float* queries = OtherQueries(zone, token);
+    std::copy_n(Qkv(token), int64_t{spec_.num_heads} * spec_.head_dim, queries);
+    Rpe3dQueryAngles(spec, rotation, zone, batch_->positions[token], cosines, sines);
+    table_.rotate({.heads = queries,
+                   .num_heads = spec_.num_heads,
+                   .head_stride = spec_.head_dim,
+                   .rotary_dim = spec_.head_dim,
+                   .cosines = cosines,
+                   .sines = sines,
+                   .interleaved = false});
+  }
+}
+
+void Decoder::Pass::ScaleQueries(int index, int64_t token) {
+  const float factor = weights_.layers[index].query_factors[batch_->positions[token]];
+  const auto scale = [&](float* queries) {
+    for (int64_t i = 0; i < int64_t{spec_.num_heads} * spec_.head_dim; ++i) queries[i] *= factor;
+  };
+  scale(Qkv(token));
+  if (ZonesOf(spec_.layers[index]) == nullptr) return;
+  scale(OtherQueries(Rpe3dKeyZone::kBefore, token));
+  scale(OtherQueries(Rpe3dKeyZone::kOlder, token));
 }
 
 void Decoder::Pass::NormHeads(int index, float* heads) {
@@ -279,59 +352,66 @@ void Decoder::Pass::NormRow(const Vectors& norm, const float* x, float* out) con
   Norm(table_, {spec_.norm.kind, spec_.norm.epsilon}, norm, 0, spec_.hidden_size, x, out);
 }
 
-void Decoder::Pass::RotateHeads(int rope, int64_t token) {
-  const RopeSpec& spec = decoder_.ropes_[rope];
-  const int64_t base = workspace_.angle_offsets_[rope] + token * (spec.rotary_dim / 2);
+void Decoder::Pass::RotateHeads(int rotary, int64_t token) {
+  const RotarySpec& spec = decoder_.rotaries_[rotary];
+  const int dim = RotaryDimOf(spec, spec_.head_dim);
+  const int64_t at = workspace_.angle_offsets_[rotary] + token * (dim / 2);
   table_.rotate({.heads = Qkv(token),
                  .num_heads = spec_.num_heads + spec_.num_kv_heads,
                  .head_stride = spec_.head_dim,
-                 .rotary_dim = spec.rotary_dim,
-                 .cosines = &workspace_.cosines_[base],
-                 .sines = &workspace_.sines_[base],
-                 .interleaved = spec.pairing == RopePairing::kInterleaved});
+                 .rotary_dim = dim,
+                 .cosines = &workspace_.cosines_[at],
+                 .sines = &workspace_.sines_[at],
+                 .interleaved = PairingOf(spec) == RopePairing::kInterleaved});
 }
 
 // A member counts them for itself: it is sooner done than told.
-void Decoder::Pass::CountAttentionItems() {
-  std::vector<int64_t>& first_items = workspace_.first_items_[team_.index()];
-  first_items.assign(1, 0);
+void Decoder::Pass::CountAttentionPieces() {
+  std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
+  first_pieces.assign(1, 0);
   for (size_t row = 0; row < batch_->page_tables.size(); ++row) {
     const int64_t tokens = batch_->row_starts[row + 1] - batch_->row_starts[row];
-    first_items.push_back(first_items.back() + CeilDiv(tokens, kAttentionTokens) * spec_.num_kv_heads);
+    first_pieces.push_back(first_pieces.back() + CeilDiv(tokens, kAttentionTokens));
   }
 }
 
-// An item is a few tokens of a row for one KV head.
+// An item is a piece, a few tokens of a row, for one KV head.
 void Decoder::Pass::Attend(int index) {
-  team_.ForEach(workspace_.first_items_[team_.index()].back(),
+  team_.ForEach(workspace_.first_pieces_[team_.index()].back() * HeadItems(index),
                 [&](int64_t item) { AttendItem(index, item); });
 }
 
 void Decoder::Pass::AttendItem(int index, int64_t item) {
-  const std::vector<int64_t>& first_items = workspace_.first_items_[team_.index()];
-  const size_t row = std::upper_bound(first_items.begin(), first_items.end(), item) - first_items.begin() - 1;
-  const int64_t pieces = (first_items[row + 1] - first_items[row]) / spec_.num_kv_heads;
+  const std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
+  const int heads = HeadItems(index), head = static_cast<int>(item % heads);
+  const int64_t any_piece = item / heads;
+  const size_t row =
+      std::upper_bound(first_pieces.begin(), first_pieces.end(), any_piece) - first_pieces.begin() - 1;
   // The last tokens see most: they come first, so that no one is left with a long piece at the end.
-  const int64_t piece = pieces - 1 - (item - first_items[row]) / spec_.num_kv_heads;
-  const int head = static_cast<int>((item - first_items[row]) % spec_.num_kv_heads);
+  const int64_t piece = first_pieces[row + 1] - 1 - any_piece;
   const int group = spec_.heads_per_kv_head();
   const int32_t token = batch_->row_starts[row] + static_cast<int32_t>(piece) * kAttentionTokens;
-  table_.attention({.kv = cache_->kv,
-                    .cache = cache_->data + index * cache_->layer_stride,
-                    .page_stride = cache_->kv.page_bytes,
-                    .page_table = batch_->page_tables[row].data(),
-                    .kv_head = head,
-                    .queries_per_token = group,
-                    .num_tokens = std::min(kAttentionTokens, batch_->row_starts[row + 1] - token),
-                    .first_position = batch_->positions[token],
-                    .queries = Qkv(token) + int64_t{head} * group * spec_.head_dim,
-                    .query_stride = workspace_.qkv_stride_,
-                    .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
-                           int64_t{head} * group * spec_.value_dim,
-                    .out_stride = workspace_.attention_stride_,
-                    .scale = spec_.layers[index].attention.scale,
-                    .modifier = decoder_.modifiers_[index],
-                    .scratch = workspace_.scratch_[team_.index()].data()});
+  const int64_t column = int64_t{head} * group * spec_.head_dim;
+  const bool has_zones = ZonesOf(spec_.layers[index]) != nullptr;
+  table_.attention(
+      {.kv = cache_->kv,
+       .cache = cache_->data + index * cache_->layer_stride,
+       .page_stride = cache_->kv.page_bytes,
+       .page_table = batch_->page_tables[row].data(),
+       .kv_head = head,
+       .queries_per_token = group,
+       .num_tokens = std::min(kAttentionTokens, batch_->row_starts[row + 1] - token),
+       .first_position = batch_->positions[token],
+       .queries = Qkv(token) + column,
+       .query_stride = workspace_.qkv_stride_,
+       .previous_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kBefore, token) + column : nullptr,
+       .older_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kOlder, token) + column : nullptr,
+       .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
+              int64_t{head} * group * spec_.value_dim,
+       .out_stride = workspace_.attention_stride_,
+       .scale = spec_.layers[index].attention.scale,
+       .modifier = weights_.modifiers[index].modifier,
+       .scratch = workspace_.scratch_[team_.index()].data()});
 }
 
 void Decoder::Pass::AddAttention(int index) {
@@ -484,19 +564,9 @@ void Decoder::Pass::FinishLogits() {
 }
 
 Decoder::Decoder(DecoderSpec spec, CpuWeights weights, const kernels::KernelTable& table)
-    : spec_(std::move(spec)), weights_(std::move(weights)), table_(&table), ropes_(spec_.Ropes()) {
-  for (const RopeSpec& rope : ropes_) frequencies_.push_back(RopeFrequencies(rope));
-  for (int i = 0; i < spec_.num_layers(); ++i) {
-    const LayerSpec& layer = spec_.layers[i];
-    const CpuLayer& weights = weights_.layers[i];
-    layer_ropes_.push_back(RopeIndexOf(layer, ropes_));
-    kernels::ScoreModifier modifier{
-        .softcap = layer.attention.softcap, .window = layer.position.window, .chunk = layer.position.chunk};
-    if (!weights.sinks.empty()) modifier.sinks = weights.sinks.data();
-    if (!weights.alibi_slopes.empty())
-      modifier.bias = {.kind = kernels::BiasKind::kSlope, .slopes = weights.alibi_slopes.data()};
-    modifiers_.push_back(modifier);
-  }
+    : spec_(std::move(spec)), weights_(std::move(weights)), table_(&table), rotaries_(spec_.Rotaries()) {
+  for (const RotarySpec& rotary : rotaries_) rotations_.push_back(RotationOf(rotary, spec_.head_dim, 0));
+  for (const LayerSpec& layer : spec_.layers) layer_rotaries_.push_back(RotaryIndexOf(layer, rotaries_));
 }
 
 void Decoder::Forward(const TokenBatch& batch, const KvCache& cache, Workspace& workspace, Team& team) const {

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "engine/base/admitted_lengths.h"
 #include "engine/base/thread_pool.h"
 #include "engine/exec/cpu/weights.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/decoder_spec.h"
+#include "engine/position/rotary.h"
 #include "engine/tensor/aligned_buffer.h"
 
 namespace ropeway {
@@ -24,6 +26,7 @@ struct TokenBatch {
   absl::Span<const int32_t> positions;                      // [T]
   absl::Span<const int32_t> row_starts;                     // [R + 1]
   absl::Span<const absl::Span<const int32_t>> page_tables;  // [R]
+  absl::Span<const AdmittedLengths> lengths;                // [R], of the rows' requests
 };
 
 // The KV cache of all layers: page p of layer l at data + l * layer_stride + p * kv.page_bytes.
@@ -52,19 +55,22 @@ class Workspace {
 
   const int max_tokens_, max_logit_rows_;
   const int64_t hidden_stride_, qkv_stride_, attention_stride_, ffn_stride_, logit_stride_;  // in floats
-  AlignedBuffer hidden_;     // [T, D] residual stream
-  AlignedBuffer branch_;     // [T, D] what a block adds, where it is normed first; gathered rows for logits
-  AlignedBuffer normed_;     // [threads, kPrepareTokens, D] rows on their way from norm to prepare
-  AlignedBuffer qkv_;        // [T, H E + G E + G Ev]
-  AlignedBuffer attention_;  // [T, H Ev]
-  AlignedBuffer ffn_;        // [T, F]
-  AlignedBuffer logits_;     // [S, V]
+  AlignedBuffer hidden_;  // [T, D] residual stream
+  AlignedBuffer branch_;  // [T, D] what a block adds, where it is normed first; gathered rows for logits
+  AlignedBuffer normed_;  // [threads, kPrepareTokens, D] rows on their way from norm to prepare
+  AlignedBuffer qkv_;     // [T, H E + G E + G Ev]
+  // Queries turned for keys of the zone before their own, and of older ones; of models that have zones.
+  AlignedBuffer previous_queries_, older_queries_;  // [T, H E]
+  AlignedBuffer attention_;                         // [T, H Ev]
+  AlignedBuffer ffn_;                               // [T, F]
+  AlignedBuffer logits_;                            // [S, V]
   AlignedBuffer activations_[2];                    // prepared, by ActivationKind, of the whole batch
   std::vector<AlignedBuffer> private_activations_;  // [threads * 2], of small batches
   std::vector<AlignedBuffer> scratch_;              // [threads], of attention
-  std::vector<float> cosines_, sines_;              // [ropes][T][rotary_dim / 2], ropes of spec.Ropes()
-  std::vector<int64_t> angle_offsets_;              // [ropes], in units of T
-  std::vector<std::vector<int64_t>> first_items_;   // [threads][R + 1], of attention, of each row
+  std::vector<float> cosines_, sines_;              // [rotaries][T][rotary_dim / 2], of spec.Rotaries()
+  std::vector<int64_t> angle_offsets_;              // [rotaries], in floats
+  std::vector<std::vector<float>> private_angles_;  // [threads], of one token
+  std::vector<std::vector<int64_t>> first_pieces_;  // [threads][R + 1], of attention, of each row
 };
 
 class Decoder {
@@ -91,10 +97,9 @@ class Decoder {
   DecoderSpec spec_;
   CpuWeights weights_;
   const kernels::KernelTable* table_;
-  std::vector<RopeSpec> ropes_;                    // of spec.Ropes()
-  std::vector<std::vector<double>> frequencies_;   // [ropes][rotary_dim / 2]
-  std::vector<int> layer_ropes_;                   // [L] index into ropes_; -1: none
-  std::vector<kernels::ScoreModifier> modifiers_;  // [L]
+  std::vector<RotarySpec> rotaries_;  // of spec.Rotaries()
+  std::vector<Rotation> rotations_;   // [rotaries]; not used where they depend on a request's lengths
+  std::vector<int> layer_rotaries_;   // [L] index into rotaries_; -1: none
 };
 
 }  // namespace ropeway

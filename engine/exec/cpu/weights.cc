@@ -88,7 +88,8 @@ absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
   const WeightReader reader(spec, *tensors, {.max_model_len = max_model_len});
   CpuWing wing(table);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, progress));
-  return CpuWeights{std::move(loaded), wing.packed_bytes()};
+  ASSIGN_OR_RETURN(std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
+  return CpuWeights{std::move(loaded), std::move(modifiers), wing.packed_bytes()};
 }
 
 void CpuWeights::Embed(int32_t token, float* out) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/exec/score_modifiers.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/load_decoder.h"
 
@@ -29,7 +30,8 @@ struct CpuProjection {
 using CpuLayer = LayerWeights<CpuProjection, std::vector<float>>;
 
 struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTensor> {
-  int64_t packed_bytes = 0;  // that the packed matrices take
+  std::vector<kernels::ModifierTables> modifiers;  // [L]
+  int64_t packed_bytes = 0;                        // that the packed matrices take
 
   // The embedding of a token, unscaled: D floats. REQUIRES: 0 <= token < V.
   void Embed(int32_t token, float* out) const;

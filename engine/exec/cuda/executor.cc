@@ -13,6 +13,24 @@
 namespace ropeway {
 namespace {
 
+// UNIMPLEMENTED naming what the kernels of CUDA devices do not carry out yet.
+absl::Status CheckPosition(const PositionSpec& position) {
+  const PositionScheme& scheme = position.scheme;
+  const bool runs = std::holds_alternative<NopeSpec>(scheme) ||
+                    std::holds_alternative<SinusoidalSpec>(scheme) ||
+                    std::holds_alternative<LearnedSpec>(scheme) || std::holds_alternative<RopeSpec>(scheme) ||
+                    std::holds_alternative<AlibiSpec>(scheme);
+  if (!runs)
+    return absl::UnimplementedError(absl::StrCat("positions of type ", PositionSchemeName(scheme),
+                                                 " are not supported on CUDA devices; supported are nope, "
+                                                 "sinusoidal, learned, rope, alibi"));
+  const RopeSpec* rope = RopeOf(scheme);
+  if (rope != nullptr && DependsOnLengths(*rope))
+    return absl::UnimplementedError(absl::StrCat("rope scaling of type ", RopeScalingName(rope->scaling),
+                                                 " is not supported on CUDA devices"));
+  return absl::OkStatus();
+}
+
 constexpr int32_t kMaxTokensPerStep = 1 << 16;
 constexpr int32_t kMaxChanges = 1 << 26;
 
@@ -27,6 +45,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
   }
+  for (const LayerSpec& layer : spec.layers) RETURN_IF_ERROR(CheckPosition(layer.position));
   return CheckTensorParallel(spec, options.tensor_parallel);
 }
 

@@ -18,6 +18,7 @@ StepPlan PlanOf(absl::Span<const RunRow> rows) {
       plan.positions.push_back(row.first_position + static_cast<int32_t>(i));
     plan.row_starts.push_back(plan.num_tokens());
     plan.page_tables.push_back(row.pages);
+    plan.lengths.push_back(row.lengths);
   }
   return plan;
 }
@@ -29,9 +30,11 @@ std::vector<PageId> PagesFrom(PageId first, size_t num_tokens) {
 }
 
 void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
-                 int chunk, int32_t first_visited, const LogitVisitor& visit) {
+                 int chunk, int32_t first_visited, const LogitVisitor& visit,
+                 const AdmittedLengths& lengths) {
   for (size_t first = 0; first < ids.size(); first += static_cast<size_t>(chunk)) {
-    const RunRow row{ids.subspan(first, static_cast<size_t>(chunk)), static_cast<int32_t>(first), pages};
+    const RunRow row{ids.subspan(first, static_cast<size_t>(chunk)), static_cast<int32_t>(first), pages,
+                     lengths};
     std::vector<int32_t> indices(row.ids.size());
     std::iota(indices.begin(), indices.end(), 0);
     std::erase_if(indices, [&](int32_t i) { return row.first_position + i < first_visited; });
@@ -45,11 +48,13 @@ void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Spa
 }
 
 std::vector<float> LogitsOf(CpuExecutor& executor, absl::Span<const TokenId> ids,
-                            absl::Span<const PageId> pages, int chunk, int32_t first_visited) {
+                            absl::Span<const PageId> pages, int chunk, int32_t first_visited,
+                            const AdmittedLengths& lengths) {
   std::vector<float> all;
-  RunSequence(executor, ids, pages, chunk, first_visited, [&](int32_t, absl::Span<const float> logits) {
-    all.insert(all.end(), logits.begin(), logits.end());
-  });
+  RunSequence(
+      executor, ids, pages, chunk, first_visited,
+      [&](int32_t, absl::Span<const float> logits) { all.insert(all.end(), logits.begin(), logits.end()); },
+      lengths);
   return all;
 }
 

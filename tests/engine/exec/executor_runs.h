@@ -19,6 +19,7 @@ struct RunRow {
   absl::Span<const TokenId> ids;
   int32_t first_position = 0;
   absl::Span<const PageId> pages;  // of the whole sequence
+  AdmittedLengths lengths = {};    // of the request
 };
 
 StepPlan PlanOf(absl::Span<const RunRow> rows);
@@ -32,11 +33,13 @@ using LogitVisitor = std::function<void(int32_t position, absl::Span<const float
 // Computes `ids`, a whole sequence, in chunks of at most `chunk` tokens, and visits positions >=
 // first_visited.
 void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
-                 int chunk, int32_t first_visited, const LogitVisitor& visit);
+                 int chunk, int32_t first_visited, const LogitVisitor& visit,
+                 const AdmittedLengths& lengths = {});
 
 // The logits of all positions >= first_visited, one row after the other.
 std::vector<float> LogitsOf(CpuExecutor& executor, absl::Span<const TokenId> ids,
-                            absl::Span<const PageId> pages, int chunk, int32_t first_visited = 0);
+                            absl::Span<const PageId> pages, int chunk, int32_t first_visited = 0,
+                            const AdmittedLengths& lengths = {});
 
 // An executor of the model at `path`.
 absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenExecutor(const std::string& path,

@@ -98,7 +98,7 @@ TEST_F(LogitsCommandTest, AnswersBadLinesWithAnError) {
   EXPECT_THAT(GenerateLine(*probe_, R"({"ids": [5], "ignore_eos": 1})"),
               HasSubstr("ignore_eos: not true or false"));
   EXPECT_THAT(GenerateLine(*probe_, R"({"ids": [5], "max_tokens": 300})"),
-              HasSubstr("a sequence of 301 tokens is longer than the model's context of 256"));
+              HasSubstr("new ones are longer than the model's context of 256"));
 }
 
 // As on a GPU: the executor of CUDA on the emulated runtime.

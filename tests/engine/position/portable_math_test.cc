@@ -54,6 +54,7 @@ TEST(PortableMathTest, EndsOfTheRange) {
   EXPECT_EQ(Exponential(0), 1);
   EXPECT_EQ(Exponential(-10000), 0);
   EXPECT_EQ(Exponential(10000), std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isnan(Exponential(std::numeric_limits<double>::quiet_NaN())));
   EXPECT_EQ(Power(0, 0), 1);
   EXPECT_EQ(Power(0, 1.5), 0);
   EXPECT_EQ(Power(5, 0), 1);

@@ -150,7 +150,7 @@ TEST(RopeRulesTest, NtkKeepsTheFastestPairAndDividesTheSlowest) {
 
 TEST(RopeRulesTest, DynamicNtkIsPlainUpToTheOriginalContext) {
   const RopeSpec rope = Dynamic(RopeScalingKind::kDynamicNtk, 64, 2, 100);
-  for (const int64_t length : {1, 99, 100})
+  for (const int32_t length : {1, 99, 100})
     EXPECT_EQ(RotationOf(rope, RopeChoice(rope, {.prompt_length = length})).frequencies,
               RopeFrequencies({.rotary_dim = 64}))
         << length;

@@ -29,6 +29,17 @@ TEST(PrefixSaltsTest, SharesBetweenAllWhereAskedTo) {
   EXPECT_NE(salts.Of("shared"), PrefixSalts(PrefixCache::kTenant, kSecret).Of("shared"));
 }
 
+// Keys that were turned in different ways are not the same.
+TEST(PrefixSaltsTest, KeepsRotationsApart) {
+  for (const PrefixCache scope : {PrefixCache::kTenant, PrefixCache::kShared}) {
+    const PrefixSalts salts(scope, kSecret);
+    EXPECT_EQ(salts.Of("a", {1.5, 0}), salts.Of("a", {1.5, 0}));
+    EXPECT_NE(salts.Of("a", {1.5, 0}), salts.Of("a", {1.5, 1}));
+    EXPECT_NE(salts.Of("a", {1.5}), salts.Of("a", {1.5, 0}));
+    EXPECT_NE(salts.Of("a", {0}), salts.Of("a"));
+  }
+}
+
 TEST(PrefixSaltsTest, GivesNoneWhereOff) {
   EXPECT_EQ(PrefixSalts(PrefixCache::kOff, kSecret).Of("a"), std::nullopt);
 }
