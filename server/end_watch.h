@@ -3,8 +3,7 @@
 //   SIGTERM, SIGINT              a reason to drain; a second one ends the process at once, with 1. Before
 //                                anything is served, the first one ends it, with 0
 //   SIGHUP, SIGUSR1, SIGUSR2     logged, and of no effect: there are no files to open again, and running
-//   streams
-//                                go on when a terminal closes
+//                                streams go on when a terminal closes
 //   SIGPIPE                      ignored
 #ifndef ROPEWAY_SERVER_END_WATCH_H_
 #define ROPEWAY_SERVER_END_WATCH_H_

@@ -25,8 +25,8 @@ struct SamplingParams {
   int32_t top_k = 0;      // keep the k likeliest; 0 keeps all
   float top_p = 1;        // (0, 1]; keep the smallest set with this probability mass
   float min_p = 0;        // [0, 1); drop tokens less likely than min_p times the likeliest
-  float repetition_penalty =
-      1;  // > 0; divides positive and multiplies negative logits of tokens seen (prompt too)
+  // > 0; divides positive and multiplies negative logits of tokens seen (prompt too)
+  float repetition_penalty = 1;
   float presence_penalty = 0;   // [-2, 2]; subtracted once from logits of tokens generated
   float frequency_penalty = 0;  // [-2, 2]; subtracted once per occurrence among tokens generated
   std::vector<std::pair<TokenId, float>> logit_bias;  // added to logits; ids distinct, ascending

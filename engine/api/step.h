@@ -39,8 +39,8 @@ struct SampleRow {
 struct ScoreRow {
   int32_t row = 0;
   int32_t top = 0;  // and of the `top` likeliest
-  absl::Span<const TokenId>
-      next_tokens;  // one per scored position, from the row's first token on; at most its length
+  // One per scored position, from the row's first token on; at most its length.
+  absl::Span<const TokenId> next_tokens;
 };
 
 // Contents of page `from` are copied to page `to` before anything else in the step (copy on write).

@@ -1,16 +1,15 @@
 // `render`: fills a chat template, one JSON object of variables a line.
 //
 //   ropeway_inspect render MODEL             the template and the BOS and EOS strings of a GGUF file or a
-//   folder ropeway_inspect render --template FILE   a template alone
+//                                            folder
+//   ropeway_inspect render --template FILE   a template alone
 //   --name NAME                              one of several templates of a model
 //   --as_served                              messages brought into the shape that the template takes, as the
-//   server
-//                                            does; "continue_final_message" goes on with the last one
+//                                            server does; "continue_final_message" goes on with the last one
 //
 // Each line has the template's variables ("messages", "tools", "add_generation_prompt", "bos_token", ...) and
 // "now", the ISO date and time that strftime_now() formats (the present when it is missing). Each gives one
-// line:
-// {"text": ...} or {"error": ...}.
+// line: {"text": ...} or {"error": ...}.
 #ifndef ROPEWAY_ENGINE_INSPECT_RENDER_COMMAND_H_
 #define ROPEWAY_ENGINE_INSPECT_RENDER_COMMAND_H_
 

@@ -3,12 +3,12 @@
 // Filled in by the weight readers from a file's metadata, validated once, then immutable. No kernel and no
 // forward code asks for a model's name.
 //
-//   x = embedding_scale * E[id] (+ positions added to the input);  x = norm(x)
-//   where the embedding is normed sequential          x += s *
-//   post(attention(pre(x)));  x += s * post(ffn(pre(x))) parallel            x
-//   += s * (attention(n1(x)) + ffn(n1(x))) parallel two norms  x += s *
-//   (attention(n1(x)) + ffn(n2(x))) logits = softcap(logit_scale * (W norm(x) +
-//   bias))
+//   x = embedding_scale * E[id] (+ positions added to the input);  x = norm(x) where the embedding is normed
+//   sequential          x += s * post(attention(pre(x)));  x += s * post(ffn(pre(x)))
+//   parallel            x += s * (attention(n1(x)) + ffn(n1(x)))
+//   parallel two norms  x += s * (attention(n1(x)) + ffn(n2(x)))
+//   logits = softcap(logit_scale * (W norm(x) + bias))
+//
 // Attention does, in this order: projection, bias, clip; norm of query and key heads; rotation (these two
 // the other way round where the norm says so); query scale; scores as engine/position/position_spec.h says.
 #ifndef ROPEWAY_ENGINE_MODEL_DECODER_SPEC_H_

@@ -85,8 +85,8 @@ struct Family {
   // What GGUF files of the family may or do not say.
   bool gguf_may_have_windows = false;
   bool gguf_has_softcap = false;
-  int32_t gguf_layers_scaled_by_stream =
-      0;  // of the model whose queries are scaled by the width of the stream
+  // Of the model whose queries are scaled by the width of the stream
+  int32_t gguf_layers_scaled_by_stream = 0;
 
   HfFields fields;
   int32_t kv_heads = 0;                         // of a config that says nothing; 0: as many as heads

@@ -53,13 +53,13 @@ struct RopeSpec {
   int64_t original_context = 0;  // L0 of dynamic NTK, Qwen-1, Llama-3, YaRN, LongRoPE
   double beta_fast = 32;         // YaRN
   double beta_slow = 1;          // YaRN
-  double attention_factor =
-      1;  // YaRN, LongRoPE with the short list: multiplies cosines and sines; resolved by the reader
+  // YaRN, LongRoPE with the short list: multiplies cosines and sines; resolved by the reader
+  double attention_factor = 1;
   double long_attention_factor = 1;  // the same for LongRoPE's long list
   bool truncate = true;              // YaRN: round the borders of the ramp to whole dimensions
   int turned_pairs = 0;              // pairs from here on stand still (Gemma-4's "proportional"); 0: all turn
-  std::vector<float>
-      frequency_factors;  // [rotary_dim / 2] divisors stored in the file (rope_freqs); may be empty
+  // [rotary_dim / 2] divisors stored in the file (rope_freqs); may be empty
+  std::vector<float> frequency_factors;
   std::vector<double> short_factors;  // [rotary_dim / 2] LongRoPE
   std::vector<double> long_factors;   // [rotary_dim / 2] LongRoPE
 

@@ -1,8 +1,7 @@
 // 3D-RPE (Ma et al., AAAI 2025, arXiv:2406.09897), experimental. The paper and its code are different things:
 //
 //   Definition 1   Positions fall into chunks of c. The token at place m of chunk n is turned, in every pair
-//   p of
-//                  the head (halves), by m w_p / pi_factor + pi / 2 - phi_base^-n. w_p = base^(-2 p / d)
+//                  p of the head (halves), by m w_p / pi_factor + pi / 2 - phi_base^-n. w_p = base^(-2 p / d)
 //   chunked        The released code, a variant of Dual Chunk Attention with zones of L = chunk_size -
 //                  local_window: keys are turned by (j mod L) w_p. Queries are turned in three ways; the zone
 //                  of the key says which: n = i div L

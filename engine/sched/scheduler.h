@@ -11,10 +11,9 @@
 //
 // What holds:
 //  1. Every request that Add() took ends with exactly one event that has request_done, and holds no page
-//  after.
+//     after.
 //  2. Progress is recorded by Commit() alone, after the step succeeded. When it failed, the requests of that
-//  plan
-//     end with kError; all others live on.
+//     plan end with kError; all others live on.
 //  3. Decodes come first in every step and take at most half of its tokens; prompts fill up the rest in
 //     chunks. One prompt takes at most half of what is left while others wait for their share.
 //  4. Requests are admitted tenant by tenant, to whom the fewest tokens were given so far; within a tenant by
@@ -22,8 +21,7 @@
 //  5. Requests with equal prefix salts share the pages of what they begin with, computed once. Pages that
 //     nobody holds stay found until others need them.
 //  6. When pages run out, paused sequences give up theirs first, then the youngest ones; they are computed
-//  again
-//     when there is room, before new requests are admitted. The oldest sequence always goes on.
+//     again when there is room, before new requests are admitted. The oldest sequence always goes on.
 #ifndef ROPEWAY_ENGINE_SCHED_SCHEDULER_H_
 #define ROPEWAY_ENGINE_SCHED_SCHEDULER_H_
 

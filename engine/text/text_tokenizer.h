@@ -25,8 +25,8 @@ class TextTokenizer : public Tokenizer {
 
   // How a vocabulary is set up beside its tokens.
   struct Setup {
-    std::vector<std::string>
-        bytes;  // [vocabulary] what each token stands for; those of control tokens are cleared
+    // [vocabulary] what each token stands for; those of control tokens are cleared
+    std::vector<std::string> bytes;
     std::vector<TokenId> prefix, suffix;  // that frame a text where add_special is asked for
     bool strips_leading_space = false;
     absl::flat_hash_map<TokenId, SpecialTraits> traits;  // of special tokens that have any

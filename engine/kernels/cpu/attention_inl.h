@@ -44,8 +44,8 @@ struct Chunk {
   int32_t start;  // position
   const Element* keys[kChunkPages];
   const Element* values[kChunkPages];
-  int64_t
-      ahead[kChunkPages];  // bytes from a page to the one that will be read in its place in the next chunk
+  // Bytes from a page to the one that will be read in its place in the next chunk.
+  int64_t ahead[kChunkPages];
 };
 
 // The weights of a block's queries in a chunk: scores first.

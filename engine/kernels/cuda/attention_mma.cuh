@@ -1,12 +1,12 @@
 // Paged attention on tensor cores, for prompts and decoding alike.
 //
-//   queries [T, H, E], pages of keys and values  ->  out [T, H, Ev] or partial results [num_partials, G, Ev +
-//   2]
+//   queries [T, H, E], pages of keys and values
+//     ->  out [T, H, Ev] or partial results [num_partials, G, Ev + 2]
 // A block takes (item, KV head) after (item, KV head). It walks the keys in tiles of kKeys, the keys and then
 // the values of a tile by cp.async while the other half is computed with:
 //   scores = scale q k^T, modified and masked; the maximum of a row over all warps that share it
-//   weights = e^(score - maximum), rounded to 16 bits; sum and weighted values by mma, the sum with a column
-//   of ones
+//   weights = e^(score - maximum), rounded to 16 bits
+//   sum and weighted values by mma, the sum with a column of ones
 // Every kChunkTokens keys the result is merged into what came before, or written as a partial result.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split

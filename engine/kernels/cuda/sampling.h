@@ -38,8 +38,8 @@ struct SampleArgs {
   float* scratch = nullptr;   // [num_rows, vocab_size]
   int32_t* tokens = nullptr;  // out: [num_rows]; kNoChoice where the logits say nothing
   float* logprobs = nullptr;  // out: [num_rows], of the chosen token, under softmax(logits)
-  int32_t* top_tokens =
-      nullptr;  // out: [num_rows, max_top], likeliest first; what is not asked for is not written
+  // Out: [num_rows, max_top], likeliest first; what is not asked for is not written
+  int32_t* top_tokens = nullptr;
   float* top_logprobs = nullptr;  // out: [num_rows, max_top]
   int max_top = 0;                // <= kMaxTop
 };

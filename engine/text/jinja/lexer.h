@@ -2,7 +2,7 @@
 //
 //   - `-` inside a delimiter takes off all white space on its side of the tag;
 //   - a block or comment tag that stands first on its line loses the blanks before it, unless it begins with
-//   `+`;
+//     `+`;
 //   - one newline after a block or comment tag is dropped, unless it ends with `+` or `-`;
 //   - CR and CRLF become LF, and one newline at the end of the source is dropped.
 #ifndef ROPEWAY_ENGINE_TEXT_JINJA_LEXER_H_
