@@ -21,12 +21,21 @@ namespace {
 // Tokens of one step, and so logits that are held at once.
 constexpr int32_t kChunkTokens = 64;
 
+constexpr int kMaxThreads = 1024;
+
 absl::Status CheckOptions(const ModelProbeOptions& options) {
   if (options.device != "cpu" && options.device != "cuda")
     return absl::InvalidArgumentError(absl::StrCat("device: must be cpu or cuda, is '", options.device, "'"));
   if (!options.kv_type.empty() && options.kv_type != "f32" && options.kv_type != "bf16")
     return absl::InvalidArgumentError(
         absl::StrCat("kv_type: must be f32 or bf16, is '", options.kv_type, "'"));
+  if (options.device == "cpu" && kernels::SelectKernels(options.kernels.c_str()) == nullptr)
+    return absl::InvalidArgumentError(
+        absl::StrCat("kernels must be one of auto, ref, avx2, avx512 that this processor can run, is '",
+                     options.kernels, "'"));
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads must be in [0, ", kMaxThreads, "], is ", options.threads));
   return absl::OkStatus();
 }
 

@@ -1,6 +1,7 @@
 #include "engine/exec/cuda/rank.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -137,12 +138,16 @@ CudaPassContext CudaRank::Context() const {
 
 absl::Status CudaRank::CopyLogits(int32_t row, float* out) {
   const float* logits = activations_.logits + row * CudaLogitStride(spec_.vocab_size);
+  const int64_t bytes = spec_.vocab_size * static_cast<int64_t>(sizeof(float));
   RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
+  ASSIGN_OR_RETURN(const CudaMemory pinned,
+                   CudaMemory::Make(*parts_.runtime, MemoryKind::kPinned, bytes, "logits"));
   RETURN_IF_ERROR(
-      Check(parts_.runtime->Copy(out, logits, spec_.vocab_size * static_cast<int64_t>(sizeof(float)),
-                                 cuda::CopyKind::kDeviceToHost, stream_),
+      Check(parts_.runtime->Copy(pinned.data(), logits, bytes, cuda::CopyKind::kDeviceToHost, stream_),
             "copying logits from the device"));
-  return Check(parts_.runtime->Synchronize(stream_), "copying logits from the device");
+  RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "copying logits from the device"));
+  std::memcpy(out, pinned.data(), bytes);
+  return absl::OkStatus();
 }
 
 absl::Status CudaRank::Run(const CudaStep& step) {
