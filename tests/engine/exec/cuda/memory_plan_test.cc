@@ -19,11 +19,11 @@ DecoderSpec Spec() {
   spec.vocab_size = 128256;
   spec.context_length = 131072;
   spec.hidden_size = 4096;
-  spec.ffn_size = 14336;
   spec.num_heads = 32;
   spec.num_kv_heads = 8;
   spec.head_dim = spec.value_dim = 128;
   spec.layers.resize(32);
+  for (LayerSpec& layer : spec.layers) layer.ffn.size = 14336;
   return spec;
 }
 
@@ -89,11 +89,11 @@ TEST(PlanMemoryTest, NoGraphsWhereDecodeTilesAreWide) {
 
 TEST(PlanMemoryTest, AWindowBoundsAttentionWhereAllLayersHaveOne) {
   DecoderSpec spec = Spec();
-  for (LayerSpec& layer : spec.layers) layer.window = 1024;
-  spec.layers[3].window = 4096;
+  for (LayerSpec& layer : spec.layers) layer.position.window = 1024;
+  spec.layers[3].position.window = 4096;
   ASSERT_OK_AND_ASSIGN(const CudaMemoryPlan plan, PlanMemory(spec, Options(), Device(), 0));
   EXPECT_EQ(plan.step.window, 4096);
-  spec.layers[5].window = 0;
+  spec.layers[5].position.window = 0;
   ASSERT_OK_AND_ASSIGN(const CudaMemoryPlan unbounded, PlanMemory(spec, Options(), Device(), 0));
   EXPECT_EQ(unbounded.step.window, 0);
 }
