@@ -67,10 +67,10 @@ class SamplingTest : public ::testing::Test {
     Ids ids = prompt_;
     ids.insert(ids.end(), answer.begin(), answer.end() - 1);
     std::vector<Logits> rows;
-    EXPECT_OK(probe_->Start(static_cast<int64_t>(ids.size())));
-    probe_->Append(
+    EXPECT_OK(probe_->Start({.prompt_length = static_cast<int32_t>(ids.size())}));
+    EXPECT_OK(probe_->Append(
         ids, static_cast<int32_t>(prompt_.size()) - 1,
-        [&](int32_t, absl::Span<const float> logits) { rows.emplace_back(logits.begin(), logits.end()); });
+        [&](int32_t, absl::Span<const float> logits) { rows.emplace_back(logits.begin(), logits.end()); }));
     return rows;
   }
 
@@ -188,10 +188,10 @@ TEST_F(SamplingTest, LogprobsAreThoseOfTheModelWhateverTheSampling) {
   }
   ASSERT_EQ(answer.prompt.logprobs.size(), prompt_.size() - 1);
   std::vector<Logits> prompt_rows;
-  ASSERT_OK(probe_->Start(static_cast<int64_t>(prompt_.size())));
-  probe_->Append(prompt_, 0, [&](int32_t, absl::Span<const float> logits) {
+  ASSERT_OK(probe_->Start({.prompt_length = static_cast<int32_t>(prompt_.size())}));
+  ASSERT_OK(probe_->Append(prompt_, 0, [&](int32_t, absl::Span<const float> logits) {
     prompt_rows.emplace_back(logits.begin(), logits.end());
-  });
+  }));
   for (size_t i = 1; i < prompt_.size(); ++i)
     EXPECT_NEAR(answer.prompt.logprobs[i - 1].chosen.logprob, Logprob(prompt_rows[i - 1], prompt_[i]), 2e-5)
         << i;
