@@ -38,7 +38,8 @@ struct EngineHandle {
   StreamLimits stream;
   Mailbox& mailbox;
   // As Executor::RotationChoices.
-  std::function<std::vector<double>(const AdmittedLengths& lengths)> rotation_choices;
+  std::function<std::vector<double>(const AdmittedLengths& lengths)> rotation_choices =
+      [](const AdmittedLengths&) { return std::vector<double>(); };
 };
 
 // There while the model loads, too.

@@ -29,9 +29,9 @@ TEST(InfoCommandTest, ShowsAFile) {
       text, AllOf(HasSubstr("general.architecture = \"gemma3\"\n"),
                   HasSubstr(R"(general.name = "a \"tiny\"\nmodel �")"),
                   HasSubstr("tokens = [100] \"x\", \"x\", \"x\", \"x\", \"x\", \"x\", \"x\", \"x\", ...\n")));
-  EXPECT_THAT(text, AllOf(HasSubstr("  architecture gemma3\n"), HasSubstr("sandwich norms"),
-                          HasSubstr("1 layers with full attention, rope 0\n"),
-                          HasSubstr("3 layers with a window of 32, rope 1\n")));
+  EXPECT_THAT(text, AllOf(HasSubstr("  architecture gemma3\n"), HasSubstr("RMS norms before and after"),
+                          HasSubstr("3 layers with a window of 32, rope 0\n"),
+                          HasSubstr("1 layers with full attention, rope 1\n")));
   // 2 KV heads of 24 + 32 (padded) numbers of two bytes in 4 layers.
   EXPECT_THAT(text, HasSubstr("keys and values 896 bytes a token in bf16, 0.2 MB for the whole context\n"));
   EXPECT_THAT(text, HasSubstr("  blk.3.ffn_down.weight F32 [96, 160]\n"));
