@@ -152,7 +152,7 @@ void FillField(const pb::FieldDescriptor& field, Choices& choices, int depth, pb
 
 // All that the calls need, with a model that stays.
 struct Front {
-  const RealClock clock;
+  const RealClock clock{};
   server::Health health;
   const server::Log log{server::LogLevel::kError};
   server::Metrics metrics{"bytes"};
