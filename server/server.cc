@@ -105,7 +105,7 @@ struct Server::Impl {
   const Log& log;
   const std::function<void()> on_lost;  // or null
   std::atomic<bool> lost = false;
-  const RealClock clock;
+  const RealClock clock{};
   Health health;
   const std::shared_ptr<Metrics> metrics;
   Admission admission;

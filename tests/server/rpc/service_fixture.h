@@ -98,7 +98,7 @@ class ServiceTest : public ::testing::Test {
     return response;
   }
 
-  const RealClock clock_;
+  const RealClock clock_{};
   Health health_;
   const Log log_{LogLevel::kError};
   Metrics metrics_{"bytes"};
