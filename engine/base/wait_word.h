@@ -21,7 +21,7 @@ class SpinBudget {
   void OnSlept() { spins_ = spins_ / 4 > kFewest ? spins_ / 4 : kFewest; }
 
  private:
-  // A pause takes 20 to 60 ns: at most about 100 us, several times a piece of work.
+  // A pause takes 20 to 60 ns: from 1 to 3 us up to 60 to 180 us.
   static constexpr int kMost = 3000, kFewest = 50;
   int spins_ = kMost;
 };

@@ -34,7 +34,8 @@ absl::Status WithRetryHint(absl::Status status);
 // A cap frees when some request ends, which nobody can foretell; about the length of a short answer.
 inline constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
-// RESOURCE_EXHAUSTED with a retry hint, which the message tells, too. Every refusal for now is made here.
+// RESOURCE_EXHAUSTED with a retry hint, which the message tells, too. Every refusal that waiting may lift is
+// made here.
 absl::Status ExhaustedError(absl::string_view message, absl::Duration retry_after = kRetryAfter);
 
 struct AdmissionLimits {

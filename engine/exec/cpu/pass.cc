@@ -21,8 +21,9 @@ constexpr int kAttentionTokens = 16;
 // Tokens of one piece of what is done token by token.
 constexpr int64_t kPieceTokens = 8;
 
-// Multiplications of one piece of a product, at least (about 5 us), and pieces per member, at most: what a
-// member that lost its core holds up, and how finely the others can help it.
+// Multiplications of one piece of a product, at least, and pieces per member, at most: what a member that
+// lost its core holds up, and how finely the others can help it. A core of an EPYC does some 90 thousand
+// million a second in a prompt of 512 of SmolLM2, and 20 for one token: a piece takes 6 us there, 26 us here.
 constexpr int64_t kPieceProducts = int64_t{1} << 19;
 constexpr int64_t kMostPieces = 8;
 
