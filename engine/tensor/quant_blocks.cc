@@ -136,18 +136,24 @@ void DecodeAs(const uint8_t* bytes, QuantBlock& block) {
 }
 
 template <typename... FileBlocks>
-constexpr DecoderTable Decoders() {
-  DecoderTable table = {};
-  ((table[static_cast<int>(FileBlocks::kType)] = &DecodeAs<FileBlocks>), ...);
-  return table;
-}
+struct DecodersOf {
+  static constexpr bool Has(DType type) { return ((FileBlocks::kType == type) || ...); }
 
-constexpr DecoderTable kDecoders = Decoders<BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, BlockQ2_K,
-                                            BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K>();
+  static constexpr DecoderTable Table() {
+    DecoderTable table = {};
+    ((table[static_cast<int>(FileBlocks::kType)] = &DecodeAs<FileBlocks>), ...);
+    return table;
+  }
+};
 
+using Decoders = DecodersOf<BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, BlockQ2_K, BlockQ3_K,
+                            BlockQ4_K, BlockQ5_K, BlockQ6_K>;
+constexpr DecoderTable kDecoders = Decoders::Table();
+
+// By the types: addresses of functions are no constants to a compiler that instruments them.
 constexpr bool AllHaveDecoders() {
   for (int i = 0; i < kNumDTypes; ++i)
-    if ((kDTypes[i].code.low_bits != 0) != (kDecoders[i] != nullptr)) return false;
+    if ((kDTypes[i].code.low_bits != 0) != Decoders::Has(static_cast<DType>(i))) return false;
   return true;
 }
 static_assert(AllHaveDecoders(), "every quantised type, and no other, has a block");
