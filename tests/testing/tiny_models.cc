@@ -27,11 +27,6 @@ uint64_t Fnv1a64(const std::string& text) {
   return hash;
 }
 
-// Weights of a tensor are center + scale * unit, unit uniform in [-1, 1); both in 1/1024.
-struct FillRule {
-  double center, scale;
-};
-
 FillRule RuleOf(const Json& golden, const TinyTensor& tensor) {
   const auto has = [&](absl::string_view part) { return absl::StrContains(tensor.name, part); };
   if (absl::EndsWith(tensor.name, "sinks")) return {0, 2048};
@@ -44,19 +39,6 @@ FillRule RuleOf(const Json& golden, const TinyTensor& tensor) {
   return {0, std::max(1.0, std::nearbyint(1024 * 1.5 * std::sqrt(3.0) / width))};
 }
 
-void Fill(const Json& golden, TinyTensor& tensor) {
-  const FillRule rule = RuleOf(golden, tensor);
-  const uint64_t key = SplitMix(golden["seed"].get<uint64_t>() + kGoldenRatio64) ^ Fnv1a64(tensor.name);
-  int64_t count = 1;
-  for (const int64_t extent : tensor.shape) count *= extent;
-  tensor.values.resize(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    const uint64_t z = SplitMix(key + (static_cast<uint64_t>(i) + 1) * kGoldenRatio64);
-    const double unit = static_cast<double>(static_cast<int64_t>(z >> 40) - (1 << 23)) * 0x1p-23;
-    tensor.values[static_cast<size_t>(i)] = static_cast<float>((rule.center + rule.scale * unit) / 1024);
-  }
-}
-
 // Names and shapes that the engine's reader wants: those that transformers writes, or the digest in the
 // golden file (tiny_models_test) differs.
 std::vector<TinyTensor> Shapes(const Json& config) {
@@ -65,14 +47,6 @@ std::vector<TinyTensor> Shapes(const Json& config) {
   if (!needs.ok()) return tensors;
   for (const auto& [name, need] : *needs) tensors.push_back({name, need.shape, {}});
   return tensors;
-}
-
-absl::Status WriteFile(const std::string& path, const std::string& content) {
-  std::ofstream file(path, std::ios::binary);
-  file.write(content.data(), static_cast<std::streamsize>(content.size()));
-  file.flush();
-  if (!file.good()) return absl::InternalError("cannot write " + path);
-  return absl::OkStatus();
 }
 
 absl::Status WriteShards(const std::vector<TinyTensor>& tensors, int num_shards, const std::string& path) {
@@ -93,6 +67,26 @@ absl::Status WriteShards(const std::vector<TinyTensor>& tensors, int num_shards,
 }
 
 }  // namespace
+
+void FillTensor(uint64_t seed, FillRule rule, TinyTensor& tensor) {
+  const uint64_t key = SplitMix(seed + kGoldenRatio64) ^ Fnv1a64(tensor.name);
+  int64_t count = 1;
+  for (const int64_t extent : tensor.shape) count *= extent;
+  tensor.values.resize(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t z = SplitMix(key + (static_cast<uint64_t>(i) + 1) * kGoldenRatio64);
+    const double unit = static_cast<double>(static_cast<int64_t>(z >> 40) - (1 << 23)) * 0x1p-23;
+    tensor.values[static_cast<size_t>(i)] = static_cast<float>((rule.center + rule.scale * unit) / 1024);
+  }
+}
+
+absl::Status WriteFile(const std::string& path, const std::string& content) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(content.data(), static_cast<std::streamsize>(content.size()));
+  file.flush();
+  if (!file.good()) return absl::InternalError("cannot write " + path);
+  return absl::OkStatus();
+}
 
 const std::vector<std::string>& SupportedTinyCases() {
   static const auto& names = *new std::vector<std::string>{"llama_base",
@@ -167,7 +161,7 @@ absl::StatusOr<std::vector<float>> ReadTinyLogits(const std::string& case_name) 
 std::vector<TinyTensor> MakeTinyTensors(const Json& golden) {
   std::vector<TinyTensor> tensors = Shapes(golden["config"]);
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  for (TinyTensor& tensor : tensors) Fill(golden, tensor);
+  for (TinyTensor& tensor : tensors) FillTensor(golden["seed"], RuleOf(golden, tensor), tensor);
   return tensors;
 }
 

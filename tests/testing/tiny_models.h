@@ -32,6 +32,16 @@ struct TinyTensor {
   std::vector<float> values;   // row-major
 };
 
+// Values are (center + scale * unit) / 1024, unit uniform in [-1, 1).
+struct FillRule {
+  double center, scale;
+};
+
+// Makes the values of a tensor, keyed by seed and name, for its shape.
+void FillTensor(uint64_t seed, FillRule rule, TinyTensor& tensor);
+
+absl::Status WriteFile(const std::string& path, const std::string& content);
+
 // All tensors of the case, sorted by name.
 std::vector<TinyTensor> MakeTinyTensors(const nlohmann::ordered_json& golden);
 
