@@ -50,6 +50,7 @@ void FakeExecutor::CheckPlan(const StepPlan& plan) const {
   ROPEWAY_CHECK(plan.num_rows() <= limits_.max_rows_per_step);
   ROPEWAY_CHECK(plan.positions.size() == plan.token_ids.size());
   ROPEWAY_CHECK(plan.row_starts.size() == plan.page_tables.size() + 1);
+  ROPEWAY_CHECK(plan.lengths.size() == plan.page_tables.size());
   ROPEWAY_CHECK(plan.row_starts.front() == 0 && plan.row_starts.back() == plan.num_tokens());
   for (const TokenId token : plan.token_ids) ROPEWAY_CHECK(0 <= token && token < limits_.vocab_size);
   for (int32_t row = 0; row < plan.num_rows(); ++row) {
@@ -58,6 +59,8 @@ void FakeExecutor::CheckPlan(const StepPlan& plan) const {
     ROPEWAY_CHECK(begin <= last);
     for (int32_t i = begin; i < last; ++i) ROPEWAY_CHECK(plan.positions[i] + 1 == plan.positions[i + 1]);
     ROPEWAY_CHECK(0 <= plan.positions[begin] && plan.positions[last] < limits_.max_model_len);
+    const AdmittedLengths& lengths = plan.lengths[row];
+    ROPEWAY_CHECK(plan.positions[last] < int64_t{lengths.prompt_length} + lengths.max_new_tokens);
     ROPEWAY_CHECK(plan.positions[last] / kPageTokens < static_cast<int32_t>(plan.page_tables[row].size()));
     for (const PageId page : plan.page_tables[row]) ROPEWAY_CHECK(0 <= page && page < limits_.num_pages);
   }

@@ -39,6 +39,7 @@ void WarmUp::AddPrompt(const ExecutorLimits& limits) {
   std::iota(plan.positions.begin(), plan.positions.end(), 0);
   plan.row_starts = {0, tokens};
   plan.page_tables = {prompt_pages_};
+  plan.lengths = {{.prompt_length = tokens, .max_new_tokens = 1}};
   plan.sample_rows = {{.row = 0, .params = &params_}};
   plan.score_rows = {{.row = 0, .next_tokens = next_tokens_}};
   if (static_cast<int32_t>(prompt_pages_.size()) < limits.num_pages)
@@ -52,6 +53,7 @@ void WarmUp::AddDecode(int32_t rows) {
   for (int32_t row = 0; row < rows; ++row) {
     plan.row_starts.push_back(row + 1);
     plan.page_tables.push_back(tables_[row]);
+    plan.lengths.push_back({.prompt_length = 1, .max_new_tokens = 1});
     plan.sample_rows.push_back({.row = row, .params = &params_});
   }
 }
