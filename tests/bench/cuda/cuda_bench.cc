@@ -1,0 +1,141 @@
+// Speed of the operations of a decoder on a CUDA device, each beside what bounds it: the bandwidth of a copy
+// and the peak of a square product, measured in the same run.
+//
+//   cuda_bench                                   the shape of Llama-3.1-8B
+//   cuda_bench --shape=smollm2 --filter=matmul   products alone
+//   cuda_bench --json=figures.json               the table for programs, too
+//
+// Exit code 0; 2 where there is no device or an argument is wrong; 1 where an operation failed.
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/base/status_macros.h"
+#include "engine/exec/cuda/backend.h"
+#include "nlohmann/json.hpp"
+#include "tests/bench/cuda/op_cases.h"
+
+namespace ropeway {
+namespace {
+
+struct BenchOptions {
+  std::string shape = "8b";
+  std::string filter;   // of operations; all that have it in their name
+  std::string library;  // libropeway_cuda.so, where it is not beside the program
+  std::string json;     // a file; empty: none
+};
+
+struct Ceilings {
+  double bandwidth = 0;  // bytes per second
+  double peak = 0;       // flops per second
+};
+
+struct Figure {
+  OpCase op;
+  double seconds = 0;
+
+  double bytes_per_second() const { return op.bytes / seconds; }
+  double flops_per_second() const { return op.flops / seconds; }
+  // The part of the time that cannot be avoided.
+  double Bound(const Ceilings& ceilings) const {
+    return std::max(bytes_per_second() / ceilings.bandwidth, flops_per_second() / ceilings.peak);
+  }
+};
+
+absl::StatusOr<Figure> Measure(BenchDevice& device, const OpCase& op) {
+  const BenchDevice::Call call = op.prepare(device);
+  const absl::StatusOr<double> seconds = device.Seconds(call);
+  device.Clear();
+  if (!seconds.ok())
+    return absl::InternalError(absl::StrCat(op.operation, ", ", op.sizes, ": ", seconds.status().message()));
+  return Figure{op, *seconds};
+}
+
+void Print(const Figure& figure, const Ceilings& ceilings) {
+  std::cout << absl::StrFormat("%-24s %-24s %12.2f %9.0f %9.1f %8.0f%%\n", figure.op.operation,
+                               figure.op.sizes, figure.seconds * 1e6, figure.bytes_per_second() * 1e-9,
+                               figure.flops_per_second() * 1e-12, 100 * figure.Bound(ceilings))
+            << std::flush;
+}
+
+nlohmann::ordered_json ToJson(const Figure& figure, const Ceilings& ceilings) {
+  return {{"operation", figure.op.operation}, {"sizes", figure.op.sizes},
+          {"seconds", figure.seconds},        {"bytes", figure.op.bytes},
+          {"flops", figure.op.flops},         {"part_of_bound", figure.Bound(ceilings)}};
+}
+
+absl::Status WriteJson(const std::string& path, const std::string& device, const BenchOptions& options,
+                       const Ceilings& ceilings, const std::vector<Figure>& figures) {
+  nlohmann::ordered_json json = {{"device", device},
+                                 {"shape", options.shape},
+                                 {"bandwidth_bytes_per_second", ceilings.bandwidth},
+                                 {"peak_flops_per_second", ceilings.peak},
+                                 {"operations", nlohmann::ordered_json::array()}};
+  for (const Figure& figure : figures) json["operations"].push_back(ToJson(figure, ceilings));
+  std::ofstream file(path);
+  file << json.dump(1) << "\n";
+  file.flush();
+  return file.good() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("cannot write ", path));
+}
+
+absl::StatusOr<const cuda::Backend*> OpenBackend(const std::string& library) {
+  if (library.empty()) return OpenCudaBackend();
+  return OpenCudaBackend({library});
+}
+
+absl::Status Run(const BenchOptions& options) {
+  const BenchShape* shape = FindBenchShape(options.shape);
+  if (shape == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--shape must be one of ", BenchShapeNames(), ", is \"", options.shape, "\""));
+  }
+  ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenBackend(options.library));
+  ASSIGN_OR_RETURN(const std::unique_ptr<BenchDevice> device, BenchDevice::Make(*backend, shape->pool_bytes));
+  ASSIGN_OR_RETURN(const Figure copy, Measure(*device, CopyCase(*shape)));
+  ASSIGN_OR_RETURN(const Figure square, Measure(*device, PeakCase(*shape)));
+  const Ceilings ceilings = {copy.bytes_per_second(), square.flops_per_second()};
+  std::cout << absl::StrFormat("%s, shape %s: a copy reaches %.0f GB/s, a product of %s %.1f TFLOP/s\n\n",
+                               device->info().name, options.shape, ceilings.bandwidth * 1e-9, square.op.sizes,
+                               ceilings.peak * 1e-12)
+            << absl::StrFormat("%-24s %-24s %12s %9s %9s %9s\n", "operation", "sizes", "us", "GB/s",
+                               "TFLOP/s", "of bound");
+  std::vector<Figure> figures;
+  for (const OpCase& op : OpCases(*shape)) {
+    if (!absl::StrContains(op.operation, options.filter)) continue;
+    ASSIGN_OR_RETURN(figures.emplace_back(), Measure(*device, op));
+    Print(figures.back(), ceilings);
+  }
+  if (options.json.empty()) return absl::OkStatus();
+  return WriteJson(options.json, device->info().name, options, ceilings, figures);
+}
+
+int Main(int argc, char** argv) {
+  BenchOptions options;
+  CLI::App app("Speed of the operations of a decoder on a CUDA device, beside what bounds it");
+  app.add_option("--shape", options.shape, absl::StrCat("of the decoder: ", BenchShapeNames()))
+      ->capture_default_str();
+  app.add_option("--filter", options.filter, "only operations with this in their name");
+  app.add_option("--library", options.library,
+                 "libropeway_cuda.so; default: beside the program, or where the loader looks");
+  app.add_option("--json", options.json, "a file that gets the figures, too");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const absl::Status status = Run(options);
+  if (status.ok()) return 0;
+  std::cerr << "cuda_bench: " << status.message() << "\n";
+  return absl::IsInternal(status) ? 1 : 2;
+}
+
+}  // namespace
+}  // namespace ropeway
+
+int main(int argc, char** argv) { return ropeway::Main(argc, argv); }

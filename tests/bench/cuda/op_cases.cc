@@ -1,0 +1,285 @@
+#include "tests/bench/cuda/op_cases.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/ceil_div.h"
+#include "engine/base/splitmix.h"
+#include "tests/bench/cuda/attention_cases.h"
+
+namespace ropeway {
+namespace {
+
+using cuda::Element;
+
+constexpr Element kElement = Element::kBF16;
+constexpr int64_t kElementBytes = BytesOf(kElement);
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+const std::vector<BenchShape>& Shapes() {
+  static const auto& shapes =
+      *new std::vector<BenchShape>{{.name = "8b",
+                                    .hidden_size = 4096,
+                                    .num_heads = 32,
+                                    .num_kv_heads = 8,
+                                    .head_dim = 128,
+                                    .ffn_size = 14336,
+                                    .vocab_size = 128256,
+                                    .tokens = {1, 8, 64, 256, 2048},
+                                    .decode_contexts = {512, 2048, 4096},
+                                    .prompts = {512, 2048, 8192},
+                                    .long_context = 32768,
+                                    .square = 8192,
+                                    .copied_bytes = 1024 * kMiB,
+                                    .pool_bytes = 4096 * kMiB},
+                                   {.name = "smollm2",
+                                    .hidden_size = 576,
+                                    .num_heads = 9,
+                                    .num_kv_heads = 3,
+                                    .head_dim = 64,
+                                    .ffn_size = 1536,
+                                    .vocab_size = 49152,
+                                    .tokens = {1, 8, 64, 256, 2048},
+                                    .decode_contexts = {512, 2048},
+                                    .prompts = {512, 2048},
+                                    .long_context = 8192,
+                                    .square = 8192,
+                                    .copied_bytes = 1024 * kMiB,
+                                    .pool_bytes = 2048 * kMiB},
+                                   // Proves that the program runs; its times say nothing.
+                                   {.name = "tiny",
+                                    .hidden_size = 64,
+                                    .num_heads = 4,
+                                    .num_kv_heads = 2,
+                                    .head_dim = 16,
+                                    .ffn_size = 256,
+                                    .vocab_size = 512,
+                                    .tokens = {1, 3},
+                                    .decode_contexts = {17},
+                                    .prompts = {20},
+                                    .long_context = 300,
+                                    .square = 64,
+                                    .copied_bytes = kMiB,
+                                    .pool_bytes = 4 * kMiB}};
+  return shapes;
+}
+
+struct Product {
+  const char* name;
+  int64_t outputs, columns;  // M, K
+};
+
+std::vector<Product> LayerProducts(const BenchShape& shape) {
+  const int64_t query_size = int64_t{shape.num_heads} * shape.head_dim;
+  const int64_t key_size = int64_t{shape.num_kv_heads} * shape.head_dim;
+  return {{"qkv", query_size + 2 * key_size, shape.hidden_size},
+          {"o", shape.hidden_size, query_size},
+          {"gate_up", int64_t{2} * shape.ffn_size, shape.hidden_size},
+          {"down", shape.hidden_size, shape.ffn_size}};
+}
+
+OpCase DenseCase(const Product& product, int64_t tokens, Element out) {
+  const auto [name, outputs, columns] = product;
+  const int64_t bytes = outputs * columns * kElementBytes;
+  return {.operation = absl::StrCat("matmul ", name),
+          .sizes = absl::StrCat("T ", tokens),
+          .bytes = static_cast<double>(bytes + tokens * (columns * kElementBytes + outputs * BytesOf(out))),
+          .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
+          .prepare = [=, outputs = outputs, columns = columns](BenchDevice& device) -> BenchDevice::Call {
+            const void* x = device.Allocate(tokens * columns * kElementBytes);
+            void* y = device.Allocate(tokens * outputs * BytesOf(out));
+            return [=, &device](int64_t repeat) {
+              return device.gemm().Run({.tokens = tokens,
+                                        .outputs = outputs,
+                                        .columns = columns,
+                                        .element = kElement,
+                                        .out = out,
+                                        .x = x,
+                                        .x_stride = columns,
+                                        .weights = device.FromPool(bytes, repeat),
+                                        .weight_stride = columns,
+                                        .y = y,
+                                        .y_stride = outputs},
+                                       device.stream());
+            };
+          }};
+}
+
+OpCase PackedCase(const Product& product, DType type, int64_t tokens) {
+  const auto [name, outputs, columns] = product;
+  const int64_t bytes = cuda::DeviceMatrixBytes(type, outputs, columns);
+  return {.operation = absl::StrCat(NameOf(type), " ", name),
+          .sizes = absl::StrCat("T ", tokens),
+          .bytes = static_cast<double>(bytes + tokens * (columns + outputs) * kElementBytes),
+          .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
+          .prepare = [=, outputs = outputs, columns = columns](BenchDevice& device) -> BenchDevice::Call {
+            const void* x = device.Allocate(tokens * columns * kElementBytes);
+            void* y = device.Allocate(tokens * outputs * kElementBytes);
+            return [=, &device](int64_t repeat) {
+              return device.kernels().packed_matmul(
+                  {.weights = {type, outputs, columns, device.FromPool(bytes, repeat)},
+                   .element = kElement,
+                   .out = kElement,
+                   .num_tokens = tokens,
+                   .x = x,
+                   .y = y,
+                   .y_stride = outputs},
+                  device.stream());
+            };
+          }};
+}
+
+OpCase NormCase(const BenchShape& shape, int tokens) {
+  const int64_t numbers = int64_t{tokens} * shape.hidden_size;
+  return {.operation = "norm, add",
+          .sizes = absl::StrCat("T ", tokens),
+          .bytes = static_cast<double>(numbers * (8 + 2 * kElementBytes)),
+          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
+            auto* residual = static_cast<float*>(device.Allocate(numbers * 4));
+            const auto* weight = static_cast<float*>(device.Allocate(int64_t{shape.hidden_size} * 4));
+            const void* branch = device.Allocate(numbers * kElementBytes);
+            void* out = device.Allocate(numbers * kElementBytes);
+            return [=, &device](int64_t) {
+              return device.kernels().norm({.element = kElement,
+                                            .num_rows = tokens,
+                                            .columns = shape.hidden_size,
+                                            .epsilon = 1e-5f,
+                                            .residual = residual,
+                                            .branch = branch,
+                                            .branch_scale = 0.5f,
+                                            .weight = weight,
+                                            .out = out},
+                                           device.stream());
+            };
+          }};
+}
+
+OpCase GateCase(const BenchShape& shape, int tokens) {
+  const int64_t numbers = int64_t{tokens} * shape.ffn_size;
+  return {.operation = "gate",
+          .sizes = absl::StrCat("T ", tokens),
+          .bytes = static_cast<double>(3 * numbers * kElementBytes),
+          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
+            const void* gate_up = device.Allocate(2 * numbers * kElementBytes);
+            void* out = device.Allocate(numbers * kElementBytes);
+            return [=, &device](int64_t) {
+              return device.kernels().gate({.element = kElement,
+                                            .num_tokens = tokens,
+                                            .columns = shape.ffn_size,
+                                            .gate_up = gate_up,
+                                            .out = out},
+                                           device.stream());
+            };
+          }};
+}
+
+std::vector<float> RandomLogits(int64_t count) {
+  std::vector<float> logits(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    double sum = -6;  // of 12 uniform numbers: nearly normal
+    for (int j = 0; j < 12; ++j) sum += UnitInterval(5, static_cast<uint64_t>(i * 12 + j));
+    logits[static_cast<size_t>(i)] = static_cast<float>(3 * sum);
+  }
+  return logits;
+}
+
+OpCase SampleCase(const BenchShape& shape, int rows, const std::string& how, const SamplingRule& rule) {
+  const int64_t vocab_size = shape.vocab_size;
+  return {.operation = absl::StrCat("sample ", how),
+          .sizes = absl::StrCat("rows ", rows),
+          .bytes = 4.0 * static_cast<double>(rows * vocab_size),
+          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
+            const float* logits = device.Upload(RandomLogits(rows * vocab_size));
+            std::vector<cuda::SampleRowParams> params(static_cast<size_t>(rows));
+            for (int row = 0; row < rows; ++row) {
+              params[static_cast<size_t>(row)].logit_row = row;
+              params[static_cast<size_t>(row)].rule = rule;
+              params[static_cast<size_t>(row)].rule.coin = RandomBits(7, static_cast<uint64_t>(row));
+            }
+            const cuda::SampleRowParams* device_params = device.Upload(params);
+            auto* scratch = static_cast<float*>(device.Allocate(rows * vocab_size * 4));
+            auto* tokens = static_cast<int32_t*>(device.Allocate(rows * 4));
+            auto* logprobs = static_cast<float*>(device.Allocate(rows * 4));
+            return [=, &device](int64_t) {
+              return device.kernels().sample({.logits = logits,
+                                              .logit_stride = vocab_size,
+                                              .vocab_size = static_cast<int32_t>(vocab_size),
+                                              .rows = device_params,
+                                              .num_rows = rows,
+                                              .scratch = scratch,
+                                              .tokens = tokens,
+                                              .logprobs = logprobs},
+                                             device.stream());
+            };
+          }};
+}
+
+void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
+  for (const Product& product : LayerProducts(shape))
+    for (const int tokens : shape.tokens) cases.push_back(DenseCase(product, tokens, kElement));
+  const Product head = {"head", shape.vocab_size, shape.hidden_size};
+  for (const int tokens : shape.tokens)
+    if (tokens <= 256) cases.push_back(DenseCase(head, tokens, Element::kF32));
+  const Product gate_up = LayerProducts(shape)[2];
+  for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+    if (gate_up.columns % InfoOf(type).block_columns != 0) continue;
+    for (const int tokens : shape.tokens) cases.push_back(PackedCase(gate_up, type, tokens));
+  }
+}
+
+void AddSampling(const BenchShape& shape, std::vector<OpCase>& cases) {
+  for (const int rows : {1, 64}) {
+    cases.push_back(SampleCase(shape, rows, "greedy", {.scale = 0}));
+    cases.push_back(SampleCase(shape, rows, "temperature", {.scale = 1.25f}));
+    cases.push_back(SampleCase(shape, rows, "top_k 40", {.scale = 1.25f, .top_k = 40}));
+    cases.push_back(SampleCase(shape, rows, "top_p 0.9", {.scale = 1.25f, .top_p = 0.9f}));
+  }
+}
+
+}  // namespace
+
+const BenchShape* FindBenchShape(const std::string& name) {
+  for (const BenchShape& shape : Shapes())
+    if (shape.name == name) return &shape;
+  return nullptr;
+}
+
+std::string BenchShapeNames() {
+  std::string names;
+  for (const BenchShape& shape : Shapes()) absl::StrAppend(&names, names.empty() ? "" : ", ", shape.name);
+  return names;
+}
+
+OpCase CopyCase(const BenchShape& shape) {
+  const int64_t bytes = shape.copied_bytes;
+  return {.operation = "copy",
+          .sizes = absl::StrCat(bytes / kMiB, " MiB"),
+          .bytes = 2.0 * static_cast<double>(bytes),
+          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
+            void* to = device.Allocate(bytes);
+            return [=, &device](int64_t repeat) {
+              return device.runtime().Copy(to, device.FromPool(bytes, repeat), static_cast<size_t>(bytes),
+                                           cuda::CopyKind::kDeviceToDevice, device.stream());
+            };
+          }};
+}
+
+OpCase PeakCase(const BenchShape& shape) {
+  OpCase peak = DenseCase({"square", shape.square, shape.square}, shape.square, kElement);
+  peak.sizes = absl::StrCat(shape.square, "^3");
+  return peak;
+}
+
+std::vector<OpCase> OpCases(const BenchShape& shape) {
+  std::vector<OpCase> cases;
+  AddProducts(shape, cases);
+  AddAttentionCases(shape, cases);
+  for (const int tokens : shape.tokens) cases.push_back(NormCase(shape, tokens));
+  for (const int tokens : shape.tokens) cases.push_back(GateCase(shape, tokens));
+  AddSampling(shape, cases);
+  return cases;
+}
+
+}  // namespace ropeway

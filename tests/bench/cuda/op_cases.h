@@ -1,0 +1,54 @@
+// The operations that cuda_bench times, at the shapes of a decoder.
+#ifndef ROPEWAY_TESTS_BENCH_CUDA_OP_CASES_H_
+#define ROPEWAY_TESTS_BENCH_CUDA_OP_CASES_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/bench/cuda/bench_device.h"
+
+namespace ropeway {
+
+// Letters of engine/tensor/shape.h.
+struct BenchShape {
+  const char* name = "";
+  int hidden_size = 0;               // D
+  int num_heads = 0;                 // H
+  int num_kv_heads = 0;              // G
+  int head_dim = 0;                  // E
+  int ffn_size = 0;                  // F
+  int vocab_size = 0;                // V
+  std::vector<int> tokens;           // T of products and of what lies between them
+  std::vector<int> decode_contexts;  // positions that a decoded token attends to
+  std::vector<int> prompts;          // lengths of prompts
+  int long_context = 0;              // of one stream alone
+  int square = 0;                    // rows, columns and tokens of the product that measures the peak
+  int64_t copied_bytes = 0;          // of the copy that measures the bandwidth
+  int64_t pool_bytes = 0;
+};
+
+// Null where there is no shape of that name.
+const BenchShape* FindBenchShape(const std::string& name);
+// "8b, smollm2, tiny".
+std::string BenchShapeNames();
+
+struct OpCase {
+  std::string operation;  // "matmul qkv"
+  std::string sizes;      // "T 64"
+  double bytes = 0;       // that a call must move between device memory and processors
+  double flops = 0;       // of tensor cores; 0: bound by memory alone
+  // Allocates what the call needs, until Clear.
+  std::function<BenchDevice::Call(BenchDevice& device)> prepare;
+};
+
+// A copy, whose bytes per second are the bandwidth, and a square product, whose flops per second are the peak.
+OpCase CopyCase(const BenchShape& shape);
+OpCase PeakCase(const BenchShape& shape);
+
+std::vector<OpCase> OpCases(const BenchShape& shape);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_TESTS_BENCH_CUDA_OP_CASES_H_
