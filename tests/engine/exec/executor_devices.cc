@@ -7,6 +7,7 @@
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cpu/executor.h"
+#include "engine/exec/cuda/backend.h"
 #include "engine/exec/cuda/executor.h"
 #include "engine/sched/scheduler.h"
 #include "tests/cuda_emulation/emulated_backend.h"
@@ -27,15 +28,41 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOnCpu(OpenedModel model, const Dev
                                               .max_rows_per_step = kMaxRows});
 }
 
-const cuda::KernelTable& KernelsOf(DeviceKind kind) {
-  return kind == DeviceKind::kHostKernels ? cuda::emulation::HostKernels() : cuda::Kernels();
+absl::StatusOr<const cuda::Backend*> BackendOf(DeviceKind kind) {
+  if (kind == DeviceKind::kDevice) return OpenCudaBackend();
+  return &cuda::emulation::EmulatedBackend(kind == DeviceKind::kHostKernels ? cuda::emulation::HostKernels()
+                                                                            : cuda::Kernels());
+}
+
+const char* KindName(DeviceKind kind) {
+  switch (kind) {
+    case DeviceKind::kCpu:
+      return "cpu";
+    case DeviceKind::kHostKernels:
+      return "host_kernels";
+    case DeviceKind::kEmulatedKernels:
+      return "emulated_kernels";
+    case DeviceKind::kDevice:
+      return "device";
+  }
+  return "";
 }
 
 }  // namespace
 
+std::vector<DeviceOptions> RealDevices() {
+  const absl::StatusOr<const cuda::Backend*> backend = OpenCudaBackend();
+  const char* error = nullptr;
+  if (!backend.ok() || (*backend)->device_count(&error) == 0) return {};
+  std::vector<DeviceOptions> devices;
+  for (const cuda::Element element : {cuda::Element::kF32, cuda::Element::kBF16, cuda::Element::kF16})
+    devices.push_back({.kind = DeviceKind::kDevice, .element = element});
+  return devices;
+}
+
 std::string NameOf(const DeviceOptions& options) {
-  if (options.kind == DeviceKind::kCpu) return "cpu";
-  return absl::StrCat(options.kind == DeviceKind::kHostKernels ? "host_kernels" : "emulated_kernels",
+  if (options.kind == DeviceKind::kCpu) return KindName(options.kind);
+  return absl::StrCat(KindName(options.kind),
                       options.element == cuda::Element::kF32   ? "_f32"
                       : options.element == cuda::Element::kF16 ? "_f16"
                                                                : "_bf16",
@@ -49,7 +76,8 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const 
   ASSIGN_OR_RETURN(OpenedModel model, OpenModel(path));
   if (options.num_layers > 0) model.spec.layers.resize(options.num_layers);
   if (options.kind == DeviceKind::kCpu) return OpenOnCpu(std::move(model), options);
-  return CudaExecutor::Make(model, cuda::emulation::EmulatedBackend(KernelsOf(options.kind)),
+  ASSIGN_OR_RETURN(const cuda::Backend* backend, BackendOf(options.kind));
+  return CudaExecutor::Make(model, *backend,
                             {.element = options.element,
                              .kv_element = options.kv_element,
                              .tensor_parallel = options.tensor_parallel,

@@ -21,6 +21,7 @@ enum class DeviceKind {
   kCpu,              // CpuExecutor with the kernels of the specification
   kHostKernels,      // CudaExecutor on the emulated runtime, its kernels in plain loops
   kEmulatedKernels,  // CudaExecutor on the emulated runtime, the shipped kernels executed lane by lane
+  kDevice,           // CudaExecutor on this machine's GPU, by libropeway_cuda.so
 };
 
 struct DeviceOptions {
@@ -31,6 +32,9 @@ struct DeviceOptions {
   int32_t max_tokens_per_step = 64;
   int32_t num_layers = 0;  // of the model that are kept; 0: all
 };
+
+// This machine's GPU in f32, bf16 and f16; empty where there is none.
+std::vector<DeviceOptions> RealDevices();
 
 // For names of tests: "cpu", "host_kernels_bf16_tp2".
 std::string NameOf(const DeviceOptions& options);

@@ -9,6 +9,7 @@
 #include "engine/base/splitmix.h"
 #include "gtest/gtest.h"
 #include "tests/engine/exec/executor_devices.h"
+#include "tests/engine/exec/real_golden.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -18,8 +19,6 @@ namespace ropeway::testing {
 namespace {
 
 using cuda::Element;
-
-constexpr char kSmolLm2[] = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 std::vector<TokenId> RandomIds(size_t count, uint64_t seed, int32_t vocabulary) {
   std::vector<TokenId> ids;
@@ -217,6 +216,39 @@ INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
                            return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
                          });
 
+// The GPU of this machine, where there is one: tests/gpu/check.sh runs what has "device_" in its name.
+INSTANTIATE_TEST_SUITE_P(Device, ExecutorTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Device, DeviceSamplingTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Device, TinyModelsOnTest,
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                                            ::testing::ValuesIn(RealDevices())),
+                         NameOfCase);
+
+// Greedy answers of a real model to the prompts of its golden files.
+class GoldenPromptsOnTest : public ::testing::TestWithParam<DeviceOptions> {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenPromptsOnTest);
+
+TEST_P(GoldenPromptsOnTest, AnswersAreThoseOfTheGoldenFiles) {
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(RealModelPath(kSmolLm2), GetParam()));
+  std::vector<GoldenPrompt> goldens;
+  std::vector<ValidRequest> requests;
+  for (const char* name : {"chat_code", "chat_turns", "chinese", "code_cpp", "digits", "emoji"}) {
+    ASSERT_OK_AND_ASSIGN(goldens.emplace_back(), ReadGoldenPrompt(kSmolLm2, name));
+    requests.push_back(Greedy(goldens.back().ids, static_cast<int32_t>(goldens.back().greedy.size())));
+  }
+  const auto results = RunAll(*executor, requests);
+  // Nearly equal likelihoods may fall otherwise in 16 bits.
+  const float margin = GetParam().element == Element::kF32 ? 0.01f : 1;
+  for (size_t i = 0; i < goldens.size(); ++i) {
+    const auto& [tokens, error] = std::tie(results[i][0].tokens, results[i][0].error);
+    ASSERT_TRUE(error.ok()) << error;
+    for (size_t t = 0; t < tokens.size() && goldens[i].margins[t] > margin; ++t)
+      ASSERT_EQ(tokens[t], goldens[i].greedy[t]) << "prompt " << i << ", token " << t;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Device, GoldenPromptsOnTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
+
 // An 8-bit cache rounds keys and values to one part in some tens (fp8) or hundreds (int8), which moves
 // log-probabilities; a cache that is read wrongly moves them by more than 1.
 class EightBitCacheTest : public ::testing::TestWithParam<DeviceOptions> {};
@@ -291,8 +323,8 @@ TEST(TensorParallelTest, RanksGiveTheTokensOfOne) {
 // The first layers of a real model, or all of it.
 void ExpectTokensOfCpu(const DeviceOptions& device, int32_t num_tokens) {
   DeviceOptions cpu{.kind = DeviceKind::kCpu, .num_layers = device.num_layers};
-  ASSERT_OK_AND_ASSIGN(const auto reference, OpenOn(kSmolLm2, cpu));
-  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(kSmolLm2, device));
+  ASSERT_OK_AND_ASSIGN(const auto reference, OpenOn(RealModelPath(kSmolLm2), cpu));
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(RealModelPath(kSmolLm2), device));
   if (kSlowBuild) num_tokens = 2;
   const std::vector<ValidRequest> requests = {
       Greedy({1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47}, num_tokens),
