@@ -12,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/status_macros.h"
 #include "server/admission/admission.h"
+#include "server/door.h"
 #include "server/loop/engine_loop.h"
 #include "server/obs/health.h"
 #include "server/obs/metrics.h"
@@ -19,6 +20,7 @@
 #include "server/obs/rate_limiter.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/service.h"
+#include "server/rpc/tls_credentials.h"
 
 namespace ropeway::server {
 namespace {
@@ -133,6 +135,7 @@ struct Server::Impl {
                           .random_key = RandomKey()};
   const std::unique_ptr<grpc::Service> service =
       MakeRopewayService(context, config.request.max_request_bytes);
+  std::unique_ptr<Door> door;
   RateLimiter trouble_limiter{kTroublesAtOnce, absl::Seconds(1)};  // of the thread that accepts connections
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<MetricsServer> metrics_server;
@@ -147,15 +150,20 @@ struct Server::Impl {
 };
 
 absl::Status Server::Impl::Listen() {
+  ASSIGN_OR_RETURN(door, Door::Open(config, log, *metrics));
   ASSIGN_OR_RETURN(
       rpc,
       RpcServer::Start({.address = config.listen,
+                        .credentials = door->tls() == nullptr ? nullptr : MakeTlsCredentials(*door->tls()),
                         .on_trouble = [this](const absl::Status& status) { OnConnectionTrouble(status); },
                         .max_message_memory =
                             std::max(kMinMessageMemory, kLongMessages * config.request.max_request_bytes),
                         .max_streams_per_connection = MostRequests(config) + kSpareCalls},
                        *service));
-  log.Info("listening on", {{"address", config.listen}, {"port", rpc->port()}});
+  log.Info(
+      "listening on",
+      {{"address", config.listen}, {"port", rpc->port()}, {"tls", door->tls() == nullptr ? "no" : "yes"}});
+  door->WarnWhereOpen(config.listen, rpc->beyond_loopback());
   if (config.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics));
   log.Info("metrics on", {{"address", config.metrics_listen}, {"port", metrics_server->port()}});

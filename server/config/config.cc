@@ -11,6 +11,12 @@ absl::Status Config::Validate() const {
   for (const Setting& setting : Settings()) RETURN_IF_ERROR(setting.check(*this));
   if (model.empty()) return absl::InvalidArgumentError("--model is required: the path of a GGUF file");
   if (listen.empty()) return absl::InvalidArgumentError("--listen must be HOST:PORT, is empty");
+  if (tls_cert.empty() != tls_key.empty()) {
+    return absl::InvalidArgumentError(tls_cert.empty() ? "--tls_key needs its --tls_cert"
+                                                       : "--tls_cert needs its --tls_key");
+  }
+  if (!tls_client_ca.empty() && tls_cert.empty())
+    return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
   if (device != Device::kCpu || IsOnCpu(kv_type)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--kv_type (with --device=cpu) must be one of ",
                                                  absl::StrJoin(kCpuKvWords, ", "), "; is \"", WordOf(kv_type),

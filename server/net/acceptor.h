@@ -38,6 +38,7 @@ class Acceptor {
   ~Acceptor();  // stops listening
 
   int port() const { return listener_.port(); }
+  bool beyond_loopback() const { return listener_.beyond_loopback(); }
 
  private:
   Acceptor(Listener listener, int wake, const Options& options, Handler handler);

@@ -62,6 +62,13 @@ void SetPort(sockaddr* address, int port) {
       htons(static_cast<uint16_t>(port));
 }
 
+bool IsLoopback(const sockaddr* address) {
+  if (address->sa_family == AF_INET6)
+    return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
+  constexpr uint32_t kLoopbackNet = 127;
+  return ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr) >> 24 == kLoopbackNet;
+}
+
 // The socket, or the negative error.
 int ListenAt(const addrinfo& address) {
   const int listening =
@@ -103,6 +110,7 @@ absl::StatusOr<Listener> Listener::Listen(absl::string_view text) {
     if (listening < 0) return CannotListen(text, Words(-listening));
     listener.sockets_.push_back(listening);
     listener.port_ = PortOfSocket(listening);
+    listener.beyond_loopback_ = listener.beyond_loopback_ || !IsLoopback(place->ai_addr);
   }
   if (listener.sockets_.empty()) return CannotListen(text, Words(last_error));
   return listener;

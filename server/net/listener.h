@@ -23,18 +23,22 @@ class Listener {
   Listener& operator=(Listener&& other) noexcept {
     std::swap(sockets_, other.sockets_);
     std::swap(port_, other.port_);
+    std::swap(beyond_loopback_, other.beyond_loopback_);
     return *this;
   }
   ~Listener();
 
   const std::vector<int>& sockets() const { return sockets_; }
   int port() const { return port_; }
+  // Whether others than this machine may reach it.
+  bool beyond_loopback() const { return beyond_loopback_; }
 
  private:
   Listener() = default;
 
   std::vector<int> sockets_;
   int port_ = 0;
+  bool beyond_loopback_ = false;
 };
 
 }  // namespace ropeway::server

@@ -73,6 +73,11 @@ Metrics::Metrics(const std::string& model_name)
                     .Help("Generation requests that ended, by reason and status code")
                     .Labels(labels_)
                     .Register(registry_)),
+      reloads_(prometheus::BuildCounter()
+                   .Name("ropeway_reloads_total")
+                   .Help("Files that changed and were read again, by what they hold and what came of it")
+                   .Labels(labels_)
+                   .Register(registry_)),
       build_(prometheus::BuildGauge()
                  .Name("ropeway_build_info")
                  .Help("1, with the version and the kernels as labels")
@@ -120,7 +125,11 @@ Metrics::Metrics(const std::string& model_name)
       pages_cached_(AddGauge("ropeway_prefix_cache_pages",
                              "KV cache pages that no request holds and a prefix is found in")),
       pages_total_(AddGauge("ropeway_kv_pages_total", "KV cache pages")),
-      kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")) {
+      kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")),
+      tls_expiry_(AddGauge("ropeway_tls_certificate_expiry_timestamp_seconds",
+                           "When the server's certificate expires, since 1970; 0 without TLS")) {
+  for (const char* what : {"tls", "keys"})
+    for (const bool ok : {true, false}) Reloads(what, ok);
   for (const auto& [reason, code] : kExpectedEnds) Finished(reason, code);
 }
 
@@ -159,6 +168,16 @@ void Metrics::OnCall(absl::string_view method, absl::StatusCode code) { Calls(me
 
 prometheus::Counter& Metrics::Calls(absl::string_view method, absl::StatusCode code) {
   return calls_.Add({{"method", std::string(method)}, {"code", absl::StatusCodeToString(code)}});
+}
+
+void Metrics::OnReload(absl::string_view what, bool ok) { Reloads(what, ok).Increment(); }
+
+void Metrics::SetTlsExpiry(absl::Time expires) {
+  tls_expiry_.Set(static_cast<double>(absl::ToUnixSeconds(expires)));
+}
+
+prometheus::Counter& Metrics::Reloads(absl::string_view what, bool ok) {
+  return reloads_.Add({{"what", std::string(what)}, {"result", ok ? "ok" : "failed"}});
 }
 
 prometheus::Counter& Metrics::Finished(absl::string_view reason, absl::StatusCode code) {

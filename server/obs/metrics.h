@@ -49,6 +49,8 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   // first call.
   void AddMethod(absl::string_view method);
   void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
+  void OnReload(absl::string_view what, bool ok);  // files that changed were read again: "tls", "keys"
+  void SetTlsExpiry(absl::Time expires);           // of the server's certificate
   void OnFirstToken(absl::Duration since_arrival) override;
   void OnSiblingToken() override { generation_tokens_.Increment(); }
   void OnNextToken(absl::Duration since_last) override;
@@ -66,6 +68,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
 
  private:
   prometheus::Counter& Calls(absl::string_view method, absl::StatusCode code);
+  prometheus::Counter& Reloads(absl::string_view what, bool ok);
   prometheus::Counter& Finished(absl::string_view reason, absl::StatusCode code);
   prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
   prometheus::Gauge& AddGauge(const std::string& name, const std::string& help);
@@ -79,6 +82,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& calls_;
   prometheus::Family<prometheus::Counter>& finished_;
+  prometheus::Family<prometheus::Counter>& reloads_;
   prometheus::Family<prometheus::Gauge>& build_;
   prometheus::Family<prometheus::Gauge>& model_;
   prometheus::Histogram& time_to_first_token_;
@@ -105,6 +109,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Gauge& pages_cached_;
   prometheus::Gauge& pages_total_;
   prometheus::Gauge& kv_usage_;
+  prometheus::Gauge& tls_expiry_;
 };
 
 }  // namespace ropeway::server

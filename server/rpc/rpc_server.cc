@@ -41,10 +41,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& optio
   ASSIGN_OR_RETURN(Listener listener, Listener::Listen(options.address));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
+  const std::shared_ptr<grpc::ServerCredentials> credentials =
+      options.credentials == nullptr ? grpc::InsecureServerCredentials() : options.credentials;
   const std::shared_ptr<grpc::experimental::ExternalConnectionAcceptor> connections =
       builder.experimental().AddExternalConnectionAcceptor(
-          grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-          grpc::InsecureServerCredentials());
+          grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
   builder.SetMaxReceiveMessageSize(-1);
   SetPings(options, builder);
@@ -67,7 +68,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& optio
   ASSIGN_OR_RETURN(std::unique_ptr<Acceptor> acceptor,
                    Acceptor::Start(std::move(listener), {.max_descriptor = options.max_descriptor},
                                    {.on_connection = hand_over, .on_trouble = options.on_trouble}));
-  return absl::WrapUnique(new RpcServer(std::move(reflection), std::move(server), std::move(acceptor)));
+  return absl::WrapUnique(
+      new RpcServer(credentials, std::move(reflection), std::move(server), std::move(acceptor)));
 }
 
 void RpcServer::SetServing() {

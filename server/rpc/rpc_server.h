@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/impl/service_type.h"
+#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "server/net/acceptor.h"
 
@@ -27,7 +28,8 @@ class RpcServer {
   static constexpr absl::Duration kPromisedPingInterval = absl::Seconds(5);
 
   struct Options {
-    std::string address;  // HOST:PORT; port 0 takes a free one
+    std::string address;                                   // HOST:PORT; port 0 takes a free one
+    std::shared_ptr<grpc::ServerCredentials> credentials;  // null: no TLS
     // Connections are closed at once that would have this file descriptor or a larger one. 0: chosen from the
     // process's limit on open files.
     int max_descriptor = 0;
@@ -54,6 +56,7 @@ class RpcServer {
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Options& options, grpc::Service& service);
 
   int port() const { return port_; }
+  bool beyond_loopback() const { return beyond_loopback_; }  // others than this machine may reach it
   void SetServing();
   void SetNotServing();  // for good
 
@@ -61,16 +64,22 @@ class RpcServer {
   void Shutdown(absl::Duration grace);
 
  private:
-  RpcServer(std::vector<std::unique_ptr<grpc::Service>> reflection, std::unique_ptr<grpc::Server> server,
+  RpcServer(std::shared_ptr<grpc::ServerCredentials> credentials,
+            std::vector<std::unique_ptr<grpc::Service>> reflection, std::unique_ptr<grpc::Server> server,
             std::unique_ptr<Acceptor> acceptor)
-      : reflection_(std::move(reflection)),
+      : credentials_(std::move(credentials)),
+        reflection_(std::move(reflection)),
         server_(std::move(server)),
         port_(acceptor->port()),
+        beyond_loopback_(acceptor->beyond_loopback()),
         acceptor_(std::move(acceptor)) {}
 
-  const std::vector<std::unique_ptr<grpc::Service>> reflection_;  // outlive the server
+  // These outlive the server.
+  const std::shared_ptr<grpc::ServerCredentials> credentials_;
+  const std::vector<std::unique_ptr<grpc::Service>> reflection_;
   const std::unique_ptr<grpc::Server> server_;
   const int port_;
+  const bool beyond_loopback_;
   absl::Mutex mutex_;
   std::unique_ptr<Acceptor> acceptor_ ABSL_GUARDED_BY(mutex_);  // null after Shutdown()
 };

@@ -72,6 +72,7 @@ FOLDERS = {
     "server/net": Folder(("engine/base",)),
     "server/config": Folder(("engine/base", "server/net", "server/obs/log_level.h")),
     "server/obs": Folder(("engine/base", "server/net"), ("absl", "prometheus", "grpc", "protobuf")),
+    "server/auth": Folder(("engine/base",), ("absl", "openssl")),
     "server/admission": Folder(("engine/base", "engine/api")),
     "server/stream": Folder(("engine/base", "engine/api")),
     "server/loop": Folder(("engine/base", "engine/api", "engine/sched", "engine/kv", "engine/text", "server/stream",
@@ -80,7 +81,7 @@ FOLDERS = {
                             "server/obs", "server/config/choices.h", "server/config/request_limits.h"),
                            ("absl", "json", "openssl", "protobuf"),
                            forbidden=SERVICES),
-    "server/rpc": Folder(("proto", "engine/base", "server/admission", "server/front", "server/net"),
+    "server/rpc": Folder(("proto", "engine/base", "server/admission", "server/auth", "server/front", "server/net"),
                          ("absl", "grpc", "protobuf")),
     "client": Folder(("proto",), ("absl", "grpc", "protobuf", "cli", "json", "curl")),
 }

@@ -43,6 +43,23 @@ TEST(MetricsTest, LatenciesAreSecondsInBucketsThatResolveMilliseconds) {
                   HasSubstr("vllm:generation_tokens_total{model_name=\"m\"} 3\n")));
 }
 
+TEST(MetricsTest, TellsOfCertificatesAndReloads) {
+  Metrics metrics("m");
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 0\n"),
+            HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"keys\"} 0\n")));
+  metrics.SetTlsExpiry(absl::FromUnixSeconds(1234567));
+  metrics.OnReload("tls", true);
+  metrics.OnReload("tls", false);
+  metrics.OnReload("tls", false);
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 1234567\n"),
+            HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"ok\",what=\"tls\"} 1\n"),
+            HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"tls\"} 2\n")));
+}
+
 TEST(MetricsTest, CountsCallsByMethodAndCodeAndRequestsByReason) {
   Metrics metrics("m");
   metrics.OnCall("Generate", absl::StatusCode::kInvalidArgument);

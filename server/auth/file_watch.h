@@ -1,0 +1,62 @@
+// Looks at files again and again, and tells when some of them changed: were written, replaced, or vanished.
+//
+// A change is told once, whatever is made of it: what cannot be used is looked at again when it changes again.
+// Thread-safe.
+#ifndef ROPEWAY_SERVER_AUTH_FILE_WATCH_H_
+#define ROPEWAY_SERVER_AUTH_FILE_WATCH_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace ropeway::server {
+
+class FileWatch {
+ public:
+  // Files that belong together.
+  struct Group {
+    std::vector<std::string> paths;
+    // Called by one thread at a time: the watch's own, or that of ReadAll(). Not to ask for a look itself.
+    std::function<void()> on_change;
+  };
+
+  // What the files are at this moment is known already.
+  FileWatch(std::vector<Group> groups, absl::Duration interval);
+  ~FileWatch();
+
+  // Tells all groups to be read again, changed or not. Returns when that is done.
+  void ReadAll() ABSL_LOCKS_EXCLUDED(looking_);
+
+ private:
+  // What tells one state of a file from another.
+  struct Stamp {
+    bool there = false;
+    uint64_t device = 0, inode = 0;
+    int64_t bytes = 0, modified_ns = 0, changed_ns = 0;
+
+    bool operator==(const Stamp&) const = default;
+  };
+  static Stamp StampOf(const std::string& path);
+  static std::vector<Stamp> StampsOf(const Group& group);
+
+  void Run();
+  void Look(bool always) ABSL_LOCKS_EXCLUDED(looking_);
+
+  const std::vector<Group> groups_;
+  const absl::Duration interval_;
+  absl::Mutex looking_;  // one look at a time
+  std::vector<std::vector<Stamp>> stamps_ ABSL_GUARDED_BY(looking_);
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace ropeway::server
+
+#endif  // ROPEWAY_SERVER_AUTH_FILE_WATCH_H_

@@ -1,0 +1,45 @@
+// What stands between the network and the server: its TLS files, read again when they change, and what the
+// operator is told about them.
+//
+// Thread-safe.
+#ifndef ROPEWAY_SERVER_DOOR_H_
+#define ROPEWAY_SERVER_DOOR_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/auth/file_watch.h"
+#include "server/auth/tls_files.h"
+#include "server/config/config.h"
+#include "server/obs/log.h"
+#include "server/obs/metrics.h"
+
+namespace ropeway::server {
+
+class Door {
+ public:
+  // Reads what `config` names. INVALID_ARGUMENT with file and fault where it cannot be used. `log` and
+  // `metrics` outlive the door.
+  static absl::StatusOr<std::unique_ptr<Door>> Open(const Config& config, const Log& log, Metrics& metrics);
+
+  const TlsSource* tls() const { return tls_.get(); }  // null: no TLS
+
+  // Warns where strangers may come to `address`, and nothing keeps them out or what they say secret.
+  void WarnWhereOpen(absl::string_view address, bool beyond_loopback) const;
+
+ private:
+  Door(const Log& log, Metrics& metrics) : log_(log), metrics_(metrics) {}
+  void OnTlsFiles();
+  void TellReload(absl::string_view what, const absl::Status& status);
+
+  const Log& log_;
+  Metrics& metrics_;
+  std::unique_ptr<TlsSource> tls_;
+  std::unique_ptr<FileWatch> watch_;  // uses all of the above
+};
+
+}  // namespace ropeway::server
+
+#endif  // ROPEWAY_SERVER_DOOR_H_

@@ -1,0 +1,62 @@
+#include "server/auth/file_watch.h"
+
+#include <unistd.h>
+
+#include <atomic>
+
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/temp_folder.h"
+
+namespace ropeway::server {
+namespace {
+
+using ::ropeway::testing::TempFolder;
+
+constexpr absl::Duration kInterval = absl::Milliseconds(10);
+
+bool WaitFor(const std::atomic<int>& count, int value) {
+  for (const absl::Time end = absl::Now() + absl::Seconds(30); absl::Now() < end; absl::SleepFor(kInterval))
+    if (count == value) return true;
+  return false;
+}
+
+TEST(FileWatchTest, TellsEachChangeOnceAndToItsGroupAlone) {
+  const TempFolder folder;
+  folder.Write("a", "1");
+  folder.Write("b", "1");
+  std::atomic<int> a = 0, b = 0;
+  FileWatch watch({{{folder.File("a")}, [&] { ++a; }}, {{folder.File("b"), folder.File("c")}, [&] { ++b; }}},
+                  kInterval);
+  absl::SleepFor(5 * kInterval);
+  EXPECT_EQ(a + b, 0);
+  folder.Write("new", "22");
+  ASSERT_EQ(rename(folder.File("new").c_str(), folder.File("a").c_str()), 0);
+  EXPECT_TRUE(WaitFor(a, 1));
+  ASSERT_EQ(unlink(folder.File("b").c_str()), 0);
+  EXPECT_TRUE(WaitFor(b, 1));
+  folder.Write("c", "");
+  EXPECT_TRUE(WaitFor(b, 2));
+  absl::SleepFor(5 * kInterval);
+  EXPECT_EQ(a, 1);
+  EXPECT_EQ(b, 2);
+  watch.ReadAll();
+  EXPECT_EQ(a, 2);
+  EXPECT_EQ(b, 3);
+}
+
+// As secrets are mounted: a link to a folder is moved to another one.
+TEST(FileWatchTest, FollowsLinks) {
+  const TempFolder one, two, links;
+  one.Write("a", "1");
+  two.Write("a", "1");
+  ASSERT_EQ(symlink(one.path().c_str(), links.File("data").c_str()), 0);
+  std::atomic<int> count = 0;
+  FileWatch watch({{{links.File("data/a")}, [&] { ++count; }}}, kInterval);
+  ASSERT_EQ(symlink(two.path().c_str(), links.File("next").c_str()), 0);
+  ASSERT_EQ(rename(links.File("next").c_str(), links.File("data").c_str()), 0);
+  EXPECT_TRUE(WaitFor(count, 1));
+}
+
+}  // namespace
+}  // namespace ropeway::server
