@@ -99,6 +99,15 @@ const char* StateName(v1::ServerState state) {
   }
 }
 
+PrefixCacheInfo FromWire(const v1::PrefixCacheInfo& prefixes) {
+  return {.scope = prefixes.scope(),
+          .pages = prefixes.pages(),
+          .idle_pages = prefixes.idle_pages(),
+          .queried_tokens = prefixes.queried_tokens(),
+          .hit_tokens = prefixes.hit_tokens(),
+          .evicted_pages = prefixes.evicted_pages()};
+}
+
 Limits FromWire(const v1::Limits& wire) {
   return {.max_request_bytes = wire.max_request_bytes(),
           .max_prompt_bytes = wire.max_prompt_bytes(),
@@ -239,7 +248,9 @@ ServerInfo FromWire(const v1::GetServerInfoResponse& info) {
           .total_pages = info.total_pages(),
           .free_pages = info.free_pages(),
           .page_tokens = info.page_tokens(),
-          .limits = FromWire(info.limits())};
+          .limits = FromWire(info.limits()),
+          .prefix_cache = FromWire(info.prefix_cache()),
+          .target_itl_ms = info.target_itl_ms()};
 }
 
 }  // namespace ropeway::client

@@ -222,6 +222,16 @@ struct Limits {
   int32_t max_samples = 0;
 };
 
+struct PrefixCacheInfo {
+  // "tenant", "shared", "off"; "" where the server did not say.
+  std::string scope;
+  int32_t pages = 0;
+  int32_t idle_pages = 0;
+  int64_t queried_tokens = 0;
+  int64_t hit_tokens = 0;
+  int64_t evicted_pages = 0;
+};
+
 struct ServerInfo {
   std::string version;
   // "loading", "serving", "draining"; "" where the server did not say.
@@ -235,6 +245,8 @@ struct ServerInfo {
   int32_t free_pages = 0;
   int32_t page_tokens = 0;
   Limits limits;
+  PrefixCacheInfo prefix_cache;
+  double target_itl_ms = 0;
 };
 
 }  // namespace ropeway::client

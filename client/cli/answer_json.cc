@@ -105,6 +105,7 @@ Json ToJson(const ModelInfo& info) {
 
 Json ToJson(const ServerInfo& info) {
   const Limits& limits = info.limits;
+  const PrefixCacheInfo& prefixes = info.prefix_cache;
   return {{"version", info.version},
           {"state", info.state},
           {"uptime_seconds", info.uptime_seconds},
@@ -125,7 +126,15 @@ Json ToJson(const ServerInfo& info) {
             {"max_stop_token_ids", limits.max_stop_token_ids},
             {"max_logit_bias", limits.max_logit_bias},
             {"max_logprobs", limits.max_logprobs},
-            {"max_samples", limits.max_samples}}}};
+            {"max_samples", limits.max_samples}}},
+          {"prefix_cache",
+           {{"scope", prefixes.scope},
+            {"pages", prefixes.pages},
+            {"idle_pages", prefixes.idle_pages},
+            {"queried_tokens", prefixes.queried_tokens},
+            {"hit_tokens", prefixes.hit_tokens},
+            {"evicted_pages", prefixes.evicted_pages}}},
+          {"target_itl_ms", info.target_itl_ms}};
 }
 
 std::string Dump(const Json& json) {

@@ -36,6 +36,7 @@ class PagePool {
   int32_t ref_count(PageId id) const { return ref_counts_[id]; }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()) + num_idle_; }  // idle ones included
   int32_t num_idle() const { return num_idle_; }
+  int32_t num_published() const { return index_.size(); }  // that a prefix is found in, held or idle
   int32_t num_pages() const { return static_cast<int32_t>(ref_counts_.size()); }
   int64_t num_evictions() const { return num_evictions_; }  // of idle pages, so far
 

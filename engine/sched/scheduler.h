@@ -88,6 +88,9 @@ class Scheduler {
   int32_t num_free_pages() const { return pool_.num_free(); }
   int32_t num_pages() const { return pool_.num_pages(); }
   int32_t num_cached_pages() const { return pool_.num_idle(); }  // of the free ones, those that hold a prefix
+  int32_t num_prefix_pages() const {
+    return pool_.num_published();
+  }                                                                // that a prefix is found in, held or not
   int64_t num_evictions() const { return pool_.num_evictions(); }  // of such pages, so far
   int64_t num_preemptions() const { return num_preemptions_; }     // so far
 

@@ -58,6 +58,17 @@ void FillLimits(const RequestLimits& limits, v1::Limits& out) {
   out.set_max_samples(limits.max_samples);
 }
 
+void FillPrefixCache(const FrontContext& context, v1::PrefixCacheInfo& out) {
+  const EngineGauges gauges = context.metrics.engine();
+  const PrefixCacheCounts counts = context.metrics.prefix_cache();
+  out.set_scope(std::string(WordOf(context.prefix_salts.scope())));
+  out.set_pages(gauges.prefix_pages);
+  out.set_idle_pages(gauges.cached_pages);
+  out.set_queried_tokens(counts.queried_tokens);
+  out.set_hit_tokens(counts.hit_tokens);
+  out.set_evicted_pages(counts.evicted_pages);
+}
+
 }  // namespace
 
 absl::StatusOr<v1::TokenizeResponse> Answer(const v1::TokenizeRequest& request, const FrontContext& context) {
@@ -136,6 +147,7 @@ absl::StatusOr<v1::GetServerInfoResponse> Answer(const v1::GetServerInfoRequest&
   response.set_total_pages(gauges.total_pages);
   response.set_free_pages(gauges.total_pages - gauges.used_pages);
   response.set_page_tokens(kPageTokens);
+  FillPrefixCache(context, *response.mutable_prefix_cache());
   if (const EngineHandle* engine = context.engine.load(std::memory_order_acquire)) {
     response.set_kernels(engine->model.kernels);
     response.set_num_threads(engine->model.num_threads);

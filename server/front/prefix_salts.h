@@ -21,6 +21,8 @@ class PrefixSalts {
   // An empty secret stands for a random one, so that nobody knows it and no other process shares it.
   PrefixSalts(PrefixCache scope, absl::string_view secret);
 
+  PrefixCache scope() const { return scope_; }
+
   // None where nothing is shared. `rotation_choices`: what keys depend on beside tokens and positions, as
   // Executor::RotationChoices gives it.
   std::optional<PrefixSalt> Of(absl::string_view tenant,

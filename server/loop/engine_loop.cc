@@ -157,6 +157,7 @@ void EngineLoop::Impl::Report() {
                                .waiting = scheduler_.num_waiting(),
                                .used_pages = scheduler_.num_pages() - scheduler_.num_free_pages(),
                                .cached_pages = scheduler_.num_cached_pages(),
+                               .prefix_pages = scheduler_.num_prefix_pages(),
                                .total_pages = scheduler_.num_pages()};
   deps_.observer.SetEngine(gauges);
   if (const int64_t preemptions = scheduler_.num_preemptions(); preemptions > reported_preemptions_) {

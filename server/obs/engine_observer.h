@@ -28,10 +28,11 @@ struct RequestOutcome {
 
 // The state of the engine after a step.
 struct EngineGauges {
-  int32_t running = 0;  // requests in the batch
-  int32_t waiting = 0;  // requests that wait for a place in it, those that were preempted included
+  int32_t running = 0;       // requests in the batch
+  int32_t waiting = 0;       // requests that wait for a place in it, those that were preempted included
   int32_t used_pages = 0;    // held by requests
   int32_t cached_pages = 0;  // held by none, but the beginning of a prompt is found in them
+  int32_t prefix_pages = 0;  // in which the beginning of a prompt is found, held or not
   int32_t total_pages = 0;
 };
 
@@ -43,7 +44,7 @@ class EngineObserver {
   virtual void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) = 0;
   virtual void OnStepFailed(const absl::Status& error) = 0;  // the requests of that step have ended
   virtual void OnPreemptions(int32_t count) = 0;
-  virtual void OnEvictions(int32_t pages) = 0;  // from the prefix cache
+  virtual void OnEvictions(int32_t pages) = 0;                  // from the prefix cache
   virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a request
   virtual void OnSiblingToken() = 0;  // the first one of another sample of a request that has its first token
   virtual void OnNextToken(absl::Duration since_last) = 0;  // of the sample

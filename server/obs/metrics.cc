@@ -124,6 +124,8 @@ Metrics::Metrics(const std::string& model_name)
       pages_used_(AddGauge("ropeway_kv_pages_used", "KV cache pages held by requests")),
       pages_cached_(AddGauge("ropeway_prefix_cache_pages",
                              "KV cache pages that no request holds and a prefix is found in")),
+      pages_prefix_(AddGauge("ropeway_prefix_cache_resident_pages",
+                             "KV cache pages that a prefix is found in, held by requests or not")),
       pages_total_(AddGauge("ropeway_kv_pages_total", "KV cache pages")),
       kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")),
       tls_expiry_(AddGauge("ropeway_tls_certificate_expiry_timestamp_seconds",
@@ -216,6 +218,7 @@ void Metrics::SetEngine(const EngineGauges& gauges) {
   waiting_.Set(gauges.waiting);
   pages_used_.Set(gauges.used_pages);
   pages_cached_.Set(gauges.cached_pages);
+  pages_prefix_.Set(gauges.prefix_pages);
   pages_total_.Set(gauges.total_pages);
   kv_usage_.Set(gauges.total_pages == 0 ? 0 : static_cast<double>(gauges.used_pages) / gauges.total_pages);
 }
@@ -225,7 +228,14 @@ EngineGauges Metrics::engine() const {
           .waiting = static_cast<int32_t>(waiting_.Value()),
           .used_pages = static_cast<int32_t>(pages_used_.Value()),
           .cached_pages = static_cast<int32_t>(pages_cached_.Value()),
+          .prefix_pages = static_cast<int32_t>(pages_prefix_.Value()),
           .total_pages = static_cast<int32_t>(pages_total_.Value())};
+}
+
+PrefixCacheCounts Metrics::prefix_cache() const {
+  return {.queried_tokens = static_cast<int64_t>(prefix_queried_.Value()),
+          .hit_tokens = static_cast<int64_t>(prefix_hit_.Value()),
+          .evicted_pages = static_cast<int64_t>(prefix_evictions_.Value())};
 }
 
 void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) {

@@ -35,6 +35,13 @@ struct ModelLabels {
   int32_t max_model_len = 0;
 };
 
+// What the prefix cache did so far.
+struct PrefixCacheCounts {
+  int64_t queried_tokens = 0;
+  int64_t hit_tokens = 0;
+  int64_t evicted_pages = 0;
+};
+
 class Metrics final : public prometheus::Collectable, public EngineObserver {
  public:
   explicit Metrics(const std::string& model_name);
@@ -58,6 +65,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
 
   void SetEngine(const EngineGauges& gauges) override;
   EngineGauges engine() const;
+  PrefixCacheCounts prefix_cache() const;
   void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) override;
   void OnStepFailed(const absl::Status&) override {}  // its requests are counted as they end
   void OnPreemptions(int32_t count) override;
@@ -107,6 +115,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Gauge& waiting_;
   prometheus::Gauge& pages_used_;
   prometheus::Gauge& pages_cached_;
+  prometheus::Gauge& pages_prefix_;
   prometheus::Gauge& pages_total_;
   prometheus::Gauge& kv_usage_;
   prometheus::Gauge& tls_expiry_;

@@ -318,6 +318,9 @@ TEST_F(CommandLineTest, ServerCommands) {
   server_.get_server_info = [](const v1::GetServerInfoRequest&, v1::GetServerInfoResponse& response) {
     response.set_state(v1::SERVER_STATE_SERVING);
     response.mutable_limits()->set_max_samples(8);
+    response.mutable_prefix_cache()->set_scope("tenant");
+    response.mutable_prefix_cache()->set_hit_tokens(2048);
+    response.set_target_itl_ms(50);
     return grpc::Status::OK;
   };
   server_.get_model_info = [](const v1::GetModelInfoRequest&, v1::GetModelInfoResponse& response) {
@@ -332,6 +335,9 @@ TEST_F(CommandLineTest, ServerCommands) {
   const auto json = nlohmann::json::parse(Run({"info", "--json"}).out);
   EXPECT_EQ(json["server"]["state"], "serving");
   EXPECT_EQ(json["server"]["limits"]["max_samples"], 8);
+  EXPECT_EQ(json["server"]["prefix_cache"]["scope"], "tenant");
+  EXPECT_EQ(json["server"]["prefix_cache"]["hit_tokens"], 2048);
+  EXPECT_EQ(json["server"]["target_itl_ms"], 50);
   EXPECT_EQ(json["model"]["name"], "tiny");
   EXPECT_TRUE(json["model"]["bos_token_id"].is_null());
   EXPECT_EQ(Run({"health"}).out, "serving\n");

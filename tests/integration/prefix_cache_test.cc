@@ -54,6 +54,13 @@ class PrefixCacheTest : public ::testing::Test {
     return response;
   }
 
+  v1::GetServerInfoResponse ServerInfo() {
+    grpc::ClientContext call;
+    v1::GetServerInfoResponse response;
+    EXPECT_TRUE(stub_->GetServerInfo(&call, {}, &response).ok());
+    return response;
+  }
+
   // Samples and prompt as bytes; what differs from call to call is left out.
   static std::string Bytes(v1::GenerateResponse response) {
     response.clear_request_id();
@@ -85,7 +92,16 @@ TEST_F(PrefixCacheTest, TheSecondToAskIsAnsweredFromTheCacheWithTheSameBytes) {
   EXPECT_EQ(MetricValue(metrics, "ropeway_prefix_cache_hit_tokens_total"), second.receipt().cached_tokens());
   EXPECT_EQ(MetricValue(metrics, "ropeway_prefix_cache_queried_tokens_total"), 2 * prompt);
   EXPECT_GE(MetricValue(metrics, "ropeway_prefix_cache_pages"), prompt / kPageTokens);
+  EXPECT_EQ(MetricValue(metrics, "ropeway_prefix_cache_resident_pages"),
+            MetricValue(metrics, "ropeway_prefix_cache_pages"));
   EXPECT_EQ(MetricValue(metrics, "ropeway_kv_pages_used"), 0);
+  const v1::PrefixCacheInfo told = ServerInfo().prefix_cache();
+  EXPECT_EQ(told.scope(), "tenant");
+  EXPECT_EQ(told.pages(), MetricValue(metrics, "ropeway_prefix_cache_pages"));
+  EXPECT_EQ(told.idle_pages(), told.pages());
+  EXPECT_EQ(told.hit_tokens(), second.receipt().cached_tokens());
+  EXPECT_EQ(told.queried_tokens(), 2 * prompt);
+  EXPECT_EQ(told.evicted_pages(), 0);
 }
 
 TEST_F(PrefixCacheTest, PromptsThatPartShareWhatComesBefore) {

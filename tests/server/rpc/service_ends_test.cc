@@ -35,7 +35,7 @@ TEST_F(ServiceTest, ADeadlineReachesTheEngineForUnaryCallsToo) {
     engine_.Say(Last("", {.reason = FinishReason::kDeadline}, absl::DeadlineExceededError("expired")));
   });
   grpc::ClientContext call;
-  call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(50)));
+  call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
   v1::GenerateResponse response;
   EXPECT_EQ(stub_->GenerateUnary(&call, Request(), &response).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);

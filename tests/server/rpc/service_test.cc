@@ -137,7 +137,10 @@ TEST_F(ServiceTest, TellsAboutTheModelAndTheServer) {
   EXPECT_EQ(model.max_model_len(), 100);
   EXPECT_THAT(model.end_token_ids(), ElementsAre(ByteTokenizer::kEos, ByteTokenizer::kTurnEnd));
 
-  metrics_.SetEngine({.running = 1, .waiting = 2, .used_pages = 3, .total_pages = 10});
+  metrics_.SetEngine(
+      {.running = 1, .waiting = 2, .used_pages = 3, .cached_pages = 4, .prefix_pages = 6, .total_pages = 10});
+  metrics_.OnEvictions(7);
+  metrics_.OnRequestEnd({.finish_reason = "stop", .prompt_tokens = 40, .cached_tokens = 32});
   v1::GetServerInfoResponse server;
   grpc::ClientContext server_call;
   ASSERT_TRUE(stub_->GetServerInfo(&server_call, {}, &server).ok());
@@ -145,6 +148,12 @@ TEST_F(ServiceTest, TellsAboutTheModelAndTheServer) {
   EXPECT_EQ(server.state(), v1::SERVER_STATE_SERVING);
   EXPECT_EQ(server.free_pages(), 7);
   EXPECT_EQ(server.limits().max_prompt_tokens(), 99);
+  EXPECT_EQ(server.prefix_cache().scope(), "off");
+  EXPECT_EQ(server.prefix_cache().pages(), 6);
+  EXPECT_EQ(server.prefix_cache().idle_pages(), 4);
+  EXPECT_EQ(server.prefix_cache().queried_tokens(), 40);
+  EXPECT_EQ(server.prefix_cache().hit_tokens(), 32);
+  EXPECT_EQ(server.prefix_cache().evicted_pages(), 7);
 }
 
 TEST_F(ServiceTest, EveryMethodIsCountedFromZero) {
@@ -156,8 +165,8 @@ TEST_F(ServiceTest, EveryMethodIsCountedFromZero) {
         if (label.name == "method") methods.insert(label.value);
     }
   }
-  EXPECT_THAT(methods, ElementsAre("Abort", "Detokenize", "Generate", "GenerateUnary", "GetModelInfo",
-                                   "GetServerInfo", "RenderChat", "Tokenize"));
+  EXPECT_THAT(methods, ElementsAre("Abort", "Detokenize", "Estimate", "Generate", "GenerateUnary",
+                                   "GetModelInfo", "GetServerInfo", "RenderChat", "Tokenize"));
 }
 
 }  // namespace
