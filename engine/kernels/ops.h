@@ -24,7 +24,8 @@ enum class Epilogue {
   kStore,     // y = Wx
   kAdd,       // y += Wx
   kActivate,  // y = activation(Wx)
-  kGate,      // W is interleaved gate and up: y = activation(gate) * up, M / 2 outputs
+  kGate,      // W is interleaved gate and up: y = activation(gate) * up, M / 2 outputs; formulas.h says where
+              // up is changed too
 };
 
 // y[token, rows of the panels] for tokens [0, num_tokens) and panels [panels.first, panels.last) of `matrix`.
@@ -36,6 +37,7 @@ struct MatMulArgs {
   int64_t y_stride;  // in floats, >= outputs
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kSilu;
+  ActivationNumbers numbers = {};  // of the activation
   const float* bias = nullptr;  // [M], added first (for gates: gate's M / 2 values, then up's); may be null
   Range panels;
   const uint8_t* next = nullptr;  // memory that this thread reads next, worth fetching early; may be null

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
+#include "engine/position/portable_math.h"
 
 namespace ropeway {
 namespace {
@@ -63,8 +64,39 @@ absl::Status ValidateAttention(const AttentionSpec& attention) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateExperts(const FfnSpec& ffn) {
+  const ExpertsSpec& experts = ffn.experts;
+  RETURN_IF_ERROR(InRange("number of experts", experts.count, 0, kMaxExperts));
+  if (!ffn.has_experts()) return absl::OkStatus();
+  RETURN_IF_ERROR(InRange("experts per token", experts.per_token, 1, kMaxExpertsPerToken));
+  RETURN_IF_ERROR(InRange("groups of experts", experts.groups, 1, experts.count));
+  if (experts.count % experts.groups != 0)
+    return absl::InvalidArgumentError(absl::StrCat("groups of experts must divide the number of experts ",
+                                                   experts.count, ", are ", experts.groups));
+  RETURN_IF_ERROR(InRange("chosen groups of experts", experts.chosen_groups, 1, experts.groups));
+  const int64_t eligible = int64_t{experts.count} / experts.groups * experts.chosen_groups;
+  RETURN_IF_ERROR(InRange("experts per token", experts.per_token, 1, eligible));
+  if (experts.groups > 1)
+    RETURN_IF_ERROR(
+        InRange("experts of a group", experts.count / experts.groups, experts.group_best, kMaxExperts));
+  RETURN_IF_ERROR(Positive("scale of the experts' weights", experts.scale));
+  RETURN_IF_ERROR(NotNegative("least sum of the experts' weights", experts.least_sum));
+  if (experts.router_bias && experts.shared_gate)
+    return absl::UnimplementedError(
+        "a router with biases beside a gate of the shared expert is not supported");
+  return InRange("size of the shared expert", experts.shared_size, 0, kMaxWidth);
+}
+
+absl::Status ValidateActivation(const FfnSpec& ffn) {
+  if (ffn.activation != Activation::kClampedSwiglu) return absl::OkStatus();
+  RETURN_IF_ERROR(Positive("slope of the clamped SwiGLU", ffn.numbers.s));
+  return Positive("limit of the clamped SwiGLU", ffn.numbers.c);
+}
+
 absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
   RETURN_IF_ERROR(InRange("ffn_size", layer.ffn.size, 1, kMaxWidth));
+  RETURN_IF_ERROR(ValidateExperts(layer.ffn));
+  RETURN_IF_ERROR(ValidateActivation(layer.ffn));
   RETURN_IF_ERROR(ValidateAttention(layer.attention));
   RETURN_IF_ERROR(InRange("window", layer.position.window, 0, kMaxContext));
   RETURN_IF_ERROR(InRange("chunk", layer.position.chunk, 0, kMaxContext));
@@ -77,8 +109,30 @@ absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
 
 int32_t DecoderSpec::max_ffn_size() const {
   int32_t most = 0;
-  for (const LayerSpec& layer : layers) most = std::max(most, layer.ffn.size);
+  for (const LayerSpec& layer : layers) {
+    const FfnSpec& ffn = layer.ffn;
+    most = std::max(most, ffn.has_experts() ? ffn.experts.shared_size : ffn.size);
+  }
   return most;
+}
+
+ExpertsSize DecoderSpec::max_experts() const {
+  ExpertsSize most;
+  for (const LayerSpec& layer : layers) {
+    if (!layer.ffn.has_experts()) continue;
+    most.count = std::max(most.count, layer.ffn.experts.count);
+    most.per_token = std::max(most.per_token, layer.ffn.experts.per_token);
+    most.ffn_size = std::max(most.ffn_size, layer.ffn.size);
+  }
+  return most;
+}
+
+ActivationNumbers XieluNumbers(const ActivationNumbers& stored) {
+  // ln(1 + e^x); beyond 20 that is x in float32.
+  const auto softplus = [](float x) {
+    return x > 20 ? x : static_cast<float>(Logarithm(1 + Exponential(x)));
+  };
+  return {.p = softplus(stored.p), .n = stored.l + softplus(stored.n), .l = stored.l, .m = stored.m};
 }
 
 std::vector<RotarySpec> DecoderSpec::Rotaries() const {

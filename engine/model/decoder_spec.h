@@ -9,8 +9,10 @@
 //   parallel two norms  x += s * (attention(n1(x)) + ffn(n2(x)))
 //   logits = softcap(logit_scale * (W norm(x) + bias))
 //
-// Attention does, in this order: projection, bias, clip; norm of query and key heads; rotation (these two
-// the other way round where the norm says so); query scale; scores as engine/position/position_spec.h says.
+// A feed-forward layer may be one of experts: ExpertsSpec.
+//
+// Attention does, in this order: projection, bias, clip; norm of query and key heads (these two the other way
+// round where clip_after_norm says so); rotation (before the norm where that says so); query scale; scores as engine/position/position_spec.h says.
 #ifndef ROPEWAY_ENGINE_MODEL_DECODER_SPEC_H_
 #define ROPEWAY_ENGINE_MODEL_DECODER_SPEC_H_
 
@@ -24,6 +26,10 @@
 #include "engine/tensor/formulas.h"
 
 namespace ropeway {
+
+// Limits of layers of experts.
+inline constexpr int32_t kMaxExperts = 1024;
+inline constexpr int32_t kMaxExpertsPerToken = 64;
 
 // The norm of rows of the residual stream. Formulas: formulas.h.
 struct NormSpec {
@@ -57,19 +63,55 @@ struct AttentionSpec {
   float softcap = 0;  // cap * tanh(score / cap); 0: none
   bool qkv_bias = false;
   bool output_bias = false;
-  float clip = 0;      // queries, keys and values are clamped to [-clip, clip]; 0: not
-  bool sinks = false;  // a logit per query head that takes weight and has no value
+  float clip = 0;                // queries, keys and values are clamped to [-clip, clip]; 0: not
+  bool clip_after_norm = false;  // of query and key heads, instead of before
+  bool sinks = false;            // a logit per query head that takes weight and has no value
   HeadNormSpec head_norm;
   QueryScale query_scale;
 
   bool operator==(const AttentionSpec&) const = default;
 };
 
+// What the scores of experts are made of: z = W x + b, a number for each.
+enum class RouterScore : uint8_t {
+  kSoftmax,        // e^z / sum over all experts
+  kSoftmaxChosen,  // z to choose by, then e^z / sum over the chosen ones
+  kSigmoid,        // 1 / (1 + e^-z)
+};
+
+// Experts: feed-forward layers of which each token goes through a few, whose sum is the layer's output.
+// What is computed, and in which order: expert_routing.h.
+struct ExpertsSpec {
+  int32_t count = 0;      // X; 0: the layer has no experts
+  int32_t per_token = 0;  // K, those that a token goes to
+  RouterScore score = RouterScore::kSoftmax;
+  bool router_bias = false;  // b
+  bool correction = false;   // a number for each expert that is added to its score for the choice alone
+  // Experts stand in groups of neighbours. Those of the best groups alone are chosen from; a group is as
+  // good as the sum of its `group_best` best experts.
+  int32_t groups = 1;
+  int32_t chosen_groups = 1;
+  int32_t group_best = 2;
+  bool normalised = false;    // weights are the chosen scores over their sum
+  float least_sum = 0;        // below which the sum counts as this
+  float scale = 1;            // of weights
+  bool scales_input = false;  // a weight multiplies what its expert is given instead of what it gives
+  int32_t shared_size = 0;    // F of the expert that all tokens go to; 0: there is none
+  bool shared_gate = false;   // which is multiplied by sigmoid(w x)
+
+  bool operator==(const ExpertsSpec&) const = default;
+};
+
 struct FfnSpec {
-  int32_t size = 0;   // F
+  int32_t size = 0;   // F; of one expert in a layer of experts
   bool gated = true;  // down(activation(gate x) * up x); else down(activation(up x))
   Activation activation = Activation::kSilu;
-  bool bias = false;  // of gate, up and down
+  ActivationNumbers numbers;  // of the activation; where l is 0, xIELU's are tensors
+  bool bias = false;          // of gate, up and down; not of the shared expert
+  ExpertsSpec experts;
+
+  bool has_experts() const { return experts.count > 0; }
+  bool numbers_are_weights() const { return activation == Activation::kXielu && numbers.l == 0; }
 
   bool operator==(const FfnSpec&) const = default;
 };
@@ -91,6 +133,11 @@ struct LayerSpec {
   FfnSpec ffn;
 
   bool operator==(const LayerSpec&) const = default;
+};
+
+// What a layer of experts takes at most.
+struct ExpertsSize {
+  int32_t count = 0, per_token = 0, ffn_size = 0;
 };
 
 struct DecoderSpec {
@@ -119,8 +166,10 @@ struct DecoderSpec {
   int64_t qkv_size() const {
     return int64_t{num_heads + num_kv_heads} * head_dim + int64_t{num_kv_heads} * value_dim;
   }
-  // F of the widest layer.
+  // F of the widest layer, experts that all tokens go to included and others not.
   int32_t max_ffn_size() const;
+  // Sizes of the largest layer of experts by each field; 0 where no layer has any.
+  ExpertsSize max_experts() const;
   // The rotary embeddings of the layers, each once, in the order in which they first occur.
   std::vector<RopeSpec> Ropes() const;
   // What queries and keys of the layers are turned by, in the same way.
@@ -133,6 +182,9 @@ struct DecoderSpec {
 
   bool operator==(const DecoderSpec&) const = default;
 };
+
+// What xIELU takes, of what files hold: p and n stand there before softplus, and n without l.
+ActivationNumbers XieluNumbers(const ActivationNumbers& stored);
 
 // The index of a layer's rotary embedding in `ropes`; -1 where it has none.
 int RopeIndexOf(const LayerSpec& layer, const std::vector<RopeSpec>& ropes);

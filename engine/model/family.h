@@ -26,6 +26,8 @@ enum class Windows : uint8_t {
   kAll,             // all, where there is a window
   kFromLayer,       // from some layer on, where windows are switched on
   kAllButEveryNth,  // all but every n-th
+  kAllWhereUsed,    // all, where windows are switched on
+  kEvenBelowLayer,  // every second one from the first on, below some layer, where windows are switched on
 };
 
 // Names of fields of config.json, where families differ; null: there is no such field.

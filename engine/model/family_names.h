@@ -61,6 +61,44 @@ inline constexpr HfName kStarcoder2Names[] = {
     {Role::kUp, "model.layers.*.mlp.c_fc.weight"},
     {Role::kDown, "model.layers.*.mlp.c_proj.weight"},
 };
+inline constexpr HfName kMixtralNames[] = {
+    {Role::kRouter, "model.layers.*.block_sparse_moe.gate.weight"},
+    {Role::kExpertGate, "model.layers.*.block_sparse_moe.experts.#.w1.weight", Layout::kExperts},
+    {Role::kExpertUp, "model.layers.*.block_sparse_moe.experts.#.w3.weight", Layout::kExperts},
+    {Role::kExpertDown, "model.layers.*.block_sparse_moe.experts.#.w2.weight", Layout::kExperts},
+};
+inline constexpr HfName kQwen2MoeNames[] = {
+    {Role::kSharedGate, "model.layers.*.mlp.shared_expert.gate_proj.weight"},
+    {Role::kSharedUp, "model.layers.*.mlp.shared_expert.up_proj.weight"},
+    {Role::kSharedDown, "model.layers.*.mlp.shared_expert.down_proj.weight"},
+};
+inline constexpr HfName kGraniteMoeNames[] = {
+    {Role::kRouter, "model.layers.*.block_sparse_moe.router.layer.weight"},
+    {Role::kExpertGate, "model.layers.*.block_sparse_moe.input_linear.weight", Layout::kExpertsGateUp},
+    {Role::kExpertUp, "model.layers.*.block_sparse_moe.input_linear.weight", Layout::kExpertsGateUp},
+    {Role::kExpertDown, "model.layers.*.block_sparse_moe.output_linear.weight", Layout::kExpertsStacked},
+    {Role::kSharedGate, "model.layers.*.shared_mlp.input_linear.weight", Layout::kGateUp},
+    {Role::kSharedUp, "model.layers.*.shared_mlp.input_linear.weight", Layout::kGateUp},
+    {Role::kSharedDown, "model.layers.*.shared_mlp.output_linear.weight"},
+};
+inline constexpr HfName kGptOssNames[] = {
+    {Role::kRouter, "model.layers.*.mlp.router.weight"},
+    {Role::kExpertGate, "model.layers.*.mlp.experts.gate_up_proj", Layout::kExpertsGateUpAlternating},
+    {Role::kExpertUp, "model.layers.*.mlp.experts.gate_up_proj", Layout::kExpertsGateUpAlternating},
+    {Role::kExpertDown, "model.layers.*.mlp.experts.down_proj", Layout::kExpertsTransposed},
+};
+inline constexpr HfName kLlama4Names[] = {
+    {Role::kGate, "model.layers.*.feed_forward.gate_proj.weight"},
+    {Role::kUp, "model.layers.*.feed_forward.up_proj.weight"},
+    {Role::kDown, "model.layers.*.feed_forward.down_proj.weight"},
+    {Role::kRouter, "model.layers.*.feed_forward.router.weight"},
+    {Role::kExpertGate, "model.layers.*.feed_forward.experts.gate_up_proj", Layout::kExpertsGateUpTransposed},
+    {Role::kExpertUp, "model.layers.*.feed_forward.experts.gate_up_proj", Layout::kExpertsGateUpTransposed},
+    {Role::kExpertDown, "model.layers.*.feed_forward.experts.down_proj", Layout::kExpertsTransposed},
+    {Role::kSharedGate, "model.layers.*.feed_forward.shared_expert.gate_proj.weight"},
+    {Role::kSharedUp, "model.layers.*.feed_forward.shared_expert.up_proj.weight"},
+    {Role::kSharedDown, "model.layers.*.feed_forward.shared_expert.down_proj.weight"},
+};
 inline constexpr HfName kGpt2Names[] = {
     {Role::kTokenEmbedding, "transformer.wte.weight"},
     {Role::kPositionEmbedding, "transformer.wpe.weight"},

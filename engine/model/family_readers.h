@@ -32,6 +32,18 @@ absl::Status ReadFalcon(JsonFields& config, DecoderSpec& spec, LayerSpec& layer)
 absl::Status ReadMpt(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status FinishSmolLm3(JsonFields& config, DecoderSpec& spec);
 
+// Families of experts: family_experts.cc.
+absl::Status ReadMixtral(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadQwen2Moe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadQwen3Moe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status FinishQwenMoe(JsonFields& config, DecoderSpec& spec);
+absl::Status ReadOlmoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadGraniteMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadGraniteMoeShared(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadGptOss(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadLlama4(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status FinishLlama4(JsonFields& config, DecoderSpec& spec);
+
 }  // namespace ropeway::family_readers
 
 #endif  // ROPEWAY_ENGINE_MODEL_FAMILY_READERS_H_

@@ -12,7 +12,7 @@ namespace ropeway {
 namespace {
 
 std::vector<StoredPart> PartsOf(const TensorId& id) {
-  return {{.name = ExpandName(InfoOf(id.role).gguf_name, id)}};
+  return {{.name = ExpandName(InfoOf(id.role).gguf_name, id), .stacked = IsOfExperts(id.role)}};
 }
 
 // Part of the spec already.

@@ -63,6 +63,7 @@ constexpr absl::string_view kIgnorable[] = {
     "hidden_dropout_prob",
     "id2label",
     "init_device",
+    "input_jitter_noise",
     "init_std",
     "initializer_range",
     "is_decoder",
@@ -80,6 +81,7 @@ constexpr absl::string_view kIgnorable[] = {
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
+    "output_router_logits",
     "output_scores",
     "pad_token_id",
     "prefix",
@@ -93,6 +95,8 @@ constexpr absl::string_view kIgnorable[] = {
     "residual_dropout",
     "return_dict",
     "return_dict_in_generate",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "scale_attention_softmax_in_fp32",
     "sep_token_id",
     "summary_activation",
@@ -261,11 +265,18 @@ absl::Status ReadLayerTypes(JsonFields& config, const Json& types, std::vector<b
 absl::Status ReadWindowedLayers(JsonFields& config, const Family& family, int32_t& window,
                                 std::vector<bool>& windowed) {
   int32_t from_layer = 0, pattern = 0;
-  if (family.windows == Windows::kFromLayer) {
+  if (family.windows == Windows::kFromLayer || family.windows == Windows::kAllWhereUsed ||
+      family.windows == Windows::kEvenBelowLayer) {
     ASSIGN_OR_RETURN(const bool use, config.BoolOr("use_sliding_window", false));
     ASSIGN_OR_RETURN(from_layer, config.IntOr("max_window_layers", kDefaultWindowFromLayer));
     if (!use) window = 0;
   }
+  if (family.windows == Windows::kEvenBelowLayer) {
+    for (size_t i = 0; i < windowed.size(); ++i)
+      windowed[i] = window != 0 && i % 2 == 0 && i < static_cast<size_t>(from_layer);
+    return absl::OkStatus();
+  }
+  if (family.windows == Windows::kAllWhereUsed) from_layer = 0;
   if (family.windows == Windows::kAllButEveryNth) {
     pattern = family.window_pattern;
     if (const char* name = family.window_pattern_field; name != nullptr) {

@@ -1,5 +1,6 @@
 #include "engine/model/hf_names.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -13,7 +14,7 @@ using Role = WeightRole;
 HfName NameFor(Role role, absl::Span<const HfName> names) {
   for (const HfName& name : names)
     if (name.role == role) return name;
-  return {role, InfoOf(role).hf_name};
+  return {role, InfoOf(role).hf_name, IsOfExperts(role) ? HfLayout::kExperts : HfLayout::kWhole};
 }
 
 // Rows of queries, keys and values one after the other, of so many heads each.
@@ -36,9 +37,29 @@ RowPattern PatternOf(HfLayout layout, Role role, const DecoderSpec& spec, const 
       const int64_t part = h * e / 4;
       return {role == Role::kQuery ? 0 : role == Role::kValue ? part : 2 * part, part, 3 * part, 4};
     }
-    default:
-      return {role == Role::kGate ? 0 : layer.ffn.size, layer.ffn.size, 2 * layer.ffn.size, 1};
+    case HfLayout::kExpertsGateUpAlternating:
+      return {role == Role::kExpertGate ? 0 : 1, 1, 2, layer.ffn.size};
+    default: {
+      const bool is_gate = role == Role::kGate || role == Role::kExpertGate || role == Role::kSharedGate;
+      const int64_t f = role == Role::kSharedGate || role == Role::kSharedUp ? layer.ffn.experts.shared_size
+                                                                             : layer.ffn.size;
+      return {is_gate ? 0 : f, f, 2 * f, 1};
+    }
   }
+}
+
+// One tensor for each expert, or that of one expert.
+std::vector<StoredPart> PartsOfExperts(const std::string& text, int expert, int32_t count) {
+  std::vector<StoredPart> parts;
+  const int first = std::max(expert, 0), last = expert < 0 ? count : expert + 1;
+  for (int i = first; i < last; ++i)
+    parts.push_back({.name = absl::StrReplaceAll(text, {{"#", absl::StrCat(i)}})});
+  return parts;
+}
+
+bool IsTransposed(HfLayout layout) {
+  return layout == HfLayout::kQkvTransposed || layout == HfLayout::kExpertsGateUpTransposed ||
+         layout == HfLayout::kExpertsGateUpAlternating;
 }
 
 }  // namespace
@@ -59,11 +80,18 @@ std::vector<StoredPart> HfPartsOf(const TensorId& id, const DecoderSpec& spec,
         parts.push_back({.name = absl::StrReplaceAll(text, {{"#", absl::StrCat(head)}})});
       return parts;
     }
+    case HfLayout::kExperts:
+      return PartsOfExperts(text, id.expert, spec.layers[id.layer].ffn.experts.count);
+    case HfLayout::kExpertsStacked:
+      return {{.name = text, .stacked = true}};
+    case HfLayout::kExpertsTransposed:
+      return {{.name = text, .transposed = !id.is_bias, .stacked = true}};
     default:
       return {{.name = text,
                .shared = true,
                .rows = PatternOf(name.layout, id.role, spec, spec.layers[id.layer]),
-               .transposed = name.layout == HfLayout::kQkvTransposed && !id.is_bias}};
+               .transposed = IsTransposed(name.layout) && !id.is_bias,
+               .stacked = IsOfExperts(id.role)}};
   }
 }
 

@@ -22,6 +22,13 @@ enum class HfLayout : uint8_t {
   kQvkInFour,   // four parts, each with its queries, values and keys (CodeGen)
   kGateUp,      // gate, then up
   kHeads,       // one tensor a head; '#' in the name stands for the head
+  // Of experts. X: their number.
+  kExperts,                   // one tensor an expert; '#' in the name stands for the expert
+  kExpertsStacked,            // [X, outputs, inputs]
+  kExpertsTransposed,         // [X, inputs, outputs]
+  kExpertsGateUp,             // [X, 2 F, D], gate, then up
+  kExpertsGateUpTransposed,   // [X, D, 2 F], the same
+  kExpertsGateUpAlternating,  // [X, D, 2 F], gate and up in turn
 };
 
 struct HfName {

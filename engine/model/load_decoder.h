@@ -26,6 +26,13 @@ struct NormWeights {
   Vector bias{};
 };
 
+// A feed-forward layer that some tokens go through.
+template <typename Projection>
+struct ExpertWeights {
+  Projection input;  // gate and up [2 F, D], or up [F, D]
+  Projection down;   // [D, F]
+};
+
 template <typename Projection, typename Vector>
 struct LayerWeights {
   NormWeights<Vector> attention_norm;        // [D], as all norms with offset and scale in it
@@ -37,9 +44,14 @@ struct LayerWeights {
   Projection attention_output;               // [D, H Ev]
   NormWeights<Vector> attention_post_norm;   // [D]
   NormWeights<Vector> ffn_norm;              // [D]; that of the attention in a parallel block
-  Projection ffn_input;                      // gate and up [2 F, D], or up [F, D]
-  Projection down;                           // [D, F]
-  NormWeights<Vector> ffn_post_norm;         // [D]
+  // Of the whole layer, or of the expert that all tokens go to.
+  Projection ffn_input;                            // gate and up [2 F, D], or up [F, D]
+  Projection down;                                 // [D, F]
+  ActivationNumbers numbers{};                     // of the activation
+  Projection router;                               // [X, D] in float32, [1, D] of the shared expert behind it
+  Vector router_correction{};                      // [X]
+  std::vector<ExpertWeights<Projection>> experts;  // [X]
+  NormWeights<Vector> ffn_post_norm;               // [D]
 };
 
 template <typename Projection, typename Vector, typename Embedding>
@@ -115,12 +127,44 @@ class DecoderLoader {
     RETURN_IF_ERROR(Norm(Role::kAttentionPostNorm, i, block.post_norm, 1, layer.attention_post_norm));
     RETURN_IF_ERROR(Norm(Role::kFfnNorm, i, spec_.has_ffn_norm(), 1, layer.ffn_norm));
     if (block.kind == BlockKind::kParallel) layer.ffn_norm = layer.attention_norm;
-    if (spec_.layers[i].ffn.gated)
-      RETURN_IF_ERROR(Project({Role::kGate, Role::kUp}, i, Cut::kRows, layer.ffn_input));
-    else
-      RETURN_IF_ERROR(Project({Role::kUp}, i, Cut::kRows, layer.ffn_input));
-    RETURN_IF_ERROR(Project({Role::kDown}, i, Cut::kColumns, layer.down));
+    RETURN_IF_ERROR(spec_.layers[i].ffn.has_experts() ? LoadExperts(i, layer) : LoadFeedForward(i, layer));
+    ASSIGN_OR_RETURN(layer.numbers, reader_.Numbers(i));
     return Norm(Role::kFfnPostNorm, i, block.post_norm, 1, layer.ffn_post_norm);
+  }
+
+  absl::Status LoadFeedForward(int i, Layer& layer) {
+    RETURN_IF_ERROR(ProjectIn({Role::kGate, Role::kUp}, {.layer = i, .cut = Cut::kRows}, layer.ffn_input));
+    return Project({Role::kDown}, i, Cut::kColumns, layer.down);
+  }
+
+  absl::Status LoadExperts(int i, Layer& layer) {
+    const ExpertsSpec& experts = spec_.layers[i].ffn.experts;
+    RETURN_IF_ERROR(LoadRouter(i, layer));
+    layer.experts.resize(static_cast<size_t>(experts.count));
+    for (int e = 0; e < experts.count; ++e) {
+      const Place place{.layer = i, .cut = Cut::kWhole, .expert = e};
+      RETURN_IF_ERROR(ProjectIn({Role::kExpertGate, Role::kExpertUp}, place, layer.experts[e].input));
+      RETURN_IF_ERROR(Project({Role::kExpertDown}, place, layer.experts[e].down));
+    }
+    if (experts.shared_size == 0) return absl::OkStatus();
+    const Place place{.layer = i, .cut = Cut::kWhole};
+    RETURN_IF_ERROR(ProjectIn({Role::kSharedGate, Role::kSharedUp}, place, layer.ffn_input));
+    return Project({Role::kSharedDown}, place, layer.down);
+  }
+
+  // In float32 whatever the file's type: who is chosen hangs on little.
+  absl::Status LoadRouter(int i, Layer& layer) {
+    ProjectionParts parts;
+    for (const Role role : {Role::kRouter, Role::kSharedRouter}) {
+      if (!HasTensor({role, i}, spec_)) continue;
+      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.FloatMatrix(role, i));
+      parts.matrices.push_back(std::move(matrix));
+    }
+    ASSIGN_OR_RETURN(parts.bias, reader_.Biases({Role::kRouter}, i, Cut::kWhole));
+    ASSIGN_OR_RETURN(layer.router, wing_.PutProjection(std::move(parts)));
+    if (!HasTensor({Role::kRouterCorrection, i}, spec_)) return absl::OkStatus();
+    ASSIGN_OR_RETURN(std::vector<float> correction, reader_.Values({Role::kRouterCorrection, i}));
+    return Put(std::move(correction), layer.router_correction);
   }
 
   absl::Status LoadOutput(Weights& weights) {
@@ -138,15 +182,35 @@ class DecoderLoader {
     return absl::OkStatus();
   }
 
+  // Which part of a role's tensors.
+  struct Place {
+    int layer = 0;
+    Cut cut = Cut::kWhole;
+    int expert = -1;
+  };
+
   absl::Status Project(const std::vector<Role>& roles, int layer, Cut cut, Projection& to) {
-    ProjectionParts parts{.gate_and_up = roles.front() == Role::kGate};
+    return Project(roles, Place{.layer = layer, .cut = cut}, to);
+  }
+  absl::Status Project(const std::vector<Role>& roles, const Place& place, Projection& to,
+                       bool gate_and_up = false) {
+    ProjectionParts parts{.gate_and_up = gate_and_up};
     for (const Role role : roles) {
-      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.Matrix(role, layer, cut));
+      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.Matrix(role, place.layer, place.cut, place.expert));
       parts.matrices.push_back(std::move(matrix));
     }
-    ASSIGN_OR_RETURN(parts.bias, reader_.Biases(roles, layer, cut));
+    ASSIGN_OR_RETURN(parts.bias, reader_.Biases(roles, place.layer, place.cut, place.expert));
     ASSIGN_OR_RETURN(to, wing_.PutProjection(std::move(parts)));
     return absl::OkStatus();
+  }
+
+  struct GateAndUp {
+    Role gate, up;
+  };
+  // The first half of a feed-forward layer.
+  absl::Status ProjectIn(const GateAndUp& roles, const Place& place, Projection& to) {
+    if (!spec_.layers[place.layer].ffn.gated) return Project({roles.up}, place, to);
+    return Project({roles.gate, roles.up}, place, to, /*gate_and_up=*/true);
   }
 
   absl::Status Norm(Role role, int layer, bool present, float scale, NormWeights<Vector>& to) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway {
@@ -26,6 +27,22 @@ std::vector<int64_t> PartShape(std::vector<int64_t> shape, size_t parts) {
   // Rows that are tensors of their own have one dimension less.
   if (shape.size() > 1 && shape[0] == 1) shape.erase(shape.begin());
   return shape;
+}
+
+// What a stored tensor must look like for the sake of `id`, whose place is one of `parts` parts.
+std::vector<int64_t> ShapeOfPart(const TensorId& id, const StoredPart& part, size_t parts,
+                                 const DecoderSpec& spec) {
+  if (!IsOfExperts(id.role)) return PartShape(ShapeOf(id, spec), parts);
+  TensorId of_part = id;
+  if (!part.stacked) of_part.expert = 0;
+  return ShapeOf(of_part, spec);
+}
+
+// Of a stacked tensor.
+TensorView PartOfExpert(const TensorView& view, int expert) {
+  TensorView part{view.type, std::vector<int64_t>(view.shape.begin() + 1, view.shape.end()), nullptr};
+  part.data = view.data + expert * part.bytes();
+  return part;
 }
 
 // Rows of a vector are its elements.
@@ -61,9 +78,14 @@ absl::StatusOr<std::unique_ptr<NamedTensors>> NamedTensors::Make(DecoderSpec spe
 
 absl::StatusOr<WeightTensor> NamedTensors::Find(const TensorId& id) const {
   if (!HasTensor(id, spec_)) return absl::NotFoundError(absl::StrCat("tensor '", NameOf(id), "' is missing"));
+  ROPEWAY_CHECK(!IsOfExperts(id.role) || id.expert >= 0);
   const std::vector<StoredPart> parts = naming_.parts_of(id);
   std::vector<int64_t> shape = ShapeOf(id, spec_);
-  const TensorView& first = tensors_.at(parts[0].name);
+  const auto view_of = [&](const StoredPart& part) {
+    const TensorView& view = tensors_.at(part.name);
+    return part.stacked ? PartOfExpert(view, id.expert) : view;
+  };
+  const TensorView first = view_of(parts[0]);
   if (parts.size() == 1 && !parts[0].transposed) {
     const StoredPart& part = parts[0];
     if (!part.shared) return WeightTensor{{first.type, std::move(shape), first.data}, nullptr};
@@ -73,7 +95,7 @@ absl::StatusOr<WeightTensor> NamedTensors::Find(const TensorId& id) const {
   }
   auto bytes = std::make_shared<std::vector<uint8_t>>();
   for (const StoredPart& part : parts) {
-    TensorView view = tensors_.at(part.name);
+    TensorView view = view_of(part);
     std::vector<uint8_t> turned;
     if (part.transposed) {
       AppendTurned(view, InfoOf(view.type).block_bytes, turned);
@@ -111,14 +133,15 @@ NamedTensors::Needs NamedTensors::NeededBy(const DecoderSpec& spec, const Naming
     for (const StoredPart& part : parts) {
       Need& need = needs[part.name];
       need.transposed = part.transposed;
-      std::vector<int64_t> shape = PartShape(ShapeOf(id, spec), parts.size());
-      const int64_t before = part.shared && !need.shape.empty() ? need.shape[0] : 0;
+      const size_t rows = part.stacked ? 1 : 0;  // the dimension of rows
+      std::vector<int64_t> shape = ShapeOfPart(id, part, parts.size(), spec);
+      const int64_t before = part.shared && !need.shape.empty() ? need.shape[rows] : 0;
       need.shape = std::move(shape);
-      need.shape[0] += before;
+      if (part.shared) need.shape[rows] += before;
     }
   }
   for (auto& [name, need] : needs)
-    if (need.transposed && need.shape.size() == 2) std::swap(need.shape[0], need.shape[1]);
+    if (const size_t n = need.shape.size(); need.transposed) std::swap(need.shape[n - 2], need.shape[n - 1]);
   return needs;
 }
 

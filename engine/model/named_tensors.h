@@ -36,6 +36,8 @@ struct StoredPart {
   bool shared = false;      // with other roles: `rows` are this one's
   RowPattern rows;          // of the tensor as its roles mean it, after it was turned
   bool transposed = false;  // stored as [inputs, outputs]
+  // The outermost dimension is the expert; what else is said holds for each of them.
+  bool stacked = false;
 };
 
 class NamedTensors final : public TensorSource {
@@ -43,7 +45,8 @@ class NamedTensors final : public TensorSource {
   using Map = absl::flat_hash_map<std::string, TensorView>;
 
   struct Naming {
-    // Where the files hold a tensor of the model: one part, or several, one below the other.
+    // Where the files hold a tensor of the model: one part, or several, one below the other. Experts have one
+    // part together where they are stacked, and one each where they are not.
     std::function<std::vector<StoredPart>(const TensorId& id)> parts_of;
     // Tensors without a role that change nothing; all others are refused.
     std::function<bool(absl::string_view name)> ignorable;

@@ -80,6 +80,9 @@ absl::Status CheckTensorParallel(const DecoderSpec& spec, int size) {
   RETURN_IF_ERROR(Divides("KV heads", spec.num_kv_heads, size));
   for (const LayerSpec& layer : spec.layers) {
     RETURN_IF_ERROR(Divides("feed-forward columns", layer.ffn.size, size));
+    if (layer.ffn.has_experts())
+      return absl::UnimplementedError(
+          absl::StrCat("tensor_parallel must be 1 for a model with experts, is ", size));
     if (std::holds_alternative<DapeSpec>(layer.position.scheme))
       return absl::UnimplementedError(
           absl::StrCat("tensor_parallel must be 1 for a model whose positions mix heads, is ", size));
@@ -186,8 +189,8 @@ absl::StatusOr<std::vector<float>> WeightReader::InputPositions() const {
   return std::vector<float>();
 }
 
-absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cut cut) const {
-  ASSIGN_OR_RETURN(WeightTensor tensor, tensors_.Find({role, layer}));
+absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cut cut, int expert) const {
+  ASSIGN_OR_RETURN(WeightTensor tensor, tensors_.Find({role, layer, /*is_bias=*/false, expert}));
   switch (cut) {
     case Cut::kWhole:
       return tensor;
@@ -200,15 +203,34 @@ absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cu
 }
 
 absl::StatusOr<std::vector<float>> WeightReader::Biases(const std::vector<WeightRole>& roles, int layer,
-                                                        Cut cut) const {
+                                                        Cut cut, int expert) const {
   std::vector<float> all;
   for (const WeightRole role : roles) {
-    if (!HasTensor({role, layer, /*is_bias=*/true}, spec_)) continue;
-    ASSIGN_OR_RETURN(std::vector<float> values, Values({role, layer, /*is_bias=*/true}));
+    const TensorId id{role, layer, /*is_bias=*/true, expert};
+    if (!HasTensor(id, spec_)) continue;
+    ASSIGN_OR_RETURN(std::vector<float> values, Values(id));
     if (cut == Cut::kRows) values = PartOfVector(values, options_.shard);
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;
+}
+
+absl::StatusOr<WeightTensor> WeightReader::FloatMatrix(WeightRole role, int layer) const {
+  ASSIGN_OR_RETURN(const std::vector<float> values, Values({role, layer}));
+  const auto* first = reinterpret_cast<const uint8_t*>(values.data());
+  auto bytes = std::make_shared<const std::vector<uint8_t>>(first, first + values.size() * sizeof(float));
+  const TensorView view{DType::kF32, ShapeOf({role, layer}, spec_), bytes->data()};
+  return WeightTensor{view, std::move(bytes)};
+}
+
+absl::StatusOr<ActivationNumbers> WeightReader::Numbers(int layer) const {
+  const FfnSpec& ffn = spec_.layers[layer].ffn;
+  if (!ffn.numbers_are_weights()) return ffn.numbers;
+  ASSIGN_OR_RETURN(const std::vector<float> p, Values({WeightRole::kXieluP, layer}));
+  ASSIGN_OR_RETURN(const std::vector<float> n, Values({WeightRole::kXieluN, layer}));
+  ASSIGN_OR_RETURN(const std::vector<float> l, Values({WeightRole::kXieluL, layer}));
+  ASSIGN_OR_RETURN(const std::vector<float> m, Values({WeightRole::kXieluM, layer}));
+  return XieluNumbers({.p = p[0], .n = n[0], .l = l[0], .m = m[0]});
 }
 
 }  // namespace ropeway

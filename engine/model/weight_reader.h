@@ -70,10 +70,16 @@ class WeightReader {
   absl::StatusOr<std::vector<float>> InputPositions() const;
 
   enum class Cut { kWhole, kRows, kColumns };
-  absl::StatusOr<WeightTensor> Matrix(WeightRole role, int layer, Cut cut) const;
+  // `expert` is -1 for roles of no expert.
+  absl::StatusOr<WeightTensor> Matrix(WeightRole role, int layer, Cut cut, int expert = -1) const;
   // The biases of matrices, side by side, cut as they are (those of columns are whole); empty where there
   // are none.
-  absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut) const;
+  absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut,
+                                            int expert = -1) const;
+  // A matrix as float32, whatever its type.
+  absl::StatusOr<WeightTensor> FloatMatrix(WeightRole role, int layer) const;
+  // What the activation of a layer takes beside its arguments.
+  absl::StatusOr<ActivationNumbers> Numbers(int layer) const;
 
  private:
   const DecoderSpec& spec_;

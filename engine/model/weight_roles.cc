@@ -44,8 +44,33 @@ Presence Qkv(const Spec&, const Layer& layer) { return PresentIf(true, layer.att
 Presence AttentionOutput(const Spec&, const Layer& layer) {
   return PresentIf(true, layer.attention.output_bias);
 }
-Presence Gate(const Spec&, const Layer& layer) { return PresentIf(layer.ffn.gated, layer.ffn.bias); }
-Presence Ffn(const Spec&, const Layer& layer) { return PresentIf(true, layer.ffn.bias); }
+Presence Gate(const Spec&, const Layer& layer) {
+  return PresentIf(layer.ffn.gated && !layer.ffn.has_experts(), layer.ffn.bias);
+}
+Presence Ffn(const Spec&, const Layer& layer) { return PresentIf(!layer.ffn.has_experts(), layer.ffn.bias); }
+Presence Router(const Spec&, const Layer& layer) {
+  return PresentIf(layer.ffn.has_experts(), layer.ffn.experts.router_bias);
+}
+Presence RouterCorrection(const Spec&, const Layer& layer) {
+  return PresentIf(layer.ffn.has_experts() && layer.ffn.experts.correction);
+}
+Presence ExpertGate(const Spec&, const Layer& layer) {
+  return PresentIf(layer.ffn.gated && layer.ffn.has_experts(), layer.ffn.bias);
+}
+Presence Expert(const Spec&, const Layer& layer) {
+  return PresentIf(layer.ffn.has_experts(), layer.ffn.bias);
+}
+bool HasSharedExpert(const Layer& layer) {
+  return layer.ffn.has_experts() && layer.ffn.experts.shared_size > 0;
+}
+Presence SharedRouter(const Spec&, const Layer& layer) {
+  return PresentIf(HasSharedExpert(layer) && layer.ffn.experts.shared_gate);
+}
+Presence SharedGate(const Spec&, const Layer& layer) {
+  return PresentIf(layer.ffn.gated && HasSharedExpert(layer));
+}
+Presence Shared(const Spec&, const Layer& layer) { return PresentIf(HasSharedExpert(layer)); }
+Presence Xielu(const Spec&, const Layer& layer) { return PresentIf(layer.ffn.numbers_are_weights()); }
 Presence Sinks(const Spec&, const Layer& layer) { return PresentIf(layer.attention.sinks); }
 
 Shape Stream(const Spec& spec, const Layer&) { return {spec.hidden_size}; }
@@ -78,6 +103,25 @@ Shape FromHeads(const Spec& spec, const Layer&) {
 }
 Shape ToFfn(const Spec& spec, const Layer& layer) { return {layer.ffn.size, spec.hidden_size}; }
 Shape FromFfn(const Spec& spec, const Layer& layer) { return {spec.hidden_size, layer.ffn.size}; }
+Shape ToExperts(const Spec& spec, const Layer& layer) {
+  return {layer.ffn.experts.count, layer.ffn.size, spec.hidden_size};
+}
+Shape FromExperts(const Spec& spec, const Layer& layer) {
+  return {layer.ffn.experts.count, spec.hidden_size, layer.ffn.size};
+}
+Shape RouterShape(const Spec& spec, const Layer& layer) {
+  return {layer.ffn.experts.count, spec.hidden_size};
+}
+Shape Experts(const Spec&, const Layer& layer) { return {layer.ffn.experts.count}; }
+Shape ToShared(const Spec& spec, const Layer& layer) {
+  return {layer.ffn.experts.shared_size, spec.hidden_size};
+}
+Shape FromShared(const Spec& spec, const Layer& layer) {
+  return {spec.hidden_size, layer.ffn.experts.shared_size};
+}
+Shape OneRow(const Spec& spec, const Layer&) { return {1, spec.hidden_size}; }
+Shape One(const Spec&, const Layer&) { return {1}; }
+Shape Scalar(const Spec&, const Layer&) { return {}; }
 
 template <typename Scheme>
 Presence IfScheme(const Spec&, const Layer& layer) {
@@ -112,7 +156,6 @@ Shape T5Table(const Spec& spec, const Layer& layer) {
   return {SchemeOf<T5Spec>(layer).num_buckets, spec.num_heads};
 }
 Shape QueryOffsets(const Spec& spec, const Layer&) { return {spec.num_heads, spec.head_dim}; }
-Shape One(const Spec&, const Layer&) { return {1}; }
 Shape FireIn(const Spec&, const Layer& layer) {
   return {SchemeOrBase<FireSpec>(layer.position.scheme)->width, 1};
 }
@@ -157,6 +200,27 @@ constexpr RoleInfo kRoles[] = {
     {Role::kDown, true, Ffn, FromFfn, "blk.*.ffn_down.weight", "model.layers.*.mlp.down_proj.weight"},
     {Role::kFfnPostNorm, true, PostNorm, Stream, "blk.*.post_ffw_norm.weight",
      "model.layers.*.post_feedforward_layernorm.weight"},
+    {Role::kRouter, true, Router, RouterShape, "blk.*.ffn_gate_inp.weight", "model.layers.*.mlp.gate.weight"},
+    {Role::kRouterCorrection, true, RouterCorrection, Experts, "blk.*.exp_probs_b.bias",
+     "model.layers.*.mlp.gate.e_score_correction_bias"},
+    {Role::kExpertGate, true, ExpertGate, ToExperts, "blk.*.ffn_gate_exps.weight",
+     "model.layers.*.mlp.experts.#.gate_proj.weight"},
+    {Role::kExpertUp, true, Expert, ToExperts, "blk.*.ffn_up_exps.weight",
+     "model.layers.*.mlp.experts.#.up_proj.weight"},
+    {Role::kExpertDown, true, Expert, FromExperts, "blk.*.ffn_down_exps.weight",
+     "model.layers.*.mlp.experts.#.down_proj.weight"},
+    {Role::kSharedRouter, true, SharedRouter, OneRow, "blk.*.ffn_gate_inp_shexp.weight",
+     "model.layers.*.mlp.shared_expert_gate.weight"},
+    {Role::kSharedGate, true, SharedGate, ToShared, "blk.*.ffn_gate_shexp.weight",
+     "model.layers.*.mlp.shared_experts.gate_proj.weight"},
+    {Role::kSharedUp, true, Shared, ToShared, "blk.*.ffn_up_shexp.weight",
+     "model.layers.*.mlp.shared_experts.up_proj.weight"},
+    {Role::kSharedDown, true, Shared, FromShared, "blk.*.ffn_down_shexp.weight",
+     "model.layers.*.mlp.shared_experts.down_proj.weight"},
+    {Role::kXieluP, true, Xielu, One, "", "model.layers.*.mlp.act_fn.alpha_p"},
+    {Role::kXieluN, true, Xielu, One, "", "model.layers.*.mlp.act_fn.alpha_n"},
+    {Role::kXieluL, true, Xielu, Scalar, "", "model.layers.*.mlp.act_fn.beta"},
+    {Role::kXieluM, true, Xielu, Scalar, "", "model.layers.*.mlp.act_fn.eps"},
     {Role::kShawKeys, true, IfWhole<ShawSpec>, ShawTable, "blk.*.attn_shaw_k.weight",
      "model.layers.*.self_attn.shaw.key.weight"},
     {Role::kShawValues, true, IfShawValues, ShawTable, "blk.*.attn_shaw_v.weight",
@@ -220,14 +284,21 @@ bool HasTensor(const TensorId& id, const DecoderSpec& spec) {
 std::vector<int64_t> ShapeOf(const TensorId& id, const DecoderSpec& spec) {
   Shape shape = InfoOf(id.role).shape(spec, spec.layers[id.layer]);
   const bool is_norm_of_heads = id.role == Role::kQueryNorm || id.role == Role::kKeyNorm;
-  if (id.is_bias && !is_norm_of_heads) shape.resize(1);
+  if (id.is_bias && !is_norm_of_heads) shape.resize(IsOfExperts(id.role) ? 2 : 1);
+  if (id.expert >= 0) shape.erase(shape.begin());
   return shape;
+}
+
+bool IsOfExperts(WeightRole role) {
+  return role == Role::kExpertGate || role == Role::kExpertUp || role == Role::kExpertDown;
 }
 
 std::string ExpandName(const char* pattern, const TensorId& id) {
   std::string name = absl::StrReplaceAll(pattern, {{"*", absl::StrCat(id.layer)}});
   if (!id.is_bias) return name;
-  return absl::StrCat(absl::StripSuffix(name, "weight"), "bias");
+  absl::string_view stem = name;
+  if (absl::ConsumeSuffix(&stem, "weight")) return absl::StrCat(stem, "bias");
+  return absl::StrCat(name, "_bias");
 }
 
 }  // namespace ropeway

@@ -36,6 +36,22 @@ enum class WeightRole : uint8_t {
   kUp,
   kDown,
   kFfnPostNorm,
+  // Of a layer of experts, which then has no kGate, kUp, kDown. Those of the experts themselves have one
+  // dimension more, outermost: the expert.
+  kRouter,
+  kRouterCorrection,
+  kExpertGate,
+  kExpertUp,
+  kExpertDown,
+  kSharedRouter,
+  kSharedGate,
+  kSharedUp,
+  kSharedDown,
+  // Of an activation that has weights (xIELU): before softplus, where that is applied.
+  kXieluP,
+  kXieluN,
+  kXieluL,
+  kXieluM,
   // Of a layer's position scheme. What layers share has one tensor, which is the role of each of them.
   kShawKeys,
   kShawValues,
@@ -53,11 +69,12 @@ enum class WeightRole : uint8_t {
   kDapeOut,
 };
 
-// One tensor: the weight of a role, or its bias.
+// One tensor: the weight of a role, or its bias; whole, or the part of one expert.
 struct TensorId {
   WeightRole role;
   int layer = 0;  // 0 for roles of the model
   bool is_bias = false;
+  int expert = -1;  // -1: all of them, or a tensor of no expert
 
   bool operator==(const TensorId&) const = default;
 };
@@ -86,7 +103,11 @@ std::vector<TensorId> TensorsOf(const DecoderSpec& spec);
 bool HasTensor(const TensorId& id, const DecoderSpec& spec);
 std::vector<int64_t> ShapeOf(const TensorId& id, const DecoderSpec& spec);
 
-// `pattern` for one layer and for weight or bias: "blk.*.attn_q.weight" as "blk.7.attn_q.bias".
+// Whether the outermost dimension of a role's tensors is the expert.
+bool IsOfExperts(WeightRole role);
+
+// `pattern` for one layer and for weight or bias: "blk.*.attn_q.weight" as "blk.7.attn_q.bias",
+// "layers.*.down_proj" as "layers.7.down_proj_bias".
 std::string ExpandName(const char* pattern, const TensorId& id);
 
 }  // namespace ropeway

@@ -14,6 +14,23 @@ enum class Activation : uint8_t {
   kGeluTanh,  // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
   kRelu,      // max(x, 0)
   kRelu2,     // max(x, 0)^2
+  kXielu,     // x > 0: p x^2 + l x, else n (e^min(x, m) - 1 - x) + l x (arXiv:2411.13010)
+  // Of gated layers alone: g / (1 + e^(-s g)) (max(min(u, c), -c) + 1), g = min(gate, c) (gpt-oss)
+  kClampedSwiglu,
+};
+
+// What an activation takes beside its arguments, by the letters of its formula.
+struct ActivationNumbers {
+  // kXielu
+  float p = 0;
+  float n = 0;
+  float l = 0;
+  float m = 0;
+  // kClampedSwiglu
+  float s = 0;
+  float c = 0;
+
+  bool operator==(const ActivationNumbers&) const = default;
 };
 
 enum class NormKind : uint8_t {

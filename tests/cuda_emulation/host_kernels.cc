@@ -162,6 +162,9 @@ float Activate(Activation activation, float x) {
       return x < 0 ? 0 : x;
     case Activation::kRelu2:
       return x < 0 ? 0 : x * x;
+    case Activation::kXielu:
+    case Activation::kClampedSwiglu:
+      break;  // models with them are refused
   }
   return 0;
 }

@@ -142,6 +142,7 @@ std::vector<float> Multiply(const KernelTable& table, const PackedMatrix& matrix
                   .y_stride = outputs + options.gap,
                   .epilogue = options.epilogue,
                   .activation = options.activation,
+                  .numbers = options.numbers,
                   .bias = options.bias,
                   .panels = PartOf(matrix.num_panels, part, options.parts)});
   return y;

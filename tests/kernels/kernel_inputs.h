@@ -35,7 +35,12 @@ class Random {
 };
 
 inline constexpr Activation kAllActivations[] = {
-    Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh, Activation::kRelu, Activation::kRelu2};
+    Activation::kSilu,  Activation::kGeluErf, Activation::kGeluTanh,     Activation::kRelu,
+    Activation::kRelu2, Activation::kXielu,   Activation::kClampedSwiglu};
+
+// For those that take some: different ones, of the order of published models.
+inline constexpr ActivationNumbers kActivationNumbers = {
+    .p = 0.8f, .n = 1.3f, .l = 0.5f, .m = -1e-6f, .s = 1.702f, .c = 2};
 
 // Rows of random codes and scales in the bytes of `type`, with values of about 1 / sqrt(columns).
 std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t columns, uint64_t seed);
@@ -51,6 +56,7 @@ PackedMatrix PackOne(const KernelTable& table, DType type, const std::vector<uin
 struct ProductOptions {
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kSilu;
+  ActivationNumbers numbers = kActivationNumbers;
   const float* bias = nullptr;
   int parts = 1;      // into which units of preparation and panels are split
   float initial = 0;  // what y holds before

@@ -216,8 +216,23 @@ double Activate(Activation activation, double x) {
       return std::max(x, 0.0);
     case Activation::kRelu2:
       return std::max(x, 0.0) * std::max(x, 0.0);
+    case Activation::kXielu: {
+      const auto& f = kActivationNumbers;
+      if (x > 0) return f.p * x * x + f.l * x;
+      return (std::expm1(std::min<double>(x, f.m)) - x) * f.n + f.l * x;
+    }
+    case Activation::kClampedSwiglu: {
+      const double g = std::min<double>(x, kActivationNumbers.c);
+      return g / (1 + std::exp(-g * kActivationNumbers.s));
+    }
   }
   return 0;
+}
+
+// What the gate is multiplied by.
+double Gated(Activation activation, double up) {
+  const double c = kActivationNumbers.c;
+  return activation == Activation::kClampedSwiglu ? std::clamp(up, -c, c) + 1 : up;
 }
 
 // Without a gate: what the product gives by itself, through the activation.
@@ -292,8 +307,9 @@ TEST(MatMul, Gates) {
                 }
                 // The tanh and erf of the specification cancel for large negative arguments.
                 const double a = g[t * height + i], b = u[t * height + i];
-                const double expected = Activate(activation, a) * b;
-                ASSERT_NEAR(got, expected, 3e-6 * std::abs(expected) + 2e-7 * std::abs(a * b)) << a;
+                const double expected = Activate(activation, a) * Gated(activation, b);
+                ASSERT_NEAR(got, expected, 3e-6 * std::abs(expected) + 2e-7 * std::abs(a) * (std::abs(b) + 1))
+                    << a;
               }
           }
 }

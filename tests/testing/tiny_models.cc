@@ -32,7 +32,8 @@ FillRule RuleOf(const Json& golden, const TinyTensor& tensor) {
   if (absl::EndsWith(tensor.name, "sinks")) return {0, 2048};
   if (absl::EndsWith(tensor.name, "weight") && (tensor.shape.size() == 1 || has("norm") || has("ln_")))
     return {std::nearbyint(1024 * golden["norm_center"].get<double>()), 512};
-  if (tensor.shape.size() == 1) return {0, 512};
+  // A strong bias would leave experts unused.
+  if (tensor.shape.size() == 1) return {0, has("router") || has("e_score") ? 128.0 : 512.0};
   if ((has("embed") || has("wte") || has("wpe")) && !has("proj"))
     return {0, golden["embed_scale"].get<double>()};
   const double width = std::sqrt(static_cast<double>(tensor.shape.back()));
@@ -142,7 +143,28 @@ const std::vector<std::string>& SupportedTinyCases() {
                                                            "falcon_rw",
                                                            "falcon_7b",
                                                            "falcon_40b",
-                                                           "falcon_11b"};
+                                                           "falcon_11b",
+                                                           "mixtral",
+                                                           "qwen2_moe",
+                                                           "qwen3_moe",
+                                                           "olmoe",
+                                                           "granitemoe",
+                                                           "gpt_oss",
+                                                           "llama4_text"};
+  return names;
+}
+
+const std::vector<std::string>& CpuOnlyTinyCases() {
+  static const auto& names = *new std::vector<std::string>{"mixtral",    "qwen2_moe", "qwen3_moe",  "olmoe",
+                                                           "granitemoe", "gpt_oss",   "llama4_text"};
+  return names;
+}
+
+std::vector<std::string> DeviceTinyCases() {
+  std::vector<std::string> names;
+  const std::vector<std::string>& not_these = CpuOnlyTinyCases();
+  for (const std::string& name : SupportedTinyCases())
+    if (std::find(not_these.begin(), not_these.end(), name) == not_these.end()) names.push_back(name);
   return names;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "engine/base/admitted_lengths.h"
 #include "engine/base/thread_pool.h"
+#include "engine/exec/cpu/experts.h"
 #include "engine/exec/cpu/weights.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/decoder_spec.h"
@@ -63,6 +64,7 @@ class Workspace {
   AlignedBuffer previous_queries_, older_queries_;  // [T, H E]
   AlignedBuffer attention_;                         // [T, H Ev]
   AlignedBuffer ffn_;                               // [T, F]
+  ExpertsWorkspace experts_;
   AlignedBuffer logits_;                            // [S, V]
   AlignedBuffer activations_[2];                    // prepared, by ActivationKind, of the whole batch
   std::vector<AlignedBuffer> private_activations_;  // [threads * 2], of small batches

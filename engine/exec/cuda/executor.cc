@@ -31,6 +31,19 @@ absl::Status CheckPosition(const PositionSpec& position) {
   return absl::OkStatus();
 }
 
+// Likewise of a layer's formulas.
+absl::Status CheckFormulas(const LayerSpec& layer) {
+  const auto refuse = [](const char* what) {
+    return absl::UnimplementedError(absl::StrCat(what, " are not supported on CUDA devices"));
+  };
+  if (layer.ffn.has_experts()) return refuse("mixtures of experts");
+  if (layer.ffn.activation == Activation::kXielu) return refuse("activations of type xielu");
+  if (layer.ffn.activation == Activation::kClampedSwiglu) return refuse("activations of type clamped SwiGLU");
+  if (layer.attention.clip > 0 && layer.attention.clip_after_norm)
+    return refuse("clips after the norm of heads");
+  return absl::OkStatus();
+}
+
 constexpr int32_t kMaxTokensPerStep = 1 << 16;
 constexpr int32_t kMaxChanges = 1 << 26;
 
@@ -45,7 +58,10 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
   }
-  for (const LayerSpec& layer : spec.layers) RETURN_IF_ERROR(CheckPosition(layer.position));
+  for (const LayerSpec& layer : spec.layers) {
+    RETURN_IF_ERROR(CheckPosition(layer.position));
+    RETURN_IF_ERROR(CheckFormulas(layer));
+  }
   return CheckTensorParallel(spec, options.tensor_parallel);
 }
 

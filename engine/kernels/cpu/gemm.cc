@@ -139,6 +139,7 @@ struct Product {
                        .y_stride = args.y_stride,
                        .epilogue = static_cast<TileEpilogue>(args.epilogue),
                        .activation = args.activation,
+                       .numbers = args.numbers,
                        .bias = BiasOf(panel, bias),
                        .prefetch = nullptr,
                        .prefetch_lines = 0};

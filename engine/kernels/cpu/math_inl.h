@@ -26,6 +26,13 @@ inline Lanes Exp(Lanes x) {
   return ScaleByPower(Fma(ExpTail(x2.r), x2.r, Splat(1)), x2.n);
 }
 
+// e^x - 1 without cancellation, for x <= 0.
+inline Lanes ExpMinusOne(Lanes x) {
+  const Reduced z = ReduceByLn2(Max(Splat(kExpMin), x));
+  const Lanes power = ScaleByPower(Splat(1), z.n);
+  return Fma(Mul(ExpTail(z.r), z.r), power, Sub(power, Splat(1)));
+}
+
 // x / (1 + e^-x) with the sigmoid's argument apart: x * sigmoid(z).
 inline Lanes TimesSigmoid(Lanes x, Lanes z) { return Div(x, Add(Splat(1), Exp(Sub(Zero(), z)))); }
 
@@ -52,7 +59,20 @@ inline Lanes GeluErf(Lanes x) {
 // NaN stays NaN.
 inline Lanes Relu(Lanes x) { return Max(Zero(), x); }
 
-inline Lanes Activate(Activation activation, Lanes x) {
+// NaN stays NaN.
+inline Lanes Xielu(const ActivationNumbers& f, Lanes x) {
+  const Lanes linear = Mul(x, Splat(f.l));
+  const Lanes right = Fma(Mul(x, x), Splat(f.p), linear);
+  const Lanes left = Fma(Sub(ExpMinusOne(Min(Splat(f.m), x)), x), Splat(f.n), linear);
+  return IfLess(Zero(), x, right, left);
+}
+
+inline Lanes ClampedSilu(const ActivationNumbers& f, Lanes x) {
+  const Lanes g = Min(Splat(f.c), x);
+  return TimesSigmoid(g, Mul(g, Splat(f.s)));
+}
+
+inline Lanes Activate(Activation activation, const ActivationNumbers& numbers, Lanes x) {
   switch (activation) {
     case Activation::kSilu:
       return Silu(x);
@@ -64,8 +84,18 @@ inline Lanes Activate(Activation activation, Lanes x) {
       return Relu(x);
     case Activation::kRelu2:
       return Mul(Relu(x), Relu(x));
+    case Activation::kXielu:
+      return Xielu(numbers, x);
+    case Activation::kClampedSwiglu:
+      return ClampedSilu(numbers, x);
   }
   return x;
+}
+
+inline Lanes Gated(Activation activation, const ActivationNumbers& numbers, Lanes gate, Lanes up) {
+  if (activation == Activation::kClampedSwiglu)
+    up = Add(Max(Splat(-numbers.c), Min(Splat(numbers.c), up)), Splat(1));
+  return Mul(Activate(activation, numbers, gate), up);
 }
 
 // tanh(x): near zero by a polynomial, else e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation;

@@ -93,7 +93,8 @@ struct TileArgs {
   float* y;                    // outputs of the first token; those of token t at y + t * y_stride
   int64_t y_stride;
   TileEpilogue epilogue;
-  Activation activation;    // of kTileActivate and kTileGate
+  Activation activation;  // of kTileActivate and kTileGate
+  ActivationNumbers numbers;
   const float* bias;        // [32] of the panel's rows in their order, or null
   const uint8_t* prefetch;  // lines to bring into L2 meanwhile, `prefetch_lines` per 32 columns
   int64_t prefetch_lines;

@@ -113,11 +113,12 @@ template <int kTokens>
         high = {_mm512_mul_ps(last, _mm512_set1_ps(factor))};
   if (args.bias != nullptr) low = Add(low, Load(args.bias)), high = Add(high, Load(args.bias + 16));
   if (args.epilogue == kTileGate) {
-    Store(y, Mul(Activate(args.activation, low), high));
+    Store(y, Gated(args.activation, args.numbers, low, high));
   } else {
     if (args.epilogue == kTileAdd) low = Add(Load(y), low), high = Add(Load(y + 16), high);
     if (args.epilogue == kTileActivate)
-      low = Activate(args.activation, low), high = Activate(args.activation, high);
+      low = Activate(args.activation, args.numbers, low),
+      high = Activate(args.activation, args.numbers, high);
     Store(y, low);
     Store(y + 16, high);
   }

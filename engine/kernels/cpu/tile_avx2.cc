@@ -224,11 +224,12 @@ template <int T>
     Lanes low = {acc[0][t], acc[1][t]}, high = {acc[2][t], acc[3][t]};
     if (args.bias != nullptr) low = Add(low, Load(args.bias)), high = Add(high, Load(args.bias + 16));
     if (args.epilogue == kTileGate) {
-      Store(y, Mul(Activate(args.activation, low), high));
+      Store(y, Gated(args.activation, args.numbers, low, high));
     } else {
       if (args.epilogue == kTileAdd) low = Add(Load(y), low), high = Add(Load(y + 16), high);
       if (args.epilogue == kTileActivate)
-        low = Activate(args.activation, low), high = Activate(args.activation, high);
+        low = Activate(args.activation, args.numbers, low),
+        high = Activate(args.activation, args.numbers, high);
       Store(y, low);
       Store(y + 16, high);
     }

@@ -22,7 +22,7 @@ ROPEWAY_DEVICE float Activate(Activation activation, float x) {
       return 0.5f * x * (1.0f + erff(x * kRootHalf));
     case Activation::kRelu:
       return positive;
-    default:  // kRelu2
+    default:  // kRelu2; models with others are refused
       return positive * positive;
   }
 }

@@ -73,7 +73,19 @@ float GeluTanh(float x) { return 0.5f * x * (1 + std::tanh(0.797884561f * (x + 0
 // NaN stays NaN.
 float Relu(float x) { return x < 0 ? 0 : x; }
 
-float Activate(Activation activation, float x) {
+float Xielu(const ActivationNumbers& f, float x) {
+  if (x > 0) return f.p * x * x + f.l * x;
+  const float bounded = x < f.m ? x : std::isnan(x) ? x : f.m;
+  return (std::expm1(bounded) - x) * f.n + f.l * x;
+}
+
+// NaN stays NaN.
+float ClampedSilu(const ActivationNumbers& f, float x) {
+  const float g = x > f.c ? f.c : x;
+  return g / (1 + std::exp(-g * f.s));
+}
+
+float Activate(Activation activation, const ActivationNumbers& numbers, float x) {
   switch (activation) {
     case Activation::kSilu:
       return Silu(x);
@@ -85,8 +97,18 @@ float Activate(Activation activation, float x) {
       return Relu(x);
     case Activation::kRelu2:
       return Relu(x) * Relu(x);
+    case Activation::kXielu:
+      return Xielu(numbers, x);
+    case Activation::kClampedSwiglu:
+      return ClampedSilu(numbers, x);
   }
   return x;
+}
+
+float Gated(const MatMulArgs& args, float gate, float up) {
+  if (args.activation == Activation::kClampedSwiglu)
+    up = (up > args.numbers.c ? args.numbers.c : up < -args.numbers.c ? -args.numbers.c : up) + 1;
+  return Activate(args.activation, args.numbers, gate) * up;
 }
 
 // Rows of gate and up alternate; each pair gives one output.
@@ -102,7 +124,7 @@ void MatMulGate(const MatMulArgs& args) {
     for (int64_t t = 0; t < args.num_tokens; ++t) {
       float g = Dot(gate.data(), x + t * columns, columns), u = Dot(up.data(), x + t * columns, columns);
       if (args.bias != nullptr) g += args.bias[i], u += args.bias[half + i];
-      args.y[t * args.y_stride + i] = Activate(args.activation, g) * u;
+      args.y[t * args.y_stride + i] = Gated(args, g, u);
     }
   }
 }
@@ -121,7 +143,7 @@ void MatMul(const MatMulArgs& args) {
       if (args.bias != nullptr) value += args.bias[i];
       float& y = args.y[t * args.y_stride + i];
       if (args.epilogue == Epilogue::kAdd) value += y;
-      if (args.epilogue == Epilogue::kActivate) value = Activate(args.activation, value);
+      if (args.epilogue == Epilogue::kActivate) value = Activate(args.activation, args.numbers, value);
       y = value;
     }
   }

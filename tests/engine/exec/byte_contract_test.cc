@@ -20,6 +20,7 @@
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
 
 namespace ropeway::testing {
 namespace {
@@ -73,6 +74,11 @@ absl::StatusOr<GgufModel> ModelNamed(const std::string& name) {
 absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenNamed(const std::string& name,
                                                        const CpuExecutorOptions& options) {
   const TempFolder folder;
+  const std::vector<std::string>& gguf = TinyGgufCases();
+  if (name != "quantised" && std::find(gguf.begin(), gguf.end(), name) == gguf.end()) {
+    RETURN_IF_ERROR(WriteTinyModel(name, folder.path()));
+    return OpenExecutor(folder.path(), options);
+  }
   ASSIGN_OR_RETURN(const GgufModel model, ModelNamed(name));
   return OpenExecutor(folder.Write("model.gguf", GgufBytes(model)), options);
 }
@@ -219,7 +225,8 @@ std::string TestName(const ::testing::TestParamInfo<Param>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ByteContractTest,
-                         ::testing::Combine(::testing::Values("quantised", "mistral", "gemma3_text", "qwen3"),
+                         ::testing::Combine(::testing::Values("quantised", "mistral", "gemma3_text", "qwen3",
+                                                              "qwen2_moe", "gpt_oss", "llama4_text"),
                                             ::testing::Values("ref", "avx2", "avx512"),
                                             ::testing::Values(kernels::KvType::kF32, kernels::KvType::kBF16)),
                          TestName);
@@ -229,7 +236,7 @@ TEST(InstructionSetTest, Avx2AndAvx512GiveTheSameBytes) {
     GTEST_SKIP() << "this processor does not have both";
   const std::vector<TokenId> ids = RandomIds(200, 2);
   const std::vector<PageId> pages = PagesFrom(0, ids.size());
-  for (const char* model : {"quantised", "mistral", "gemma3_text", "qwen2"})
+  for (const char* model : {"quantised", "mistral", "gemma3_text", "qwen2", "qwen2_moe", "gpt_oss"})
     for (const kernels::KvType kv_type : {kernels::KvType::kF32, kernels::KvType::kBF16}) {
       SCOPED_TRACE(model);
       CpuExecutorOptions options{

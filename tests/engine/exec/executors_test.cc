@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(
     NameOfCase);
 // Every family, in the precision of its golden file.
 INSTANTIATE_TEST_SUITE_P(Families, TinyModelsOnTest,
-                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                         ::testing::Combine(::testing::ValuesIn(DeviceTinyCases()),
                                             ::testing::Values(DeviceOptions{
                                                 .kind = DeviceKind::kHostKernels})),
                          NameOfCase);
@@ -101,6 +101,17 @@ INSTANTIATE_TEST_SUITE_P(
                                          "hunyuan_v1_dense", "phi_qk_layernorm", "olmo"),
                        ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels})),
     NameOfCase);
+
+// What devices do not compute yet is refused by name when it is loaded.
+TEST(DeviceRefusalTest, OfEveryCaseThatRunsOnTheCpuAlone) {
+  for (const std::string& name : CpuOnlyTinyCases()) {
+    SCOPED_TRACE(name);
+    const TempFolder folder;
+    ASSERT_TRUE(WriteTinyModel(name, folder.path()).ok());
+    EXPECT_THAT(OpenOn(folder.path(), {.kind = DeviceKind::kHostKernels}).status(),
+                StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("on CUDA devices")));
+  }
+}
 
 class ExecutorTest : public ::testing::TestWithParam<DeviceOptions> {
  protected:
@@ -210,7 +221,7 @@ std::vector<DeviceOptions> EmulatedDevices() {
 INSTANTIATE_TEST_SUITE_P(Emulated, ExecutorTest, ::testing::ValuesIn(EmulatedDevices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Emulated, DeviceSamplingTest, ::testing::ValuesIn(EmulatedDevices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
-                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                         ::testing::Combine(::testing::ValuesIn(DeviceTinyCases()),
                                             ::testing::ValuesIn(EmulatedDevices())),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));

@@ -188,7 +188,7 @@ TEST(HfConfigTest, RefusesWhatItDoesNotKnow) {
     Json changes;
     const char* says;
   } cases[] = {
-      {"llama_base", {{"model_type", "mixtral"}}, "supported are llama, mistral, qwen2, qwen3, gemma, "},
+      {"llama_base", {{"model_type", "mamba"}}, "supported are llama, mistral, "},
       {"llama_base", {{"logit_scale", 0.5}}, "config.json field 'logit_scale' is not supported"},
       {"llama_base", {{"quantization_config", {{"bits", 4}}}}, "'quantization_config' is not supported"},
       {"llama_base", {{"layer_types", Json::array()}}, "'layer_types' is not supported"},

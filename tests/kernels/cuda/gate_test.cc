@@ -22,6 +22,9 @@ double Activated(Activation activation, double x) {
       return std::fmax(x, 0);
     case Activation::kRelu2:
       return std::fmax(x, 0) * std::fmax(x, 0);
+    case Activation::kXielu:
+    case Activation::kClampedSwiglu:
+      break;  // models with them are refused
   }
   return 0;
 }

@@ -1,0 +1,160 @@
+// What attention takes: projections, norms and rotations of heads, the cache, and attention itself.
+#include <algorithm>
+
+#include "engine/exec/cpu/pass_phases.h"
+
+namespace ropeway {
+
+void Decoder::Pass::ProjectQkv(int index) {
+  const CpuLayer& layer = weights_.layers[index];
+  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.attention_norm}, layer.qkv,
+           {Qkv(0), workspace_.qkv_stride_}, &layer.attention_output);
+}
+
+// Keys and values to the cache.
+void Decoder::Pass::RotateAndStore(int index) {
+  ForEachToken(num_tokens(), [&](int64_t t) { RotateAndStoreToken(index, t); });
+}
+
+void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
+  FinishHeads(index, token);
+  const int32_t position = batch_->positions[token];
+  const int64_t page = batch_->page_tables[RowOf(token)][position / kPageTokens];
+  table_.store_kv({.kv = cache_->kv,
+                   .page = cache_->data + index * cache_->layer_stride + page * cache_->kv.page_bytes,
+                   .slot = position % kPageTokens,
+                   .keys = Keys(token),
+                   .values = Values(token)});
+}
+
+// What happens to a token's queries, keys and values between product and attention.
+void Decoder::Pass::FinishHeads(int index, int64_t token) {
+  const AttentionSpec& attention = spec_.layers[index].attention;
+  float* heads = Qkv(token);
+  const auto clip = [&] {
+    for (int64_t i = 0; i < spec_.qkv_size(); ++i)
+      heads[i] = std::clamp(heads[i], -attention.clip, attention.clip);
+  };
+  if (attention.clip > 0 && !attention.clip_after_norm) clip();
+  const bool has_norm = attention.head_norm.kind != NormKind::kNone;
+  if (has_norm && !attention.head_norm.after_rotation) NormHeads(index, heads);
+  if (attention.clip > 0 && attention.clip_after_norm) clip();
+  if (const Rpe3dSpec* zones = ZonesOf(spec_.layers[index])) RotateForOtherZones(index, *zones, token);
+  if (const int rotary = decoder_.layer_rotaries_[index]; rotary >= 0) RotateHeads(rotary, token);
+  if (has_norm && attention.head_norm.after_rotation) NormHeads(index, heads);
+  if (!weights_.layers[index].query_factors.empty()) ScaleQueries(index, token);
+}
+
+// Two more copies of a token's queries, turned for keys of the zone before their own and of older ones.
+// REQUIRES: the queries are not turned yet.
+void Decoder::Pass::RotateForOtherZones(int index, const Rpe3dSpec& spec, int64_t token) {
+  const Rotation& rotation = decoder_.rotations_[decoder_.layer_rotaries_[index]];
+  float* cosines = workspace_.private_angles_[team_.index()].data();
+  float* sines = cosines + spec_.head_dim;
+  for (const Rpe3dKeyZone zone : {Rpe3dKeyZone::kBefore, Rpe3dKeyZone::kOlder}) {
+    float* queries = OtherQueries(zone, token);
+    std::copy_n(Qkv(token), int64_t{spec_.num_heads} * spec_.head_dim, queries);
+    Rpe3dQueryAngles(spec, rotation, zone, batch_->positions[token], cosines, sines);
+    table_.rotate({.heads = queries,
+                   .num_heads = spec_.num_heads,
+                   .head_stride = spec_.head_dim,
+                   .rotary_dim = spec_.head_dim,
+                   .cosines = cosines,
+                   .sines = sines,
+                   .interleaved = false});
+  }
+}
+
+void Decoder::Pass::ScaleQueries(int index, int64_t token) {
+  const float factor = weights_.layers[index].query_factors[batch_->positions[token]];
+  const auto scale = [&](float* queries) {
+    for (int64_t i = 0; i < int64_t{spec_.num_heads} * spec_.head_dim; ++i) queries[i] *= factor;
+  };
+  scale(Qkv(token));
+  if (ZonesOf(spec_.layers[index]) == nullptr) return;
+  scale(OtherQueries(Rpe3dKeyZone::kBefore, token));
+  scale(OtherQueries(Rpe3dKeyZone::kOlder, token));
+}
+
+void Decoder::Pass::NormHeads(int index, float* heads) {
+  const CpuLayer& layer = weights_.layers[index];
+  const HeadNormSpec& norm = spec_.layers[index].attention.head_norm;
+  const auto norm_some = [&](int num_heads, const Vectors& vectors, float* x) {
+    const int64_t all = int64_t{num_heads} * spec_.head_dim, width = norm.all_heads ? all : spec_.head_dim;
+    for (int64_t first = 0; first < all; first += width)
+      Norm(table_, {norm.kind, norm.epsilon}, vectors, first, width, x + first, x + first);
+  };
+  norm_some(spec_.num_heads, layer.query_norm, heads);
+  norm_some(spec_.num_kv_heads, layer.key_norm, heads + int64_t{spec_.num_heads} * spec_.head_dim);
+}
+
+void Decoder::Pass::RotateHeads(int rotary, int64_t token) {
+  const RotarySpec& spec = decoder_.rotaries_[rotary];
+  const int dim = RotaryDimOf(spec, spec_.head_dim);
+  const int64_t at = workspace_.angle_offsets_[rotary] + token * (dim / 2);
+  table_.rotate({.heads = Qkv(token),
+                 .num_heads = spec_.num_heads + spec_.num_kv_heads,
+                 .head_stride = spec_.head_dim,
+                 .rotary_dim = dim,
+                 .cosines = &workspace_.cosines_[at],
+                 .sines = &workspace_.sines_[at],
+                 .interleaved = PairingOf(spec) == RopePairing::kInterleaved});
+}
+
+// A member counts them for itself: it is sooner done than told.
+void Decoder::Pass::CountAttentionPieces() {
+  std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
+  first_pieces.assign(1, 0);
+  for (size_t row = 0; row < batch_->page_tables.size(); ++row) {
+    const int64_t tokens = batch_->row_starts[row + 1] - batch_->row_starts[row];
+    first_pieces.push_back(first_pieces.back() + CeilDiv(tokens, kAttentionTokens));
+  }
+}
+
+// An item is a piece, a few tokens of a row, for one KV head.
+void Decoder::Pass::Attend(int index) {
+  team_.ForEach(workspace_.first_pieces_[team_.index()].back() * HeadItems(index),
+                [&](int64_t item) { AttendItem(index, item); });
+}
+
+void Decoder::Pass::AttendItem(int index, int64_t item) {
+  const std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
+  const int heads = HeadItems(index), head = static_cast<int>(item % heads);
+  const int64_t any_piece = item / heads;
+  const size_t row =
+      std::upper_bound(first_pieces.begin(), first_pieces.end(), any_piece) - first_pieces.begin() - 1;
+  // The last tokens see most: they come first, so that no one is left with a long piece at the end.
+  const int64_t piece = first_pieces[row + 1] - 1 - any_piece;
+  const int group = spec_.heads_per_kv_head();
+  const int32_t token = batch_->row_starts[row] + static_cast<int32_t>(piece) * kAttentionTokens;
+  const int64_t column = int64_t{head} * group * spec_.head_dim;
+  const bool has_zones = ZonesOf(spec_.layers[index]) != nullptr;
+  table_.attention(
+      {.kv = cache_->kv,
+       .cache = cache_->data + index * cache_->layer_stride,
+       .page_stride = cache_->kv.page_bytes,
+       .page_table = batch_->page_tables[row].data(),
+       .kv_head = head,
+       .queries_per_token = group,
+       .num_tokens = std::min(kAttentionTokens, batch_->row_starts[row + 1] - token),
+       .first_position = batch_->positions[token],
+       .queries = Qkv(token) + column,
+       .query_stride = workspace_.qkv_stride_,
+       .previous_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kBefore, token) + column : nullptr,
+       .older_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kOlder, token) + column : nullptr,
+       .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
+              int64_t{head} * group * spec_.value_dim,
+       .out_stride = workspace_.attention_stride_,
+       .scale = spec_.layers[index].attention.scale,
+       .modifier = weights_.modifiers[index].modifier,
+       .scratch = workspace_.scratch_[team_.index()].data()});
+}
+
+void Decoder::Pass::AddAttention(int index) {
+  const CpuLayer& layer = weights_.layers[index];
+  AddToHidden({workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens()},
+              layer.attention_output, layer.attention_post_norm,
+              spec_.layers[index].ffn.has_experts() ? &layer.router : &layer.ffn_input);
+}
+
+}  // namespace ropeway

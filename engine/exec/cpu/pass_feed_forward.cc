@@ -1,0 +1,88 @@
+// The feed-forward layer of a step, whole or of experts, and the end of a block.
+#include <algorithm>
+
+#include "engine/exec/cpu/pass_phases.h"
+
+namespace ropeway {
+
+using kernels::Epilogue;
+
+void Decoder::Pass::ProjectFfn(int index) {
+  const CpuLayer& layer = weights_.layers[index];
+  const FfnSpec& ffn = spec_.layers[index].ffn;
+  if (ffn.has_experts()) ProjectExperts(index);
+  if (layer.ffn_input.parts.empty()) return;
+  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.ffn_norm}, layer.ffn_input,
+           {workspace_.ffn_.as<float>(), workspace_.ffn_stride_,
+            ffn.gated ? Epilogue::kGate : Epilogue::kActivate, ffn.activation, layer.numbers},
+           &layer.down);
+}
+
+ExpertsPass Decoder::Pass::Experts(int index) {
+  return ExpertsPass({spec_.layers[index].ffn, weights_.layers[index], spec_.hidden_size}, table_,
+                     num_tokens(), workspace_.experts_, team_);
+}
+
+void Decoder::Pass::ProjectExperts(int index) {
+  const Vectors& norm = weights_.layers[index].ffn_norm;
+  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &norm}, weights_.layers[index].router,
+           {workspace_.experts_.logits(0), workspace_.experts_.logit_stride()}, nullptr);
+  ExpertsPass experts = Experts(index);
+  experts.Route();
+  experts.Project([&](int64_t token, float* x) {
+    if (norm.weight.empty())
+      std::copy_n(Hidden(token), spec_.hidden_size, x);
+    else
+      NormRow(norm, Hidden(token), x);
+  });
+}
+
+// What the experts of each token give is added to what the expert of all tokens gives, where there is one.
+void Decoder::Pass::AddExperts(int index, const CpuProjection* next) {
+  const CpuLayer& layer = weights_.layers[index];
+  ExpertsPass experts = Experts(index);
+  experts.ProjectBack();
+  const bool has_shared = !layer.down.parts.empty();
+  if (has_shared)
+    Multiply({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
+             {Branch(0), workspace_.hidden_stride_}, next);
+  const ExpertsSpec& spec = spec_.layers[index].ffn.experts;
+  ForEachToken(num_tokens(), [&](int64_t t) {
+    float* branch = Branch(t);
+    if (!has_shared) std::fill_n(branch, spec_.hidden_size, 0.f);
+    if (spec.shared_gate) {
+      const float weight = SharedExpertWeight(workspace_.experts_.logits(t)[spec.count]);
+      for (int64_t i = 0; i < spec_.hidden_size; ++i) branch[i] *= weight;
+    }
+    experts.Add(t, branch);
+    AddBranch(layer.ffn_post_norm, t);
+  });
+}
+
+void Decoder::Pass::AddFeedForward(int index) {
+  const CpuLayer& layer = weights_.layers[index];
+  const CpuProjection& next =
+      index + 1 < spec_.num_layers() ? weights_.layers[index + 1].qkv : weights_.output;
+  if (spec_.layers[index].ffn.has_experts()) return AddExperts(index, &next);
+  AddToHidden({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
+              layer.ffn_post_norm, &next);
+}
+
+// The end of a block: hidden += scale * projection, or hidden += scale * norm(projection).
+void Decoder::Pass::AddToHidden(const Input& input, const CpuProjection& projection, const Vectors& post_norm,
+                                const CpuProjection* next) {
+  const BlockSpec& block = spec_.block;
+  if (!block.post_norm && block.residual_scale == 1) {
+    Multiply(input, projection, {Hidden(0), workspace_.hidden_stride_, Epilogue::kAdd}, next);
+    return;
+  }
+  Multiply(input, projection, {Branch(0), workspace_.hidden_stride_}, next);
+  ForEachToken(input.num_tokens, [&](int64_t t) { AddBranch(post_norm, t); });
+}
+
+void Decoder::Pass::AddBranch(const Vectors& post_norm, int64_t token) {
+  if (spec_.block.post_norm) NormRow(post_norm, Branch(token), Branch(token));
+  table_.add(Branch(token), spec_.block.residual_scale, spec_.hidden_size, Hidden(token));
+}
+
+}  // namespace ropeway
