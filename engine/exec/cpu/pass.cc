@@ -47,16 +47,6 @@ const Rpe3dSpec* ZonesOf(const LayerSpec& layer) {
   return rpe3d != nullptr && rpe3d->form == Rpe3dForm::kChunked ? rpe3d : nullptr;
 }
 
-void Norm(const kernels::KernelTable& table, const NormFormula& formula,
-          const NormWeights<std::vector<float>>& norm, int64_t first, int64_t n, const float* x, float* out) {
-  const float* weight = norm.weight.data() + first;
-  const float* bias = norm.bias.empty() ? nullptr : norm.bias.data() + first;
-  if (formula.kind == NormKind::kRms)
-    table.rms_norm(x, weight, n, formula.epsilon, out);
-  else
-    table.layer_norm(x, weight, bias, n, formula.epsilon, out);
-}
-
 Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table, const kernels::KvLayout& kv,
                      int threads, int max_tokens, int max_logit_rows)
     : max_tokens_(max_tokens),
@@ -141,8 +131,18 @@ void Decoder::Pass::FindAngles(int64_t token) {
   }
 }
 
+void Decoder::Pass::Norm(const NormFormula& formula, const Vectors& norm, int64_t first, int64_t n,
+                         const float* x, float* out) const {
+  const float* weight = norm.weight.data() + first;
+  const float* bias = norm.bias.empty() ? nullptr : norm.bias.data() + first;
+  if (formula.kind == NormKind::kRms)
+    table_.rms_norm(x, weight, n, formula.epsilon, out);
+  else
+    table_.layer_norm(x, weight, bias, n, formula.epsilon, out);
+}
+
 void Decoder::Pass::NormRow(const Vectors& norm, const float* x, float* out) const {
-  Norm(table_, {spec_.norm.kind, spec_.norm.epsilon}, norm, 0, spec_.hidden_size, x, out);
+  Norm({spec_.norm.kind, spec_.norm.epsilon}, norm, 0, spec_.hidden_size, x, out);
 }
 
 // Gathers the rows that were chosen, so that they lie side by side.

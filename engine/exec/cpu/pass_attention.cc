@@ -82,7 +82,7 @@ void Decoder::Pass::NormHeads(int index, float* heads) {
   const auto norm_some = [&](int num_heads, const Vectors& vectors, float* x) {
     const int64_t all = int64_t{num_heads} * spec_.head_dim, width = norm.all_heads ? all : spec_.head_dim;
     for (int64_t first = 0; first < all; first += width)
-      Norm(table_, {norm.kind, norm.epsilon}, vectors, first, width, x + first, x + first);
+      Norm({norm.kind, norm.epsilon}, vectors, first, width, x + first, x + first);
   };
   norm_some(spec_.num_heads, layer.query_norm, heads);
   norm_some(spec_.num_kv_heads, layer.key_norm, heads + int64_t{spec_.num_heads} * spec_.head_dim);
