@@ -42,6 +42,7 @@ extern constinit thread_local BlockView* current_block;
 struct LaunchShape {
   dim3 grid, block;
   size_t shared_bytes = 0;  // dynamic
+  bool dependent = false;   // may begin before the kernel in front has ended
 };
 // Puts a kernel on a stream; `body` runs once per device thread. Returns at once, as a launch does.
 ErrorCode LaunchKernel(Stream stream, const LaunchShape& shape, std::function<void()> body);
@@ -92,6 +93,10 @@ void LoadMatrices(uint32_t* fragments, const void* row, bool transpose, SourceLi
 void AsyncCopy16(void* shared, const void* global, bool predicate, SourceLine at);
 void AsyncCopyCommit();
 void AsyncCopyWait(int groups_in_flight);
+
+// griddepcontrol.wait. Kernels are executed one after another: what is checked is that no thread of a
+// dependent one ends without it.
+void WaitForGrids();
 
 }  // namespace ropeway::cuda::emulation
 

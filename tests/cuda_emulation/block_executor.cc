@@ -91,6 +91,7 @@ bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
     const unsigned u = static_cast<unsigned>(i);
     thread.thread_index = {u % size.x, u / size.x % size.y, u / size.x / size.y};
     thread.done = false;
+    thread.waited = false;
     thread.operation = Operation::kNone;
     MakeReady(i);
   }
@@ -154,6 +155,9 @@ void BlockExecutor::RunThread() {
   (*body_)();
   if (!me.copies.empty() || !me.copy_groups.empty()) {
     Fail("a thread ended with cp.async in flight", SourceLine::Here());
+  }
+  if (shape_.dependent && !me.waited) {
+    Fail("a thread of a dependent kernel ended without GridDependencyWait", SourceLine::Here());
   }
   SanitizerRelease(&end_sync_);
   me.done = true;
@@ -280,6 +284,8 @@ void SyncThreads(SourceLine at) { BlockExecutor::Current().Barrier(at); }
 int SyncThreadsReduce(bool predicate, Reduction reduction, SourceLine at) {
   return BlockExecutor::Current().BarrierReduce(predicate, reduction, at);
 }
+
+void WaitForGrids() { BlockExecutor::Current().self().waited = true; }
 
 void* StaticShared(const void* key, size_t bytes, size_t alignment) {
   BlockExecutor& executor = BlockExecutor::Current();

@@ -46,6 +46,7 @@ struct DeviceThread : ThreadView {
   Fiber fiber;
   int id = 0;
   bool done = true;
+  bool waited = false;  // for the kernels in front
   // What it waits for.
   Operation operation = Operation::kNone;
   unsigned mask = 0;

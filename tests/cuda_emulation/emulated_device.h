@@ -189,6 +189,10 @@ inline void CpAsync16(void* shared, const void* global, bool predicate = true,
                       emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::AsyncCopy16(shared, global, predicate, at);
 }
+inline void CpAsync16Streamed(void* shared, const void* global, bool predicate = true,
+                              emulation::SourceLine at = emulation::SourceLine::Here()) {
+  emulation::AsyncCopy16(shared, global, predicate, at);
+}
 inline void CpAsyncCommit() { emulation::AsyncCopyCommit(); }
 template <int kGroupsInFlight>
 void CpAsyncWait() {
@@ -210,11 +214,21 @@ void MmaM16N8K16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], 
   emulation::Mma16x8x16({kType, d, a, b, c}, at);
 }
 
+inline void GridDependencyWait() { emulation::WaitForGrids(); }
+inline void LaunchDependents() {}
+
 template <class... Parameters, class... Arguments>
 ErrorCode Launch(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                  Arguments&&... arguments) {
   std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
   return emulation::LaunchKernel(stream, {grid, block, shared_bytes},
+                                 [kernel, values] { std::apply(kernel, values); });
+}
+template <class... Parameters, class... Arguments>
+ErrorCode LaunchDependent(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                          size_t shared_bytes, Arguments&&... arguments) {
+  std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
+  return emulation::LaunchKernel(stream, {grid, block, shared_bytes, true},
                                  [kernel, values] { std::apply(kernel, values); });
 }
 

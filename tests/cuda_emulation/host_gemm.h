@@ -1,7 +1,5 @@
 // Matrix products of an emulated device, computed by plain loops on its stream.
-//
-// Each element is summed over K in one fixed order: kLanes running sums, then these from the first to the
-// last.
+// They keep the rule of sums (gemm.h).
 #ifndef ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
 #define ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
 

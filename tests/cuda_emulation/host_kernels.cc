@@ -9,6 +9,7 @@
 #include "engine/kernels/ref/attend_token.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_elements.h"
+#include "tests/cuda_emulation/host_matmul.h"
 #include "tests/cuda_emulation/host_sampling.h"
 
 namespace ropeway::cuda::emulation {
@@ -100,15 +101,16 @@ void EmbedOnHost(const EmbedArgs& args) {
   }
 }
 
-void PackedMatMulOnHost(const PackedMatMulArgs& args) {
-  const int64_t columns = args.weights.columns;
-  std::vector<float> x(args.num_tokens * columns);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = LoadElement(args.element, args.x, i);
-  for (int64_t m = 0; m < args.weights.rows; ++m) {
-    const std::vector<float> row = RowOf(args.weights, m);
-    for (int64_t t = 0; t < args.num_tokens; ++t)
-      StoreElement(args.out, args.y, t * args.y_stride + m, Dot(&x[t * columns], row.data(), columns));
-  }
+void MatMulOnHost(const MatMulArgs& args) {
+  MultiplyOnHost({.tokens = args.num_tokens,
+                  .outputs = args.weights.rows,
+                  .columns = args.weights.columns,
+                  .element = args.element,
+                  .x = args.x,
+                  .x_stride = args.weights.columns,
+                  .weight_row = [&](int64_t m) { return RowOf(args.weights, m); },
+                  .store = [&](int64_t t, int64_t m,
+                               float sum) { StoreElement(args.out, args.y, t * args.y_stride + m, sum); }});
 }
 
 // ---- Rows ----
@@ -402,7 +404,8 @@ constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
                                 .qkv = OnStream<QkvOnHost>,
                                 .attention = OnStream<AttentionOnHost>,
                                 .gate = OnStream<GateOnHost>,
-                                .packed_matmul = OnStream<PackedMatMulOnHost>,
+                                .dense_matmul = OnStream<MatMulOnHost>,
+                                .packed_matmul = OnStream<MatMulOnHost>,
                                 .copy_pages = OnStream<CopyPagesOnHost>,
                                 .finish_logits = OnStream<FinishLogitsOnHost>,
                                 .sample = OnStream<SampleOnHost>,

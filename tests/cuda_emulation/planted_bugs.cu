@@ -212,6 +212,14 @@ __global__ void SumOfBlocks(const float*, float* out) {
   }
 }
 
+// A thread that is done at once does not wait for the kernel in front.
+template <bool kPlanted>
+__global__ void EndsWithoutGridWait(const float*, float* out) {
+  if (kPlanted && threadIdx.x >= 100) return;
+  GridDependencyWait();
+  out[threadIdx.x] = 1;
+}
+
 constexpr float Zeros(int) { return 0; }
 constexpr float Ones(int) { return 1; }
 constexpr float OnesOfAWarp(int i) { return i < 32 ? 1 : 0; }
@@ -223,6 +231,11 @@ template <Kernel kPlanted, Kernel kRight, int kBlocks, int kThreads>
 ErrorCode LaunchEither(bool planted, const float* in, float* out, Stream stream) {
   constexpr size_t kSharedBytes = kThreads * sizeof(float);  // used by DynamicSharedPastTheEnd
   return Launch(stream, planted ? kPlanted : kRight, dim3(kBlocks), dim3(kThreads), kSharedBytes, in, out);
+}
+
+template <Kernel kPlanted, Kernel kRight>
+ErrorCode LaunchEitherDependent(bool planted, const float* in, float* out, Stream stream) {
+  return LaunchDependent(stream, planted ? kPlanted : kRight, dim3(1), dim3(kBugOutputs), 0, in, out);
 }
 
 // clang-format off
@@ -250,6 +263,7 @@ constexpr PlantedBug kBugs[] = {
     BUG(GlobalWritePastTheEnd, 1, 128, Zeros),
     BUG(StaticSharedPastTheEnd, 1, 32, OnesOfAWarp),
     BUG(DynamicSharedPastTheEnd, 1, 32, OnesOfAWarp),
+    {"EndsWithoutGridWait", LaunchEitherDependent<EndsWithoutGridWait<true>, EndsWithoutGridWait<false>>, Ones},
     BUG(SumOfBlocks, 8, 1, [](int i) { return i == 0 ? 8.0f : 0.0f; }),
 };
 #undef BUG

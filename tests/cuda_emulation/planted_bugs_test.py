@@ -50,6 +50,7 @@ EXPECTED = {
     "GlobalWritePastTheEnd": {"plain": FAILED + "*past the end", "asan": POISON},
     "StaticSharedPastTheEnd": {"asan": "index 2 out of bounds"},
     "DynamicSharedPastTheEnd": {"asan": POISON},
+    "EndsWithoutGridWait": {run: FAILED + "*without GridDependencyWait" for run in ("plain", "asan", "tsan")},
     "SumOfBlocks": {"tsan": RACE},
 }
 

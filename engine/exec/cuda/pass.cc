@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/exec/cuda/product.h"
 
 namespace ropeway {
 namespace {
@@ -55,32 +56,16 @@ void CudaPass::Try(const char* what, const Function& launch) {
 
 void CudaPass::MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
                             int64_t y_stride, cuda::Element out) {
-  if (cuda::IsPacked(matrix.type)) {
-    Try("multiplying packed weights", [&] {
-      return context_.kernels.packed_matmul({.weights = matrix,
-                                             .element = context_.element,
-                                             .out = out,
-                                             .num_tokens = tokens,
-                                             .x = x,
-                                             .y = y,
-                                             .y_stride = y_stride},
-                                            context_.stream);
-    });
-    return;
-  }
   Try("multiplying matrices", [&] {
-    return context_.gemm.Run({.tokens = tokens,
-                              .outputs = matrix.rows,
-                              .columns = matrix.columns,
-                              .element = context_.element,
-                              .out = out,
-                              .x = x,
-                              .x_stride = matrix.columns,
-                              .weights = matrix.data,
-                              .weight_stride = matrix.columns,
-                              .y = y,
-                              .y_stride = y_stride},
-                             context_.stream);
+    return MultiplyOnCuda({.weights = matrix,
+                           .element = context_.element,
+                           .out = out,
+                           .num_tokens = tokens,
+                           .processors = context_.processors,
+                           .x = x,
+                           .y = y,
+                           .y_stride = y_stride},
+                          context_.kernels, context_.gemm, context_.stream);
   });
 }
 

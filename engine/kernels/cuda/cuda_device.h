@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "engine/kernels/cuda/runtime.h"
 
@@ -89,6 +90,13 @@ ROPEWAY_DEVICE void CpAsync16(void* shared, const void* global, bool predicate =
                "r"(bytes)
                : "memory");
 }
+// The same for what is read once from beginning to end: L2 fetches 256 bytes.
+ROPEWAY_DEVICE void CpAsync16Streamed(void* shared, const void* global, bool predicate = true) {
+  const int bytes = predicate ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;\n" ::"r"(SharedAddress(shared)),
+               "l"(global), "r"(bytes)
+               : "memory");
+}
 ROPEWAY_DEVICE void CpAsyncCommit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // Waits until at most kGroupsInFlight of this thread's groups are not done.
 template <int kGroupsInFlight>
@@ -130,10 +138,29 @@ ROPEWAY_DEVICE void MmaM16N8K16(float (&d)[4], const uint32_t (&a)[4], const uin
   }
 }
 
-// Launches a kernel and returns the launch's error.
+// ---- Kernels that begin before the one in front has ended (sm_90).
+ROPEWAY_DEVICE void GridDependencyWait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#endif
+}
+ROPEWAY_DEVICE void LaunchDependents() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+#endif
+}
+
+// Whether the code that the device runs of a kernel waits for the one in front: that of older PTX does not.
+template <class... Parameters>
+bool WaitsForGrids(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes = {};
+  return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)) == cudaSuccess &&
+         attributes.ptxVersion >= 90;
+}
+
 template <class... Parameters, class... Arguments>
-ErrorCode Launch(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                 Arguments&&... arguments) {
+ErrorCode LaunchAs(bool dependent, Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                   size_t shared_bytes, Arguments&&... arguments) {
   constexpr size_t kDefaultLimit = 48 * 1024;  // more must be asked for
   if (shared_bytes > kDefaultLimit) {
     const cudaError_t error =
@@ -146,7 +173,25 @@ ErrorCode Launch(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 b
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream.native);
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = dependent && WaitsForGrids(kernel) ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+// Launches a kernel and returns the launch's error.
+template <class... Parameters, class... Arguments>
+ErrorCode Launch(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                 Arguments&&... arguments) {
+  return LaunchAs(false, stream, kernel, grid, block, shared_bytes, std::forward<Arguments>(arguments)...);
+}
+// Likewise one whose threads all call GridDependencyWait (device.h).
+template <class... Parameters, class... Arguments>
+ErrorCode LaunchDependent(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                          size_t shared_bytes, Arguments&&... arguments) {
+  return LaunchAs(true, stream, kernel, grid, block, shared_bytes, std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace ropeway::cuda

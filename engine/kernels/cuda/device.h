@@ -9,9 +9,14 @@
 // __popc, __clz, __ffs, __fmaf_rn and kin, __float_as_uint and kin; float2, float4, int2, int4, uint2, uint4,
 // dim3.
 //
+// A kernel that LaunchDependent launches may begin while the one in front of it on the stream still runs, where
+// the device can do that: what that one writes, or reads and this one writes, may be touched only after
+// GridDependencyWait. Every thread waits before it ends, so that whoever waits for this kernel has waited for
+// all before it. LaunchDependents says from when on the next kernel may begin, if it is launched so.
+//
 // Rules that the emulation enforces: shared memory by ROPEWAY_SHARED or ROPEWAY_DYNAMIC_SHARED; every thread
 // of a block reaches every __syncthreads (no early return before one); a mask names only lanes that take
-// part; a thread waits for its cp.async before it ends.
+// part; a thread waits for its cp.async, and for the kernel in front where it may begin early, before it ends.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_H_
 

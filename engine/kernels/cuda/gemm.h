@@ -1,6 +1,13 @@
 // Dense matrix products on a device: y = x W^T, as linear layers have them.
 //
-// A row of y has the same bytes whatever T is. Plain C++. Implementations: cuBLASLt (gemm_cublaslt.cc), and a
+// The rule of sums: where x and W have 16 bits, an output is one chain of tensor-core steps of 16 columns
+// (c = c + a b of mma.m16n8k16), from column 0 to K and from zero, zeros standing for columns past K; the end
+// of the chain is rounded once, to the type of y. Whoever keeps it gives the same bytes, whatever T, tile and
+// kernel are, so that products of one matrix may be made now by one and now by another: by cuBLASLt's
+// algorithms that do not split K, by our own kernels (stream_matmul.cu). On an H100 all of them gave the same
+// bytes.
+//
+// A row of y has the same bytes whatever T is, of float32 too. Plain C++. Implementations: cuBLASLt (gemm_cublaslt.cc), and a
 // host one for tests. Not thread-safe; one object per device and stream.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_

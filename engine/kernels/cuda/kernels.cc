@@ -8,6 +8,7 @@ const KernelTable& Kernels() {
                                          .qkv = Qkv,
                                          .attention = Attention,
                                          .gate = Gate,
+                                         .dense_matmul = DenseMatMul,
                                          .packed_matmul = PackedMatMul,
                                          .copy_pages = CopyPages,
                                          .finish_logits = FinishLogits,

@@ -119,14 +119,16 @@ struct GateArgs {
   void* out = nullptr;            // [T, F] of element
 };
 
-// y = x W^T for packed weights, any number of tokens; each output is summed over K in one order whatever T
-// is. Where x has 16 bits the weights, which are the numbers of engine/tensor/dequantize, are rounded to its
-// type first.
-struct PackedMatMulArgs {
-  DeviceMatrix weights;              // [M, K] of a packed type
+// y = x W^T, any number of tokens; each output is summed over K in one order whatever T is: that of gemm.h
+// where x has 16 bits. Packed weights, which are the numbers of engine/tensor/dequantize, are rounded to the
+// type of x first if that has 16 bits; dense ones are of the type of x, which then has 16 bits, and K is a
+// multiple of 8.
+struct MatMulArgs {
+  DeviceMatrix weights;              // [M, K]
   Element element = Element::kBF16;  // of x
   Element out = Element::kBF16;      // of y: kF32 or `element`
   int64_t num_tokens = 0;
+  int processors = 1;       // of the device
   const void* x = nullptr;  // [T, K]
   void* y = nullptr;        // [T, y_stride]
   int64_t y_stride = 0;
@@ -160,7 +162,8 @@ struct KernelTable {
   ErrorCode (*qkv)(const QkvArgs&, Stream);
   ErrorCode (*attention)(const AttentionArgs&, Stream);
   ErrorCode (*gate)(const GateArgs&, Stream);
-  ErrorCode (*packed_matmul)(const PackedMatMulArgs&, Stream);
+  ErrorCode (*dense_matmul)(const MatMulArgs&, Stream);  // made for few tokens
+  ErrorCode (*packed_matmul)(const MatMulArgs&, Stream);
   ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);
   ErrorCode (*finish_logits)(const FinishLogitsArgs&, Stream);
   ErrorCode (*sample)(const SampleArgs&, Stream);

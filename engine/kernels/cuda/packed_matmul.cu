@@ -193,7 +193,7 @@ ErrorCode LaunchFor(const Product& product, Stream stream) {
 
 }  // namespace
 
-ErrorCode PackedMatMul(const PackedMatMulArgs& args, Stream stream) {
+ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream) {
   if (args.out != Element::kF32 && args.out != args.element) return kInvalidValue;
   const Product product = {.planes = PlanesOf(args.weights),
                            .rows = static_cast<int>(args.weights.rows),

@@ -16,4 +16,5 @@ set(ROPEWAY_CUDA_KERNELS
   qkv.cu
   sample.cu
   score.cu
+  stream_matmul.cu
 )

@@ -64,6 +64,8 @@ KERNELS = {
     ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),
     ("score", "ScoreKernel"): Kernel(vector_loads=False,
                                      moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
+    ("stream_matmul", "StreamKernel"): Kernel(
+        mma=True, cp_async=True, dynamic_shared=lambda _: 96 * 1024, moved="W once per 16 tokens; the least up to 16"),
     ("finish_logits", "FinishLogitsKernel"): Kernel(moved="8 V; the least"),
 }
 KERNELS["attention_f16", "AttendKernel"] = KERNELS["attention_bf16", "AttendKernel"]
