@@ -1,6 +1,6 @@
-// A stand-in for the entry points of cuBLASLt that gemm_cublaslt.cc uses, with their documented column-major
+// A stand-in for the entry points of cuBLASLt and the CUDA runtime that Gemm uses, with their documented
 // semantics, so that the real call site is tested without a device: transposes, leading dimensions, types,
-// plans.
+// the choice among algorithms. Device memory is the host's, and time passes by products alone.
 #ifndef ROPEWAY_TESTS_CUDA_EMULATION_FAKE_CUBLASLT_H_
 #define ROPEWAY_TESTS_CUDA_EMULATION_FAKE_CUBLASLT_H_
 
@@ -10,19 +10,34 @@
 
 namespace ropeway::cuda::emulation {
 
-// What the library was asked for; begin anew by assigning {}.
-struct CublasLtCalls {
+struct FakeAlgorithm {
+  uint64_t number = 0;
+  uint64_t splits = 1;           // of K
+  uint64_t workspace_bytes = 0;  // that it says it needs
+  bool keeps_rule = true;        // else each half of K is summed by itself
+  float milliseconds = 1;        // of a product
+};
+
+// What the library does, and was asked for; begin anew by assigning {}.
+struct FakeLibrary {
+  // What a search offers for n columns of y, best first by the library's estimate. Null: one that splits K,
+  // one whose number depends on n (FakeAlgorithmFor), and a plain one.
+  std::function<std::vector<FakeAlgorithm>(uint64_t n)> offers;
+  // Which algorithms are refused for so many columns of y; null: none.
+  std::function<bool(uint64_t algorithm, uint64_t n)> refuses;
+  size_t version = 130100;
+  int64_t allocations_left = INT64_MAX;  // that succeed
+
   int heuristics = 0;                // searches for an algorithm
   std::vector<uint64_t> algorithms;  // of each product, in order
   int products = 0;                  // descriptors that live
-  int layouts = 0;
-  // Which algorithms are refused for so many columns of y; null: none.
-  std::function<bool(uint64_t algorithm, uint64_t columns)> refuses;
+  int layouts = 0;                   // likewise
+  int allocations = 0;               // likewise
+  int events = 0;                    // likewise
+  float now = 0;                     // milliseconds
 };
-CublasLtCalls& FakeCublasLt();
+FakeLibrary& TheFakeLibrary();
 
-// Of the algorithms that a search offers for n columns of y, best first: one that splits K, one whose tile
-// depends on n, and a plain one. The number of the second, and of the third:
 uint64_t FakeAlgorithmFor(uint64_t n);
 inline constexpr uint64_t kFakePlainAlgorithm = 50;
 

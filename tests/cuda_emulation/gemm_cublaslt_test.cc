@@ -1,16 +1,56 @@
 // The call site of cuBLASLt, against a stand-in with the library's documented semantics.
+#include <cstdio>
+#include <fstream>
 #include <memory>
+#include <sstream>
 #include <tuple>
 #include <vector>
 
 #include "engine/base/splitmix.h"
 #include "engine/kernels/cuda/cublaslt_gemm.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_emulation/fake_cublaslt.h"
 #include "tests/cuda_emulation/host_elements.h"
+#include "tests/cuda_emulation/host_matmul.h"
 
 namespace ropeway::cuda::emulation {
 namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+int own_products = 0;
+
+// In the place of our own kernel.
+ErrorCode OwnMatMul(const MatMulArgs& args, Stream) {
+  ++own_products;
+  const auto weight_row = [&](int64_t m) {
+    std::vector<float> row(args.weights.columns);
+    for (size_t k = 0; k < row.size(); ++k)
+      row[k] = LoadElement(args.element, args.weights.data, m * args.weights.columns + k);
+    return row;
+  };
+  MultiplyOnHost({.tokens = args.num_tokens,
+                  .outputs = args.weights.rows,
+                  .columns = args.weights.columns,
+                  .element = args.element,
+                  .x = args.x,
+                  .weight_row = weight_row,
+                  .store = [&](int64_t t, int64_t m, float sum) {
+                    StoreElement(args.out, args.y, t * args.y_stride + m, sum);
+                  }});
+  return 0;
+}
+
+std::unique_ptr<Gemm> Make(const GemmOptions& options = {}) {
+  const char* error = nullptr;
+  std::unique_ptr<Gemm> gemm(MakeCublasLtGemm(options, OwnMatMul, &error));
+  EXPECT_NE(gemm, nullptr) << error;
+  return gemm;
+}
 
 // Small integers, whose products are exact in every type.
 std::vector<uint8_t> Numbers(Element element, int64_t count, uint64_t seed) {
@@ -20,16 +60,14 @@ std::vector<uint8_t> Numbers(Element element, int64_t count, uint64_t seed) {
   return bytes;
 }
 
-class GemmCublasLtTest : public ::testing::TestWithParam<std::tuple<Element, Element, float>> {};
+class GemmCublasLtTest : public ::testing::TestWithParam<std::tuple<Element, Element>> {};
 
 TEST_P(GemmCublasLtTest, MultipliesRowMajorMatrices) {
-  const auto [element, out, beta] = GetParam();
-  constexpr int64_t kTokens = 5, kOutputs = 7, kColumns = 12, kXStride = 14, kWeightStride = 13, kYStride = 9;
-  const char* error = nullptr;
-  const std::unique_ptr<Gemm> gemm(MakeCublasLtGemm({}, &error));
-  ASSERT_NE(gemm, nullptr) << error;
-  const auto x = Numbers(element, kTokens * kXStride, 1),
-             weights = Numbers(element, kOutputs * kWeightStride, 2);
+  const auto [element, out] = GetParam();
+  TheFakeLibrary() = {};
+  constexpr int64_t kTokens = 5, kOutputs = 7, kColumns = 24, kYStride = 9;
+  const auto gemm = Make();
+  const auto x = Numbers(element, kTokens * kColumns, 1), weights = Numbers(element, kOutputs * kColumns, 2);
   const auto before = Numbers(out, kTokens * kYStride, 3);
   auto y = before;
   ASSERT_EQ(gemm->Run({.tokens = kTokens,
@@ -38,94 +76,220 @@ TEST_P(GemmCublasLtTest, MultipliesRowMajorMatrices) {
                        .element = element,
                        .out = out,
                        .x = x.data(),
-                       .x_stride = kXStride,
                        .weights = weights.data(),
-                       .weight_stride = kWeightStride,
                        .y = y.data(),
-                       .y_stride = kYStride,
-                       .beta = beta},
+                       .y_stride = kYStride},
                       {}),
             0);
   for (int64_t t = 0; t < kTokens; ++t) {
     for (int64_t m = 0; m < kYStride; ++m) {
-      float expected = LoadElement(out, before.data(), t * kYStride + m);
-      if (m < kOutputs) {
-        expected *= beta;
-        for (int64_t k = 0; k < kColumns; ++k)
-          expected += LoadElement(element, x.data(), t * kXStride + k) *
-                      LoadElement(element, weights.data(), m * kWeightStride + k);
-      }
+      float expected = m < kOutputs ? 0 : LoadElement(out, before.data(), t * kYStride + m);
+      for (int64_t k = 0; k < kColumns && m < kOutputs; ++k)
+        expected += LoadElement(element, x.data(), t * kColumns + k) *
+                    LoadElement(element, weights.data(), m * kColumns + k);
       EXPECT_EQ(LoadElement(out, y.data(), t * kYStride + m), expected) << t << ", " << m;
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GemmCublasLtTest,
-                         ::testing::Values(std::tuple(Element::kF32, Element::kF32, 0.0f),
-                                           std::tuple(Element::kBF16, Element::kBF16, 0.0f),
-                                           std::tuple(Element::kBF16, Element::kF32, 1.0f),
-                                           std::tuple(Element::kF16, Element::kF16, 1.0f),
-                                           std::tuple(Element::kF16, Element::kF32, 0.0f)));
+                         ::testing::Values(std::tuple(Element::kF32, Element::kF32),
+                                           std::tuple(Element::kBF16, Element::kBF16),
+                                           std::tuple(Element::kBF16, Element::kF32),
+                                           std::tuple(Element::kF16, Element::kF16),
+                                           std::tuple(Element::kF16, Element::kF32)));
 
-class GemmPlansTest : public ::testing::Test {
+class GemmChoiceTest : public ::testing::Test {
  protected:
+  static constexpr int64_t kMost = 200, kOutputs = 3;
+
   void SetUp() override {
-    FakeCublasLt() = {};
-    const char* error = nullptr;
-    gemm_.reset(MakeCublasLtGemm({}, &error));
+    TheFakeLibrary() = {};
+    own_products = 0;
+  }
+  void TearDown() override {
+    EXPECT_EQ(TheFakeLibrary().layouts, 0);
+    EXPECT_EQ(TheFakeLibrary().products, 0);
+    EXPECT_EQ(TheFakeLibrary().allocations, 0);
+    EXPECT_EQ(TheFakeLibrary().events, 0);
   }
 
-  // A product of one weight matrix with so many tokens.
-  ErrorCode Run(int64_t tokens) {
-    return gemm_->Run({.tokens = tokens,
-                       .outputs = 3,
-                       .columns = 4,
-                       .element = Element::kF32,
-                       .out = Element::kF32,
-                       .x = x_.data(),
-                       .x_stride = 4,
-                       .weights = weights_.data(),
-                       .weight_stride = 4,
-                       .y = y_.data(),
-                       .y_stride = 3},
-                      {});
+  // Products of one weight matrix with so many tokens.
+  GemmArgs Args(int64_t tokens, Element element = Element::kBF16, int64_t columns = 64) {
+    return {.tokens = tokens,
+            .outputs = kOutputs,
+            .columns = columns,
+            .element = element,
+            .out = element,
+            .x = x_.data(),
+            .weights = weights_.data(),
+            .y = y_.data(),
+            .y_stride = kOutputs};
+  }
+  // The algorithms of products with these numbers of tokens.
+  std::vector<uint64_t> Run(Gemm& gemm, const std::vector<int64_t>& tokens, Element element = Element::kBF16,
+                            int64_t columns = 64) {
+    for (const int64_t t : tokens) EXPECT_EQ(gemm.Run(Args(t, element, columns), {}), 0);  // choose first
+    TheFakeLibrary().algorithms.clear();
+    for (const int64_t t : tokens) EXPECT_EQ(gemm.Run(Args(t, element, columns), {}), 0);
+    return TheFakeLibrary().algorithms;
   }
 
-  std::unique_ptr<Gemm> gemm_;
-  const std::vector<float> x_ = std::vector<float>(200 * 4), weights_ = std::vector<float>(3 * 4);
-  std::vector<float> y_ = std::vector<float>(200 * 3);
+  const std::vector<float> x_ = std::vector<float>(kMost * 64), weights_ = std::vector<float>(kOutputs * 64);
+  std::vector<float> y_ = std::vector<float>(kMost * kOutputs);
 };
 
-TEST_F(GemmPlansTest, ProductsOfAMatrixHaveOneAlgorithmThatDoesNotSplitK) {
-  for (const int64_t tokens : {1, 30, 200, 1}) EXPECT_EQ(Run(tokens), 0);
-  EXPECT_EQ(FakeCublasLt().algorithms, std::vector<uint64_t>(4, FakeAlgorithmFor(64)));
-  EXPECT_EQ(FakeCublasLt().heuristics, 1);
+TEST_F(GemmChoiceTest, Float32HasOneAlgorithmForAllTokensThatDoesNotSplitK) {
+  const auto gemm = Make();
+  EXPECT_EQ(gemm->Prepare(Args(kMost, Element::kF32), {}), 0);
+  EXPECT_THAT(Run(*gemm, {1, 30, 200}, Element::kF32), Each(FakeAlgorithmFor(64)));
+  EXPECT_EQ(TheFakeLibrary().heuristics, 1);
 }
 
-TEST_F(GemmPlansTest, AnAlgorithmThatDoesNotDoForManyTokensIsNotTakenForFew) {
-  FakeCublasLt().refuses = [](uint64_t algorithm, uint64_t columns) {
-    return algorithm == FakeAlgorithmFor(64) && columns == 2048;
+TEST_F(GemmChoiceTest, AnAlgorithmThatDoesNotDoForManyTokensIsNotTakenForFewOfFloat32) {
+  TheFakeLibrary().refuses = [](uint64_t algorithm, uint64_t n) {
+    return algorithm == FakeAlgorithmFor(64) && n == 2048;
   };
-  EXPECT_EQ(Run(1), 0);
-  EXPECT_EQ(FakeCublasLt().algorithms, std::vector<uint64_t>{kFakePlainAlgorithm});
+  EXPECT_THAT(Run(*Make(), {1, 30, 200}, Element::kF32), Each(kFakePlainAlgorithm));
 }
 
-TEST_F(GemmPlansTest, AShapeThatNoAlgorithmTakesIsNamed) {
-  FakeCublasLt().refuses = [](uint64_t, uint64_t) { return true; };
-  const ErrorCode code = Run(7);
-  ASSERT_GE(code, kFirstGemmError);
-  EXPECT_EQ(gemm_->Describe(code),
-            "CUBLAS_STATUS_NOT_SUPPORTED: no algorithm takes these sizes and types; x [7, 4] times W [3, 4] "
-            "transposed, f32 to f32");
-  FakeCublasLt().refuses = nullptr;
-  EXPECT_EQ(Run(7), 0) << "a failure is not remembered";
+// Our own kernel takes no such rows: nothing tells whether two algorithms give the same bytes.
+TEST_F(GemmChoiceTest, RowsOfOddWidthHaveOneAlgorithmForAllTokens) {
+  const auto gemm = Make();
+  EXPECT_EQ(gemm->Prepare(Args(kMost, Element::kBF16, 60), {}), 0);
+  EXPECT_THAT(Run(*gemm, {1, 30, 200}, Element::kBF16, 60), Each(FakeAlgorithmFor(64)));
+  EXPECT_EQ(own_products, 0);
 }
 
-TEST_F(GemmPlansTest, NothingIsLeftBehind) {
-  for (const int64_t tokens : {1, 2, 3}) Run(tokens);
-  gemm_.reset();
-  EXPECT_EQ(FakeCublasLt().layouts, 0);
-  EXPECT_EQ(FakeCublasLt().products, 0);
+std::vector<FakeAlgorithm> ManyAlgorithms(uint64_t n) {
+  return {{.number = 1, .milliseconds = 5},
+          {.number = 2, .splits = 2, .milliseconds = 1},
+          {.number = 3, .keeps_rule = false, .milliseconds = 2},
+          {.number = 4, .workspace_bytes = 64, .milliseconds = 1},
+          {.number = 5, .milliseconds = n > 64 ? 9.0f : 3.0f},
+          {.number = 6, .milliseconds = n > 64 ? 4.0f : 6.0f}};
+}
+
+TEST_F(GemmChoiceTest, TheFastestThatKeepsTheRuleIsTaken) {
+  TheFakeLibrary().offers = ManyAlgorithms;
+  const auto gemm = Make();
+  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
+  EXPECT_THAT(Run(*gemm, {1, 17, 64, 65, 128, 200}), ElementsAre(5, 5, 5, 6, 6, 6));
+  ASSERT_EQ(gemm->Choices().size(), 1);
+  EXPECT_THAT(gemm->Choices()[0], HasSubstr("W [3, 64] transposed, bf16 to bf16: up to 16 tokens algorithm 5 "
+                                            "(3.000000 ms), 1 refused; up to 32 tokens"));
+}
+
+TEST_F(GemmChoiceTest, WithoutASearchTheEstimateDecidesAmongThoseThatKeepTheRule) {
+  TheFakeLibrary().offers = ManyAlgorithms;
+  const auto gemm = Make({.search = false});
+  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
+  EXPECT_THAT(Run(*gemm, {1, 17, 200}), Each(1));
+  EXPECT_EQ(TheFakeLibrary().events, 0) << "nothing is timed";
+}
+
+TEST_F(GemmChoiceTest, WhereNoneKeepsTheRuleOurOwnKernelDoes) {
+  for (const auto& offered :
+       {std::vector<FakeAlgorithm>{{.number = 3, .keeps_rule = false}},
+        std::vector<FakeAlgorithm>{{.number = 2, .splits = 2}}, std::vector<FakeAlgorithm>{}}) {
+    TheFakeLibrary().offers = [offered](uint64_t) { return offered; };
+    const auto gemm = Make();
+    EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
+    EXPECT_THAT(Run(*gemm, {1, 100}), IsEmpty());
+    EXPECT_THAT(gemm->Choices(), ElementsAre(HasSubstr("up to 128 tokens our own kernel")));
+  }
+  EXPECT_GT(own_products, 0);
+}
+
+TEST_F(GemmChoiceTest, WhatIsRefusedForANumberOfTokensOurOwnKernelMultiplies) {
+  TheFakeLibrary().refuses = [](uint64_t, uint64_t n) { return n == 100; };
+  const auto gemm = Make();
+  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
+  EXPECT_THAT(Run(*gemm, {100}), IsEmpty());
+  EXPECT_THAT(Run(*gemm, {101}), ElementsAre(FakeAlgorithmFor(128)));
+}
+
+TEST_F(GemmChoiceTest, AnAlgorithmThatIsRefusedWhereItIsTimedIsNotTaken) {
+  TheFakeLibrary().offers = ManyAlgorithms;
+  TheFakeLibrary().refuses = [](uint64_t algorithm, uint64_t n) { return algorithm == 6 && n == 200; };
+  const auto gemm = Make();
+  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
+  EXPECT_THAT(Run(*gemm, {128, 199}), ElementsAre(6, 1));
+}
+
+TEST_F(GemmChoiceTest, AShapeThatNoAlgorithmTakesIsNamed) {
+  TheFakeLibrary().refuses = [](uint64_t, uint64_t) { return true; };
+  const auto gemm = Make();
+  for (const ErrorCode code :
+       {gemm->Prepare(Args(7, Element::kF32), {}), gemm->Run(Args(7, Element::kF32), {})}) {
+    ASSERT_GE(code, kFirstGemmError);
+    EXPECT_EQ(
+        gemm->Describe(code),
+        "CUBLAS_STATUS_NOT_SUPPORTED: no algorithm takes these sizes and types; x [7, 64] times W [3, 64] "
+        "transposed, f32 to f32");
+  }
+  TheFakeLibrary().refuses = nullptr;
+  EXPECT_EQ(gemm->Run(Args(7, Element::kF32), {}), 0) << "a failure is not remembered";
+}
+
+TEST_F(GemmChoiceTest, MemoryThatIsShortIsAnErrorAndNoVerdict) {
+  const auto gemm = Make();
+  TheFakeLibrary().allocations_left = 1;
+  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 2) << "cudaErrorMemoryAllocation";
+  TheFakeLibrary().allocations_left = 1000;
+  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
+  EXPECT_THAT(Run(*gemm, {30}), ElementsAre(FakeAlgorithmFor(32)));
+}
+
+class GemmFileTest : public GemmChoiceTest {
+ protected:
+  void SetUp() override {
+    GemmChoiceTest::SetUp();
+    TheFakeLibrary().offers = ManyAlgorithms;
+    std::remove(path_.c_str());
+  }
+  // How many products Prepare took, and what it chose for 17 tokens.
+  std::pair<size_t, std::vector<uint64_t>> Prepare() {
+    const auto gemm = Make({.cache_path = path_});
+    TheFakeLibrary().algorithms.clear();
+    EXPECT_EQ(gemm->Prepare(Args(32), {}), 0);
+    const size_t products = TheFakeLibrary().algorithms.size();
+    return {products, Run(*gemm, {17})};
+  }
+  const std::string path_ = ::testing::TempDir() + "kept_gemm_choices";
+};
+
+TEST_F(GemmFileTest, ASearchIsMadeOncePerDeviceAndLibrary) {
+  const auto [searched, chosen] = Prepare();
+  EXPECT_THAT(chosen, ElementsAre(5));
+  TheFakeLibrary().offers = [](uint64_t n) {
+    std::vector<FakeAlgorithm> offered = ManyAlgorithms(n);
+    offered[0].milliseconds = 0.1f;  // measured again, it would be chosen
+    return offered;
+  };
+  const auto [again, kept] = Prepare();
+  EXPECT_LT(again, searched);
+  EXPECT_THAT(kept, ElementsAre(5));
+  TheFakeLibrary().version = 130200;
+  EXPECT_THAT(Prepare().second, ElementsAre(1)) << "of another library";
+}
+
+TEST_F(GemmFileTest, AFileChoosesOnlyAmongWhatKeepsTheRule) {
+  Prepare();
+  std::stringstream text;
+  text << std::ifstream(path_).rdbuf();
+  std::string wrong = text.str();
+  for (size_t at = 0; (at = wrong.find(" 5 0 0 0 0 0 0\n", at)) != std::string::npos; ++at)
+    wrong[at + 1] = '3';
+  ASSERT_NE(wrong, text.str());
+  std::ofstream(path_) << wrong;
+  EXPECT_THAT(Prepare().second, ElementsAre(5));
+}
+
+TEST_F(GemmFileTest, AFileThatCannotBeWrittenIsTold) {
+  const auto gemm = Make({.cache_path = ::testing::TempDir() + "no_such_folder/choices"});
+  EXPECT_EQ(gemm->Prepare(Args(32), {}), 0);
+  EXPECT_THAT(gemm->Choices(), ElementsAre(HasSubstr("bf16"), HasSubstr("could not be written")));
 }
 
 }  // namespace

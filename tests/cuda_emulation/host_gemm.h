@@ -4,6 +4,7 @@
 #define ROPEWAY_TESTS_CUDA_EMULATION_HOST_GEMM_H_
 
 #include <string>
+#include <vector>
 
 #include "engine/kernels/cuda/gemm.h"
 
@@ -11,7 +12,9 @@ namespace ropeway::cuda::emulation {
 
 class HostGemm final : public Gemm {
  public:
+  ErrorCode Prepare(const GemmArgs&, Stream) override { return 0; }
   ErrorCode Run(const GemmArgs& args, Stream stream) override;
+  std::vector<std::string> Choices() const override { return {}; }
   std::string Describe(ErrorCode) const override { return "no error of its own"; }
 };
 

@@ -107,7 +107,6 @@ void MatMulOnHost(const MatMulArgs& args) {
                   .columns = args.weights.columns,
                   .element = args.element,
                   .x = args.x,
-                  .x_stride = args.weights.columns,
                   .weight_row = [&](int64_t m) { return RowOf(args.weights, m); },
                   .store = [&](int64_t t, int64_t m,
                                float sum) { StoreElement(args.out, args.y, t * args.y_stride + m, sum); }});

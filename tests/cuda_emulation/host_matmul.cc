@@ -26,9 +26,7 @@ void Chain(const float* x, const float* rows, int64_t columns, float* sums) {
 void MultiplyOnHost(const HostMatMul& product) {
   const int64_t columns = product.columns;
   std::vector<float> x(product.tokens * columns), rows(kRows * columns);
-  for (int64_t t = 0; t < product.tokens; ++t)
-    for (int64_t k = 0; k < columns; ++k)
-      x[t * columns + k] = LoadElement(product.element, product.x, t * product.x_stride + k);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = LoadElement(product.element, product.x, i);
   for (int64_t first = 0; first < product.outputs; first += kRows) {
     const int64_t count = std::min(kRows, product.outputs - first);
     for (int64_t r = 0; r < count; ++r) {

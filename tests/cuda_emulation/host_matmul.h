@@ -14,8 +14,7 @@ namespace ropeway::cuda::emulation {
 struct HostMatMul {
   int64_t tokens = 0, outputs = 0, columns = 0;  // T, M, K
   Element element = Element::kBF16;              // of x
-  const void* x = nullptr;
-  int64_t x_stride = 0;
+  const void* x = nullptr;                       // [T, K]
   // Row m of W, as numbers of x's type where that has 16 bits.
   std::function<std::vector<float>(int64_t m)> weight_row;
   std::function<void(int64_t t, int64_t m, float sum)> store;

@@ -94,7 +94,8 @@ absl::StatusOr<std::vector<CudaRankParts>> MakeParts(const cuda::Backend& backen
     parts[i].runtime.reset(backend.make_runtime(devices.back(), &error));
     if (parts[i].runtime == nullptr) return Unavailable(absl::StrCat("CUDA device ", i), error);
     if (parts[i].runtime->Bind() != 0) return Unavailable(absl::StrCat("CUDA device ", i), nullptr);
-    parts[i].gemm.reset(backend.make_gemm(*parts[i].runtime, {}, &error));
+    parts[i].gemm.reset(backend.make_gemm(
+        *parts[i].runtime, {.search = options.gemm_search, .cache_path = options.gemm_cache}, &error));
     if (parts[i].gemm == nullptr) return Unavailable(absl::StrCat("cuBLASLt on CUDA device ", i), error);
   }
   if (parts.size() == 1) return parts;

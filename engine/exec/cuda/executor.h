@@ -35,8 +35,10 @@ struct CudaExecutorOptions {
   int32_t max_tokens_per_step = 512;
   int32_t max_rows_per_step = 256;
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
-  bool use_graphs = true;         // decode steps are captured once and replayed
-  bool warm_up = false;           // Make runs some steps, so that no request waits for what is done once
+  bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
+  std::string gemm_cache;   // file of what earlier searches chose; empty: none
+  bool use_graphs = true;   // decode steps are captured once and replayed
+  bool warm_up = false;     // Make runs some steps, so that no request waits for what is done once
 
   // Called with (layers read, all layers) while weights are uploaded.
   std::function<void(int, int)> progress;
@@ -62,6 +64,9 @@ class CudaExecutor final : public Executor {
 
   // "NVIDIA H100, bf16" or "2 x NVIDIA H100, bf16".
   const std::string& description() const { return description_; }
+
+  // How matrices are multiplied on the first device, a line for each shape.
+  std::vector<std::string> products() const { return ranks_[0]->products(); }
 
  private:
   CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,

@@ -77,6 +77,38 @@ void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int6
   }
 }
 
+void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
+                              int64_t y_stride, cuda::Element out) {
+  for (const CudaProjection::Part& part : projection.parts) {
+    Try("preparing products of matrices", [&] {
+      return PrepareOnCuda({.weights = part.matrix,
+                            .element = context_.element,
+                            .out = out,
+                            .num_tokens = tokens,
+                            .processors = context_.processors,
+                            .x = x,
+                            .y = static_cast<uint8_t*>(y) + part.first_output * cuda::BytesOf(out),
+                            .y_stride = y_stride},
+                           context_.gemm, context_.stream);
+    });
+  }
+}
+
+void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
+  const CudaActivations& a = context_.activations;
+  const DecoderSpec& spec = context_.spec;
+  const cuda::Element element = context_.element;
+  for (const CudaLayer& layer : context_.weights.layers) {  // of one shape the first is measured
+    PrepareProduct(layer.qkv, a.normed, max_tokens, a.qkv, spec.qkv_size(), element);
+    PrepareProduct(layer.attention_output, a.attention, max_tokens, a.branch, spec.hidden_size, element);
+    PrepareProduct(layer.ffn_input, a.normed, max_tokens, a.ffn_input, layer.ffn_input.outputs, element);
+    PrepareProduct(layer.down, a.gated, max_tokens, a.branch, spec.hidden_size, element);
+  }
+  if (max_logit_rows > 0)
+    PrepareProduct(context_.weights.output, a.chosen, max_logit_rows, a.logits,
+                   CudaLogitStride(spec.vocab_size), cuda::Element::kF32);
+}
+
 // normed = norm(residual)
 void CudaPass::NormResidual(const Vectors& norm) {
   Try("normalising", [&] {

@@ -81,6 +81,10 @@ class CudaPass {
   void ProjectOutput();
   void FinishLogits();
 
+  // Instead of a step, once all is loaded: chooses how the matrices of the decoder are multiplied with up to
+  // so many tokens and rows of logits, and waits for the device. What the activations held is lost.
+  void PrepareProducts(int32_t max_tokens, int32_t max_logit_rows);
+
   void CopyPages();
   // Tokens of a round's samples, log-probabilities of its scores.
   void Sample(const LogitRound& round, int32_t max_top, const CudaResultArrays& results);
@@ -96,6 +100,8 @@ class CudaPass {
                 cuda::Element out);
   void MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
                     int64_t y_stride, cuda::Element out);
+  void PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
+                      int64_t y_stride, cuda::Element out);
   using Vectors = NormWeights<const float*>;
 
   void NormEmbedding();

@@ -3,19 +3,16 @@
 namespace ropeway {
 namespace {
 
-cuda::ErrorCode MultiplyByLibrary(const cuda::MatMulArgs& args, cuda::Gemm& gemm, cuda::Stream stream) {
-  return gemm.Run({.tokens = args.num_tokens,
-                   .outputs = args.weights.rows,
-                   .columns = args.weights.columns,
-                   .element = args.element,
-                   .out = args.out,
-                   .x = args.x,
-                   .x_stride = args.weights.columns,
-                   .weights = args.weights.data,
-                   .weight_stride = args.weights.columns,
-                   .y = args.y,
-                   .y_stride = args.y_stride},
-                  stream);
+cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
+  return {.tokens = args.num_tokens,
+          .outputs = args.weights.rows,
+          .columns = args.weights.columns,
+          .element = args.element,
+          .out = args.out,
+          .x = args.x,
+          .weights = args.weights.data,
+          .y = args.y,
+          .y_stride = args.y_stride};
 }
 
 }  // namespace
@@ -25,6 +22,11 @@ ProductKernel ProductKernelFor(const cuda::MatMulArgs& args) {
   // float32 has no tensor cores; rows of other widths are not aligned to copies of 16 bytes.
   const bool streams = args.element != cuda::Element::kF32 && args.weights.columns % 8 == 0;
   return streams && args.num_tokens <= kStreamedTokens ? ProductKernel::kDense : ProductKernel::kGemm;
+}
+
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, cuda::Gemm& gemm, cuda::Stream stream) {
+  if (ProductKernelFor(args) != ProductKernel::kGemm) return 0;
+  return gemm.Prepare(ForLibrary(args), stream);
 }
 
 cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const cuda::KernelTable& kernels,
@@ -37,7 +39,7 @@ cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const cuda::KernelT
     case ProductKernel::kGemm:
       break;
   }
-  return MultiplyByLibrary(args, gemm, stream);
+  return gemm.Run(ForLibrary(args), stream);
 }
 
 }  // namespace ropeway

@@ -23,6 +23,10 @@ inline constexpr int64_t kStreamedTokens = 16;
 
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args);
 
+// Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.
+// Overwrites y and waits for the stream.
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, cuda::Gemm& gemm, cuda::Stream stream);
+
 cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const cuda::KernelTable& kernels,
                                cuda::Gemm& gemm, cuda::Stream stream);
 

@@ -79,7 +79,23 @@ absl::Status CudaRank::Load(int32_t num_pages) {
                                               .progress = options_.progress},
                                              runtime, stream_, weight_memory_));
   options_.model = nullptr;
-  return absl::OkStatus();
+  return PrepareProducts();
+}
+
+// Finite numbers in, as a step has them; fresh memory's out, so that a step that reads what it has not written
+// still shows in tests.
+absl::Status CudaRank::PrepareProducts() {
+  constexpr int kSmallNumbers = 0x3C, kFresh = 0xFF;
+  RETURN_IF_ERROR(
+      Check(parts_.runtime->Fill(working_memory_.data(), kSmallNumbers, plan_.activation_bytes, stream_),
+            "filling the workspace"));
+  const CudaPassContext context = Context();
+  CudaPass pass(context, {}, {});
+  pass.PrepareProducts(plan_.activations.max_tokens,
+                       options_.memory.samples ? plan_.activations.max_logit_rows : 0);
+  RETURN_IF_ERROR(StatusOf(pass));
+  return Check(parts_.runtime->Fill(working_memory_.data(), kFresh, plan_.activation_bytes, stream_),
+               "filling the workspace");
 }
 
 absl::Status CudaRank::AllocateWorkspace() {

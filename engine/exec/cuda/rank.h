@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,6 +50,9 @@ class CudaRank {
   // what has no kernel and what has; RESOURCE_EXHAUSTED naming the bytes that are needed and free.
   static absl::StatusOr<std::unique_ptr<CudaRank>> Make(CudaRankParts parts, const CudaRankOptions& options);
   ~CudaRank();
+
+  // How matrices are multiplied, for the log; after Load.
+  std::vector<std::string> products() const { return parts_.gemm->Choices(); }
 
   // Of Make; what other ranks have may be less.
   const CudaMemoryPlan& plan() const { return plan_; }
@@ -85,6 +90,7 @@ class CudaRank {
   absl::Status StatusOf(const CudaPass& pass);
   absl::Status AllocateWorkspace();
   absl::Status AllocatePages();
+  absl::Status PrepareProducts();
   absl::Status RunOn(const CudaStep& step);
   absl::Status Compute(const CudaStep& step, const CudaPassContext& context, const CudaStepArrays& arrays);
   absl::Status RunRounds(const CudaStep& step, bool with_logits, CudaPass& pass);

@@ -34,7 +34,7 @@ Gemm* MakeGemm(Runtime& runtime, const GemmOptions& options, const char** error)
     *error = Reason().c_str();
     return nullptr;
   }
-  return MakeCublasLtGemm(options, error);
+  return MakeCublasLtGemm(options, Kernels().dense_matmul, error);
 }
 
 bool MakeCollectives(int size, const int* devices, Collective** out, const char** error) {

@@ -3,12 +3,17 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_CUBLASLT_GEMM_H_
 
 #include "engine/kernels/cuda/gemm.h"
+#include "engine/kernels/cuda/ops.h"
 
 namespace ropeway::cuda {
 
-// For the device that the calling thread is bound to. Null with the reason, a string that lives forever, in
-// `error`.
-Gemm* MakeCublasLtGemm(const GemmOptions& options, const char** error);
+// Our own product of dense weights (KernelTable::dense_matmul): what the library's are held to, and what does
+// where none of them keeps the rule.
+using DenseMatMulFunction = ErrorCode (*)(const MatMulArgs&, Stream);
+
+// For the device that the calling thread is bound to. Null with the reason, a string that lives until the
+// next call of the thread, in `error`.
+Gemm* MakeCublasLtGemm(const GemmOptions& options, DenseMatMulFunction own, const char** error);
 
 }  // namespace ropeway::cuda
 

@@ -4,23 +4,24 @@
 // (c = c + a b of mma.m16n8k16), from column 0 to K and from zero, zeros standing for columns past K; the end
 // of the chain is rounded once, to the type of y. Whoever keeps it gives the same bytes, whatever T, tile and
 // kernel are, so that products of one matrix may be made now by one and now by another: by cuBLASLt's
-// algorithms that do not split K, by our own kernels (stream_matmul.cu). On an H100 all of them gave the same
-// bytes.
+// algorithms that do not split K, by our own kernels (stream_matmul.cu, packed_matmul.cu). On an H100 all of
+// them gave the same bytes; an implementation uses no algorithm that it has not seen give those of our own.
 //
-// A row of y has the same bytes whatever T is, of float32 too. Plain C++. Implementations: cuBLASLt (gemm_cublaslt.cc), and a
-// host one for tests. Not thread-safe; one object per device and stream.
+// A row of y has the same bytes whatever T is, of float32 too. Plain C++. Implementations: cuBLASLt
+// (gemm_cublaslt.cc), and a host one for tests. Not thread-safe; one object per device and stream.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_H_
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/kernels/cuda/element.h"
 #include "engine/kernels/cuda/runtime.h"
 
 namespace ropeway::cuda {
 
-// Row-major. x [T, K], W [M, K], y [T, M]: y = x W^T + beta y. x and W are of one type; sums are float32.
+// Row-major. x [T, K], W [M, K], y [T, M]. x and W are of one type; sums are float32.
 struct GemmArgs {
   int64_t tokens = 0;   // T
   int64_t outputs = 0;  // M
@@ -28,16 +29,14 @@ struct GemmArgs {
   Element element = Element::kBF16;
   Element out = Element::kBF16;  // of y: kF32 or `element`
   const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from one token to the next; likewise below
   const void* weights = nullptr;
-  int64_t weight_stride = 0;
   void* y = nullptr;
-  int64_t y_stride = 0;
-  float beta = 0;  // 0 or 1
+  int64_t y_stride = 0;  // elements from one token to the next
 };
 
 struct GemmOptions {
-  int64_t workspace_bytes = int64_t{32} << 20;
+  bool search = true;      // algorithms are chosen by measuring; else by the library's estimate
+  std::string cache_path;  // file of what earlier searches chose; empty: none
 };
 
 // Errors of the library that multiplies have codes from here on; smaller ones are CUDA's.
@@ -46,11 +45,19 @@ inline constexpr ErrorCode kFirstGemmError = 1 << 16;
 class Gemm {
  public:
   virtual ~Gemm() = default;
+
+  // Chooses how products of this shape are made for up to args.tokens tokens, which Run else does at the
+  // first of them, by estimate. x and W are read, y is overwritten, the stream is waited for.
+  virtual ErrorCode Prepare(const GemmArgs& args, Stream stream) = 0;
+
   // The first product of a shape may do what a capture of a graph forbids.
   virtual ErrorCode Run(const GemmArgs& args, Stream stream) = 0;
 
-  // "CUBLAS_STATUS_NOT_SUPPORTED: no algorithm takes ...", of a code from kFirstGemmError on that Run has
-  // just given.
+  // What Prepare chose: a line for each shape, for the log.
+  virtual std::vector<std::string> Choices() const = 0;
+
+  // "CUBLAS_STATUS_NOT_SUPPORTED: no algorithm takes ...", of a code from kFirstGemmError on that Run or
+  // Prepare has just given.
   virtual std::string Describe(ErrorCode code) const = 0;
 };
 

@@ -1,278 +1,347 @@
-// Gemm over cuBLASLt.
+// Gemm over cuBLASLt (cublaslt.h).
 //
-// cuBLASLt is column-major. A row-major matrix [rows, columns] with stride s is the column-major matrix
-// [columns, rows] with leading dimension s, so y = x W^T becomes
-//   y' [M, T] = op(A) B,   A = W' [K, M] transposed,   B = x' [K, T]
-// without moving anything.
+// Products of 16-bit numbers: numbers of tokens are in classes, up to 16, 32, 64 and so on, and each has its
+// algorithm, among those that do not split K and were seen to keep the rule of sums (gemm_check.h): the
+// fastest as measured for the most tokens of the class, the first by the library's estimate where nothing is
+// measured, our own kernel where there is none.
 //
-// The algorithm (kernel, tile, stages, swizzle) is chosen once per (M, K, types, strides) for kTypicalTokens
-// tokens, among those that do not split K, and used for every T. An element of y is then summed over K by one
-// tile's loop, the same for all T: neighbours in its tile share operands, not sums.
+// float32, and rows of a width that our own kernel does not take, have nothing that algorithms could be held
+// to: one algorithm per matrix for every T, by the library's estimate for kTypicalTokens. An element of y is
+// then summed over K by one tile's loop, the same for all T: neighbours in its tile share operands, not sums.
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
-#include <compare>
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "engine/kernels/cuda/cublaslt.h"
 #include "engine/kernels/cuda/cublaslt_gemm.h"
+#include "engine/kernels/cuda/gemm_check.h"
+#include "engine/kernels/cuda/gemm_choices.h"
 
 namespace ropeway::cuda {
 namespace {
 
 constexpr int64_t kTypicalTokens = 64;
-constexpr int kMaxCandidates = 32;
+constexpr int64_t kLeastClass = 16;
+constexpr int64_t kAnyTokens = 0;  // the class where one algorithm does for all
+constexpr int kTimedRuns = 3;
 
-// Numbers of tokens for which an algorithm must do before it is pinned, so that none fails in a request: one,
-// few and many, whole tiles and parts of them.
+// Numbers of tokens for which such an algorithm must do before it is taken, so that none fails in a request:
+// one, few and many, whole tiles and parts of them.
 constexpr int64_t kCheckedTokens[] = {1, 2, 7, 8, 17, 64, 128, 200, 256, 512, 2048};
 
-// A kernel that could not be executed may have lost the device, which the CUDA runtime's code says.
-ErrorCode CodeOf(cublasStatus_t status) {
-  if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
-  if (status == CUBLAS_STATUS_EXECUTION_FAILED) return cudaErrorLaunchFailure;
-  return kFirstGemmError + static_cast<ErrorCode>(status);
+// What our own kernel takes.
+bool IsOwn(const MatrixShape& shape) { return shape.element != Element::kF32 && shape.columns % 8 == 0; }
+
+int64_t ClassOf(const MatrixShape& shape, int64_t tokens) {
+  if (!IsOwn(shape)) return kAnyTokens;
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(tokens, kLeastClass))));
 }
 
-// What helps whoever reads of it.
-const char* MeaningOf(cublasStatus_t status) {
-  switch (status) {
-    case CUBLAS_STATUS_NOT_INITIALIZED:
-      return "the library did not start; it must fit the driver, and needs memory of its own";
-    case CUBLAS_STATUS_ALLOC_FAILED:
-      return "memory is short: lower gpu_memory_fraction";
-    case CUBLAS_STATUS_INVALID_VALUE:
-      return "a size, stride or address is refused";
-    case CUBLAS_STATUS_ARCH_MISMATCH:
-      return "the device lacks what the product needs";
-    case CUBLAS_STATUS_NOT_SUPPORTED:
-      return "no algorithm takes these sizes and types";
-    default:
-      return "the library failed";
-  }
+const char* WordOf(Element element) {
+  return element == Element::kF32 ? "f32" : element == Element::kF16 ? "f16" : "bf16";
 }
 
-cudaDataType_t TypeOf(Element element) {
-  switch (element) {
-    case Element::kF32:
-      return CUDA_R_32F;
-    case Element::kF16:
-      return CUDA_R_16F;
-    case Element::kBF16:
-      return CUDA_R_16BF;
-  }
-  return CUDA_R_32F;
+// "W [11, 4096] transposed, bf16 to f32"
+std::string MatrixOf(const MatrixShape& shape) {
+  return "W [" + std::to_string(shape.outputs) + ", " + std::to_string(shape.columns) + "] transposed, " +
+         WordOf(shape.element) + " to " + WordOf(shape.out);
 }
 
-// Matrices of a product for one T, and the descriptor all T share.
-struct Layouts {
-  cublasLtMatrixLayout_t weights = nullptr, x = nullptr, y = nullptr;
+// How products of a matrix are made, for a class of tokens.
+struct Choice {
+  bool own = false;
+  cublasLtMatmulAlgo_t algorithm = {};
+  AlgorithmName name;
+  float milliseconds = 0;  // 0: not measured
+  int refused = 0;         // algorithms that do not keep the rule
 };
 
-struct WeightKey {
-  int64_t outputs, columns, x_stride, weight_stride, y_stride;
-  Element element, out;
-  auto operator<=>(const WeightKey&) const = default;
-};
-
-struct ShapeKey {
-  WeightKey weights;
-  int64_t tokens;
-  auto operator<=>(const ShapeKey&) const = default;
-};
-
+// Of one T.
 struct Plan {
   Layouts layouts;
-  cublasLtMatmulAlgo_t algorithm;
-  size_t workspace_bytes = 0;
+  bool own = false;
+  cublasLtMatmulAlgo_t algorithm = {};
 };
 
-WeightKey KeyOf(const GemmArgs& args) {
-  return {args.outputs,  args.columns, args.x_stride, args.weight_stride,
-          args.y_stride, args.element, args.out};
-}
-
-// "x [64, 4096] times W [11, 4096] transposed, bf16 to f32"
-std::string ShapeOf(const GemmArgs& args) {
-  const auto name = [](Element element) {
-    return element == Element::kF32 ? "f32" : element == Element::kF16 ? "f16" : "bf16";
-  };
-  const std::string columns = std::to_string(args.columns);
-  return "x [" + std::to_string(args.tokens) + ", " + columns + "] times W [" + std::to_string(args.outputs) +
-         ", " + columns + "] transposed, " + name(args.element) + " to " + name(args.out);
-}
-
-class CublasLtGemm final : public Gemm {
+class Stopwatch {
  public:
-  explicit CublasLtGemm(const GemmOptions& options) : options_(options) {}
-
-  ~CublasLtGemm() override {
-    for (auto& [key, plan] : plans_) Destroy(plan.layouts);
-    if (preference_ != nullptr) cublasLtMatmulPreferenceDestroy(preference_);
-    if (product_ != nullptr) cublasLtMatmulDescDestroy(product_);
-    if (handle_ != nullptr) cublasLtDestroy(handle_);
-    cudaFree(workspace_);
+  ~Stopwatch() {
+    if (begin_ != nullptr) cudaEventDestroy(begin_);
+    if (end_ != nullptr) cudaEventDestroy(end_);
   }
-
-  cublasStatus_t Init() {
-    if (const auto status = cublasLtCreate(&handle_); status != CUBLAS_STATUS_SUCCESS) return status;
-    if (cudaMalloc(&workspace_, options_.workspace_bytes) != cudaSuccess) return CUBLAS_STATUS_ALLOC_FAILED;
-    // float32 products stay float32: TF32 would round the operands to 10 bits.
-    auto status = cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    status =
-        cublasLtMatmulDescSetAttribute(product_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    return MakePreference();
+  ErrorCode Init() {
+    if (const ErrorCode error = cudaEventCreate(&begin_)) return error;
+    return cudaEventCreate(&end_);
   }
-
-  ErrorCode Run(const GemmArgs& args, Stream stream) override {
-    Plan* plan = nullptr;
-    auto status = Find(args, &plan);
-    if (status == CUBLAS_STATUS_SUCCESS) {
-      const float alpha = 1;
-      status = cublasLtMatmul(handle_, product_, &alpha, args.weights, plan->layouts.weights, args.x,
-                              plan->layouts.x, &args.beta, args.y, plan->layouts.y, args.y, plan->layouts.y,
-                              &plan->algorithm, workspace_, options_.workspace_bytes,
-                              static_cast<cudaStream_t>(stream.native));
-    }
-    if (status != CUBLAS_STATUS_SUCCESS) failed_shape_ = ShapeOf(args);
-    return CodeOf(status);
-  }
-
-  std::string Describe(ErrorCode code) const override {
-    const auto status = static_cast<cublasStatus_t>(code - kFirstGemmError);
-    return std::string(cublasLtGetStatusName(status)) + ": " + MeaningOf(status) + "; " + failed_shape_;
+  ErrorCode Start(cudaStream_t stream) { return cudaEventRecord(begin_, stream); }
+  ErrorCode Stop(cudaStream_t stream, float* milliseconds) {
+    if (const ErrorCode error = cudaEventRecord(end_, stream)) return error;
+    if (const ErrorCode error = cudaEventSynchronize(end_)) return error;
+    return cudaEventElapsedTime(milliseconds, begin_, end_);
   }
 
  private:
-  static void Destroy(Layouts& layouts) {
-    for (cublasLtMatrixLayout_t layout : {layouts.weights, layouts.x, layouts.y})
-      if (layout != nullptr) cublasLtMatrixLayoutDestroy(layout);
-    layouts = {};
-  }
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
 
-  cublasStatus_t MakePreference() {
-    auto status = cublasLtMatmulPreferenceCreate(&preference_);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    const uint64_t bytes = options_.workspace_bytes;
-    status = cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                  &bytes, sizeof bytes);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    // Partial sums over K are added up in no kernel but the one that made them.
-    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
-    return cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                                &schemes, sizeof schemes);
-  }
+class CublasLtGemm final : public Gemm {
+ public:
+  CublasLtGemm(const GemmOptions& options, DenseMatMulFunction own, int processors, std::string identity)
+      : search_(options.search),
+        own_(own),
+        processors_(processors),
+        check_(library_, own, processors),
+        kept_(options.cache_path, std::move(identity)) {}
 
-  cublasStatus_t MakeLayouts(const GemmArgs& args, int64_t tokens, Layouts* layouts) {
-    auto status = cublasLtMatrixLayoutCreate(&layouts->weights, TypeOf(args.element), args.columns,
-                                             args.outputs, args.weight_stride);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    status =
-        cublasLtMatrixLayoutCreate(&layouts->x, TypeOf(args.element), args.columns, tokens, args.x_stride);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    return cublasLtMatrixLayoutCreate(&layouts->y, TypeOf(args.out), args.outputs, tokens, args.y_stride);
-  }
+  cublasStatus_t Init() { return library_.Init(); }
 
-  // The fastest for a typical number of tokens, by the library's estimate, that does not split K and does for
-  // any number.
-  cublasStatus_t Choose(const GemmArgs& args, const Layouts& typical, cublasLtMatmulAlgo_t* algorithm) {
-    cublasLtMatmulHeuristicResult_t candidates[kMaxCandidates];
-    int count = 0;
-    const auto status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, product_, typical.weights, typical.x, typical.y, typical.y,
-                                       preference_, kMaxCandidates, candidates, &count);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    for (int i = 0; i < count; ++i) {
-      if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
-      if (SplitsK(candidates[i].algo) || !DoesForAnyTokens(args, candidates[i].algo)) continue;
-      *algorithm = candidates[i].algo;
-      return CUBLAS_STATUS_SUCCESS;
+  ErrorCode Prepare(const GemmArgs& args, Stream stream) override {
+    const MatrixShape shape = ShapeOf(args);
+    GemmArgs most = args;
+    ErrorCode error = 0;
+    for (int64_t tokens = kLeastClass; error == 0; tokens *= 2) {
+      most.tokens = std::min(tokens, args.tokens);
+      const Choice* choice = nullptr;
+      error = Choose(most, ClassOf(shape, most.tokens), search_, stream, &choice);
+      if (tokens >= args.tokens || !IsOwn(shape)) break;
     }
-    return CUBLAS_STATUS_NOT_SUPPORTED;
+    check_.Forget();
+    if (!kept_.Save()) unsaved_ = true;
+    return error;
   }
 
-  bool DoesForAnyTokens(const GemmArgs& args, const cublasLtMatmulAlgo_t& algorithm) {
-    for (const int64_t tokens : kCheckedTokens) {
+  ErrorCode Run(const GemmArgs& args, Stream stream) override {
+    const Plan* plan = nullptr;
+    if (const ErrorCode error = Find(args, stream, &plan)) return error;
+    if (plan->own) return RunOwn(args, stream);
+    const auto status = library_.Multiply(args, plan->layouts, plan->algorithm, stream);
+    return status == CUBLAS_STATUS_SUCCESS ? 0 : Failed(status, args);
+  }
+
+  std::vector<std::string> Choices() const override {
+    std::map<MatrixShape, std::string> lines;
+    for (const auto& [key, choice] : choices_) {
+      std::string& line = lines[key.first];
+      line += (line.empty() ? MatrixOf(key.first) + ": " : "; ") + TextOf(key.second, choice);
+    }
+    std::vector<std::string> texts;
+    for (auto& [shape, line] : lines) texts.push_back(std::move(line));
+    if (unsaved_) texts.push_back("the file of the search for algorithms could not be written");
+    return texts;
+  }
+
+  std::string Describe(ErrorCode code) const override {
+    return MessageOf(static_cast<cublasStatus_t>(code - kFirstGemmError)) + "; " + failed_;
+  }
+
+ private:
+  using ClassKey = std::pair<MatrixShape, int64_t>;
+
+  // "up to 64 tokens algorithm 66, tile 394 (0.021 ms), 2 refused"
+  static std::string TextOf(int64_t tokens, const Choice& choice) {
+    std::string text = tokens == kAnyTokens ? "" : "up to " + std::to_string(tokens) + " tokens ";
+    text += choice.own ? "our own kernel" : ToString(choice.name);
+    if (choice.milliseconds > 0) text += " (" + std::to_string(choice.milliseconds) + " ms)";
+    if (choice.refused > 0) text += ", " + std::to_string(choice.refused) + " refused";
+    return text;
+  }
+
+  ErrorCode Failed(cublasStatus_t status, const GemmArgs& args) {
+    failed_ = "x [" + std::to_string(args.tokens) + ", " + std::to_string(args.columns) + "] times " +
+              MatrixOf(ShapeOf(args));
+    return CodeOf(status);
+  }
+
+  ErrorCode RunOwn(const GemmArgs& args, Stream stream) const {
+    return own_({.weights = {DenseType(args.element), args.outputs, args.columns, args.weights},
+                 .element = args.element,
+                 .out = args.out,
+                 .num_tokens = args.tokens,
+                 .processors = processors_,
+                 .x = args.x,
+                 .y = args.y,
+                 .y_stride = args.y_stride},
+                stream);
+  }
+
+  // The candidates of a class that may be used.
+  ErrorCode Usable(const GemmArgs& args, int64_t tokens, Stream stream,
+                   std::vector<cublasLtMatmulAlgo_t>* usable, int* refused) {
+    const MatrixShape shape = ShapeOf(args);
+    Layouts layouts;
+    auto status = layouts.Make(shape, tokens == kAnyTokens ? kTypicalTokens : tokens);
+    std::vector<cublasLtMatmulAlgo_t> candidates;
+    if (status == CUBLAS_STATUS_SUCCESS) status = library_.Candidates(layouts, &candidates);
+    if (status != CUBLAS_STATUS_SUCCESS) return Failed(status, args);
+    for (const cublasLtMatmulAlgo_t& algorithm : candidates) {
+      bool does = false;
+      if (!IsOwn(shape)) {
+        does = DoesForAnyTokens(shape, algorithm);
+      } else if (const ErrorCode error = check_.KeepsRule(shape, tokens, algorithm, stream, &does)) {
+        return error;
+      }
+      if (does)
+        usable->push_back(algorithm);
+      else
+        ++*refused;
+    }
+    return 0;
+  }
+
+  bool DoesForAnyTokens(const MatrixShape& shape, const cublasLtMatmulAlgo_t& algorithm) const {
+    return std::all_of(std::begin(kCheckedTokens), std::end(kCheckedTokens), [&](int64_t tokens) {
       Layouts layouts;
-      auto status = MakeLayouts(args, tokens, &layouts);
-      if (status == CUBLAS_STATUS_SUCCESS) status = CheckAlgorithm(layouts, algorithm);
-      Destroy(layouts);
-      if (status != CUBLAS_STATUS_SUCCESS) return false;
-    }
-    return true;
+      return layouts.Make(shape, tokens) == CUBLAS_STATUS_SUCCESS &&
+             library_.Check(layouts, algorithm) == CUBLAS_STATUS_SUCCESS;
+    });
   }
 
-  cublasStatus_t CheckAlgorithm(const Layouts& layouts, const cublasLtMatmulAlgo_t& algorithm) {
-    cublasLtMatmulHeuristicResult_t checked = {};
-    const auto status = cublasLtMatmulAlgoCheck(handle_, product_, layouts.weights, layouts.x, layouts.y,
-                                                layouts.y, &algorithm, &checked);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    const bool fits = checked.workspaceSize <= static_cast<size_t>(options_.workspace_bytes);
-    return fits ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
-  }
-
-  static bool SplitsK(const cublasLtMatmulAlgo_t& algorithm) {
-    int32_t splits = 1;
-    size_t written = 0;
-    const auto status = cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM,
-                                                             &splits, sizeof splits, &written);
-    return status != CUBLAS_STATUS_SUCCESS || splits > 1 || splits < 0;
-  }
-
-  // The one algorithm of these weights.
-  cublasStatus_t Pinned(const GemmArgs& args, cublasLtMatmulAlgo_t* algorithm) {
-    const auto [place, fresh] = pinned_.try_emplace(KeyOf(args));
-    if (fresh) {
-      Layouts typical;
-      auto status = MakeLayouts(args, kTypicalTokens, &typical);
-      if (status == CUBLAS_STATUS_SUCCESS) status = Choose(args, typical, &place->second);
-      Destroy(typical);
+  // Of one product; kNever where the algorithm does not do for so many tokens after all.
+  static constexpr float kNever = INFINITY;
+  ErrorCode Measure(const GemmArgs& args, const cublasLtMatmulAlgo_t& algorithm, Stream stream,
+                    float* milliseconds) {
+    *milliseconds = kNever;
+    Layouts layouts;
+    Stopwatch watch;
+    auto status = layouts.Make(ShapeOf(args), args.tokens);
+    if (status != CUBLAS_STATUS_SUCCESS) return Failed(status, args);
+    if (library_.Check(layouts, algorithm) != CUBLAS_STATUS_SUCCESS) return 0;
+    if (const ErrorCode error = watch.Init()) return error;
+    const auto native = static_cast<cudaStream_t>(stream.native);
+    for (int run = 0; run <= kTimedRuns; ++run) {  // the first is not timed
+      status = library_.Multiply(args, layouts, algorithm, stream);
       if (status != CUBLAS_STATUS_SUCCESS) {
-        pinned_.erase(place);
-        return status;
+        const ErrorCode code = CodeOf(status);
+        return code < kFirstGemmError ? code : 0;
+      }
+      if (run > 0) continue;
+      if (const ErrorCode error = watch.Start(native)) return error;
+    }
+    const ErrorCode error = watch.Stop(native, milliseconds);
+    *milliseconds /= kTimedRuns;
+    return error;
+  }
+
+  // The one that an earlier search chose, if it is still among them; else the fastest.
+  ErrorCode Search(const GemmArgs& args, int64_t tokens, const std::vector<cublasLtMatmulAlgo_t>& usable,
+                   Stream stream, Choice* choice) {
+    const ChoiceKey key = {.outputs = args.outputs,
+                           .columns = args.columns,
+                           .y_stride = args.y_stride,
+                           .tokens = tokens,
+                           .element = args.element,
+                           .out = args.out};
+    const auto kept = kept_.Find(key);
+    for (const cublasLtMatmulAlgo_t& algorithm : usable) {
+      if (kept.has_value() && *kept == NameOf(algorithm)) {
+        choice->algorithm = algorithm;
+        return 0;
       }
     }
-    *algorithm = place->second;
-    return CUBLAS_STATUS_SUCCESS;
+    for (const cublasLtMatmulAlgo_t& algorithm : usable) {
+      float milliseconds = 0;
+      if (const ErrorCode error = Measure(args, algorithm, stream, &milliseconds)) return error;
+      if (milliseconds == kNever || (choice->milliseconds > 0 && milliseconds >= choice->milliseconds))
+        continue;
+      choice->milliseconds = milliseconds;
+      choice->algorithm = algorithm;
+    }
+    kept_.Insert(key, NameOf(choice->algorithm));
+    return 0;
   }
 
-  cublasStatus_t Find(const GemmArgs& args, Plan** found) {
-    const auto [place, fresh] = plans_.try_emplace(ShapeKey{KeyOf(args), args.tokens});
+  ErrorCode Choose(const GemmArgs& args, int64_t tokens, bool search, Stream stream, const Choice** chosen) {
+    const auto [place, fresh] = choices_.try_emplace({ShapeOf(args), tokens});
+    Choice& choice = place->second;
+    *chosen = &choice;
+    if (!fresh) return 0;
+    std::vector<cublasLtMatmulAlgo_t> usable;
+    ErrorCode error = Usable(args, tokens, stream, &usable, &choice.refused);
+    if (error == 0 && usable.empty()) {
+      choice.own = IsOwn(ShapeOf(args));
+      if (!choice.own) error = Failed(CUBLAS_STATUS_NOT_SUPPORTED, args);
+    } else if (error == 0) {
+      choice.algorithm = usable.front();
+      if (search && tokens != kAnyTokens && usable.size() > 1)
+        error = Search(args, tokens, usable, stream, &choice);
+      choice.name = cuda::NameOf(choice.algorithm);
+    }
+    if (error != 0) choices_.erase(place);
+    return error;
+  }
+
+  ErrorCode Find(const GemmArgs& args, Stream stream, const Plan** found) {
+    const MatrixShape shape = ShapeOf(args);
+    const auto [place, fresh] = plans_.try_emplace({shape, args.tokens});
     Plan& plan = place->second;
     *found = &plan;
-    if (!fresh) return CUBLAS_STATUS_SUCCESS;
-    auto status = MakeLayouts(args, args.tokens, &plan.layouts);
-    if (status == CUBLAS_STATUS_SUCCESS) status = Pinned(args, &plan.algorithm);
-    if (status == CUBLAS_STATUS_SUCCESS) status = CheckAlgorithm(plan.layouts, plan.algorithm);
-    if (status != CUBLAS_STATUS_SUCCESS) {
-      Destroy(plan.layouts);
-      plans_.erase(place);
+    if (!fresh) return 0;
+    const Choice* choice = nullptr;
+    ErrorCode error = Choose(args, ClassOf(shape, args.tokens), false, stream, &choice);
+    if (error == 0) {
+      auto status = plan.layouts.Make(shape, args.tokens);
+      plan.own = choice->own;
+      plan.algorithm = choice->algorithm;
+      if (status == CUBLAS_STATUS_SUCCESS && !plan.own) status = library_.Check(plan.layouts, plan.algorithm);
+      if (status == CUBLAS_STATUS_NOT_SUPPORTED && IsOwn(shape)) {
+        plan.own = true;
+        status = CUBLAS_STATUS_SUCCESS;
+      }
+      if (status != CUBLAS_STATUS_SUCCESS) error = Failed(status, args);
     }
-    return status;
+    if (error != 0) plans_.erase(place);
+    check_.Forget();
+    return error;
   }
 
-  const GemmOptions options_;
-  cublasLtHandle_t handle_ = nullptr;
-  void* workspace_ = nullptr;
-  cublasLtMatmulDesc_t product_ = nullptr;
-  cublasLtMatmulPreference_t preference_ = nullptr;
-  std::map<ShapeKey, Plan> plans_;
-  std::map<WeightKey, cublasLtMatmulAlgo_t> pinned_;
-  std::string failed_shape_;  // of the last product that failed
+  const bool search_;
+  const DenseMatMulFunction own_;
+  const int processors_;
+  CublasLt library_;
+  GemmCheck check_;
+  GemmChoices kept_;
+  bool unsaved_ = false;
+  std::map<ClassKey, Choice> choices_;
+  std::map<ClassKey, Plan> plans_;  // by T
+  std::string failed_;              // the product that failed last
 };
+
+// Choices hold on the same device, with the same driver and library.
+ErrorCode DescribeDevice(int* processors, std::string* identity) {
+  int device = 0, driver = 0;
+  cudaDeviceProp properties;
+  if (const ErrorCode error = cudaGetDevice(&device)) return error;
+  if (const ErrorCode error = cudaGetDeviceProperties(&properties, device)) return error;
+  if (const ErrorCode error = cudaDriverGetVersion(&driver)) return error;
+  *processors = properties.multiProcessorCount;
+  *identity = std::string(properties.name) + ", driver " + std::to_string(driver) + ", cuBLASLt " +
+              std::to_string(cublasLtGetVersion());
+  return 0;
+}
 
 }  // namespace
 
-Gemm* MakeCublasLtGemm(const GemmOptions& options, const char** error) {
-  auto* gemm = new CublasLtGemm(options);
+Gemm* MakeCublasLtGemm(const GemmOptions& options, DenseMatMulFunction own, const char** error) {
+  int processors = 1;
+  std::string identity;
+  if (const ErrorCode code = DescribeDevice(&processors, &identity)) {
+    *error = cudaGetErrorString(static_cast<cudaError_t>(code));
+    return nullptr;
+  }
+  auto gemm = std::make_unique<CublasLtGemm>(options, own, processors, std::move(identity));
   const cublasStatus_t status = gemm->Init();
-  if (status == CUBLAS_STATUS_SUCCESS) return gemm;
+  if (status == CUBLAS_STATUS_SUCCESS) return gemm.release();
   *error = cublasLtGetStatusString(status);
-  delete gemm;
   return nullptr;
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/splitmix.h"
+#include "engine/exec/cuda/product.h"
 #include "tests/bench/cuda/attention_cases.h"
 
 namespace ropeway {
@@ -80,53 +81,29 @@ std::vector<Product> LayerProducts(const BenchShape& shape) {
           {"down", shape.hidden_size, shape.ffn_size}};
 }
 
-OpCase DenseCase(const Product& product, int64_t tokens, Element out) {
+// As the executor multiplies.
+OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element out) {
   const auto [name, outputs, columns] = product;
-  const int64_t bytes = outputs * columns * kElementBytes;
-  return {.operation = absl::StrCat("matmul ", name),
+  const int64_t bytes = cuda::DeviceMatrixBytes(type, outputs, columns);
+  return {.operation = absl::StrCat(cuda::IsPacked(type) ? NameOf(type) : "matmul", " ", name),
           .sizes = absl::StrCat("T ", tokens),
           .bytes = static_cast<double>(bytes + tokens * (columns * kElementBytes + outputs * BytesOf(out))),
           .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
           .prepare = [=, outputs = outputs, columns = columns](BenchDevice& device) -> BenchDevice::Call {
-            const void* x = device.Allocate(tokens * columns * kElementBytes);
-            void* y = device.Allocate(tokens * outputs * BytesOf(out));
+            const cuda::MatMulArgs args = {.weights = {type, outputs, columns, device.FromPool(bytes, 0)},
+                                           .element = kElement,
+                                           .out = out,
+                                           .num_tokens = tokens,
+                                           .processors = device.info().processors,
+                                           .x = device.Allocate(tokens * columns * kElementBytes),
+                                           .y = device.Allocate(tokens * outputs * BytesOf(out)),
+                                           .y_stride = outputs};
+            // What went wrong goes wrong again below.
+            static_cast<void>(PrepareOnCuda(args, device.gemm(), device.stream()));
             return [=, &device](int64_t repeat) {
-              return device.gemm().Run({.tokens = tokens,
-                                        .outputs = outputs,
-                                        .columns = columns,
-                                        .element = kElement,
-                                        .out = out,
-                                        .x = x,
-                                        .x_stride = columns,
-                                        .weights = device.FromPool(bytes, repeat),
-                                        .weight_stride = columns,
-                                        .y = y,
-                                        .y_stride = outputs},
-                                       device.stream());
-            };
-          }};
-}
-
-OpCase PackedCase(const Product& product, DType type, int64_t tokens) {
-  const auto [name, outputs, columns] = product;
-  const int64_t bytes = cuda::DeviceMatrixBytes(type, outputs, columns);
-  return {.operation = absl::StrCat(NameOf(type), " ", name),
-          .sizes = absl::StrCat("T ", tokens),
-          .bytes = static_cast<double>(bytes + tokens * (columns + outputs) * kElementBytes),
-          .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
-          .prepare = [=, outputs = outputs, columns = columns](BenchDevice& device) -> BenchDevice::Call {
-            const void* x = device.Allocate(tokens * columns * kElementBytes);
-            void* y = device.Allocate(tokens * outputs * kElementBytes);
-            return [=, &device](int64_t repeat) {
-              return device.kernels().packed_matmul(
-                  {.weights = {type, outputs, columns, device.FromPool(bytes, repeat)},
-                   .element = kElement,
-                   .out = kElement,
-                   .num_tokens = tokens,
-                   .x = x,
-                   .y = y,
-                   .y_stride = outputs},
-                  device.stream());
+              cuda::MatMulArgs again = args;
+              again.weights.data = device.FromPool(bytes, repeat);
+              return MultiplyOnCuda(again, device.kernels(), device.gemm(), device.stream());
             };
           }};
 }
@@ -218,14 +195,15 @@ OpCase SampleCase(const BenchShape& shape, int rows, const std::string& how, con
 
 void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
   for (const Product& product : LayerProducts(shape))
-    for (const int tokens : shape.tokens) cases.push_back(DenseCase(product, tokens, kElement));
+    for (const int tokens : shape.tokens)
+      cases.push_back(ProductCase(product, DType::kBF16, tokens, kElement));
   const Product head = {"head", shape.vocab_size, shape.hidden_size};
   for (const int tokens : shape.tokens)
-    if (tokens <= 256) cases.push_back(DenseCase(head, tokens, Element::kF32));
+    if (tokens <= 256) cases.push_back(ProductCase(head, DType::kBF16, tokens, Element::kF32));
   const Product gate_up = LayerProducts(shape)[2];
   for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
     if (gate_up.columns % InfoOf(type).block_columns != 0) continue;
-    for (const int tokens : shape.tokens) cases.push_back(PackedCase(gate_up, type, tokens));
+    for (const int tokens : shape.tokens) cases.push_back(ProductCase(gate_up, type, tokens, kElement));
   }
 }
 
@@ -267,7 +245,7 @@ OpCase CopyCase(const BenchShape& shape) {
 }
 
 OpCase PeakCase(const BenchShape& shape) {
-  OpCase peak = DenseCase({"square", shape.square, shape.square}, shape.square, kElement);
+  OpCase peak = ProductCase({"square", shape.square, shape.square}, DType::kBF16, shape.square, kElement);
   peak.sizes = absl::StrCat(shape.square, "^3");
   return peak;
 }

@@ -1,0 +1,61 @@
+// Whether an algorithm of cuBLASLt keeps the rule of sums (gemm.h): its bytes are compared with those of our
+// own kernel, on a small product of random numbers that has all of K.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_CHECK_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_CHECK_H_
+
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/kernels/cuda/cublaslt.h"
+#include "engine/kernels/cuda/cublaslt_gemm.h"
+
+namespace ropeway::cuda {
+
+// Device memory of one owner.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+  ~DeviceBuffer();
+  ErrorCode Allocate(size_t bytes);
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+};
+
+// Verdicts are remembered, and so are the numbers of a shape until Forget. Both live with one Gemm.
+class GemmCheck {
+ public:
+  GemmCheck(const CublasLt& library, DenseMatMulFunction own, int processors);
+  ~GemmCheck();
+
+  // `keeps` is false, too, where the algorithm does not do for the small product. The error is of the device:
+  // no verdict. REQUIRES: element has 16 bits, columns is a multiple of 8. Waits for the stream.
+  ErrorCode KeepsRule(const MatrixShape& shape, int64_t tokens, const cublasLtMatmulAlgo_t& algorithm,
+                      Stream stream, bool* keeps);
+
+  // Frees device memory.
+  void Forget();
+
+ private:
+  // A small product, and what our own kernel gives.
+  struct Sample;
+
+  ErrorCode Run(const Sample& sample, const cublasLtMatmulAlgo_t& algorithm, Stream stream, bool* keeps);
+  ErrorCode FindSample(const MatrixShape& shape, int64_t tokens, Stream stream, const Sample** sample);
+
+  const CublasLt& library_;
+  const DenseMatMulFunction own_;
+  const int processors_;
+  using SampleKey = std::pair<MatrixShape, int64_t>;
+  std::map<SampleKey, std::unique_ptr<Sample>> samples_;
+  std::map<std::pair<SampleKey, AlgorithmName>, bool> verdicts_;
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_CHECK_H_
