@@ -8,6 +8,7 @@
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
 #include "engine/position/portable_math.h"
+#include "engine/position/rpe3d.h"
 
 namespace ropeway {
 namespace {
@@ -133,6 +134,26 @@ ActivationNumbers XieluNumbers(const ActivationNumbers& stored) {
     return x > 20 ? x : static_cast<float>(Logarithm(1 + Exponential(x)));
   };
   return {.p = softplus(stored.p), .n = stored.l + softplus(stored.n), .l = stored.l, .m = stored.m};
+}
+
+bool DecoderSpec::has_zones() const {
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const LayerSpec& layer) { return ChunkedRpe3dOf(layer.position.scheme) != nullptr; });
+}
+
+int32_t DecoderSpec::max_mixer_width() const {
+  int32_t widest = 0;
+  for (const LayerSpec& layer : layers)
+    if (const auto* dape = std::get_if<DapeSpec>(&layer.position.scheme))
+      widest = std::max(widest, dape->width);
+  return widest;
+}
+
+std::vector<double> RotationChoicesOf(const DecoderSpec& spec, const AdmittedLengths& lengths) {
+  std::vector<double> choices;
+  for (const RotarySpec& rotary : spec.Rotaries())
+    if (DependsOnLengths(rotary)) choices.push_back(RotaryChoice(rotary, lengths));
+  return choices;
 }
 
 std::vector<RotarySpec> DecoderSpec::Rotaries() const {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/base/admitted_lengths.h"
 #include "engine/position/position_spec.h"
 #include "engine/position/rotary.h"
 #include "engine/tensor/formulas.h"
@@ -174,6 +175,10 @@ struct DecoderSpec {
   std::vector<RopeSpec> Ropes() const;
   // What queries and keys of the layers are turned by, in the same way.
   std::vector<RotarySpec> Rotaries() const;
+  // Whether any layer turns queries by the zone of the key (chunked 3D-RPE), and the widest mixer of heads
+  // (DAPE); 0: none.
+  bool has_zones() const;
+  int32_t max_mixer_width() const;
   // A layer has a norm of its own before the feed-forward layer.
   bool has_ffn_norm() const { return block.pre_norm && block.kind != BlockKind::kParallel; }
 
@@ -189,6 +194,9 @@ ActivationNumbers XieluNumbers(const ActivationNumbers& stored);
 // The index of a layer's rotary embedding in `ropes`; -1 where it has none.
 int RopeIndexOf(const LayerSpec& layer, const std::vector<RopeSpec>& ropes);
 int RotaryIndexOf(const LayerSpec& layer, const std::vector<RotarySpec>& rotaries);
+
+// What a request's lengths choose of the rotations: see Executor::RotationChoices.
+std::vector<double> RotationChoicesOf(const DecoderSpec& spec, const AdmittedLengths& lengths);
 
 }  // namespace ropeway
 

@@ -39,8 +39,6 @@ struct LayerWeights {
   Projection qkv;                            // [H E + G E + G Ev, D]
   NormWeights<Vector> query_norm, key_norm;  // [H, E], [G, E]
   Vector query_factors{};                    // [max_model_len], by position
-  Vector alibi_slopes{};                     // [H]
-  Vector sinks{};                            // [H]
   Projection attention_output;               // [D, H Ev]
   NormWeights<Vector> attention_post_norm;   // [D]
   NormWeights<Vector> ffn_norm;              // [D]; that of the attention in a parallel block
@@ -120,9 +118,6 @@ class DecoderLoader {
     RETURN_IF_ERROR(HeadNorm(Role::kQueryNorm, i, layer.query_norm));
     RETURN_IF_ERROR(HeadNorm(Role::kKeyNorm, i, layer.key_norm));
     RETURN_IF_ERROR(Put(reader_.QueryFactors(i), layer.query_factors));
-    RETURN_IF_ERROR(Put(reader_.AlibiSlopes(i), layer.alibi_slopes));
-    ASSIGN_OR_RETURN(std::vector<float> sinks, reader_.QueryHeads(Role::kSinks, i));
-    RETURN_IF_ERROR(Put(std::move(sinks), layer.sinks));
     RETURN_IF_ERROR(Project({Role::kAttentionOutput}, i, Cut::kColumns, layer.attention_output));
     RETURN_IF_ERROR(Norm(Role::kAttentionPostNorm, i, block.post_norm, 1, layer.attention_post_norm));
     RETURN_IF_ERROR(Norm(Role::kFfnNorm, i, spec_.has_ffn_norm(), 1, layer.ffn_norm));

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
-#include "engine/position/distance_bias.h"
 #include "engine/position/query_scale.h"
 #include "engine/position/sinusoidal.h"
 #include "engine/tensor/dequantize.h"
@@ -150,15 +149,6 @@ absl::StatusOr<std::vector<float>> WeightReader::QueryHeads(WeightRole role, int
   if (!HasTensor({role, layer}, spec_)) return std::vector<float>();
   ASSIGN_OR_RETURN(const std::vector<float> values, Values({role, layer}));
   return PartOfVector(values, options_.shard);
-}
-
-std::vector<float> WeightReader::AlibiSlopes(int layer) const {
-  const auto* alibi = std::get_if<AlibiSpec>(&spec_.layers[layer].position.scheme);
-  if (alibi == nullptr) return {};
-  std::vector<float> slopes = ropeway::AlibiSlopes(spec_.num_heads, alibi->max_bias);
-  if (alibi->scaled)
-    for (float& slope : slopes) slope *= spec_.layers[layer].attention.scale;
-  return PartOfVector(slopes, options_.shard);
 }
 
 std::vector<float> WeightReader::QueryFactors(int layer) const {

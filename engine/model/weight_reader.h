@@ -62,8 +62,6 @@ class WeightReader {
   absl::StatusOr<NormVectors> HeadNorm(WeightRole role, int layer) const;
   // A number for each query head of this rank; empty where the model has none.
   absl::StatusOr<std::vector<float>> QueryHeads(WeightRole role, int layer) const;
-  // ALiBi's slopes of this rank's heads; empty where the layer has none.
-  std::vector<float> AlibiSlopes(int layer) const;
   // Factors of queries at positions [0, max_model_len); empty where the layer has none.
   std::vector<float> QueryFactors(int layer) const;
   // What is added to embeddings at positions [0, max_model_len): [max_model_len, D]; empty for nothing.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <variant>
 
 #include "engine/position/portable_math.h"
 
@@ -17,6 +18,11 @@ Rotation Rpe3dRotation(const Rpe3dSpec& spec, int head_dim) {
   rotation.chunk = spec.chunk_size;
   rotation.phase_base = spec.phi_base;
   return rotation;
+}
+
+const Rpe3dSpec* ChunkedRpe3dOf(const PositionScheme& scheme) {
+  const auto* rpe3d = std::get_if<Rpe3dSpec>(&scheme);
+  return rpe3d != nullptr && rpe3d->form == Rpe3dForm::kChunked ? rpe3d : nullptr;
 }
 
 int32_t Rpe3dZone(const Rpe3dSpec& spec) { return spec.chunk_size - spec.local_window; }

@@ -25,6 +25,9 @@ namespace ropeway {
 // Definition 1: of queries and keys. Chunked: of keys, and of queries for keys of their own zone.
 Rotation Rpe3dRotation(const Rpe3dSpec& spec, int head_dim);
 
+// The chunked form of a scheme; null where it is another.
+const Rpe3dSpec* ChunkedRpe3dOf(const PositionScheme& scheme);
+
 // L of the chunked form.
 int32_t Rpe3dZone(const Rpe3dSpec& spec);
 

@@ -115,10 +115,7 @@ void CpuExecutor::Run(const StepPlan& plan, absl::Span<const int32_t> indices,
 }
 
 std::vector<double> CpuExecutor::RotationChoices(const AdmittedLengths& lengths) const {
-  std::vector<double> choices;
-  for (const RotarySpec& rotary : decoder_.spec().Rotaries())
-    if (DependsOnLengths(rotary)) choices.push_back(RotaryChoice(rotary, lengths));
-  return choices;
+  return RotationChoicesOf(decoder_.spec(), lengths);
 }
 
 absl::StatusOr<StepResult> CpuExecutor::Step(const StepPlan& plan) {

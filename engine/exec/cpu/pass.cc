@@ -24,28 +24,9 @@ int64_t Stride(int64_t columns) {
   return stride * sizeof(float) % 4096 == 0 ? stride + 16 : stride;
 }
 
-bool HasZones(const DecoderSpec& spec) {
-  return std::any_of(spec.layers.begin(), spec.layers.end(),
-                     [](const LayerSpec& layer) { return ZonesOf(layer) != nullptr; });
-}
-
-int WidestMixer(const DecoderSpec& spec) {
-  int widest = 0;
-  for (const LayerSpec& layer : spec.layers)
-    if (const auto* dape = std::get_if<DapeSpec>(&layer.position.scheme))
-      widest = std::max(widest, dape->width);
-  return widest;
-}
-
 AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<int64_t>(sizeof(float))); }
 
 }  // namespace
-
-// Chunked 3D-RPE of a layer; null where it has none.
-const Rpe3dSpec* ZonesOf(const LayerSpec& layer) {
-  const auto* rpe3d = std::get_if<Rpe3dSpec>(&layer.position.scheme);
-  return rpe3d != nullptr && rpe3d->form == Rpe3dForm::kChunked ? rpe3d : nullptr;
-}
 
 Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table, const kernels::KvLayout& kv,
                      int threads, int max_tokens, int max_logit_rows)
@@ -73,12 +54,12 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
     for (int i = 0; i < threads; ++i)
       private_activations_.emplace_back(table.activation_bytes(kind, kPrepareTokens, columns));
   }
-  if (HasZones(spec)) {
+  if (spec.has_zones()) {
     previous_queries_ = Floats(max_tokens * qkv_stride_);
     older_queries_ = Floats(max_tokens * qkv_stride_);
   }
   for (int i = 0; i < threads; ++i) {
-    scratch_.emplace_back(table.attention_scratch_bytes(kv, spec.num_heads, WidestMixer(spec)));
+    scratch_.emplace_back(table.attention_scratch_bytes(kv, spec.num_heads, spec.max_mixer_width()));
     private_angles_.emplace_back(2 * int64_t{spec.head_dim});
   }
   int64_t angles = 0;

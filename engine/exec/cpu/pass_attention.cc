@@ -39,7 +39,8 @@ void Decoder::Pass::FinishHeads(int index, int64_t token) {
   const bool has_norm = attention.head_norm.kind != NormKind::kNone;
   if (has_norm && !attention.head_norm.after_rotation) NormHeads(index, heads);
   if (attention.clip > 0 && attention.clip_after_norm) clip();
-  if (const Rpe3dSpec* zones = ZonesOf(spec_.layers[index])) RotateForOtherZones(index, *zones, token);
+  if (const Rpe3dSpec* zones = ChunkedRpe3dOf(spec_.layers[index].position.scheme))
+    RotateForOtherZones(index, *zones, token);
   if (const int rotary = decoder_.layer_rotaries_[index]; rotary >= 0) RotateHeads(rotary, token);
   if (has_norm && attention.head_norm.after_rotation) NormHeads(index, heads);
   if (!weights_.layers[index].query_factors.empty()) ScaleQueries(index, token);
@@ -71,7 +72,7 @@ void Decoder::Pass::ScaleQueries(int index, int64_t token) {
     for (int64_t i = 0; i < int64_t{spec_.num_heads} * spec_.head_dim; ++i) queries[i] *= factor;
   };
   scale(Qkv(token));
-  if (ZonesOf(spec_.layers[index]) == nullptr) return;
+  if (ChunkedRpe3dOf(spec_.layers[index].position.scheme) == nullptr) return;
   scale(OtherQueries(Rpe3dKeyZone::kBefore, token));
   scale(OtherQueries(Rpe3dKeyZone::kOlder, token));
 }
@@ -128,7 +129,7 @@ void Decoder::Pass::AttendItem(int index, int64_t item) {
   const int group = spec_.heads_per_kv_head();
   const int32_t token = batch_->row_starts[row] + static_cast<int32_t>(piece) * kAttentionTokens;
   const int64_t column = int64_t{head} * group * spec_.head_dim;
-  const bool has_zones = ZonesOf(spec_.layers[index]) != nullptr;
+  const bool has_zones = ChunkedRpe3dOf(spec_.layers[index].position.scheme) != nullptr;
   table_.attention(
       {.kv = cache_->kv,
        .cache = cache_->data + index * cache_->layer_stride,

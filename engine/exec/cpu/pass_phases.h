@@ -21,9 +21,6 @@ inline constexpr int kAttentionTokens = 16;
 // Tokens of one piece of what is done token by token.
 inline constexpr int64_t kPieceTokens = 8;
 
-// Chunked 3D-RPE of a layer; null where it has none.
-const Rpe3dSpec* ZonesOf(const LayerSpec& layer);
-
 // One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
 // read what it wrote.
 class Decoder::Pass {

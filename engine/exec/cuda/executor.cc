@@ -13,25 +13,7 @@
 namespace ropeway {
 namespace {
 
-// UNIMPLEMENTED naming what the kernels of CUDA devices do not carry out yet.
-absl::Status CheckPosition(const PositionSpec& position) {
-  const PositionScheme& scheme = position.scheme;
-  const bool runs = std::holds_alternative<NopeSpec>(scheme) ||
-                    std::holds_alternative<SinusoidalSpec>(scheme) ||
-                    std::holds_alternative<LearnedSpec>(scheme) || std::holds_alternative<RopeSpec>(scheme) ||
-                    std::holds_alternative<AlibiSpec>(scheme);
-  if (!runs)
-    return absl::UnimplementedError(absl::StrCat("positions of type ", PositionSchemeName(scheme),
-                                                 " are not supported on CUDA devices; supported are nope, "
-                                                 "sinusoidal, learned, rope, alibi"));
-  const RopeSpec* rope = RopeOf(scheme);
-  if (rope != nullptr && DependsOnLengths(*rope))
-    return absl::UnimplementedError(absl::StrCat("rope scaling of type ", RopeScalingName(rope->scaling),
-                                                 " is not supported on CUDA devices"));
-  return absl::OkStatus();
-}
-
-// Likewise of a layer's formulas.
+// UNIMPLEMENTED naming what of a layer's formulas has no kernel yet.
 absl::Status CheckFormulas(const LayerSpec& layer) {
   const auto refuse = [](const char* what) {
     return absl::UnimplementedError(absl::StrCat(what, " are not supported on CUDA devices"));
@@ -58,10 +40,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
   }
-  for (const LayerSpec& layer : spec.layers) {
-    RETURN_IF_ERROR(CheckPosition(layer.position));
-    RETURN_IF_ERROR(CheckFormulas(layer));
-  }
+  for (const LayerSpec& layer : spec.layers) RETURN_IF_ERROR(CheckFormulas(layer));
   return CheckTensorParallel(spec, options.tensor_parallel);
 }
 
@@ -184,14 +163,16 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
   std::unique_ptr<CudaExecutor> executor(
-      new CudaExecutor(std::move(ranks), std::move(pool), limits, std::move(description)));
+      new CudaExecutor(model.spec, std::move(ranks), std::move(pool), limits, std::move(description)));
   if (options.warm_up) RETURN_IF_ERROR(executor->WarmUpDevice());
   return executor;
 }
 
-CudaExecutor::CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
-                           const ExecutorLimits& limits, std::string description)
-    : ranks_(std::move(ranks)),
+CudaExecutor::CudaExecutor(const DecoderSpec& spec, std::vector<std::unique_ptr<CudaRank>> ranks,
+                           std::unique_ptr<ThreadPool> pool, const ExecutorLimits& limits,
+                           std::string description)
+    : spec_(spec),
+      ranks_(std::move(ranks)),
       limits_(limits),
       description_(std::move(description)),
       pool_(std::move(pool)) {}
@@ -200,6 +181,10 @@ absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
   ASSIGN_OR_RETURN(StepResult result, Run(plan));
   result.warning = std::exchange(warning_, "");
   return result;
+}
+
+std::vector<double> CudaExecutor::RotationChoices(const AdmittedLengths& lengths) const {
+  return RotationChoicesOf(spec_, lengths);
 }
 
 absl::Status CudaExecutor::WarmUpDevice() {
@@ -227,28 +212,17 @@ void CudaExecutor::StopCapturingWhereOneFailed() {
       absl::StrCat("decode steps run without graphs from now on, which is slower: ", failure.message());
 }
 
-// All tokens are scored, so that their logits are computed, and lie in device memory when the step ends.
+// Logits of chosen tokens are computed from the hidden states that a step leaves behind.
 absl::Status CudaExecutor::VisitLogits(
     const StepPlan& plan, absl::Span<const int32_t> indices,
     const std::function<void(int32_t index, absl::Span<const float> logits)>& visit) {
-  StepPlan scored = plan;
-  scored.sample_rows.clear();
-  scored.score_rows.clear();
-  const std::vector<TokenId> any(plan.num_tokens(), 0);
-  for (int32_t row = 0; row < plan.num_rows(); ++row) {
-    const int32_t tokens = plan.row_starts[row + 1] - plan.row_starts[row];
-    scored.score_rows.push_back({.row = row, .next_tokens = absl::MakeConstSpan(any).subspan(0, tokens)});
-  }
-  const int32_t most = ranks_[0]->plan().step.max_logit_rows;
-  if (plan.num_tokens() > most)
-    return absl::InvalidArgumentError(
-        absl::StrCat("a plan may have ", most, " tokens, has ", plan.num_tokens()));
-  RETURN_IF_ERROR(Step(scored).status());
-  std::vector<float> logits(limits_.vocab_size);
-  for (const int32_t index : indices) {
-    RETURN_IF_ERROR(ranks_[0]->CopyLogits(index, logits.data()));
-    visit(index, logits);
-  }
+  StepPlan hidden = plan;
+  hidden.sample_rows.clear();
+  hidden.score_rows.clear();
+  RETURN_IF_ERROR(Step(hidden).status());
+  const size_t most = ranks_[0]->plan().step.max_logit_rows;
+  for (; !indices.empty(); indices.remove_prefix(std::min(most, indices.size())))
+    RETURN_IF_ERROR(ranks_[0]->VisitLogits(indices.subspan(0, most), visit));
   return absl::OkStatus();
 }
 

@@ -55,9 +55,10 @@ class CudaExecutor final : public Executor {
 
   const ExecutorLimits& limits() const override { return limits_; }
   absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+  std::vector<double> RotationChoices(const AdmittedLengths& lengths) const override;
 
   // Computes the plan and gives the logits of the given tokens of it to `visit`, one after the other; for
-  // tools and tests. INVALID_ARGUMENT for a plan of more tokens than logits are kept of.
+  // tools and tests.
   absl::Status VisitLogits(const StepPlan& plan, absl::Span<const int32_t> indices,
                            const std::function<void(int32_t index, absl::Span<const float> logits)>& visit);
   bool lost() const override { return lost_.load(std::memory_order_acquire); }
@@ -69,13 +70,14 @@ class CudaExecutor final : public Executor {
   std::vector<std::string> products() const { return ranks_[0]->products(); }
 
  private:
-  CudaExecutor(std::vector<std::unique_ptr<CudaRank>> ranks, std::unique_ptr<ThreadPool> pool,
-               const ExecutorLimits& limits, std::string description);
+  CudaExecutor(const DecoderSpec& spec, std::vector<std::unique_ptr<CudaRank>> ranks,
+               std::unique_ptr<ThreadPool> pool, const ExecutorLimits& limits, std::string description);
   absl::StatusOr<StepResult> Run(const StepPlan& plan);
   absl::Status WarmUpDevice();
   absl::Status RunRanks();
   void StopCapturingWhereOneFailed();
 
+  const DecoderSpec spec_;
   const std::vector<std::unique_ptr<CudaRank>> ranks_;
   const ExecutorLimits limits_;
   const std::string description_;

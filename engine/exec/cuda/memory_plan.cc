@@ -28,6 +28,7 @@ cuda::AttentionShape AttentionShapeOf(const DecoderSpec& spec, const cuda::Devic
           .num_kv_heads = spec.num_kv_heads,
           .head_dim = spec.head_dim,
           .value_dim = spec.value_dim,
+          .mixer_width = spec.max_mixer_width(),
           .processors = device.processors};
 }
 
@@ -48,7 +49,8 @@ CudaStepOptions StepOptionsOf(const DecoderSpec& spec, const CudaMemoryOptions& 
       .max_logit_rows = max_logit_rows,
       .max_changes = MaxChanges(spec, options),
       .max_bucket = options.use_graphs && narrow_decode ? std::min(max_logit_rows, options.max_tokens) : 0,
-      .max_model_pages = PagesFor(options.max_model_len)};
+      .max_model_pages = PagesFor(options.max_model_len),
+      .ropes = RequestRopes(spec)};
 }
 
 CudaStepShape LargestStepOf(const CudaMemoryOptions& options, const CudaStepOptions& step,
@@ -57,6 +59,7 @@ CudaStepShape LargestStepOf(const CudaMemoryOptions& options, const CudaStepOpti
           .rows = std::max(options.max_rows, step.max_bucket),
           .max_pages = step.max_model_pages,
           .logit_rows = options.max_tokens + options.max_rows,
+          .angles = options.max_tokens * RequestAngleFloats(step.ropes),
           .narrow = bounds.items + step.max_bucket * (1 + options.max_model_len / cuda::kChunkTokens),
           .wide = bounds.items,
           .merges = std::max(bounds.merges, step.max_bucket),

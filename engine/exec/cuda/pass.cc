@@ -17,11 +17,6 @@ NormKind KindOf(const DecoderSpec& spec, const NormWeights<const float*>& norm) 
   return norm.weight == nullptr ? NormKind::kNone : spec.norm.kind;
 }
 
-kernels::ScoreBias BiasOf(const CudaLayer& layer) {
-  if (layer.alibi_slopes == nullptr) return {};
-  return {.kind = kernels::BiasKind::kSlope, .slopes = layer.alibi_slopes};
-}
-
 }  // namespace
 
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver) {
@@ -31,6 +26,8 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.normed = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.qkv = carver.TakeBytes(t * spec.qkv_size() * bytes);
   a.queries = carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes);
+  for (uint8_t** turned : {&a.previous_queries, &a.older_queries})
+    *turned = spec.has_zones() ? carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes) : nullptr;
   a.attention = carver.TakeBytes(t * spec.num_heads * spec.value_dim * bytes);
   a.branch = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.ffn_input = carver.TakeBytes(t * 2 * spec.max_ffn_size() * bytes);
@@ -212,6 +209,25 @@ void CudaPass::ProjectQkv(int layer) {
            context_.element);
 }
 
+void CudaPass::SetRotation(int layer, cuda::QkvArgs& args) const {
+  const int index = context_.weights.layer_rotaries[layer];
+  if (index < 0) return;
+  const CudaRotary& rotary = context_.weights.rotaries[index];
+  args.rotary_dim = rotary.rotary_dim;
+  args.interleaved = rotary.interleaved;
+  args.cosines = rotary.angles.cosines;
+  args.sines = rotary.angles.sines;
+  if (args.cosines == nullptr) {
+    args.angle_rows = arrays_.angle_rows;
+    args.cosines = arrays_.angles + rotary.request_floats * shape_.tokens;
+    args.sines = args.cosines + int64_t{rotary.rotary_dim / 2} * shape_.tokens;
+  }
+  if (rotary.previous.cosines == nullptr) return;
+  const CudaActivations& a = context_.activations;
+  args.previous = {rotary.previous.cosines, rotary.previous.sines, a.previous_queries};
+  args.older = {rotary.older.cosines, rotary.older.sines, a.older_queries};
+}
+
 void CudaPass::RotateAndStore(int layer) {
   const DecoderSpec& spec = context_.spec;
   const CudaLayer& weights = context_.weights.layers[layer];
@@ -238,13 +254,7 @@ void CudaPass::RotateAndStore(int layer) {
                      .max_pages = shape_.max_pages,
                      .kv = KvOf(layer),
                      .queries = context_.activations.queries};
-  if (const int rope = context_.weights.layer_ropes[layer]; rope >= 0) {
-    const RopeSpec& rotation = *RopeOf(spec.layers[layer].position.scheme);
-    args.rotary_dim = rotation.rotary_dim;
-    args.interleaved = rotation.pairing == RopePairing::kInterleaved;
-    args.cosines = context_.weights.ropes[rope].cosines;
-    args.sines = context_.weights.ropes[rope].sines;
-  }
+  SetRotation(layer, args);
   Try("rotating queries and keys", [&] { return context_.kernels.qkv(args, context_.stream); });
 }
 
@@ -255,12 +265,10 @@ void CudaPass::Attend(int layer) {
       .kv = KvOf(layer),
       .num_heads = spec.num_heads,
       .scale = spec.layers[layer].attention.scale,
-      .modifier = {.softcap = spec.layers[layer].attention.softcap,
-                   .window = spec.layers[layer].position.window,
-                   .chunk = spec.layers[layer].position.chunk,
-                   .sinks = context_.weights.layers[layer].sinks,
-                   .bias = BiasOf(context_.weights.layers[layer])},
+      .modifier = context_.weights.modifiers[layer],
       .queries = context_.activations.queries,
+      .previous_queries = context_.activations.previous_queries,
+      .older_queries = context_.activations.older_queries,
       .out = context_.activations.attention,
       .page_tables = arrays_.page_tables,
       .max_pages = shape_.max_pages,

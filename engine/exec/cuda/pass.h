@@ -19,18 +19,21 @@ namespace ropeway {
 
 // What a pass writes between its phases; element type where none is given. Sized and carved by one function.
 struct CudaActivations {
-  float* residual;     // [T, D]
-  uint8_t* normed;     // [T, D]
-  uint8_t* qkv;        // [T, H E + G E + G Ev]
-  uint8_t* queries;    // [T, H, E]
-  uint8_t* attention;  // [T, H, Ev]
-  uint8_t* branch;     // [T, D]
-  uint8_t* ffn_input;  // [T, 2 F], or [T, F] without a gate
-  uint8_t* gated;      // [T, F]
-  float* partials;     // of attention
-  uint8_t* chosen;     // [max_logit_rows, D] rows on their way to the output layer
-  float* logits;       // [max_logit_rows, logit_stride]
-  float* scratch;      // [max_logit_rows, V] of sampling
+  float* residual;   // [T, D]
+  uint8_t* normed;   // [T, D]
+  uint8_t* qkv;      // [T, H E + G E + G Ev]
+  uint8_t* queries;  // [T, H, E]
+  // Turned for keys of the zone before their own, and of older ones; null where the model has no zones.
+  uint8_t* previous_queries;  // [T, H, E]
+  uint8_t* older_queries;     // [T, H, E]
+  uint8_t* attention;         // [T, H, Ev]
+  uint8_t* branch;            // [T, D]
+  uint8_t* ffn_input;         // [T, 2 F], or [T, F] without a gate
+  uint8_t* gated;             // [T, F]
+  float* partials;            // of attention
+  uint8_t* chosen;            // [max_logit_rows, D] rows on their way to the output layer
+  float* logits;              // [max_logit_rows, logit_stride]
+  float* scratch;             // [max_logit_rows, V] of sampling
 };
 
 struct CudaActivationsShape {
@@ -104,6 +107,7 @@ class CudaPass {
                       int64_t y_stride, cuda::Element out);
   using Vectors = NormWeights<const float*>;
 
+  void SetRotation(int layer, cuda::QkvArgs& args) const;
   void NormEmbedding();
   void NormResidual(const Vectors& norm);
   void AddBranch(const CudaProjection& projection, const Vectors& post_norm, const Vectors* next_norm);

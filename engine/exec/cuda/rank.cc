@@ -1,7 +1,6 @@
 #include "engine/exec/cuda/rank.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -152,17 +151,32 @@ CudaPassContext CudaRank::Context() const {
           .stream = stream_};
 }
 
-absl::Status CudaRank::CopyLogits(int32_t row, float* out) {
-  const float* logits = activations_.logits + row * CudaLogitStride(spec_.vocab_size);
-  const int64_t bytes = spec_.vocab_size * static_cast<int64_t>(sizeof(float));
+absl::Status CudaRank::VisitLogits(
+    absl::Span<const int32_t> tokens,
+    const std::function<void(int32_t token, absl::Span<const float> logits)>& visit) {
   RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
+  const CudaStepShape shape{.logit_rows = static_cast<int32_t>(tokens.size())};
+  Carver host(host_inputs_.data()), device(device_inputs_.data());
+  std::copy(tokens.begin(), tokens.end(), CarveStep(shape, host).logit_tokens);
+  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), host_inputs_.data(), host.used(),
+                                             cuda::CopyKind::kHostToDevice, stream_),
+                        "copying a step to the device"));
+  const CudaPassContext context = Context();
+  CudaPass pass(context, shape, CarveStep(shape, device));
+  pass.ChooseLogitRows(0, shape.logit_rows);
+  RunLogits(pass);
+  RETURN_IF_ERROR(StatusOf(pass));
+  const int64_t stride = CudaLogitStride(spec_.vocab_size);
+  const int64_t bytes = stride * shape.logit_rows * static_cast<int64_t>(sizeof(float));
   ASSIGN_OR_RETURN(const CudaMemory pinned,
                    CudaMemory::Make(*parts_.runtime, MemoryKind::kPinned, bytes, "logits"));
-  RETURN_IF_ERROR(
-      Check(parts_.runtime->Copy(pinned.data(), logits, bytes, cuda::CopyKind::kDeviceToHost, stream_),
-            "copying logits from the device"));
+  RETURN_IF_ERROR(Check(
+      parts_.runtime->Copy(pinned.data(), activations_.logits, bytes, cuda::CopyKind::kDeviceToHost, stream_),
+      "copying logits from the device"));
   RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "copying logits from the device"));
-  std::memcpy(out, pinned.data(), bytes);
+  const float* logits = reinterpret_cast<const float*>(pinned.data());
+  for (size_t row = 0; row < tokens.size(); ++row)
+    visit(tokens[row], {logits + row * stride, static_cast<size_t>(spec_.vocab_size)});
   return absl::OkStatus();
 }
 

@@ -66,9 +66,10 @@ class CudaRank {
   // Of the last Run, on rank 0; in pinned memory.
   CudaResultArrays results(const CudaStep& step) const;
 
-  // The logits of row `row` of the last Run's last round, on rank 0: vocab_size floats. REQUIRES: none of its
-  // rows was sampled.
-  absl::Status CopyLogits(int32_t row, float* out);
+  // Computes the logits of tokens of the last Run, on rank 0, and gives them to `visit`, one after the other.
+  // For tools: allocates. REQUIRES: as many as a round may have.
+  absl::Status VisitLogits(absl::Span<const int32_t> tokens,
+                           const std::function<void(int32_t token, absl::Span<const float> logits)>& visit);
 
   // Ends what other ranks wait for, after this one failed.
   void AbortGroup();

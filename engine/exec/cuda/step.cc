@@ -161,6 +161,8 @@ CudaStepArrays CarveStep(const CudaStepShape& shape, Carver& carver) {
   arrays.positions = carver.Take<int32_t>(shape.tokens);
   arrays.token_rows = carver.Take<int32_t>(shape.tokens);
   arrays.page_tables = carver.Take<int32_t>(int64_t{shape.rows} * shape.max_pages);
+  arrays.angle_rows = shape.angles > 0 ? carver.Take<int32_t>(shape.tokens) : nullptr;
+  arrays.angles = shape.angles > 0 ? carver.Take<float>(shape.angles) : nullptr;
   arrays.logit_tokens = carver.Take<int32_t>(shape.logit_rows);
   arrays.work_counts = carver.Take<int32_t>(3);
   arrays.narrow = carver.Take<cuda::AttentionItem>(shape.narrow);
@@ -206,10 +208,12 @@ void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep&
     rounds.AddAll();
   }
   cuda::PlanAttention(options.attention, step.row_starts, step.positions, options.window, step.attention);
+  step.angles.Compute(plan, options.ropes, static_cast<int32_t>(step.token_ids.size()));
   step.shape = {.tokens = static_cast<int32_t>(step.token_ids.size()),
                 .rows = rows,
                 .max_pages = MaxPages(plan, options.max_model_pages),
                 .logit_rows = static_cast<int32_t>(step.logit_tokens.size()),
+                .angles = static_cast<int64_t>(step.angles.floats().size()),
                 .narrow = static_cast<int32_t>(step.attention.narrow.size()),
                 .wide = static_cast<int32_t>(step.attention.wide.size()),
                 .merges = static_cast<int32_t>(step.attention.merges.size()),
@@ -234,6 +238,8 @@ void WriteStep(const CudaStep& step, const CudaStepArrays& out) {
                                                                            : absl::Span<const PageId>();
     std::fill(std::copy(pages.begin(), pages.end(), table), table + step.shape.max_pages, 0);
   }
+  if (step.shape.angles > 0) std::iota(out.angle_rows, out.angle_rows + step.shape.tokens, 0);
+  std::copy(step.angles.floats().begin(), step.angles.floats().end(), out.angles);
   std::copy(step.logit_tokens.begin(), step.logit_tokens.end(), out.logit_tokens);
   out.work_counts[0] = static_cast<int32_t>(step.attention.narrow.size());
   out.work_counts[1] = static_cast<int32_t>(step.attention.wide.size());

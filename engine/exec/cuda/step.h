@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "engine/api/step.h"
 #include "engine/exec/cuda/memory.h"
+#include "engine/exec/cuda/request_angles.h"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/sampling.h"
 #include "engine/sample/logit_requests.h"
@@ -27,6 +28,7 @@ struct CudaStepShape {
   int32_t rows = 0;        // R
   int32_t max_pages = 0;   // of a row
   int32_t logit_rows = 0;  // tokens whose logits are computed
+  int64_t angles = 0;      // floats of RequestAngles
   int32_t narrow = 0, wide = 0, merges = 0;
 
   int32_t samples = 0, scores = 0;
@@ -39,6 +41,8 @@ struct CudaStepArrays {
   int32_t* positions;              // [T]; -1: padding
   int32_t* token_rows;             // [T]
   int32_t* page_tables;            // [R, max_pages]
+  int32_t* angle_rows;             // [T] each token's row of angles: its own; null where there are none
+  float* angles;                   // [angles]; null where there are none
   int32_t* logit_tokens;           // [logit_rows] which token of the step
   int32_t* work_counts;            // [3] narrow, wide, merges
   cuda::AttentionItem* narrow;     // [narrow]
@@ -81,6 +85,7 @@ struct CudaStep {
   std::vector<absl::Span<const PageId>> page_tables;  // of the plan's rows; padding has none
   std::vector<PageCopy> copies;
   cuda::AttentionPlan attention;
+  RequestAngles angles;
   LogitRequests requests;
   std::vector<cuda::SampleRowParams> samples;  // in the order of requests; rows and changes count from the
                                                // first of their round
@@ -97,6 +102,7 @@ struct CudaStepOptions {
   int32_t max_changes = 0;         // of a round; at least the vocabulary, so that any sample's fit
   int32_t max_bucket = 0;          // the largest batch that is kept as a graph; 0: none
   int32_t max_model_pages = 0;     // of a sequence
+  std::vector<RopeSpec> ropes;     // RequestRopes of the model
 };
 
 // Turns `plan` into `step`, which keeps its memory from step to step. `plan` outlives its use.

@@ -8,7 +8,8 @@
 #include "absl/types/span.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
-#include "engine/position/rope.h"
+#include "engine/position/rotary.h"
+#include "engine/position/rpe3d.h"
 #include "engine/tensor/dequantize.h"
 
 namespace ropeway {
@@ -126,18 +127,67 @@ class CudaWing {
   Uploader& uploader_;
 };
 
-absl::StatusOr<CudaRopeTable> LoadRope(const RopeSpec& rope, int32_t positions, Uploader& uploader) {
-  const int64_t half = rope.rotary_dim / 2;
-  std::vector<float> cosines(positions * half), sines(positions * half);
-  if (!uploader.counting()) {
-    const std::vector<double> frequencies = RopeFrequencies(rope);
-    for (int32_t i = 0; i < positions; ++i)
-      RopeAngles(rope, frequencies, i, &cosines[i * half], &sines[i * half]);
+class RotaryLoader {
+ public:
+  RotaryLoader(const DecoderSpec& spec, int32_t positions, Uploader& uploader)
+      : spec_(spec), positions_(positions), uploader_(uploader) {}
+
+  absl::StatusOr<CudaRotary> Load(const RotarySpec& spec) {
+    CudaRotary rotary{.rotary_dim = RotaryDimOf(spec, spec_.head_dim),
+                      .interleaved = PairingOf(spec) == RopePairing::kInterleaved};
+    if (DependsOnLengths(spec)) {
+      rotary.request_floats = request_floats_;
+      request_floats_ += rotary.rotary_dim;
+      return rotary;
+    }
+    const Rotation rotation = RotationOf(spec, spec_.head_dim, 0);
+    ASSIGN_OR_RETURN(rotary.angles, Put(rotary, [&](int32_t position, float* cosines, float* sines) {
+                       RopeAngles(rotation, position, cosines, sines);
+                     }));
+    if (const auto* rpe3d = std::get_if<Rpe3dSpec>(&spec); rpe3d && rpe3d->form == Rpe3dForm::kChunked) {
+      ASSIGN_OR_RETURN(rotary.previous, PutZone(rotary, *rpe3d, rotation, Rpe3dKeyZone::kBefore));
+      ASSIGN_OR_RETURN(rotary.older, PutZone(rotary, *rpe3d, rotation, Rpe3dKeyZone::kOlder));
+    }
+    return rotary;
   }
-  CudaRopeTable table;
-  ASSIGN_OR_RETURN(table.cosines, uploader.PutFloats(cosines));
-  ASSIGN_OR_RETURN(table.sines, uploader.PutFloats(sines));
-  return table;
+
+ private:
+  using AnglesAt = std::function<void(int32_t position, float* cosines, float* sines)>;
+
+  absl::StatusOr<CudaAngles> PutZone(const CudaRotary& rotary, const Rpe3dSpec& spec,
+                                     const Rotation& rotation, Rpe3dKeyZone zone) {
+    return Put(rotary, [&](int32_t position, float* cosines, float* sines) {
+      Rpe3dQueryAngles(spec, rotation, zone, position, cosines, sines);
+    });
+  }
+
+  absl::StatusOr<CudaAngles> Put(const CudaRotary& rotary, const AnglesAt& angles_at) {
+    const int64_t half = rotary.rotary_dim / 2;
+    std::vector<float> cosines(positions_ * half), sines(positions_ * half);
+    for (int32_t i = 0; i < positions_ && !uploader_.counting(); ++i)
+      angles_at(i, &cosines[i * half], &sines[i * half]);
+    CudaAngles angles;
+    ASSIGN_OR_RETURN(angles.cosines, uploader_.PutFloats(cosines));
+    ASSIGN_OR_RETURN(angles.sines, uploader_.PutFloats(sines));
+    return angles;
+  }
+
+  const DecoderSpec& spec_;
+  const int32_t positions_;
+  Uploader& uploader_;
+  int64_t request_floats_ = 0;  // that come with a step for each token, of the rotaries so far
+};
+
+absl::StatusOr<kernels::ScoreModifier> PutModifier(const kernels::ModifierTables& tables,
+                                                   Uploader& uploader) {
+  absl::Status error;
+  kernels::ScoreModifier moved = tables.Moved([&](const float* floats, int64_t count) -> const float* {
+    absl::StatusOr<const float*> to = uploader.PutFloats(absl::MakeConstSpan(floats, count));
+    error.Update(to.status());
+    return to.ok() ? *to : nullptr;
+  });
+  RETURN_IF_ERROR(error);
+  return moved;
 }
 
 absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& uploader) {
@@ -148,12 +198,18 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
   CudaWing wing(request.element, uploader);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
-  const std::vector<RopeSpec> ropes = spec.Ropes();
-  for (const RopeSpec& rope : ropes) {
-    ASSIGN_OR_RETURN(const CudaRopeTable table, LoadRope(rope, request.max_model_len, uploader));
-    weights.ropes.push_back(table);
+  ASSIGN_OR_RETURN(const std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
+  for (const kernels::ModifierTables& tables : modifiers) {
+    ASSIGN_OR_RETURN(const kernels::ScoreModifier modifier, PutModifier(tables, uploader));
+    weights.modifiers.push_back(modifier);
   }
-  for (const LayerSpec& layer : spec.layers) weights.layer_ropes.push_back(RopeIndexOf(layer, ropes));
+  const std::vector<RotarySpec> rotaries = spec.Rotaries();
+  RotaryLoader rotary_loader(spec, request.max_model_len, uploader);
+  for (const RotarySpec& rotary : rotaries) {
+    ASSIGN_OR_RETURN(const CudaRotary loaded_rotary, rotary_loader.Load(rotary));
+    weights.rotaries.push_back(loaded_rotary);
+  }
+  for (const LayerSpec& layer : spec.layers) weights.layer_rotaries.push_back(RotaryIndexOf(layer, rotaries));
   return weights;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/exec/cuda/memory.h"
+#include "engine/exec/score_modifiers.h"
 #include "engine/kernels/cuda/device_matrix.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/model/load_decoder.h"
@@ -33,15 +34,24 @@ struct CudaProjection {
 // Vectors are float32 in device memory; null where the model has none.
 using CudaLayer = LayerWeights<CudaProjection, const float*>;
 
-// By position: [max_model_len, rotary_dim / 2].
-struct CudaRopeTable {
-  const float* cosines = nullptr;
+struct CudaAngles {
+  const float* cosines = nullptr;  // [max_model_len, rotary_dim / 2], by position
   const float* sines = nullptr;
 };
 
+// What queries and keys of some layers are turned by.
+struct CudaRotary {
+  int rotary_dim = 0;
+  bool interleaved = false;
+  CudaAngles angles;           // null where they come with the step: RequestAngles
+  int64_t request_floats = 0;  // then: what others before it take there for each token
+  CudaAngles previous, older;  // of queries for keys of other zones: kernels::ScoreModifier::zone
+};
+
 struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMatrix> {
-  std::vector<CudaRopeTable> ropes;  // of spec.Ropes()
-  std::vector<int> layer_ropes;      // [L] index into ropes; -1: none
+  std::vector<kernels::ScoreModifier> modifiers;  // [L]
+  std::vector<CudaRotary> rotaries;               // of spec.Rotaries()
+  std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none
 };
 
 struct CudaWeightsRequest {

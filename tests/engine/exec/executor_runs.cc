@@ -7,6 +7,7 @@
 
 #include "engine/base/status_macros.h"
 #include "engine/model/tensor_source.h"
+#include "tests/testing/status_matchers.h"
 
 namespace ropeway::testing {
 
@@ -29,32 +30,44 @@ std::vector<PageId> PagesFrom(PageId first, size_t num_tokens) {
   return pages;
 }
 
-void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
-                 int chunk, int32_t first_visited, const LogitVisitor& visit,
-                 const AdmittedLengths& lengths) {
-  for (size_t first = 0; first < ids.size(); first += static_cast<size_t>(chunk)) {
-    const RunRow row{ids.subspan(first, static_cast<size_t>(chunk)), static_cast<int32_t>(first), pages,
+LogitSource::LogitSource(CpuExecutor& executor)
+    : visit_([&executor](const auto& plan, auto indices, const auto& visit) {
+        executor.VisitLogits(plan, indices, visit);
+      }) {}
+
+LogitSource::LogitSource(CudaExecutor& executor)
+    : visit_([&executor](const auto& plan, auto indices, const auto& visit) {
+        EXPECT_THAT(executor.VisitLogits(plan, indices, visit), IsOk());
+      }) {}
+
+void RunSequence(const LogitSource& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
+                 int chunk, int32_t first_visited, const LogitVisitor& visit, const AdmittedLengths& lengths,
+                 int32_t decode_from) {
+  const int32_t length = static_cast<int32_t>(ids.size());
+  for (int32_t first = 0, last = 0; first < length; first = last) {
+    last = first < decode_from ? std::min({first + chunk, length, decode_from}) : first + 1;
+    const RunRow row{ids.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)), first, pages,
                      lengths};
     std::vector<int32_t> indices(row.ids.size());
     std::iota(indices.begin(), indices.end(), 0);
     std::erase_if(indices, [&](int32_t i) { return row.first_position + i < first_visited; });
     // The executor's threads give rows in any order.
     std::vector<std::vector<float>> logits(row.ids.size());
-    executor.VisitLogits(PlanOf({row}), indices, [&](int32_t index, absl::Span<const float> values) {
+    executor.Visit(PlanOf({row}), indices, [&](int32_t index, absl::Span<const float> values) {
       logits[static_cast<size_t>(index)].assign(values.begin(), values.end());
     });
     for (const int32_t index : indices) visit(row.first_position + index, logits[static_cast<size_t>(index)]);
   }
 }
 
-std::vector<float> LogitsOf(CpuExecutor& executor, absl::Span<const TokenId> ids,
+std::vector<float> LogitsOf(const LogitSource& executor, absl::Span<const TokenId> ids,
                             absl::Span<const PageId> pages, int chunk, int32_t first_visited,
-                            const AdmittedLengths& lengths) {
+                            const AdmittedLengths& lengths, int32_t decode_from) {
   std::vector<float> all;
   RunSequence(
       executor, ids, pages, chunk, first_visited,
       [&](int32_t, absl::Span<const float> logits) { all.insert(all.end(), logits.begin(), logits.end()); },
-      lengths);
+      lengths, decode_from);
   return all;
 }
 

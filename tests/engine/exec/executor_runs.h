@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/exec/cpu/executor.h"
+#include "engine/exec/cuda/executor.h"
 
 namespace ropeway::testing {
 
@@ -27,19 +28,35 @@ StepPlan PlanOf(absl::Span<const RunRow> rows);
 // Pages first, first + 1, ... that hold `num_tokens` tokens.
 std::vector<PageId> PagesFrom(PageId first, size_t num_tokens);
 
+// Either executor, as what computes a plan and shows logits of it. Made where one is passed; it outlives this.
+class LogitSource {
+ public:
+  using Visitor = std::function<void(int32_t index, absl::Span<const float> logits)>;
+
+  LogitSource(CpuExecutor& executor);
+  LogitSource(CudaExecutor& executor);  // a step that fails fails the test
+
+  void Visit(const StepPlan& plan, absl::Span<const int32_t> indices, const Visitor& visit) const {
+    visit_(plan, indices, visit);
+  }
+
+ private:
+  std::function<void(const StepPlan&, absl::Span<const int32_t>, const Visitor&)> visit_;
+};
+
 // Called with the position of a token and the logits that follow it, [V], in order of positions.
 using LogitVisitor = std::function<void(int32_t position, absl::Span<const float> logits)>;
 
-// Computes `ids`, a whole sequence, in chunks of at most `chunk` tokens, and visits positions >=
-// first_visited.
-void RunSequence(CpuExecutor& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
+// Computes `ids`, a whole sequence, in chunks of at most `chunk` tokens, one token at a time from position
+// decode_from on, and visits positions >= first_visited.
+void RunSequence(const LogitSource& executor, absl::Span<const TokenId> ids, absl::Span<const PageId> pages,
                  int chunk, int32_t first_visited, const LogitVisitor& visit,
-                 const AdmittedLengths& lengths = {});
+                 const AdmittedLengths& lengths = {}, int32_t decode_from = INT32_MAX);
 
 // The logits of all positions >= first_visited, one row after the other.
-std::vector<float> LogitsOf(CpuExecutor& executor, absl::Span<const TokenId> ids,
+std::vector<float> LogitsOf(const LogitSource& executor, absl::Span<const TokenId> ids,
                             absl::Span<const PageId> pages, int chunk, int32_t first_visited = 0,
-                            const AdmittedLengths& lengths = {});
+                            const AdmittedLengths& lengths = {}, int32_t decode_from = INT32_MAX);
 
 // An executor of the model at `path`.
 absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenExecutor(const std::string& path,

@@ -108,6 +108,10 @@ TEST_F(CudaExecutorTest, NamesWhatHasNoKernel) {
   model_.spec.vocab_size = cuda::kMaxVocabulary + 1;
   EXPECT_THAT(Make().status(),
               StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("4194305"), HasSubstr("4194304"))));
+  model_.spec.vocab_size = 320;
+  model_.spec.layers[0].position.scheme = DapeSpec{.width = 4096};
+  EXPECT_THAT(Make().status(), StatusIs(absl::StatusCode::kUnimplemented,
+                                        AllOf(HasSubstr("a mixer of heads takes"), HasSubstr("98304"))));
 }
 
 TEST_F(CudaExecutorTest, RefusesOptionsOutOfRange) {
