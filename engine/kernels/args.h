@@ -27,13 +27,16 @@ struct RotateArgs {
 
 // How the KV cache of one layer lies in memory. A page holds, for each KV head, the keys transposed, so that
 // a vector lane is a token, then the values, so that a vector lane is a column:
-//   page:  [G]{ keys [E][kPageTokens], values [kPageTokens][padded Ev] }, elements of bf16 or float32
-// Made by MakeKvLayout.
+//   page:  [G]{ keys [E][kPageTokens], values [kPageTokens][padded Ev] }                 of float32
+//   page:  [G]{ keys [padded E / 2][kPageTokens][2], values [kPageTokens][padded Ev] }   of bf16
+// Two columns of a bf16 key lie side by side, as instructions that multiply bf16 want them; columns beyond E
+// are zero. Made by MakeKvLayout.
 struct KvLayout {
   bool bf16 = true;
   int num_kv_heads = 0;
   int head_dim = 0;
   int value_dim = 0;
+  int64_t padded_head_dim = 0;   // a multiple of 4 where bf16
   int64_t padded_value_dim = 0;  // a multiple of 16
   int64_t value_offset = 0;      // of the values inside a head, in elements
   int64_t head_elements = 0;     // of one KV head

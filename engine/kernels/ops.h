@@ -68,7 +68,7 @@ KvLayout MakeKvLayout(KvType type, int num_kv_heads, int head_dim, int value_dim
 
 struct KernelTable {
   const char* name;       // "ref", "avx2", "avx512"
-  const char* extension;  // "vnni", "amx": what its products use besides; or ""
+  const char* extension;  // "vnni", "bf16", "amx": what it uses besides; or ""
 
   // Repacks matrices of one type into one. Allocates: for load time only.
   PackedMatrix (*pack)(const PackRequest& request);
@@ -95,8 +95,8 @@ struct KernelTable {
 
 const KernelTable& RefKernels();
 
-// Instructions that make products faster and leave their bytes as they are: AVX-VNNI with avx2, AMX with
-// avx512.
+// Instructions that make it faster and leave all bytes as they are: AVX-VNNI with avx2, AVX512_BF16 or AMX
+// with avx512.
 enum class Extensions { kUsed, kUnused };
 
 // Null where this processor lacks the instructions. Extensions are used where it has them.

@@ -9,8 +9,9 @@ KvLayout MakeKvLayout(KvType type, int num_kv_heads, int head_dim, int value_dim
               .num_kv_heads = num_kv_heads,
               .head_dim = head_dim,
               .value_dim = value_dim,
-              .padded_value_dim = (value_dim + 15) / 16 * 16,
-              .value_offset = int64_t{kPageTokens} * head_dim};
+              .padded_head_dim = type == KvType::kBF16 ? (head_dim + 3) / 4 * 4 : head_dim,
+              .padded_value_dim = (value_dim + 15) / 16 * 16};
+  kv.value_offset = kPageTokens * kv.padded_head_dim;
   kv.head_elements = kv.value_offset + kPageTokens * kv.padded_value_dim;
   kv.page_bytes = num_kv_heads * kv.head_elements * (kv.bf16 ? 2 : 4);
   return kv;

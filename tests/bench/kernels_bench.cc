@@ -219,8 +219,9 @@ void RegisterAll() {
             ->Arg(512);
       }
   }
-  for (const KernelTable* table : FastTables()) {
-    const std::string name = std::string("/") + table->name;
+  for (const KernelTable* table : ProductTables()) {
+    const std::string name =
+        std::string("/") + table->name + (*table->extension != 0 ? "_" : "") + table->extension;
     for (const AttentionShape& shape : kAttentionShapes)
       benchmark::RegisterBenchmark(("attention" + name + "/" + shape.name).c_str(), BM_Attention, *table,
                                    shape, "")
@@ -229,7 +230,8 @@ void RegisterAll() {
           ->Args({1, 2048})
           ->Args({64, 512})
           ->Args({512, 512})
-          ->Args({512, 2048});
+          ->Args({512, 2048})
+          ->Args({16, 8000});
     for (const std::string& modifier : ModifierNames())
       benchmark::RegisterBenchmark(("modifier" + name + "/" + modifier).c_str(), BM_Attention, *table,
                                    kAttentionShapes[1], modifier)

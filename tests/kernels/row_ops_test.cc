@@ -259,7 +259,7 @@ TEST(StoreKv, RoundsToNearestEven) {
                        .slot = 3,
                        .keys = &key,
                        .values = &key});
-      return BFloat16ToFloat(page[3]);
+      return BFloat16ToFloat(page[2 * 3]);
     };
     for (const auto& [from, to] : cases)
       EXPECT_EQ(std::bit_cast<uint32_t>(stored(from)), std::bit_cast<uint32_t>(to))

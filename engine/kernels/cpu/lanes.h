@@ -12,6 +12,12 @@ constexpr float kExpTerms[6] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2
 constexpr float kLog2E = 1.44269504f, kLn2High = 0.693145752f, kLn2Low = 1.42860677e-6f;
 constexpr float kExpMax = 88, kExpMin = -87;  // arguments are clamped to these
 
+// 2^r for |r| <= 1/2 as a polynomial of the least relative error, 7.5e-5, largest power first: a twenty-fifth of
+// what rounding to bf16 may change.
+constexpr float kPowerTerms[4] = {0.0551716685f, 0.242611125f, 0.693260968f, 0.999928057f};
+constexpr float kRoundingOrigin = 12582912;  // 1.5 * 2^23: what is added to it is rounded to an integer
+constexpr float kLn2 = 0.693147181f;
+
 // (tanh(x) / x - 1) / x^2 for |x| < kTanhNear as a polynomial of x^2 through Chebyshev's points, largest
 // power first; the relative error of tanh is below 8e-8.
 constexpr float kTanhTerms[5] = {-0.00609671418f, 0.0209971797f, -0.0538509078f, 0.133327693f, -0.333333284f};

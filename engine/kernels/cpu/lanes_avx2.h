@@ -46,6 +46,37 @@ inline void StoreBf16(uint16_t* p, Lanes a) {
   const __m256i packed = _mm256_packus_epi32(RoundBf16(a.low), RoundBf16(a.high));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xD8));
 }
+inline __m256i LoadHalfOfPairs(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256 FirstOfPairs(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+inline __m256 SecondOfPairs(__m256i pairs) {
+  return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xFFFF0000))));
+}
+// The first and the second of sixteen pairs of bf16.
+inline Lanes LoadFirstBf16(const uint16_t* p) {
+  return {FirstOfPairs(LoadHalfOfPairs(p)), FirstOfPairs(LoadHalfOfPairs(p + 16))};
+}
+inline Lanes LoadSecondBf16(const uint16_t* p) {
+  return {SecondOfPairs(LoadHalfOfPairs(p)), SecondOfPairs(LoadHalfOfPairs(p + 16))};
+}
+inline __m256i HalfOfPairs(__m256 firsts, __m256 seconds) {
+  return _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(firsts), 16), _mm256_castps_si256(seconds));
+}
+// Sixteen pairs of bf16 from floats that are bf16.
+inline void StorePairs(void* p, Lanes firsts, Lanes seconds) {
+  __m256i* out = static_cast<__m256i*>(p);
+  _mm256_storeu_si256(out, HalfOfPairs(firsts.low, seconds.low));
+  _mm256_storeu_si256(out + 1, HalfOfPairs(firsts.high, seconds.high));
+}
+// The same from sixteen firsts and as many seconds.
+inline void StorePairs(void* p, const uint16_t* firsts, const uint16_t* seconds) {
+  StorePairs(p, LoadBf16(firsts), LoadBf16(seconds));
+}
+inline __m256 RoundHalfToBf16(__m256 a) {
+  const __m256i sum = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(0x8000));
+  return SecondOfPairs(sum);
+}
+// To a float that is bf16: to the nearest, halves away from zero.
+inline Lanes RoundToBf16(Lanes a) { return {RoundHalfToBf16(a.low), RoundHalfToBf16(a.high)}; }
 inline Lanes Add(Lanes a, Lanes b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline Lanes Sub(Lanes a, Lanes b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline Lanes Mul(Lanes a, Lanes b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
@@ -79,6 +110,14 @@ inline __m256 ScaleHalfByPower(__m256 a, __m256 n) {
 // a * 2^n for integral n.
 inline Lanes ScaleByPower(Lanes a, Lanes n) {
   return {ScaleHalfByPower(a.low, n.low), ScaleHalfByPower(a.high, n.high)};
+}
+inline __m256 ScaleHalfByRounded(__m256 a, __m256 rounded) {
+  const __m256i shift = _mm256_slli_epi32(_mm256_castps_si256(rounded), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shift));
+}
+// a * 2^n for what kRoundingOrigin + n was rounded to.
+inline Lanes ScaleByRounded(Lanes a, Lanes rounded) {
+  return {ScaleHalfByRounded(a.low, rounded.low), ScaleHalfByRounded(a.high, rounded.high)};
 }
 // `value` in lanes [first, last), `other` elsewhere.
 inline Lanes Within(int first, int last, Lanes value, Lanes other) {

@@ -30,6 +30,30 @@ inline void StoreBf16(uint16_t* p, Lanes a) {
   const __m512i result = _mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(result));
 }
+// The first and the second of sixteen pairs of bf16.
+inline Lanes LoadFirstBf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+}
+inline Lanes LoadSecondBf16(const uint16_t* p) {
+  const __m512i high = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), high))};
+}
+// Sixteen pairs of bf16 from sixteen firsts and as many seconds.
+inline void StorePairs(void* p, const uint16_t* firsts, const uint16_t* seconds) {
+  const __m512i first = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(firsts)));
+  const __m512i second = _mm512_castps_si512(LoadBf16(seconds).v);
+  _mm512_storeu_si512(p, _mm512_or_si512(first, second));
+}
+// The same of floats that are bf16.
+inline void StorePairs(void* p, Lanes firsts, Lanes seconds) {
+  const __m512i first = _mm512_srli_epi32(_mm512_castps_si512(firsts.v), 16);
+  _mm512_storeu_si512(p, _mm512_or_si512(first, _mm512_castps_si512(seconds.v)));
+}
+// To a float that is bf16: to the nearest, halves away from zero.
+inline Lanes RoundToBf16(Lanes a) {
+  const __m512i sum = _mm512_add_epi32(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x8000));
+  return {_mm512_castsi512_ps(_mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
+}
 inline Lanes Add(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Lanes Sub(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline Lanes Mul(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -50,6 +74,11 @@ inline Lanes RoundToInt(Lanes a) {
 // a * 2^n for integral n.
 inline Lanes ScaleByPower(Lanes a, Lanes n) {
   const __m512i shift = _mm512_slli_epi32(_mm512_cvtps_epi32(n.v), 23);
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), shift))};
+}
+// a * 2^n for what kRoundingOrigin + n was rounded to.
+inline Lanes ScaleByRounded(Lanes a, Lanes rounded) {
+  const __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23);
   return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), shift))};
 }
 // `value` in lanes [first, last), `other` elsewhere.

@@ -33,6 +33,16 @@ inline Lanes ExpMinusOne(Lanes x) {
   return Fma(Mul(ExpTail(z.r), z.r), power, Sub(power, Splat(1)));
 }
 
+// 2^x for x <= 0, rounded to bf16; no less than 2^-87. NaN stays NaN.
+inline Lanes PowerBf16(Lanes x) {
+  x = Max(Splat(kExpMin), x);
+  const Lanes rounded = Add(x, Splat(kRoundingOrigin));
+  const Lanes r = Sub(x, Sub(rounded, Splat(kRoundingOrigin)));
+  Lanes p = Splat(kPowerTerms[0]);
+  for (int i = 1; i < 4; ++i) p = Fma(p, r, Splat(kPowerTerms[i]));
+  return RoundToBf16(ScaleByRounded(p, rounded));
+}
+
 // x / (1 + e^-x) with the sigmoid's argument apart: x * sigmoid(z).
 inline Lanes TimesSigmoid(Lanes x, Lanes z) { return Div(x, Add(Splat(1), Exp(Sub(Zero(), z)))); }
 

@@ -9,7 +9,7 @@ static_assert(sizeof(Query) <= kMixedQueryBytes);
 // What a token needs, in the scratch. H heads.
 struct MixedToken {
   Query* queries;  // [H]
-  float* values;   // [H, padded Ev]
+  float* vectors;  // [H], of QueryMemory: [2 padded Ev + 2 padded E]
   float* scores;   // [H, kChunk]
   float* biases;   // [H, kChunk]
   float* between;  // [width, 16]
@@ -20,23 +20,35 @@ inline MixedToken PlaceMixedToken(const AttentionArgs& args) {
   MixedToken token;
   token.num_heads = args.kv.num_kv_heads * args.queries_per_token;
   token.queries = reinterpret_cast<Query*>(args.scratch);
-  token.values = reinterpret_cast<float*>(args.scratch + int64_t{token.num_heads} * kMixedQueryBytes);
-  token.scores = token.values + token.num_heads * args.kv.padded_value_dim;
+  token.vectors = reinterpret_cast<float*>(args.scratch + int64_t{token.num_heads} * kMixedQueryBytes);
+  token.scores = token.vectors + token.num_heads * 2 * (args.kv.padded_value_dim + args.kv.padded_head_dim);
   token.biases = token.scores + int64_t{token.num_heads} * kChunk;
   token.between = token.biases + int64_t{token.num_heads} * kChunk;
   return token;
 }
 
+// A mixer goes with neither zones nor relative keys.
+inline QueryMemory MemoryOf(const AttentionArgs& args, const MixedToken& token, int head) {
+  const int64_t query = args.kv.padded_head_dim, value = args.kv.padded_value_dim;
+  float* values = token.vectors + head * 2 * (value + query);
+  float* rounded = values + 2 * value;
+  return {.values = values,
+          .total_values = values + value,
+          .rounded = rounded,
+          .packed = rounded + query,
+          .position = nullptr};
+}
+
 // Scaled and capped scores of pages [page, pages), and their biases.
-template <typename Element>
+template <class Rows>
 void ScoreHeads(const AttentionArgs& args, const MixedToken& token, int32_t start, int page, int pages,
                 int all_pages) {
   for (int g = 0; g < args.kv.num_kv_heads; ++g) {
-    const Chunk<Element> chunk = ChunkAt<Element>(args, g, start, pages, all_pages);
+    const typename Rows::Chunk chunk = ChunkAt<ElementOf<Rows>>(args, g, start, pages, all_pages);
     ForBlocks(0, args.queries_per_token, [&]<int Q>(int first) {
       Query* queries = token.queries + g * args.queries_per_token + first;
       Weights products;
-      ScoreQueries<Element, Q>(args, chunk, page, pages, queries, products);
+      ScoreQueries<Rows, Q>(args, chunk, page, pages, queries, products);
       for (int q = 0; q < Q; ++q) {
         const int64_t head = (int64_t{g} * args.queries_per_token + first + q) * kChunk;
         for (int p = page; p < pages; ++p) {
@@ -72,55 +84,77 @@ inline void MixPage(const HeadMixer& mixer, const MixedToken& token, int at) {
 }
 
 // Weights of positions [first, last) of the chunk, and their values.
-template <typename Element>
+template <class Rows>
 void WeighHeads(const AttentionArgs& args, const MixedToken& token, int32_t start, int first, int last,
                 int all_pages) {
+  constexpr float kUnit = Rows::kOneChain ? 1 : kLog2E;
   const int pages = (last + kPageTokens - 1) / kPageTokens;
   for (int g = 0; g < args.kv.num_kv_heads; ++g) {
-    const Chunk<Element> chunk = ChunkAt<Element>(args, g, start, pages, all_pages);
+    const typename Rows::Chunk chunk = ChunkAt<ElementOf<Rows>>(args, g, start, pages, all_pages);
     ForBlocks(0, args.queries_per_token, [&]<int Q>(int block) {
       const int first_head = g * args.queries_per_token + block;
       Query* queries = token.queries + first_head;
       Weights weights;
-      Merge merges[Q];
       for (int q = 0; q < Q; ++q) {
-        Lanes score[kChunkPages];
-        for (int p = 0; p < pages; ++p)
-          score[p] = Load(token.scores + int64_t{first_head + q} * kChunk + p * kPageTokens);
-        merges[q] = Soften(start, pages, score, queries[q], weights.of[q]);
+        for (int p = 0; p < pages; ++p) {
+          const int at = p * kPageTokens;
+          Store(weights.of[q] + at, Load(token.scores + int64_t{first_head + q} * kChunk + at));
+        }
+        Soften<Rows>(args.kv, start, pages, kUnit, queries[q], weights.of[q], weights.packed[q]);
       }
-      WeighColumns<Element, Q, WidthFor(Q)>(chunk, args.kv.padded_value_dim, 0, first, last, merges, weights,
-                                            queries);
+      WeighAllColumns<Rows, Q>(chunk, args.kv.padded_value_dim, first, last, weights, queries);
     });
   }
 }
 
-template <typename Element>
+template <class Rows>
 void AttendMixedToken(const AttentionArgs& args, int index) {
   const MixedToken token = PlaceMixedToken(args);
   for (int h = 0; h < token.num_heads; ++h)
-    InitQuery(args, index, h, token.values + h * args.kv.padded_value_dim, nullptr, token.queries[h]);
+    InitQuery<Rows>(args, index, h, MemoryOf(args, token, h), token.queries[h]);
   const int32_t seen = token.queries[0].first, end = token.queries[0].last;
   const int all_pages = (end + kPageTokens - 1) / kPageTokens;
-  for (int32_t start = seen / kChunk * kChunk; start < end; start += kChunk) {
-    const int first = seen > start ? seen - start : 0, last = end - start < kChunk ? end - start : kChunk;
-    const int page = first / kPageTokens, pages = (last + kPageTokens - 1) / kPageTokens;
-    ScoreHeads<Element>(args, token, start, page, pages, all_pages);
-    for (int p = page; p < pages; ++p) MixPage(args.modifier.mixer, token, p * kPageTokens);
-    WeighHeads<Element>(args, token, start, first, last, all_pages);
+  for (int32_t span = seen / kSpan * kSpan; span < end; span += kSpan) {
+    for (int h = 0; h < token.num_heads; ++h) BeginSpan(args.kv, token.queries[h]);
+    const int32_t from = seen > span ? seen / kChunk * kChunk : span;
+    for (int32_t start = from; start < span + kSpan && start < end; start += kChunk) {
+      const int first = seen > start ? seen - start : 0, last = end - start < kChunk ? end - start : kChunk;
+      const int page = first / kPageTokens, pages = (last + kPageTokens - 1) / kPageTokens;
+      ScoreHeads<Rows>(args, token, start, page, pages, all_pages);
+      for (int p = page; p < pages; ++p) MixPage(args.modifier.mixer, token, p * kPageTokens);
+      WeighHeads<Rows>(args, token, start, first, last, all_pages);
+    }
+    for (int h = 0; h < token.num_heads; ++h) EndSpan<Rows>(args.kv, token.queries[h]);
   }
   for (int h = 0; h < token.num_heads; ++h) FinishQuery(args.kv, token.queries[h]);
 }
 
-void Attention(const AttentionArgs& args) {
-  if (args.modifier.mixer.width > 0) {
-    for (int t = 0; t < args.num_tokens; ++t)
-      args.kv.bf16 ? AttendMixedToken<uint16_t>(args, t) : AttendMixedToken<float>(args, t);
-    return;
-  }
+void AttendTokens(const AttentionArgs& args) {
   const int rows = args.num_tokens * args.queries_per_token;
-  for (int row = 0; row < rows; row += kAttentionGroup)
-    AttendRows(args, row, rows - row < kAttentionGroup ? rows - row : kAttentionGroup);
+  for (int row = 0; row < rows; row += kAttentionGroup) {
+    const int count = rows - row < kAttentionGroup ? rows - row : kAttentionGroup;
+    if (!args.kv.bf16)
+      AttendRows<FloatChunks>(args, row, count);
+    else if (count <= kFewQueries)
+      AttendRows<PairChunks>(args, row, count);
+    else
+      AttendMany(args, row, count);
+  }
+}
+
+[[gnu::noinline]] void AttendAny(const AttentionArgs& args) {
+  if (args.modifier.mixer.width == 0) return AttendTokens(args);
+  for (int t = 0; t < args.num_tokens; ++t)
+    args.kv.bf16 ? AttendMixedToken<PairRows>(args, t) : AttendMixedToken<FloatRows>(args, t);
+}
+
+// Denormal numbers are zero where keys are bf16, as instructions for bf16 have it.
+void Attention(const AttentionArgs& args) {
+  constexpr unsigned kFlushToZero = 1u << 15, kDenormalsAreZero = 1u << 6;
+  const unsigned before = _mm_getcsr();
+  if (args.kv.bf16) _mm_setcsr(before | kFlushToZero | kDenormalsAreZero);
+  AttendAny(args);
+  _mm_setcsr(before);
 }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_MIXED_ATTENTION_INL_H_

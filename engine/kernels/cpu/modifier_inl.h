@@ -7,17 +7,16 @@
 
 // What a modifier knows of one query.
 struct Modification {
-  float inverse_cap;             // of the soft-cap
-  float factor;                  // ALiBi's slope; of a table over distances; FIRE's normaliser
-  const float* table;            // a row over distances
-  int32_t segment;               // FIRE's of the last key, at most: x falls from key to key
-  const float* slopes;           // [num_segments] of the query's head
-  const float* intercepts;       // [num_segments] of the query's head
-  const float* zone_queries[2];  // turned for keys of the zone before, and of older ones
-  const float* position_query;   // q + v
-  const float* key_rows;         // r_h, E rows over distances
-  float far_product;             // position_query . r_h of the farthest distance
-  const float* value_rows;       // w_h [num_distances, padded Ev]
+  float inverse_cap;            // of the soft-cap
+  float factor;                 // ALiBi's slope; of a table over distances; FIRE's normaliser
+  const float* table;           // a row over distances
+  int32_t segment;              // FIRE's of the last key, at most: x falls from key to key
+  const float* slopes;          // [num_segments] of the query's head
+  const float* intercepts;      // [num_segments] of the query's head
+  const float* position_query;  // q + v
+  const float* key_rows;        // r_h, E rows over distances
+  float far_product;            // position_query . r_h of the farthest distance
+  const float* value_rows;      // w_h [num_distances, padded Ev]
 };
 
 // The first position that a query at `position` sees.
@@ -158,11 +157,10 @@ inline void AddRelativeKeys(const AttentionArgs& args, int32_t position, int32_t
                    products + page * kPageTokens);
 }
 
-// values += (sum of weights * w) * factor, for positions [first, last) of a chunk. The weights of all keys
+// values += sum of weights * w, for positions [first, last) of a chunk. The weights of all keys
 // that are farther than the rows go are added up first.
 inline void AddRelativeValues(const AttentionArgs& args, int32_t position, int32_t chunk_start, int first,
-                              int last, float factor, const Modification& modified, const float* weights,
-                              float* values) {
+                              int last, const Modification& modified, const float* weights, float* values) {
   const RelativeValues& relative = args.modifier.relative_values;
   const int64_t row = args.kv.padded_value_dim;
   const int newest = position - chunk_start;  // the query's own place in the chunk
@@ -179,7 +177,7 @@ inline void AddRelativeValues(const AttentionArgs& args, int32_t position, int32
     Lanes sum = Mul(Load(farthest + column), far_weight);
     for (int i = near; i < last; ++i)
       sum = Fma(Load(modified.value_rows + (newest - i) * row + column), Splat(weights[i]), sum);
-    Store(values + column, Fma(sum, Splat(factor), Load(values + column)));
+    Store(values + column, Add(Load(values + column), sum));
   }
 }
 

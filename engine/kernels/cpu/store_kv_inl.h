@@ -2,6 +2,15 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_STORE_KV_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_STORE_KV_INL_H_
 
+// Where column d of the key in a slot lies among the elements of its head.
+template <typename Element>
+inline int64_t KeyElement(int64_t d, int slot) {
+  if constexpr (sizeof(Element) == 2)
+    return (d / 2 * kPageTokens + slot) * 2 + d % 2;
+  else
+    return d * kPageTokens + slot;
+}
+
 template <typename Element>
 void StoreKvAs(const StoreKvArgs& args) {
   Element* page = reinterpret_cast<Element*>(args.page);
@@ -18,8 +27,10 @@ void StoreKvAs(const StoreKvArgs& args) {
     ForColumns(args.kv.head_dim, [&](int64_t d, int64_t lanes) {
       Element row[16];
       convert(LoadSome(key + d, lanes), row, lanes);
-      for (int64_t i = 0; i < lanes; ++i) page[(d + i) * kPageTokens + args.slot] = row[i];
+      for (int64_t i = 0; i < lanes; ++i) page[KeyElement<Element>(d + i, args.slot)] = row[i];
     });
+    for (int64_t d = args.kv.head_dim; d < args.kv.padded_head_dim; ++d)
+      page[KeyElement<Element>(d, args.slot)] = 0;
     Element* value = page + args.kv.value_offset + args.slot * args.kv.padded_value_dim;
     const float* from = args.values + int64_t{head} * args.kv.value_dim;
     ForColumns(args.kv.value_dim,

@@ -24,16 +24,23 @@ namespace avx512 {
 extern const TileKernels kTiles;
 extern const VectorKernels kVectors;
 }  // namespace avx512
+namespace avx512_bf16 {
+extern const VectorKernels kVectors;
+bool DotsAreChains();
+}  // namespace avx512_bf16
 namespace amx {
 extern const WideKernels kPanels;
+}
+namespace amx_bf16 {
+extern const VectorKernels kVectors;
 }
 
 namespace {
 
 int64_t AttentionScratchBytes(const KvLayout& kv, int num_heads, int mixer_width) {
-  const int64_t group =
-      kAttentionGroup * (kv.padded_value_dim + 2 * int64_t{kv.head_dim}) + 4 * kv.head_elements;
-  const int64_t mixed = num_heads * (kv.padded_value_dim + 2 * int64_t{kChunk}) + 16 * int64_t{mixer_width};
+  const int64_t query = kv.padded_head_dim, value = kv.padded_value_dim;
+  const int64_t group = kAttentionGroup * (2 * value + 7 * query) + kChunk * (query + value);
+  const int64_t mixed = num_heads * 2 * (value + query + kChunk) + 16 * int64_t{mixer_width};
   return std::max(group * static_cast<int64_t>(sizeof(float)),
                   mixed * static_cast<int64_t>(sizeof(float)) + int64_t{num_heads} * kMixedQueryBytes);
 }
@@ -77,12 +84,17 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
-// Int8 tiles in the processor, and the kernel's leave to use them: it is asked for once per process, since
-// their 8 KB of state make every thread's context larger.
+bool HasBf16Dots() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1) && avx512_bf16::DotsAreChains();
+}
+
+// Int8 tiles in the processor, which has bf16 ones, too, and the kernel's leave to use them: it is asked for once
+// per process, since their 8 KB of state make every thread's context larger.
 bool HasAmx() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   unsigned a, b, c, d;
-  const bool has = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
+  const bool has = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1) && (d >> 25 & 1);
   return has && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
@@ -99,9 +111,12 @@ const KernelTable* Avx2Kernels(Extensions extensions) {
 const KernelTable* Avx512Kernels(Extensions extensions) {
   if (!HasAvx512()) return nullptr;
   static const KernelTable plain = MakeTable<avx512::kTiles, nullptr, avx512::kVectors>("avx512", "");
-  static const KernelTable amx = MakeTable<avx512::kTiles, &amx::kPanels, avx512::kVectors>("avx512", "amx");
-  static const bool has_amx = HasAmx();
-  return has_amx && extensions == Extensions::kUsed ? &amx : &plain;
+  static const KernelTable amx =
+      MakeTable<avx512::kTiles, &amx::kPanels, amx_bf16::kVectors>("avx512", "amx");
+  static const KernelTable bf16 = MakeTable<avx512::kTiles, nullptr, avx512_bf16::kVectors>("avx512", "bf16");
+  static const bool has_amx = HasAmx(), has_bf16 = HasBf16Dots();
+  if (extensions == Extensions::kUnused) return &plain;
+  return has_amx ? &amx : has_bf16 ? &bf16 : &plain;
 }
 
 }  // namespace ropeway::kernels

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "engine/kernels/args.h"
 #include "engine/kernels/cpu/lanes.h"

@@ -2,6 +2,7 @@
 // inside an unnamed namespace of its own, after lanes_*.h and the constants
 //   kQueries       queries that share the loads of keys and values
 //   kAccumulators  sums of sixteen lanes that registers hold beside what they are computed from
+// and ROPEWAY_BF16_DOT where attention uses AVX512_BF16, or Tiles where it uses AMX and ROPEWAY_TILES.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_VECTOR_INL_H_
 
@@ -11,7 +12,21 @@
 #include "engine/kernels/cpu/row_ops_inl.h"
 #include "engine/kernels/cpu/store_kv_inl.h"
 #include "engine/kernels/cpu/modifier_inl.h"
+#include "engine/kernels/cpu/attention_rows_inl.h"
+#ifdef ROPEWAY_BF16_DOT
+#include "engine/kernels/cpu/bf16_dot_inl.h"
+#else
+#include "engine/kernels/cpu/bf16_fma_inl.h"
+#endif
+#include "engine/kernels/cpu/attention_query_inl.h"
 #include "engine/kernels/cpu/attention_inl.h"
+#ifdef ROPEWAY_TILES
+#include "engine/kernels/cpu/attention_tiles_inl.h"
+#else
+void AttendMany(const AttentionArgs& args, int first_row, int count) {
+  AttendRows<GroupChunks>(args, first_row, count);
+}
+#endif
 #include "engine/kernels/cpu/mixed_attention_inl.h"
 // clang-format on
 

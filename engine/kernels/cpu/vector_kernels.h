@@ -8,16 +8,20 @@
 
 namespace ropeway::kernels {
 
-// Queries that attention takes together. Its scratch holds their weighted values [kAttentionGroup][padded
-// Ev], two vectors [E] for each, and four pages of one KV head in floats.
+// Queries that attention takes together. Its scratch holds, in floats: for each of them weighted values twice
+// [padded Ev] and 6.5 vectors [padded E]; and a chunk of one KV head.
 constexpr int kAttentionGroup = 64;
 
-// Positions that attention takes together.
-constexpr int kChunk = 64;
+// Up to so many queries read the cache itself: each key and value is multiplied too seldom to be worth expanding.
+constexpr int kFewQueries = 8;
 
-// With a mixer the scratch holds, for each query head, what is known of its query, weighted values [padded
-// Ev], scores and biases [kChunk]; and [width][16] floats.
-constexpr int kMixedQueryBytes = 256;
+// Positions that attention takes together, and those whose results are merged as one.
+constexpr int kChunk = 64;
+constexpr int kSpan = 512;
+
+// With a mixer the scratch holds, for each query head, what is known of its query, weighted values twice [padded
+// Ev], two vectors [padded E], scores and biases [kChunk]; and [width][16] floats.
+constexpr int kMixedQueryBytes = 384;
 
 struct VectorKernels {
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);

@@ -190,13 +190,18 @@ void StoreElement(const KvLayout& kv, uint8_t* page, int64_t index, float value)
     reinterpret_cast<float*>(page)[index] = value;
 }
 
+// Where column d of the key in a slot lies among the elements of its head.
+int64_t KeyElement(const KvLayout& kv, int64_t d, int slot) {
+  return kv.bf16 ? (d / 2 * kPageTokens + slot) * 2 + d % 2 : d * kPageTokens + slot;
+}
+
 void StoreKv(const StoreKvArgs& args) {
   const KvLayout& kv = args.kv;
   for (int head = 0; head < kv.num_kv_heads; ++head) {
     const int64_t base = head * kv.head_elements;
-    for (int d = 0; d < kv.head_dim; ++d)
-      StoreElement(kv, args.page, base + int64_t{d} * kPageTokens + args.slot,
-                   args.keys[head * kv.head_dim + d]);
+    for (int d = 0; d < kv.padded_head_dim; ++d)
+      StoreElement(kv, args.page, base + KeyElement(kv, d, args.slot),
+                   d < kv.head_dim ? args.keys[head * kv.head_dim + d] : 0);
     const int64_t row = base + kv.value_offset + args.slot * kv.padded_value_dim;
     for (int d = 0; d < kv.value_dim; ++d)
       StoreElement(kv, args.page, row + d, args.values[head * kv.value_dim + d]);
@@ -207,17 +212,17 @@ void StoreKv(const StoreKvArgs& args) {
 void Attention(const AttentionArgs& args) {
   const KvLayout& kv = args.kv;
   const bool all = args.modifier.mixer.width > 0;
-  const auto load = [&](int kv_head, int32_t position, int64_t first, int64_t step, int columns, float* out) {
+  const auto load = [&](int kv_head, int32_t position, int64_t element) {
     const uint8_t* page = args.cache + args.page_table[position / kPageTokens] * args.page_stride;
-    for (int d = 0; d < columns; ++d)
-      out[d] = LoadElement(kv, page, kv_head * kv.head_elements + first + d * step);
+    return LoadElement(kv, page, kv_head * kv.head_elements + element);
   };
   const auto load_key = [&](int kv_head, int32_t position, float* key) {
-    load(kv_head, position, position % kPageTokens, kPageTokens, kv.head_dim, key);
+    for (int d = 0; d < kv.head_dim; ++d)
+      key[d] = load(kv_head, position, KeyElement(kv, d, position % kPageTokens));
   };
   const auto load_value = [&](int kv_head, int32_t position, float* value) {
-    load(kv_head, position, kv.value_offset + position % kPageTokens * kv.padded_value_dim, 1, kv.value_dim,
-         value);
+    for (int d = 0; d < kv.value_dim; ++d)
+      value[d] = load(kv_head, position, kv.value_offset + position % kPageTokens * kv.padded_value_dim + d);
   };
   for (int t = 0; t < args.num_tokens; ++t) {
     const auto row = [&](const float* queries) {

@@ -1,0 +1,31 @@
+// Attention for AVX-512 with tiles of AMX_BF16.
+#include <immintrin.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "engine/kernels/args.h"
+#include "engine/kernels/cpu/lanes.h"
+#include "engine/kernels/cpu/vector_kernels.h"
+
+namespace ropeway::kernels::amx_bf16 {
+namespace {
+
+// See vector_inl.h; a sum takes one register.
+constexpr int kQueries = 8;
+constexpr int kAccumulators = 16;
+#define ROPEWAY_TILES
+
+// The order matters.
+// clang-format off
+#include "engine/kernels/cpu/lanes_avx512.h"
+#include "engine/kernels/cpu/tiles_amx.h"
+#include "engine/kernels/cpu/vector_inl.h"
+// clang-format on
+
+}  // namespace
+
+extern const VectorKernels kVectors;
+const VectorKernels kVectors = kVectorTable;
+
+}  // namespace ropeway::kernels::amx_bf16
