@@ -383,7 +383,7 @@ void CudaPass::Sample(const LogitRound& round, int32_t max_top, const CudaResult
                                     .logit_stride = CudaLogitStride(context_.spec.vocab_size),
                                     .vocab_size = context_.spec.vocab_size,
                                     .rows = arrays_.samples + first,
-                                    .changes = arrays_.changes,
+                                    .changes = arrays_.changes + round.change_place,
                                     .num_rows = round.num_samples,
                                     .scratch = context_.activations.scratch,
                                     .tokens = results.tokens + first,

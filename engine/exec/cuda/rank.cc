@@ -225,21 +225,22 @@ absl::Status CudaRank::RunRounds(const CudaStep& step, bool with_logits, CudaPas
       pass.ChooseLogitRows(round.first_row, round.num_rows);
       RunLogits(pass);
     }
-    if (&round != &step.rounds.front() && round.num_changes > 0) RETURN_IF_ERROR(UploadChanges(step, round));
+    if (&round != &step.rounds.front() && round.upload > 0) RETURN_IF_ERROR(UploadChanges(step, round));
     pass.Sample(round, plan_.max_top, results);
     pass.Score(round, plan_.max_top, results);
   }
   return absl::OkStatus();
 }
 
-// Waits for the tokens of the rounds before, which had their changes at the same place.
+// Of a step with more changes than there is room for: waits for the tokens of the rounds before, which had
+// theirs at the same place.
 absl::Status CudaRank::UploadChanges(const CudaStep& step, const LogitRound& round) {
   RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "computing a part of a step"));
   Carver host(host_inputs_.data()), device(device_inputs_.data());
   LogitChange* const from = CarveStep(step.shape, host).changes;
   LogitChange* const to = CarveStep(step.shape, device).changes;
-  std::copy_n(step.changes.begin() + round.first_change, round.num_changes, from);
-  return Check(parts_.runtime->Copy(to, from, round.num_changes * sizeof(LogitChange),
+  std::copy_n(step.changes.begin() + round.first_change, round.upload, from);
+  return Check(parts_.runtime->Copy(to, from, round.upload * sizeof(LogitChange),
                                     cuda::CopyKind::kHostToDevice, stream_),
                "copying changes of logits to the device");
 }

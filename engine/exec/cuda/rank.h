@@ -1,7 +1,7 @@
 // One device of a CudaExecutor: its share of the weights, its pages of the KV cache, its stream and graphs.
 //
-// A step is one copy to the device, launches, one copy back and one wait (and one for each round but the
-// first that changes logits, engine/exec/cuda/step.h); all memory is allocated by Load. Decode steps are
+// A step is one copy to the device, launches, one copy back and one wait (more only where changes to logits
+// are more than there is room for, engine/exec/cuda/step.h); all memory is allocated by Load. Decode steps are
 // padded to a bucket (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs
 // as it is, which also makes whatever the capture forbids (plans of matrix products), and is then captured.
 // Where a capture fails, steps run without graphs from then on.

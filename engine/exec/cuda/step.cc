@@ -133,9 +133,17 @@ class Rounds {
   int32_t next_sample_ = 0, next_score_ = 0, next_change_ = 0;
 };
 
-int32_t MostChanges(const CudaStep& step) {
+// Puts the changes of as many rounds as there is room for one behind the other; the next round begins anew.
+// Returns the most that lie there at a time.
+int32_t PlaceChanges(int32_t room, std::vector<LogitRound>& rounds) {
   int32_t most = 0;
-  for (const LogitRound& round : step.rounds) most = std::max(most, round.num_changes);
+  LogitRound* first = nullptr;
+  for (LogitRound& round : rounds) {
+    if (first == nullptr || first->upload + round.num_changes > room) first = &round;
+    round.change_place = first->upload;
+    first->upload += round.num_changes;
+    most = std::max(most, first->upload);
+  }
   return most;
 }
 
@@ -219,7 +227,7 @@ void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep&
                 .merges = static_cast<int32_t>(step.attention.merges.size()),
                 .samples = static_cast<int32_t>(step.samples.size()),
                 .scores = static_cast<int32_t>(step.scores.size()),
-                .changes = MostChanges(step),
+                .changes = PlaceChanges(options.max_changes, step.rounds),
                 .copies = static_cast<int32_t>(step.copies.size())};
   if (step.is_bucket) BoundBucketWork(step.shape);
   ROPEWAY_CHECK(step.shape.changes <= options.max_changes &&
@@ -249,7 +257,7 @@ void WriteStep(const CudaStep& step, const CudaStepArrays& out) {
   std::copy(step.attention.merges.begin(), step.attention.merges.end(), out.merges);
   std::copy(step.samples.begin(), step.samples.end(), out.samples);
   std::copy(step.scores.begin(), step.scores.end(), out.scores);
-  if (!step.rounds.empty()) std::copy_n(step.changes.begin(), step.rounds.front().num_changes, out.changes);
+  if (!step.rounds.empty()) std::copy_n(step.changes.begin(), step.rounds.front().upload, out.changes);
   for (size_t i = 0; i < step.copies.size(); ++i) {
     out.copy_from[i] = step.copies[i].from;
     out.copy_to[i] = step.copies[i].to;

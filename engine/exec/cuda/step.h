@@ -4,6 +4,7 @@
 //
 // Logits are computed in rounds, since rows of them are large. Nearly all steps have one round: it is bounded
 // by rows of logits, by samples and by changes to logits, which are all that needs memory by their number.
+// The changes of all rounds go to the device with the step, unless they are more than it has room for.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_STEP_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_STEP_H_
 
@@ -32,7 +33,7 @@ struct CudaStepShape {
   int32_t narrow = 0, wide = 0, merges = 0;
 
   int32_t samples = 0, scores = 0;
-  int32_t changes = 0;  // of the round that has most
+  int32_t changes = 0;  // that lie in device memory at a time
   int32_t copies = 0;
 };
 
@@ -50,7 +51,7 @@ struct CudaStepArrays {
   cuda::AttentionMerge* merges;    // [merges]
   cuda::SampleRowParams* samples;  // [samples]
   cuda::ScoreRowParams* scores;    // [scores]
-  LogitChange* changes;            // [changes] of one round
+  LogitChange* changes;            // [changes] of some rounds
   int32_t* copy_from;              // [copies]
   int32_t* copy_to;                // [copies]
 };
@@ -76,6 +77,8 @@ struct LogitRound {
   int32_t first_sample = 0, num_samples = 0;  // of CudaStep::samples
   int32_t first_score = 0, num_scores = 0;    // of CudaStep::scores
   int32_t first_change = 0, num_changes = 0;  // of CudaStep::changes
+  int32_t change_place = 0;                   // where its changes begin in CudaStepArrays::changes
+  int32_t upload = 0;  // changes, its own and of rounds behind it, that must be brought there before it
 };
 
 struct CudaStep {
@@ -99,7 +102,8 @@ struct CudaStepOptions {
   cuda::AttentionShape attention;  // of one rank
   int32_t window = 0;              // the largest of all layers; 0 where one has none
   int32_t max_logit_rows = 0;      // of a round, and its samples
-  int32_t max_changes = 0;         // of a round; at least the vocabulary, so that any sample's fit
+  int32_t max_changes = 0;         // in device memory at a time; at least the vocabulary, so that any
+                                   // sample's fit
   int32_t max_bucket = 0;          // the largest batch that is kept as a graph; 0: none
   int32_t max_model_pages = 0;     // of a sequence
   std::vector<RopeSpec> ropes;     // RequestRopes of the model
@@ -108,8 +112,8 @@ struct CudaStepOptions {
 // Turns `plan` into `step`, which keeps its memory from step to step. `plan` outlives its use.
 void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step);
 
-// Writes what lies in `step` to host arrays that were carved for step.shape; of the changes the first
-// round's.
+// Writes what lies in `step` to host arrays that were carved for step.shape; of the changes those that the
+// first round uploads.
 void WriteStep(const CudaStep& step, const CudaStepArrays& out);
 
 // What the samples and scores of `plan`, which `step` was made of, came to.

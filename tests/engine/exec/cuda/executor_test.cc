@@ -176,6 +176,35 @@ TEST_F(CudaExecutorTest, TheLargestStepAllocatesNothingAndWaitsOnce) {
   for (const auto& scores : result.scores) EXPECT_EQ(scores.size(), 8u);
 }
 
+// More rows of logits than a round has, each round with samples that change logits.
+TEST_F(CudaExecutorTest, RoundsThatChangeLogitsWaitOnce) {
+  constexpr int32_t kTokens = 170, kRows = 4;
+  ASSERT_OK_AND_ASSIGN(const auto executor, CudaExecutor::Make(model_, backend_,
+                                                               {.kv_cache_bytes = 1 << 22,
+                                                                .max_tokens_per_step = kRows * kTokens}));
+  std::vector<SamplingParams> params(kRows, {.temperature = 0});
+  std::vector<std::vector<PageId>> pages(kRows);
+  const std::vector<TokenId> next_tokens(kTokens, 9);
+  StepPlan plan;
+  for (int32_t row = 0; row < kRows; ++row) {
+    params[row].logit_bias = {{20 + row, 300.0f}};
+    for (int32_t page = 0; page < PagesFor(kTokens); ++page) pages[row].push_back(20 * row + page);
+    for (int32_t t = 0; t < kTokens; ++t) {
+      plan.token_ids.push_back(t);
+      plan.positions.push_back(t);
+    }
+    plan.row_starts.push_back(plan.num_tokens());
+    plan.page_tables.push_back(pages[row]);
+    plan.score_rows.push_back({.row = row, .next_tokens = next_tokens});
+    plan.sample_rows.push_back({.row = row, .params = &params[row]});
+  }
+  const auto before = cuda::emulation::LastDevice()->counts();
+  ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Step(plan));
+  EXPECT_EQ(Since(before).allocations, 0);
+  EXPECT_EQ(Since(before).waits, 1);
+  for (int32_t row = 0; row < kRows; ++row) EXPECT_EQ(result.samples[row].token, 20 + row);
+}
+
 // Every logit of every row changes: more at a time than there is memory for, which is for the changes of one
 // row.
 TEST_F(CudaExecutorTest, ChangesOfAllLogitsTakeTurns) {

@@ -50,7 +50,7 @@ class RoundsTest : public ::testing::Test {
 
   // Rounds have all requests, in their order, within their bounds, and find rows and changes where they are.
   void ExpectRoundsHaveAll() {
-    int32_t sample = 0, score = 0, change = 0, row = 0;
+    int32_t sample = 0, score = 0, change = 0, row = 0, uploaded = 0;
     auto request = step_.requests.all.begin();
     for (const LogitRound& round : step_.rounds) {
       EXPECT_EQ(round.first_row, row);
@@ -59,7 +59,9 @@ class RoundsTest : public ::testing::Test {
       EXPECT_EQ(round.first_change, change);
       EXPECT_LE(round.num_rows, kMaxLogitRows);
       EXPECT_LE(round.num_samples, kMaxLogitRows);
-      EXPECT_LE(round.num_changes, step_.shape.changes);
+      if (round.upload > 0) uploaded = change + round.upload;
+      EXPECT_LE(change + round.num_changes, uploaded) << "its changes are on the device";
+      EXPECT_LE(round.change_place + std::max(round.num_changes, round.upload), step_.shape.changes);
       row += round.num_rows;
       for (int32_t i = 0; i < round.num_samples + round.num_scores; ++i, ++request) {
         const int32_t logit_row =
@@ -99,6 +101,23 @@ TEST_F(RoundsTest, HaveAllSamplesAndScores) {
   PrepareStep(plan_, Options(), step_);
   ExpectRoundsHaveAll();
   EXPECT_GT(step_.rounds.size(), 5u);
+}
+
+// Rounds that end for their rows alone.
+TEST_F(RoundsTest, ChangesThatFitAreUploadedTogether) {
+  AddRows(1);
+  CudaStepOptions options = Options();
+  options.max_changes = 100;
+  PrepareStep(plan_, options, step_);
+  ASSERT_GT(step_.rounds.size(), 2u);
+  EXPECT_EQ(step_.rounds[0].upload, static_cast<int32_t>(step_.changes.size()));
+  EXPECT_EQ(step_.shape.changes, static_cast<int32_t>(step_.changes.size()));
+  for (const LogitRound& round : step_.rounds) {
+    EXPECT_EQ(round.change_place, round.first_change);
+    if (&round != &step_.rounds[0]) {
+      EXPECT_EQ(round.upload, 0);
+    }
+  }
 }
 
 TEST_F(RoundsTest, ATokenIsScoredAndSampledFromOneRow) {
