@@ -20,6 +20,13 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Open(const Config& config, const Log
     metrics.SetTlsExpiry(door->tls_->current()->expires);
     files.push_back({paths.All(), [self = door.get()] { self->OnTlsFiles(); }});
   }
+  if (config.keys_file.empty()) {
+    door->authenticator_ = std::make_unique<Authenticator>();
+  } else {
+    ASSIGN_OR_RETURN(door->authenticator_, Authenticator::Open(config.keys_file));
+    metrics.SetKeys(door->authenticator_->num_keys());
+    files.push_back({{config.keys_file}, [self = door.get()] { self->OnKeysFile(); }});
+  }
   door->watch_ = std::make_unique<FileWatch>(std::move(files), config.reload_interval);
   return door;
 }
@@ -30,7 +37,25 @@ void Door::OnTlsFiles() {
   TellReload("tls", status);
 }
 
-void Door::TellReload(absl::string_view what, const absl::Status& status) {
+void Door::OnKeysFile() {
+  const absl::Status status = authenticator_->Reload();
+  metrics_.SetKeys(authenticator_->num_keys());
+  TellReload("keys", status);
+}
+
+std::vector<ReloadResult> Door::Reload() {
+  watch_->ReadAll();
+  std::vector<ReloadResult> results;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [what, status] : last_) results.push_back({.what = what, .status = status});
+  return results;
+}
+
+void Door::TellReload(const std::string& what, const absl::Status& status) {
+  {
+    absl::MutexLock lock(&mutex_);
+    last_[what] = status;
+  }
   metrics_.OnReload(what, status.ok());
   if (status.ok()) return log_.Info("files were read again", {{"what", what}});
   log_.Error("files that changed are not used, the old ones stay",
@@ -44,9 +69,10 @@ void Door::WarnWhereOpen(absl::string_view address, bool beyond_loopback) const 
         "THIS SERVER IS OPEN TO THE NETWORK WITHOUT TLS: whoever is on the way reads prompts and answers",
         {{"address", address}, {"remedy", "--tls_cert and --tls_key"}});
   }
-  if (tls_ == nullptr || !tls_->asks_for_certificates()) {
+  const bool asks_for_certificates = tls_ != nullptr && tls_->asks_for_certificates();
+  if (!asks_for_certificates && !authenticator_->asks()) {
     log_.Warning("THIS SERVER IS OPEN TO THE NETWORK FOR EVERYBODY: nobody is asked who they are",
-                 {{"address", address}, {"remedy", "--tls_client_ca"}});
+                 {{"address", address}, {"remedy", "--keys_file or --tls_client_ca"}});
   }
 }
 

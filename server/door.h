@@ -1,18 +1,25 @@
-// What stands between the network and the server: its TLS files, read again when they change, and what the
-// operator is told about them.
+// What stands between the network and the server: its TLS files and its keys, read again when they change, and
+// what the operator is told about them.
 //
 // Thread-safe.
 #ifndef ROPEWAY_SERVER_DOOR_H_
 #define ROPEWAY_SERVER_DOOR_H_
 
+#include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "server/auth/authenticator.h"
 #include "server/auth/file_watch.h"
 #include "server/auth/tls_files.h"
 #include "server/config/config.h"
+#include "server/front/admin.h"
 #include "server/obs/log.h"
 #include "server/obs/metrics.h"
 
@@ -25,6 +32,10 @@ class Door {
   static absl::StatusOr<std::unique_ptr<Door>> Open(const Config& config, const Log& log, Metrics& metrics);
 
   const TlsSource* tls() const { return tls_.get(); }  // null: no TLS
+  const Authenticator& authenticator() const { return *authenticator_; }
+
+  // Reads all files again now, and tells what came of each.
+  std::vector<ReloadResult> Reload();
 
   // Warns where strangers may come to `address`, and nothing keeps them out or what they say secret.
   void WarnWhereOpen(absl::string_view address, bool beyond_loopback) const;
@@ -32,11 +43,15 @@ class Door {
  private:
   Door(const Log& log, Metrics& metrics) : log_(log), metrics_(metrics) {}
   void OnTlsFiles();
-  void TellReload(absl::string_view what, const absl::Status& status);
+  void OnKeysFile();
+  void TellReload(const std::string& what, const absl::Status& status);
 
   const Log& log_;
   Metrics& metrics_;
+  absl::Mutex mutex_;
+  std::map<std::string, absl::Status> last_ ABSL_GUARDED_BY(mutex_);  // what came of the last reload of each
   std::unique_ptr<TlsSource> tls_;
+  std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<FileWatch> watch_;  // uses all of the above
 };
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 namespace ropeway::server {
 namespace {
@@ -44,11 +45,26 @@ void EndWatch::Leave(int code) const {
   std::_Exit(code);
 }
 
-void EndWatch::AwaitEndingSignal() const {
+void EndWatch::SetOnHangup(std::function<void()> on_hangup) {
+  absl::MutexLock lock(&mutex_);
+  on_hangup_ = std::move(on_hangup);
+}
+
+void EndWatch::OnHangup() {
+  log_.Info("hangup: files are read again");
+  absl::MutexLock lock(&mutex_);
+  if (on_hangup_) on_hangup_();
+}
+
+void EndWatch::AwaitEndingSignal() {
   const sigset_t signals = WatchedSignals();
   for (int signal = 0;;) {
     sigwait(&signals, &signal);
     if (signal == SIGTERM || signal == SIGINT) return;
+    if (signal == SIGHUP) {
+      OnHangup();
+      continue;
+    }
     log_.Info("signal without effect", {{"signal", strsignal(signal)}});
   }
 }

@@ -43,6 +43,10 @@ void LogMachine(const Log& log) {
                             {"open_files_before", files.before}});
 }
 
+Server::Events EventsOf(EndWatch& watch) {
+  return {.on_lost = [&watch] { watch.OnLost(); }, .on_drain = [&watch] { watch.OnDrainAsked(); }};
+}
+
 int Serve(const Config& config, const Log& log) {
   const LibraryLog library_log(log);
   auto& watch = *new EndWatch(log);  // its thread ends with the process
@@ -50,14 +54,15 @@ int Serve(const Config& config, const Log& log) {
   LogMachine(log);
   if (const absl::Status checked = CheckAddressSpace(config.model); !checked.ok())
     return CannotStart(checked, log);
-  const auto server =
-      CatchExhaustion([&] { return Server::Start(config, log, LoadModel, [&watch] { watch.OnLost(); }); });
+  const auto server = CatchExhaustion([&] { return Server::Start(config, log, LoadModel, EventsOf(watch)); });
   if (!server.ok()) return CannotStart(server.status(), log);
+  watch.SetOnHangup([&server] { (*server)->Reload(); });
   watch.OnServing();
   watch.WaitForReason();
   const absl::Duration timeout = watch.lost() ? absl::ZeroDuration() : config.drain_timeout;
   log.Info("draining", {{"timeout", absl::FormatDuration(timeout)}});
   (*server)->Drain(timeout);
+  watch.SetOnHangup(nullptr);
   log.Info("drained");
   return watch.lost() ? kExitLost : EXIT_SUCCESS;
 }

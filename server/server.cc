@@ -18,6 +18,7 @@
 #include "server/obs/metrics.h"
 #include "server/obs/metrics_server.h"
 #include "server/obs/rate_limiter.h"
+#include "server/rpc/admin_service.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/service.h"
 #include "server/rpc/tls_credentials.h"
@@ -32,6 +33,7 @@ constexpr int32_t kReservedPart = 16;
 // Calls beside the generations that are admitted: that wait to be prepared (tokenized, rendered), or are open
 // on one connection, so that a generation too many is refused by name.
 constexpr int32_t kSpareCalls = 1024;
+constexpr int64_t kMaxAdminMessageBytes = 16 << 10;
 constexpr int kDeliveringThreads = 2;
 // How long calls may take to say their last word once their requests have ended.
 constexpr absl::Duration kLastWords = absl::Seconds(1);
@@ -73,6 +75,13 @@ RequestLimits RequestLimitsOf(const Config& config, const ExecutorLimits& execut
   return limits;
 }
 
+Acceptor::Options ConnectionsOf(const Config& config) {
+  return {.max_connections = config.max_connections,
+          .arrivals = {.max_half_open = static_cast<size_t>(config.max_half_open),
+                       .max_handshakes = static_cast<size_t>(config.max_handshakes),
+                       .timeout = config.handshake_timeout}};
+}
+
 LoopOptions LoopOptionsOf(const Config& config, Device device) {
   const int32_t max_requests = MaxRequests(config, device);
   return {.scheduler = {.max_running = config.max_running.On(device),
@@ -91,26 +100,33 @@ StreamLimits StreamLimitsOf(const Config& config) {
 
 // In the order of construction: each may use those above it, and outlives those below it.
 struct Server::Impl {
-  Impl(const Config& config, const Log& log, std::function<void()> on_lost)
+  Impl(const Config& config, const Log& log, std::shared_ptr<Metrics> given_metrics,
+       std::unique_ptr<Door> given_door, Events events)
       : config(config),
         log(log),
-        on_lost(std::move(on_lost)),
-        metrics(std::make_shared<Metrics>(ModelName(config))),
+        events(std::move(events)),
+        metrics(std::move(given_metrics)),
+        door(std::move(given_door)),
         admission(AdmissionLimitsOf(config, MostRequests(config))),
         mailbox(MostRequests(config) + ReservedRequests(MostRequests(config))),
         preparing(kPreparingThreads, MostRequests(config) + kSpareCalls),
         write_watchdog(config.slow_reader_timeout) {
     metrics->WatchLog(log);
+    metrics->WatchQueuedByKeys([this] { return key_accounts.waiting(); });
   }
 
   const Config config;
   const Log& log;
-  const std::function<void()> on_lost;  // or null
+  const Events events;
   std::atomic<bool> lost = false;
   const RealClock clock{};
   Health health;
   const std::shared_ptr<Metrics> metrics;
+  const std::unique_ptr<Door> door;
+  const Gate gate{door->authenticator(), clock, log, *metrics, "grpc"};
+  const Gate metrics_gate{door->authenticator(), clock, log, *metrics, "metrics"};
   Admission admission;
+  KeyAccounts key_accounts;
   const PrefixSalts prefix_salts{config.prefix_cache, config.prefix_cache_secret};
   RequestRegistry requests;
   Mailbox mailbox;
@@ -124,7 +140,9 @@ struct Server::Impl {
                           .health = health,
                           .log = log,
                           .metrics = *metrics,
+                          .gate = gate,
                           .admission = admission,
+                          .key_accounts = key_accounts,
                           .requests = requests,
                           .preparing = preparing,
                           .delivering = delivering,
@@ -135,39 +153,77 @@ struct Server::Impl {
                           .random_key = RandomKey()};
   const std::unique_ptr<grpc::Service> service =
       MakeRopewayService(context, config.request.max_request_bytes);
-  std::unique_ptr<Door> door;
   RateLimiter trouble_limiter{kTroublesAtOnce, absl::Seconds(1)};  // of the thread that accepts connections
+  RateLimiter admin_trouble_limiter{kTroublesAtOnce, absl::Seconds(1)};
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<MetricsServer> metrics_server;
+  std::atomic<bool> drain_asked = false;
+  const AdminContext admin = {
+      .front = context, .drain = [this] { OnDrainAsked(); }, .reload = [this] { return door->Reload(); }};
+  const Gate admin_gate{door->authenticator(), clock, log, *metrics, "admin"};
+  const std::unique_ptr<grpc::Service> admin_service = MakeAdminService(admin, admin_gate);
+  std::unique_ptr<RpcServer> admin_rpc;  // null where no admin is listened to
   absl::Mutex drain_mutex;
   bool drained ABSL_GUARDED_BY(drain_mutex) = false;
 
   absl::Status Listen();
+  MetricsServer::Guard MetricsGuard() const;
   absl::Status Load(const ModelLoader& load);
   void OnConnectionTrouble(const absl::Status& status);
+  void OnAdminTrouble(const absl::Status& status);
   void OnDeviceLost();
   void OnLost();
+  absl::Status ListenToAdmins();
+  void OnDrainAsked();
 };
 
 absl::Status Server::Impl::Listen() {
-  ASSIGN_OR_RETURN(door, Door::Open(config, log, *metrics));
   ASSIGN_OR_RETURN(
       rpc,
       RpcServer::Start({.address = config.listen,
                         .credentials = door->tls() == nullptr ? nullptr : MakeTlsCredentials(*door->tls()),
+                        .gate = &gate,
+                        .health_needs_key = config.health_needs_key == Needed::kYes,
+                        .connections = ConnectionsOf(config),
                         .on_trouble = [this](const absl::Status& status) { OnConnectionTrouble(status); },
                         .max_message_memory =
                             std::max(kMinMessageMemory, kLongMessages * config.request.max_request_bytes),
-                        .max_streams_per_connection = MostRequests(config) + kSpareCalls},
+                        .max_streams_per_connection = config.max_connection_streams == 0
+                                                          ? MostRequests(config) + kSpareCalls
+                                                          : config.max_connection_streams,
+                        .idle_timeout = config.idle_timeout,
+                        .max_header_bytes = config.max_header_bytes},
                        *service));
-  log.Info(
-      "listening on",
-      {{"address", config.listen}, {"port", rpc->port()}, {"tls", door->tls() == nullptr ? "no" : "yes"}});
+  log.Info("listening on", {{"address", config.listen},
+                            {"tls", door->tls() == nullptr ? "no" : "yes"},
+                            {"keys", door->authenticator().num_keys()},
+                            {"port", rpc->port()}});
+  metrics->WatchConnections([this] { return rpc->connections(); });
   door->WarnWhereOpen(config.listen, rpc->beyond_loopback());
+  RETURN_IF_ERROR(ListenToAdmins());
   if (config.metrics_listen.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics));
+  ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics, MetricsGuard()));
   log.Info("metrics on", {{"address", config.metrics_listen}, {"port", metrics_server->port()}});
   return absl::OkStatus();
+}
+
+// Called by the thread that serves metrics.
+MetricsServer::Guard Server::Impl::MetricsGuard() const {
+  if (config.metrics_needs_key == Needed::kNo) return nullptr;
+  return [this](const std::optional<std::string>& authorization) {
+    Credentials credentials;
+    if (authorization) credentials.authorization = *authorization;
+    const absl::Status status = metrics_gate.Admit(credentials, Access::kMetrics).status();
+    if (!status.ok()) metrics_gate.OnRefused("scrape", "", status);
+    return status;
+  };
+}
+
+// Called by the thread that accepts the connections of admins: these alone are lost.
+void Server::Impl::OnAdminTrouble(const absl::Status& status) {
+  if (!admin_trouble_limiter.Allow(clock.Now())) return;
+  log.Warning("connections of admins",
+              {{"message", status.message()}, {"suppressed", admin_trouble_limiter.TakeSuppressed()}});
 }
 
 // Called by the thread that accepts connections.
@@ -188,11 +244,40 @@ void Server::Impl::OnDeviceLost() {
   OnLost();
 }
 
+absl::Status Server::Impl::ListenToAdmins() {
+  if (config.admin_listen.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      admin_rpc,
+      RpcServer::Start({.address = config.admin_listen,
+                        .credentials = door->tls() == nullptr ? nullptr : MakeTlsCredentials(*door->tls()),
+                        .service_name = "ropeway.v1.Admin",
+                        .gate = &admin_gate,
+                        .health_needs_key = true,
+                        .connections = ConnectionsOf(config),
+                        .on_trouble = [this](const absl::Status& status) { OnAdminTrouble(status); },
+                        .max_message_bytes = kMaxAdminMessageBytes,
+                        .idle_timeout = config.idle_timeout,
+                        .max_header_bytes = config.max_header_bytes},
+                       *admin_service));
+  admin_rpc->SetServing();
+  log.Info("listening to admins on", {{"address", config.admin_listen}, {"port", admin_rpc->port()}});
+  door->WarnWhereOpen(config.admin_listen, admin_rpc->beyond_loopback());
+  return absl::OkStatus();
+}
+
+// Called by the thread of an admin's call: health and admission say at once that nothing new is taken.
+void Server::Impl::OnDrainAsked() {
+  health.StartDraining();
+  rpc->SetNotServing();
+  admission.StartDraining();
+  if (!drain_asked.exchange(true) && events.on_drain) events.on_drain();
+}
+
 // Whoever runs the process starts a new one.
 void Server::Impl::OnLost() {
   health.StartDraining();
   admission.StartDraining();
-  if (!lost.exchange(true) && on_lost) on_lost();
+  if (!lost.exchange(true) && events.on_lost) events.on_lost();
 }
 
 absl::Status Server::Impl::Load(const ModelLoader& load) {
@@ -244,9 +329,10 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, const Log& log,
-                                                      const ModelLoader& load,
-                                                      std::function<void()> on_lost) {
-  auto impl = std::make_unique<Impl>(config, log, std::move(on_lost));
+                                                      const ModelLoader& load, Events events) {
+  auto metrics = std::make_shared<Metrics>(ModelName(config));
+  ASSIGN_OR_RETURN(std::unique_ptr<Door> door, Door::Open(config, log, *metrics));
+  auto impl = std::make_unique<Impl>(config, log, std::move(metrics), std::move(door), std::move(events));
   RETURN_IF_ERROR(impl->Listen());
   auto server = absl::WrapUnique(new Server(std::move(impl)));
   RETURN_IF_ERROR(server->impl_->Load(load));
@@ -263,6 +349,10 @@ int Server::metrics_port() const {
   return impl_->metrics_server == nullptr ? 0 : impl_->metrics_server->port();
 }
 
+int Server::admin_port() const { return impl_->admin_rpc == nullptr ? 0 : impl_->admin_rpc->port(); }
+
+void Server::Reload() { impl_->door->Reload(); }
+
 void Server::Drain(absl::Duration timeout) {
   absl::MutexLock lock(&impl_->drain_mutex);
   if (std::exchange(impl_->drained, true)) return;
@@ -275,6 +365,7 @@ void Server::Drain(absl::Duration timeout) {
     impl_->admission.WaitUntilIdle(kLastWords);
   }
   impl_->rpc->Shutdown(kLastWords);
+  if (impl_->admin_rpc != nullptr) impl_->admin_rpc->Shutdown(kLastWords);
   impl_->mailbox.Stop();
 }
 

@@ -25,6 +25,8 @@ Command AddInfo(CLI::App& app);
 Command AddHealth(CLI::App& app);
 Command AddAbort(CLI::App& app);
 Command AddBench(CLI::App& app);
+Command AddKeys(CLI::App& app);
+Command AddAdmin(CLI::App& app);
 
 }  // namespace ropeway::client
 

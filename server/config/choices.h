@@ -26,6 +26,9 @@ enum class KernelSet { kAuto, kRef, kAvx2, kAvx512 };
 // Between whose requests the computed beginnings of prompts are shared.
 enum class PrefixCache { kTenant, kShared, kOff };
 
+// What is asked of clients, or is not.
+enum class Needed { kNo, kYes };
+
 // The words of an enumeration, in the order of its values.
 template <typename Enum>
 struct Words;
@@ -48,6 +51,10 @@ struct Words<KernelSet> {
 template <>
 struct Words<PrefixCache> {
   static constexpr absl::string_view kAll[] = {"tenant", "shared", "off"};
+};
+template <>
+struct Words<Needed> {
+  static constexpr absl::string_view kAll[] = {"no", "yes"};
 };
 template <>
 struct Words<LogLevel> {

@@ -17,6 +17,12 @@ absl::Status Config::Validate() const {
   }
   if (!tls_client_ca.empty() && tls_cert.empty())
     return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
+  if (keys_file.empty() && !admin_listen.empty())
+    return absl::InvalidArgumentError("--admin_listen needs --keys_file");
+  if (keys_file.empty() && health_needs_key == Needed::kYes)
+    return absl::InvalidArgumentError("--health_needs_key=yes needs --keys_file");
+  if (keys_file.empty() && metrics_needs_key == Needed::kYes)
+    return absl::InvalidArgumentError("--metrics_needs_key=yes needs --keys_file");
   if (device != Device::kCpu || IsOnCpu(kv_type)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--kv_type (with --device=cpu) must be one of ",
                                                  absl::StrJoin(kCpuKvWords, ", "), "; is \"", WordOf(kv_type),

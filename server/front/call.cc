@@ -18,10 +18,11 @@ absl::Status GivenUpStatus(const Call& call, absl::Time now) {
   return absl::CancelledError("the call was cancelled");
 }
 
-void RecordEnd(const FrontContext& context, absl::string_view method, const absl::Status& status) {
-  context.metrics.OnCall(method, status.code());
-  if (status.ok()) return context.log.Debug("call end", {{"method", method}});
-  context.log.Info("call refused", {{"method", method},
+void RecordEnd(const FrontContext& context, const Call& call, const absl::Status& status) {
+  context.metrics.OnCall(call.method, status.code());
+  if (status.ok()) return context.log.Debug("call end", {{"method", call.method}});
+  if (Gate::IsRefusal(status)) return context.gate.OnRefused(call.method, call.connection, status);
+  context.log.Info("call refused", {{"method", call.method},
                                     {"code", absl::StatusCodeToString(status.code())},
                                     {"message", std::string(status.message())}});
 }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/auth/identity.h"
 
 namespace ropeway::server {
 
@@ -17,6 +18,7 @@ struct FrontContext;
 struct Call {
   std::string method;
   std::string connection;  // tells the connections of clients apart
+  IdentityPtr identity;    // null until it was let in
   absl::Time arrival;
   absl::Time deadline = absl::InfiniteFuture();
   // Ends the call with an error, whatever it is doing, for clients that take nothing. For any thread, with no
@@ -32,7 +34,7 @@ absl::Status GivenUpStatus(const Call& call, absl::Time now);
 
 // Counts and logs the end of a call that generated nothing: answered, or refused. To be called once for each,
 // before its client is told.
-void RecordEnd(const FrontContext& context, absl::string_view method, const absl::Status& status);
+void RecordEnd(const FrontContext& context, const Call& call, const absl::Status& status);
 
 }  // namespace ropeway::server
 

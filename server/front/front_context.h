@@ -17,7 +17,9 @@
 #include "engine/api/request.h"
 #include "engine/base/clock.h"
 #include "server/admission/admission.h"
+#include "server/admission/key_accounts.h"
 #include "server/config/request_limits.h"
+#include "server/front/gate.h"
 #include "server/front/prefix_salts.h"
 #include "server/front/request_registry.h"
 #include "server/front/served_model.h"
@@ -53,7 +55,9 @@ struct FrontContext {
   const Health& health;
   const Log& log;
   Metrics& metrics;
+  const Gate& gate;
   Admission& admission;
+  KeyAccounts& key_accounts;
   RequestRegistry& requests;
   WorkerPool& preparing;
   WorkerPool& delivering;

@@ -69,11 +69,54 @@ absl::Status Generation::Submit(GenerationPlan plan) {
   RETURN_IF_ERROR(context_.requests.Add(tenant_, chunk_context_.name, weak_from_this()));
   registered_ = true;
   RETURN_IF_ERROR(context_.admission.TryCharge(tenant_, plan.max_cost_tokens(), now, permit_));
+  if (!call_.identity->name.empty()) {
+    const auto on_turn = [self = weak_from_this()] {
+      if (const auto living = self.lock()) living->Post(&Generation::OnTurn);
+    };
+    ASSIGN_OR_RETURN(key_place_,
+                     context_.key_accounts.Enter(
+                         call_.identity->name, call_.identity->limits,
+                         {.tokens = plan.max_cost_tokens(), .kv_pages = plan.max_kv_pages()}, now, on_turn));
+    charged_tokens_ = plan.max_cost_tokens();
+    if (!key_place_.has_turn()) {
+      waiting_ = std::move(request);
+      return absl::OkStatus();
+    }
+  }
+  return Mail(std::move(request));
+}
+
+absl::Status Generation::Mail(ValidRequest request) {
   auto stream = std::make_shared<TokenStream>(engine_.stream);
   stream->SetReady([self = shared_from_this()] { self->ScheduleDelivery(); });
   RETURN_IF_ERROR(engine_.mailbox.TrySubmit({.request = std::move(request), .stream = stream}));
   stream_ = std::move(stream);
   return absl::OkStatus();
+}
+
+void Generation::OnTurn() {
+  absl::Status status;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!waiting_) return;
+    status = CheckAlive(context_.clock.Now());
+    if (status.ok()) status = Mail(*std::move(waiting_));
+    waiting_.reset();
+  }
+  if (!status.ok()) return End(nullptr, status);
+  Deliver();
+}
+
+// It was cancelled before its turn came.
+void Generation::EndWaiting() {
+  absl::Status why;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!waiting_) return;
+    waiting_.reset();
+    why = cancelled_;
+  }
+  End(nullptr, why);
 }
 
 void Generation::OnWritten(bool ok) {
@@ -128,6 +171,7 @@ void Generation::CancelInEngine(absl::Status why) {
   if (!cancelled_.ok()) return;
   cancelled_ = std::move(why);
   if (stream_ != nullptr) engine_.mailbox.Cancel(id_, cancelled_);
+  if (waiting_) Post(&Generation::EndWaiting);
 }
 
 void Generation::BeginWrite() {
@@ -146,15 +190,28 @@ void Generation::EndWrite() {
 void Generation::ReleasePlace() {
   if (std::exchange(registered_, false)) context_.requests.Remove(tenant_, chunk_context_.name);
   permit_.ReleasePlace();
+  key_place_.Release();
+}
+
+// A key pays for what was computed for it.
+void Generation::Refund() {
+  const int64_t used = request_end_ ? request_end_->prompt_tokens + request_end_->completion_tokens : 0;
+  if (charged_tokens_ > used) context_.key_accounts.Refund(call_.identity->name, charged_tokens_ - used);
 }
 
 void Generation::ScheduleDelivery() {
   if (delivery_scheduled_.exchange(true, std::memory_order_acq_rel)) return;
-  const bool posted = context_.delivering.TryPost([self = shared_from_this()] {
-    self->delivery_scheduled_.store(false, std::memory_order_release);
-    self->Deliver();
-  });
-  ROPEWAY_CHECK(posted);  // a call has one task at a time, and the pool has no other bound
+  Post(&Generation::DeliverScheduled);
+}
+
+void Generation::DeliverScheduled() {
+  delivery_scheduled_.store(false, std::memory_order_release);
+  Deliver();
+}
+
+// A call has few tasks at a time, and the pool has no other bound.
+void Generation::Post(void (Generation::*task)()) {
+  ROPEWAY_CHECK(context_.delivering.TryPost([self = shared_from_this(), task] { (self.get()->*task)(); }));
 }
 
 void Generation::Deliver() {
@@ -205,6 +262,7 @@ void Generation::End(v1::GenerateChunk* last_chunk, absl::Status status) {
     if (!delivered_ && !started && RetryHint(status)) last_chunk = nullptr;
     Report(status);
     ReleasePlace();
+    Refund();
     stream_ = nullptr;
     BeginWrite();
   }

@@ -1,7 +1,8 @@
 // One generation call, from its request to its last message.
 //
 //   gRPC thread        Start()    posts to the preparing workers
-//   preparing worker   Prepare()  convert, tokenize, charge, mail to the engine
+//   preparing worker   Prepare()  convert, tokenize, charge, mail to the engine, or wait for a turn
+//   delivering worker  OnTurn()   its key allows it into the engine now
 //   engine thread      the stream is ready: posts to the delivering workers
 //   delivering worker  Deliver()  chunks to messages, one message in flight
 //
@@ -58,18 +59,24 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
  private:
   void Prepare(const v1::GenerateRequest& message);
   absl::Status Submit(GenerationPlan plan);
+  void OnTurn();
+  void EndWaiting();
+  void Post(void (Generation::*task)());
   void ScheduleDelivery();
+  void DeliverScheduled();
   void Deliver();
   bool DeliverOne();
   void End(v1::GenerateChunk* last_chunk, absl::Status status);
 
   void OnWriteTimeout(uint64_t write);
 
+  absl::Status Mail(ValidRequest request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAlive(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnUnreachable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelInEngine(absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Refund() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReleasePlace() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -86,6 +93,9 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   std::string tenant_ ABSL_GUARDED_BY(mutex_);
   ChunkContext chunk_context_ ABSL_GUARDED_BY(mutex_);
   Admission::Permit permit_ ABSL_GUARDED_BY(mutex_);
+  int64_t charged_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // to its key
+  KeyAccounts::Place key_place_ ABSL_GUARDED_BY(mutex_);
+  std::optional<ValidRequest> waiting_ ABSL_GUARDED_BY(mutex_);  // for a turn of its key
   std::shared_ptr<TokenStream> stream_ ABSL_GUARDED_BY(mutex_);  // while the engine has the request
   std::optional<RequestEnd> request_end_ ABSL_GUARDED_BY(mutex_);
   FinishReason reason_ ABSL_GUARDED_BY(mutex_) = FinishReason::kError;  // of the sample that ended last

@@ -1,5 +1,7 @@
 #include "server/front/request_registry.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace ropeway::server {
@@ -15,6 +17,16 @@ absl::Status RequestRegistry::Add(const std::string& tenant, const std::string& 
 void RequestRegistry::Remove(const std::string& tenant, const std::string& name) {
   absl::MutexLock lock(&mutex_);
   requests_.erase(Key(tenant, name));
+}
+
+std::vector<RequestRegistry::Key> RequestRegistry::List() const {
+  std::vector<Key> keys;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [key, request] : requests_) keys.push_back(key);
+  }
+  std::sort(keys.begin(), keys.end());
+  return keys;
 }
 
 // Requests are ended without the lock, since an end removes the request from here.

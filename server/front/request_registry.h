@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -25,6 +26,8 @@ class Abortable {
 
 class RequestRegistry {
  public:
+  using Key = std::pair<std::string, std::string>;  // tenant, name
+
   // ALREADY_EXISTS where the tenant has a living request of this name.
   absl::Status Add(const std::string& tenant, const std::string& name, std::weak_ptr<Abortable> request);
   void Remove(const std::string& tenant, const std::string& name);
@@ -32,10 +35,11 @@ class RequestRegistry {
   // False where there is no such request.
   bool Abort(const std::string& tenant, const std::string& name);
 
- private:
-  using Key = std::pair<std::string, std::string>;  // tenant, name
+  // All that live, in order.
+  std::vector<Key> List() const;
 
-  absl::Mutex mutex_;
+ private:
+  mutable absl::Mutex mutex_;
   absl::flat_hash_map<Key, std::weak_ptr<Abortable>> requests_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,11 +1,13 @@
-// Takes connections from a listener on a thread of its own, and goes on whatever becomes of one of them.
+// Takes connections from a listener on a thread of its own, hands on those whose clients have said their first
+// words, and goes on whatever becomes of one of them.
 //
-// Connections are bounded by the file descriptors they use: one whose descriptor is at or above the limit is
-// closed at once, so that there are some left for everything else. (Descriptors are given lowest first.)
-// Thread-safe.
+// Connections are bounded in number and by the file descriptors they use: one whose descriptor is at or above the
+// limit is closed at once, so that there are some left for everything else. (Descriptors are given lowest first.)
+// Those that are no use yet are bounded by themselves (arrivals.h). Thread-safe.
 #ifndef ROPEWAY_SERVER_NET_ACCEPTOR_H_
 #define ROPEWAY_SERVER_NET_ACCEPTOR_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,7 +15,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/net/arrivals.h"
+#include "server/net/connection_counts.h"
 #include "server/net/listener.h"
+#include "server/net/open_connections.h"
 
 namespace ropeway::server {
 
@@ -23,7 +30,7 @@ class Acceptor {
   struct Handler {
     // Owns `connection`, which does not block, from now on.
     std::function<void(int connection)> on_connection;
-    // RESOURCE_EXHAUSTED: a connection was closed at once, or has to wait, for want of descriptors or memory.
+    // RESOURCE_EXHAUSTED: a connection was closed, or has to wait, since a limit was reached.
     // INTERNAL: the listener is broken, and nothing is accepted any more.
     std::function<void(const absl::Status&)> on_trouble;
   };
@@ -31,6 +38,9 @@ class Acceptor {
   struct Options {
     // Exclusive. 0: the process's limit on open files, less what it needs beside its connections.
     int max_descriptor = 0;
+    // That are open at a time; one more is closed at once.
+    int64_t max_connections = 8192;
+    Arrivals::Options arrivals = {};
   };
 
   static absl::StatusOr<std::unique_ptr<Acceptor>> Start(Listener listener, const Options& options,
@@ -39,18 +49,44 @@ class Acceptor {
 
   int port() const { return listener_.port(); }
   bool beyond_loopback() const { return listener_.beyond_loopback(); }
+  ConnectionCounts counts() const;
 
  private:
-  Acceptor(Listener listener, int wake, const Options& options, Handler handler);
+  // What the acceptor's thread counts, for others to read.
+  struct Counters {
+    std::atomic<int64_t> open = 0, half_open = 0, handshakes = 0;
+    std::atomic<int64_t> over_connections = 0, over_descriptors = 0, over_half_open = 0, over_handshakes = 0,
+                         timed_out = 0;
+  };
+
+  Acceptor(Listener listener, int wake, int epoll, const Options& options, Handler handler);
   void Run();
+  bool Wait();
+  bool Handle(int descriptor);
+  void Watch(bool listeners);
   bool AcceptAll(int listening);
   bool Take(int connection);
+  bool HasRoom();
+  void OnArrivalClosed(Arrivals::Fault fault);
+  void LookForClosed(absl::Duration least_interval);
+  void Refuse(std::atomic<int64_t>& counter, absl::string_view why);
 
+  // Constant after construction.
   const Listener listener_;
   const int wake_;  // an eventfd that tells the thread to end
+  const int epoll_;
   const int max_descriptor_;
+  const Options options_;
   const Handler handler_;
-  bool out_of_descriptors_ = false;  // so that nothing is accepted for a moment
+
+  // The thread's own.
+  std::unique_ptr<Arrivals> arrivals_;
+  OpenConnections open_;
+  absl::Time looked_ = absl::InfinitePast();  // for those that were closed
+  absl::Time accept_after_ = absl::InfinitePast();
+  bool watches_listeners_ = false;
+
+  Counters counters_;
   std::thread thread_;
 };
 

@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "absl/strings/string_view.h"
-#include "server/obs/http_answer.h"
 
 namespace ropeway::server {
 namespace {
@@ -29,10 +28,10 @@ HttpConnection::~HttpConnection() { close(socket_); }
 
 short HttpConnection::events() const { return state_ == State::kWriting ? POLLOUT : POLLIN; }
 
-bool HttpConnection::Advance(const std::function<std::string()>& metrics, absl::Time now) {
+bool HttpConnection::Advance(const HttpPage& page, absl::Time now) {
   switch (state_) {
     case State::kReading:
-      return Read(metrics, now);
+      return Read(page, now);
     case State::kWriting:
       return Write(now);
     case State::kClosing:
@@ -41,13 +40,13 @@ bool HttpConnection::Advance(const std::function<std::string()>& metrics, absl::
   return false;
 }
 
-bool HttpConnection::Read(const std::function<std::string()>& metrics, absl::Time now) {
+bool HttpConnection::Read(const HttpPage& page, absl::Time now) {
   char part[kPartBytes];
   const ssize_t count = recv(socket_, part, sizeof part, 0);
   if (count < 0) return WouldBlock();
   if (count == 0) return false;
   received_.append(part, static_cast<size_t>(count));
-  std::optional<std::string> answer = AnswerHttp(received_, metrics);
+  std::optional<std::string> answer = AnswerHttp(received_, page);
   if (!answer) return true;
   answer_ = *std::move(answer);
   state_ = State::kWriting;

@@ -4,11 +4,11 @@
 #ifndef ROPEWAY_SERVER_OBS_HTTP_CONNECTION_H_
 #define ROPEWAY_SERVER_OBS_HTTP_CONNECTION_H_
 
-#include <functional>
 #include <string>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "server/obs/http_answer.h"
 
 namespace ropeway::server {
 
@@ -25,12 +25,12 @@ class HttpConnection {
   absl::Time deadline() const { return deadline_; }  // then it is to be closed
 
   // Goes on as far as it comes. False where the connection is at its end.
-  bool Advance(const std::function<std::string()>& metrics, absl::Time now);
+  bool Advance(const HttpPage& page, absl::Time now);
 
  private:
   enum class State { kReading, kWriting, kClosing };
 
-  bool Read(const std::function<std::string()>& metrics, absl::Time now);
+  bool Read(const HttpPage& page, absl::Time now);
   bool Write(absl::Time now);
   bool Discard() const;
 

@@ -5,6 +5,7 @@
 #ifndef ROPEWAY_SERVER_OBS_LOG_H_
 #define ROPEWAY_SERVER_OBS_LOG_H_
 
+#include <atomic>
 #include <initializer_list>
 #include <string>
 
@@ -30,6 +31,9 @@ class Log {
   void Warning(absl::string_view event, std::initializer_list<LogField> fields = {}) const;
   void Error(absl::string_view event, std::initializer_list<LogField> fields = {}) const;
 
+  // Returns the level before.
+  LogLevel SetLevel(LogLevel level) const { return level_.exchange(level, std::memory_order_relaxed); }
+
   // A line as it is, whatever the level: why a program cannot start.
   void Verbatim(absl::string_view line) const { writer_.Write(absl::StrCat(line, "\n")); }
 
@@ -42,7 +46,7 @@ class Log {
  private:
   void Write(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) const;
 
-  const LogLevel level_;
+  mutable std::atomic<LogLevel> level_;
   mutable LogWriter writer_;
 };
 

@@ -73,6 +73,11 @@ Metrics::Metrics(const std::string& model_name)
                     .Help("Generation requests that ended, by reason and status code")
                     .Labels(labels_)
                     .Register(registry_)),
+      refusals_(prometheus::BuildCounter()
+                    .Name("ropeway_auth_refusals_total")
+                    .Help("Calls and scrapes that were not let in, by listener and status code")
+                    .Labels(labels_)
+                    .Register(registry_)),
       reloads_(prometheus::BuildCounter()
                    .Name("ropeway_reloads_total")
                    .Help("Files that changed and were read again, by what they hold and what came of it")
@@ -129,9 +134,14 @@ Metrics::Metrics(const std::string& model_name)
       pages_total_(AddGauge("ropeway_kv_pages_total", "KV cache pages")),
       kv_usage_(AddGauge("ropeway_kv_cache_usage_ratio", "KV cache pages held by requests, of all")),
       tls_expiry_(AddGauge("ropeway_tls_certificate_expiry_timestamp_seconds",
-                           "When the server's certificate expires, since 1970; 0 without TLS")) {
+                           "When the server's certificate expires, since 1970; 0 without TLS")),
+      keys_(AddGauge("ropeway_keys", "Keys in the file of keys; 0 where nobody is asked for one")) {
   for (const char* what : {"tls", "keys"})
     for (const bool ok : {true, false}) Reloads(what, ok);
+  for (const char* listener : {"grpc", "metrics", "admin"})
+    for (const absl::StatusCode code :
+         {absl::StatusCode::kUnauthenticated, absl::StatusCode::kPermissionDenied})
+      Refusals(listener, code);
   for (const auto& [reason, code] : kExpectedEnds) Finished(reason, code);
 }
 
@@ -173,6 +183,16 @@ prometheus::Counter& Metrics::Calls(absl::string_view method, absl::StatusCode c
 }
 
 void Metrics::OnReload(absl::string_view what, bool ok) { Reloads(what, ok).Increment(); }
+
+void Metrics::OnRefusal(absl::string_view listener, absl::StatusCode code) {
+  Refusals(listener, code).Increment();
+}
+
+prometheus::Counter& Metrics::Refusals(absl::string_view listener, absl::StatusCode code) {
+  return refusals_.Add({{"listener", std::string(listener)}, {"code", absl::StatusCodeToString(code)}});
+}
+
+void Metrics::SetKeys(size_t keys) { keys_.Set(static_cast<double>(keys)); }
 
 void Metrics::SetTlsExpiry(absl::Time expires) {
   tls_expiry_.Set(static_cast<double>(absl::ToUnixSeconds(expires)));
@@ -248,20 +268,52 @@ void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }
 
 void Metrics::OnEvictions(int32_t pages) { prefix_evictions_.Increment(pages); }
 
-// The log counts for itself, since it must not wait for anything.
-prometheus::MetricFamily Metrics::DroppedLogLines() const {
+prometheus::MetricFamily Metrics::Foreign(prometheus::MetricType type, const std::string& name,
+                                          const std::string& help, int64_t value) const {
   prometheus::ClientMetric metric;
-  for (const auto& [name, value] : labels_) metric.label.push_back({name, value});
-  metric.counter.value = log_ == nullptr ? 0 : static_cast<double>(log_->dropped_lines());
-  return {.name = "ropeway_log_lines_dropped_total",
-          .help = "Log lines that nobody took from standard error",
-          .type = prometheus::MetricType::Counter,
-          .metric = {std::move(metric)}};
+  for (const auto& [label, text] : labels_) metric.label.push_back({label, text});
+  (type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value) =
+      static_cast<double>(value);
+  return {.name = name, .help = help, .type = type, .metric = {std::move(metric)}};
+}
+
+void Metrics::CollectConnections(std::vector<prometheus::MetricFamily>& families) const {
+  const ConnectionCounts counts = connections_();
+  const auto gauge = [&](const std::string& name, const std::string& help, int64_t value) {
+    families.push_back(Foreign(prometheus::MetricType::Gauge, name, help, value));
+  };
+  gauge("ropeway_connections", "Open connections of gRPC", counts.open);
+  gauge("ropeway_half_open_connections", "Connections whose clients have not said their first words",
+        counts.half_open);
+  gauge("ropeway_handshakes", "TLS handshakes that clients let wait", counts.handshakes);
+  prometheus::MetricFamily refused =
+      Foreign(prometheus::MetricType::Counter, "ropeway_connections_refused_total",
+              "Connections refused, or ended before their first call, by the limit that was met", 0);
+  const prometheus::ClientMetric plain = refused.metric[0];
+  refused.metric.clear();
+  const std::pair<const char*, int64_t> reasons[] = {{"max_connections", counts.over_connections},
+                                                     {"open_files", counts.over_descriptors},
+                                                     {"max_half_open", counts.over_half_open},
+                                                     {"max_handshakes", counts.over_handshakes},
+                                                     {"handshake_timeout", counts.timed_out}};
+  for (const auto& [reason, count] : reasons) {
+    prometheus::ClientMetric metric = plain;
+    metric.label.push_back({"reason", reason});
+    metric.counter.value = static_cast<double>(count);
+    refused.metric.push_back(std::move(metric));
+  }
+  families.push_back(std::move(refused));
 }
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
-  families.push_back(DroppedLogLines());
+  // The log counts for itself, since it must not wait for anything.
+  families.push_back(Foreign(prometheus::MetricType::Counter, "ropeway_log_lines_dropped_total",
+                             "Log lines that nobody took from standard error",
+                             log_ == nullptr ? 0 : log_->dropped_lines()));
+  families.push_back(Foreign(prometheus::MetricType::Gauge, "ropeway_key_requests_queued",
+                             "Requests that wait for a limit of their key", queued_by_keys_()));
+  CollectConnections(families);
   const size_t own = families.size();
   for (const Alias& alias : kAliases) {
     for (size_t i = 0; i < own; ++i) {

@@ -6,9 +6,11 @@
 #define ROPEWAY_SERVER_OBS_METRICS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +20,7 @@
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/registry.h"
+#include "server/net/connection_counts.h"
 #include "server/obs/engine_observer.h"
 #include "server/obs/log.h"
 
@@ -57,7 +60,13 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   void AddMethod(absl::string_view method);
   void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
   void OnReload(absl::string_view what, bool ok);  // files that changed were read again: "tls", "keys"
-  void SetTlsExpiry(absl::Time expires);           // of the server's certificate
+  void OnRefusal(absl::string_view listener, absl::StatusCode code);  // somebody was not let in
+  void SetKeys(size_t keys);                                          // in the file of keys
+  // Tells from now on how many requests wait for a limit of their key.
+  void WatchQueuedByKeys(std::function<int64_t()> queued) { queued_by_keys_ = std::move(queued); }
+  // Tells from now on of the connections of gRPC.
+  void WatchConnections(std::function<ConnectionCounts()> counts) { connections_ = std::move(counts); }
+  void SetTlsExpiry(absl::Time expires);  // of the server's certificate
   void OnFirstToken(absl::Duration since_arrival) override;
   void OnSiblingToken() override { generation_tokens_.Increment(); }
   void OnNextToken(absl::Duration since_last) override;
@@ -76,6 +85,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
 
  private:
   prometheus::Counter& Calls(absl::string_view method, absl::StatusCode code);
+  prometheus::Counter& Refusals(absl::string_view listener, absl::StatusCode code);
   prometheus::Counter& Reloads(absl::string_view what, bool ok);
   prometheus::Counter& Finished(absl::string_view reason, absl::StatusCode code);
   prometheus::Counter& AddCounter(const std::string& name, const std::string& help);
@@ -83,13 +93,19 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Histogram& AddHistogram(const std::string& name, const std::string& help,
                                       const std::vector<double>& buckets);
 
-  prometheus::MetricFamily DroppedLogLines() const;
+  void CollectConnections(std::vector<prometheus::MetricFamily>& families) const;
+  // A metric that somebody else keeps.
+  prometheus::MetricFamily Foreign(prometheus::MetricType type, const std::string& name,
+                                   const std::string& help, int64_t value) const;
 
   const prometheus::Labels labels_;
   const Log* log_ = nullptr;
+  std::function<ConnectionCounts()> connections_ = [] { return ConnectionCounts(); };
+  std::function<int64_t()> queued_by_keys_ = [] { return int64_t{0}; };
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& calls_;
   prometheus::Family<prometheus::Counter>& finished_;
+  prometheus::Family<prometheus::Counter>& refusals_;
   prometheus::Family<prometheus::Counter>& reloads_;
   prometheus::Family<prometheus::Gauge>& build_;
   prometheus::Family<prometheus::Gauge>& model_;
@@ -119,6 +135,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Gauge& pages_total_;
   prometheus::Gauge& kv_usage_;
   prometheus::Gauge& tls_expiry_;
+  prometheus::Gauge& keys_;
 };
 
 }  // namespace ropeway::server

@@ -31,8 +31,8 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 // The connections and the loop that serves them.
 class HttpLoop {
  public:
-  HttpLoop(const std::vector<int>& listening, int wake, std::function<std::string()> metrics)
-      : listening_(listening), wake_(wake), metrics_(std::move(metrics)), spare_(OpenSpare()) {}
+  HttpLoop(const std::vector<int>& listening, int wake, HttpPage page)
+      : listening_(listening), wake_(wake), page_(std::move(page)), spare_(OpenSpare()) {}
   ~HttpLoop() {
     if (spare_ >= 0) close(spare_);
   }
@@ -74,7 +74,7 @@ class HttpLoop {
     size_t place = 1 + listening_.size();
     for (auto connection = connections_.begin(); connection != connections_.end(); ++place) {
       const bool is_ready = polled_[place].revents != 0;
-      const bool lives = now < connection->deadline() && (!is_ready || connection->Advance(metrics_, now));
+      const bool lives = now < connection->deadline() && (!is_ready || connection->Advance(page_, now));
       connection = lives ? std::next(connection) : connections_.erase(connection);
     }
     if (spare_ < 0) spare_ = OpenSpare();
@@ -110,7 +110,7 @@ class HttpLoop {
 
   const std::vector<int>& listening_;
   const int wake_;
-  const std::function<std::string()> metrics_;
+  const HttpPage page_;
   std::list<HttpConnection> connections_;  // oldest first
   std::vector<pollfd> polled_;
   absl::Time accept_after_ = absl::InfinitePast();
@@ -120,21 +120,24 @@ class HttpLoop {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
-    const std::string& address, std::shared_ptr<const prometheus::Collectable> metrics) {
+    const std::string& address, std::shared_ptr<const prometheus::Collectable> metrics, Guard guard) {
   ASSIGN_OR_RETURN(Listener listener, Listener::Listen(address));
   const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake < 0) return absl::ErrnoToStatus(errno, "cannot serve metrics");
-  return absl::WrapUnique(new MetricsServer(std::move(listener), wake, std::move(metrics)));
+  return absl::WrapUnique(new MetricsServer(std::move(listener), wake, std::move(metrics), std::move(guard)));
 }
 
 MetricsServer::MetricsServer(Listener listener, int wake,
-                             std::shared_ptr<const prometheus::Collectable> metrics)
-    : listener_(std::move(listener)), wake_(wake), metrics_(std::move(metrics)), thread_([this] { Run(); }) {}
+                             std::shared_ptr<const prometheus::Collectable> metrics, Guard guard)
+    : listener_(std::move(listener)),
+      wake_(wake),
+      metrics_(std::move(metrics)),
+      guard_(std::move(guard)),
+      thread_([this] { Run(); }) {}
 
 void MetricsServer::Run() {
-  HttpLoop(listener_.sockets(), wake_, [this] {
-    return prometheus::TextSerializer().Serialize(metrics_->Collect());
-  }).Run();
+  const auto scrape = [this] { return prometheus::TextSerializer().Serialize(metrics_->Collect()); };
+  HttpLoop(listener_.sockets(), wake_, {.metrics = scrape, .guard = guard_}).Run();
 }
 
 MetricsServer::~MetricsServer() {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "prometheus/collectable.h"
 #include "server/net/listener.h"
+#include "server/obs/http_answer.h"
 
 namespace ropeway::server {
 
@@ -20,20 +21,25 @@ namespace ropeway::server {
 class MetricsServer {
  public:
   // Listens at `address`, HOST:PORT; port 0 takes a free one. UNAVAILABLE where that cannot be. `metrics` is
-  // kept.
+  // kept; `guard` says who may see them, as that of HttpPage.
+  using Guard = decltype(HttpPage::guard);
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
-      const std::string& address, std::shared_ptr<const prometheus::Collectable> metrics);
+      const std::string& address, std::shared_ptr<const prometheus::Collectable> metrics,
+      Guard guard = nullptr);
   ~MetricsServer();
 
   int port() const { return listener_.port(); }
+  bool beyond_loopback() const { return listener_.beyond_loopback(); }
 
  private:
-  MetricsServer(Listener listener, int wake, std::shared_ptr<const prometheus::Collectable> metrics);
+  MetricsServer(Listener listener, int wake, std::shared_ptr<const prometheus::Collectable> metrics,
+                Guard guard);
   void Run();
 
   const Listener listener_;
   const int wake_;  // an eventfd that tells the thread to end
   const std::shared_ptr<const prometheus::Collectable> metrics_;
+  const Guard guard_;
   std::thread thread_;
 };
 

@@ -80,7 +80,7 @@ void GenerateUnaryReactor::OnDone() {
 
 void AnswerReactor::Answer(const absl::StatusOr<grpc::ByteBuffer>& result) {
   const absl::Status status = WithRetryHint(result.status());
-  RecordEnd(context_, call_.method, status);
+  RecordEnd(context_, call_, status);
   AddRetryMetadata(status, grpc_call_);
   if (result.ok()) *response_ = *result;
   write_ = context_.write_watchdog.Begin([cut = call_.cut, timeout = context_.write_watchdog.timeout()] {

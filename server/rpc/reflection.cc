@@ -13,6 +13,8 @@
 #include "grpcpp/impl/codegen/server_callback_handlers.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/grpc/reflection/v1/reflection.pb.h"
+#include "server/rpc/credentials.h"
+#include "server/rpc/status_map.h"
 
 namespace ropeway::server {
 namespace {
@@ -123,7 +125,13 @@ class Catalogue {
 class Reactor final
     : public grpc::ServerBidiReactor<v1::ServerReflectionRequest, v1::ServerReflectionResponse> {
  public:
-  explicit Reactor(const Catalogue& catalogue) : catalogue_(catalogue) { StartRead(&request_); }
+  Reactor(const Catalogue& catalogue, const absl::Status& admitted) : catalogue_(catalogue) {
+    if (admitted.ok()) {
+      StartRead(&request_);
+    } else {
+      Finish(ToGrpcStatus(admitted));
+    }
+  }
 
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(grpc::Status::OK);
@@ -148,26 +156,30 @@ class Reactor final
 
 class ReflectionService final : public grpc::Service {
  public:
-  ReflectionService(const std::string& name, std::vector<std::string> services)
-      : path_(absl::StrCat("/", name, "/ServerReflectionInfo")), catalogue_(std::move(services)) {
+  ReflectionService(const std::string& name, std::vector<std::string> services, const Gate* gate)
+      : path_(absl::StrCat("/", name, "/ServerReflectionInfo")),
+        catalogue_(std::move(services)),
+        gate_(gate) {
     using Handler =
         grpc::internal::CallbackBidiHandler<v1::ServerReflectionRequest, v1::ServerReflectionResponse>;
     AddMethod(new grpc::internal::RpcServiceMethod(path_.c_str(), grpc::internal::RpcMethod::BIDI_STREAMING,
                                                    nullptr));
-    MarkMethodCallback(0,
-                       new Handler([this](grpc::CallbackServerContext*) { return new Reactor(catalogue_); }));
+    MarkMethodCallback(0, new Handler([this](grpc::CallbackServerContext* call) {
+                         return new Reactor(catalogue_, LookStatus(gate_, *call, "ServerReflection"));
+                       }));
   }
 
  private:
   const std::string path_;
   const Catalogue catalogue_;
+  const Gate* const gate_;
 };
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeReflectionService(const std::string& name,
-                                                     std::vector<std::string> services) {
-  return std::make_unique<ReflectionService>(name, std::move(services));
+                                                     std::vector<std::string> services, const Gate* gate) {
+  return std::make_unique<ReflectionService>(name, std::move(services), gate);
 }
 
 }  // namespace ropeway::server

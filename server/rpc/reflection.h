@@ -10,15 +10,17 @@
 #include <vector>
 
 #include "grpcpp/impl/service_type.h"
+#include "server/front/gate.h"
 
 namespace ropeway::server {
 
 inline constexpr char kReflectionService[] = "grpc.reflection.v1.ServerReflection";
 inline constexpr char kOldReflectionService[] = "grpc.reflection.v1alpha.ServerReflection";
 
-// One of the two, by its `name`; tells that `services` are served.
+// One of the two, by its `name`; tells that `services` are served, to those whom `gate`, which outlives it, lets
+// look; null: to everybody.
 std::unique_ptr<grpc::Service> MakeReflectionService(const std::string& name,
-                                                     std::vector<std::string> services);
+                                                     std::vector<std::string> services, const Gate* gate);
 
 }  // namespace ropeway::server
 

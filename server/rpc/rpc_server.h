@@ -8,8 +8,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -19,6 +17,7 @@
 #include "grpcpp/impl/service_type.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
+#include "server/front/gate.h"
 #include "server/net/acceptor.h"
 
 namespace ropeway::server {
@@ -30,15 +29,19 @@ class RpcServer {
   struct Options {
     std::string address;                                   // HOST:PORT; port 0 takes a free one
     std::shared_ptr<grpc::ServerCredentials> credentials;  // null: no TLS
-    // Connections are closed at once that would have this file descriptor or a larger one. 0: chosen from the
-    // process's limit on open files.
-    int max_descriptor = 0;
+    std::string service_name = "ropeway.v1.Ropeway";       // what health and reflection call the service
+    const Gate* gate = nullptr;     // who may ask reflection, and for what does not exist; null: everybody
+    bool health_needs_key = false;  // whether the gate keeps health, too
+    // What connections may come, and how long their first words may take; `arrivals.tls` is set here.
+    Acceptor::Options connections = {};
     // Called by a thread of its own with RESOURCE_EXHAUSTED where a connection is refused or has to wait, and
     // with INTERNAL where nothing is accepted any more.
     std::function<void(const absl::Status&)> on_trouble = [](const absl::Status&) {};
     // Of messages that have not come to their end, on all connections; streams beyond are reset with
     // RESOURCE_EXHAUSTED. Nothing else bounds a message here: the service says what is too large.
     int64_t max_message_memory = 256 << 20;
+    // Of one message; 0: the service says what is too large.
+    int64_t max_message_bytes = 0;
     // Calls of one connection. More wait at the client without an answer: to be larger than what the service
     // refuses.
     int32_t max_streams_per_connection = 1024;
@@ -49,38 +52,40 @@ class RpcServer {
     // vanished without a word lose their calls.
     absl::Duration ping_interval = absl::Minutes(1);
     absl::Duration ping_timeout = absl::Seconds(20);
+    // How long a connection may have no call.
+    absl::Duration idle_timeout = absl::InfiniteDuration();
+    // Of a call's metadata.
+    int32_t max_header_bytes = 8192;
   };
 
   // Listens. Health answers NOT_SERVING until SetServing(). UNAVAILABLE where it cannot listen, with
-  // the reason. `service` outlives the server.
+  // the reason. `service` and the gate outlive the server.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Options& options, grpc::Service& service);
 
   int port() const { return port_; }
+  ConnectionCounts connections() const;                      // none after Shutdown()
   bool beyond_loopback() const { return beyond_loopback_; }  // others than this machine may reach it
   void SetServing();
   void SetNotServing();  // for good
+
+  ~RpcServer();
 
   // Takes no more calls, gives those that live `grace` to end, then cancels them. Returns when all are gone.
   void Shutdown(absl::Duration grace);
 
  private:
-  RpcServer(std::shared_ptr<grpc::ServerCredentials> credentials,
-            std::vector<std::unique_ptr<grpc::Service>> reflection, std::unique_ptr<grpc::Server> server,
-            std::unique_ptr<Acceptor> acceptor)
-      : credentials_(std::move(credentials)),
-        reflection_(std::move(reflection)),
-        server_(std::move(server)),
-        port_(acceptor->port()),
-        beyond_loopback_(acceptor->beyond_loopback()),
-        acceptor_(std::move(acceptor)) {}
+  struct OwnServices;  // beside the one that is given: health, reflection, and what does not exist
+
+  RpcServer(std::shared_ptr<grpc::ServerCredentials> credentials, std::unique_ptr<OwnServices> services,
+            std::unique_ptr<grpc::Server> server, std::unique_ptr<Acceptor> acceptor);
 
   // These outlive the server.
   const std::shared_ptr<grpc::ServerCredentials> credentials_;
-  const std::vector<std::unique_ptr<grpc::Service>> reflection_;
+  const std::unique_ptr<OwnServices> services_;
   const std::unique_ptr<grpc::Server> server_;
   const int port_;
   const bool beyond_loopback_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::unique_ptr<Acceptor> acceptor_ ABSL_GUARDED_BY(mutex_);  // null after Shutdown()
 };
 

@@ -12,6 +12,7 @@
 #include "grpcpp/impl/codegen/server_callback.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "server/front/answers.h"
+#include "server/rpc/credentials.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/status_map.h"
 #include "server/rpc/wire.h"
@@ -44,7 +45,7 @@ class RopewayService final : public RawService {
     Call call = CallOf("Generate", *grpc_call, context_.clock);
     auto accepted = Accept(call, *grpc_call, *request);
     if (!accepted.ok()) {
-      RecordEnd(context_, call.method, accepted.status());
+      RecordEnd(context_, call, accepted.status());
       return new RefusedStreamReactor(accepted.status(), *grpc_call);
     }
     auto* reactor = new GenerateReactor(context_, *accepted->engine, std::move(call), *grpc_call);
@@ -69,32 +70,32 @@ class RopewayService final : public RawService {
 
   grpc::ServerUnaryReactor* Tokenize(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker<v1::TokenizeRequest>("Tokenize", grpc_call, request, response);
+    return OnWorker<v1::TokenizeRequest>("Tokenize", Access::kGenerate, grpc_call, request, response);
   }
 
   grpc::ServerUnaryReactor* Detokenize(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker<v1::DetokenizeRequest>("Detokenize", grpc_call, request, response);
+    return OnWorker<v1::DetokenizeRequest>("Detokenize", Access::kGenerate, grpc_call, request, response);
   }
 
   grpc::ServerUnaryReactor* RenderChat(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker<v1::RenderChatRequest>("RenderChat", grpc_call, request, response);
+    return OnWorker<v1::RenderChatRequest>("RenderChat", Access::kGenerate, grpc_call, request, response);
   }
 
   grpc::ServerUnaryReactor* GetModelInfo(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override {
-    return AtOnce<v1::GetModelInfoRequest>("GetModelInfo", grpc_call, request, response);
+    return AtOnce<v1::GetModelInfoRequest>("GetModelInfo", Access::kLook, grpc_call, request, response);
   }
 
   grpc::ServerUnaryReactor* GetServerInfo(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    return AtOnce<v1::GetServerInfoRequest>("GetServerInfo", grpc_call, request, response);
+    return AtOnce<v1::GetServerInfoRequest>("GetServerInfo", Access::kLook, grpc_call, request, response);
   }
 
   grpc::ServerUnaryReactor* Abort(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override {
-    return AtOnce<v1::AbortRequest>("Abort", grpc_call, request, response);
+    return AtOnce<v1::AbortRequest>("Abort", Access::kGenerate, grpc_call, request, response);
   }
 
  private:
@@ -106,15 +107,32 @@ class RopewayService final : public RawService {
   };
 
   // Takes a place before anything is done for the request, so that a flood is refused at no cost.
-  absl::StatusOr<Accepted> Accept(const Call& call, ServerContext& grpc_call,
+  absl::StatusOr<Accepted> Accept(Call& call, ServerContext& grpc_call,
                                   const grpc::ByteBuffer& request) const {
-    RETURN_IF_ERROR(CheckArrived(call, grpc_call, request));
+    RETURN_IF_ERROR(Begin(call, grpc_call, request, Access::kGenerate));
     absl::StatusOr<const EngineHandle*> engine = context_.LoadedEngine();
     if (!engine.ok()) return WithRetryHint(engine.status());
     absl::StatusOr<Admission::Permit> permit = context_.admission.TryEnter(call.connection);
     if (!permit.ok()) return WithRetryHint(permit.status());
-    ASSIGN_OR_RETURN(auto message, ParseMessage<v1::GenerateRequest>(request, max_request_bytes_));
+    ASSIGN_OR_RETURN(auto message, Parse<v1::GenerateRequest>(*call.identity, request));
     return Accepted{.engine = *engine, .permit = *std::move(permit), .message = std::move(message)};
+  }
+
+  // Lets the call in, or not, before all else.
+  absl::Status Begin(Call& call, ServerContext& grpc_call, const grpc::ByteBuffer& request,
+                     Access access) const {
+    ASSIGN_OR_RETURN(call.identity, context_.gate.Admit(CredentialsOf(grpc_call), access));
+    return CheckArrived(call, grpc_call, request);
+  }
+
+  // The message, with the tenant whose it is: the key says that, and the request only where the key lets it.
+  template <typename Request>
+  absl::StatusOr<Request> Parse(const Identity& identity, const grpc::ByteBuffer& bytes) const {
+    ASSIGN_OR_RETURN(auto request, ParseMessage<Request>(bytes, max_request_bytes_));
+    if constexpr (requires { request.tenant(); }) {
+      ASSIGN_OR_RETURN(*request.mutable_tenant(), identity.TenantOf(request.tenant()));
+    }
+    return request;
   }
 
   // gRPC begins calls without a message, too.
@@ -128,37 +146,38 @@ class RopewayService final : public RawService {
   }
 
   template <typename Request>
-  AnswerOrError Answer(const grpc::ByteBuffer& bytes) const {
-    ASSIGN_OR_RETURN(const auto request, ParseMessage<Request>(bytes, max_request_bytes_));
+  AnswerOrError Answer(const Call& call, const grpc::ByteBuffer& bytes) const {
+    ASSIGN_OR_RETURN(const auto request, Parse<Request>(*call.identity, bytes));
     ASSIGN_OR_RETURN(const auto response, server::Answer(request, context_));
     return SerializeMessage(response);
   }
 
   template <typename Request>
-  grpc::ServerUnaryReactor* AtOnce(const char* method, ServerContext* grpc_call,
+  grpc::ServerUnaryReactor* AtOnce(const char* method, Access access, ServerContext* grpc_call,
                                    const grpc::ByteBuffer* request, grpc::ByteBuffer* response) const {
-    auto* reactor =
-        new AnswerReactor(context_, CallOf(method, *grpc_call, context_.clock), *grpc_call, response);
-    const absl::Status arrived = CheckArrived(reactor->call(), *grpc_call, *request);
-    reactor->Answer(arrived.ok() ? Answer<Request>(*request) : arrived);
+    Call call = CallOf(method, *grpc_call, context_.clock);
+    const absl::Status begun = Begin(call, *grpc_call, *request, access);
+    auto* reactor = new AnswerReactor(context_, std::move(call), *grpc_call, response);
+    reactor->Answer(begun.ok() ? Answer<Request>(reactor->call(), *request) : begun);
     return reactor;
   }
 
   // For work that takes longer than a reaction may. The call's request lives until it is answered.
   template <typename Request>
-  grpc::ServerUnaryReactor* OnWorker(const char* method, ServerContext* grpc_call,
+  grpc::ServerUnaryReactor* OnWorker(const char* method, Access access, ServerContext* grpc_call,
                                      const grpc::ByteBuffer* request, grpc::ByteBuffer* response) const {
-    auto* reactor =
-        new AnswerReactor(context_, CallOf(method, *grpc_call, context_.clock), *grpc_call, response);
-    const absl::Status arrived = CheckArrived(reactor->call(), *grpc_call, *request);
-    if (!arrived.ok()) {
-      reactor->Answer(arrived);
+    Call call = CallOf(method, *grpc_call, context_.clock);
+    const absl::Status begun = Begin(call, *grpc_call, *request, access);
+    auto* reactor = new AnswerReactor(context_, std::move(call), *grpc_call, response);
+    if (!begun.ok()) {
+      reactor->Answer(begun);
       return reactor;
     }
     const bool posted = context_.preparing.TryPost([this, reactor, request] {
       // Nobody waits any more where the client left or its deadline expired.
-      reactor->Answer(reactor->given_up() ? GivenUpStatus(reactor->call(), context_.clock.Now())
-                                          : CatchExhaustion([&] { return Answer<Request>(*request); }));
+      reactor->Answer(reactor->given_up()
+                          ? GivenUpStatus(reactor->call(), context_.clock.Now())
+                          : CatchExhaustion([&] { return Answer<Request>(reactor->call(), *request); }));
     });
     if (!posted) reactor->Answer(TooManyToPrepare());
     return reactor;

@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view text(input.data(), input.size());
   CheckOneLine(ParseSettingsFile("file", text).status());
   CheckOneLine(ParseAddress(text).status());
-  (void)AnswerHttp(text, [] { return std::string("one 1\n"); });
+  (void)AnswerHttp(text, {[] { return std::string("one 1\n"); }});
   if (text.empty()) return 0;
   Config config;
   for (const Setting& setting : settings) {

@@ -156,7 +156,10 @@ struct Front {
   server::Health health;
   const server::Log log{server::LogLevel::kError};
   server::Metrics metrics{"bytes"};
+  const server::Authenticator authenticator;
+  const server::Gate gate{authenticator, clock, log, metrics, "grpc"};
   server::Admission admission{{.max_requests = 4}};
+  server::KeyAccounts key_accounts;
   server::RequestRegistry requests;
   server::Mailbox mailbox{4};
   const server::ServedModel model = server::testing::MakeTestModel();
@@ -169,7 +172,9 @@ struct Front {
                                   .health = health,
                                   .log = log,
                                   .metrics = metrics,
+                                  .gate = gate,
                                   .admission = admission,
+                                  .key_accounts = key_accounts,
                                   .requests = requests,
                                   .preparing = pool,
                                   .delivering = pool,

@@ -35,8 +35,8 @@ class LostDeviceTest : public ::testing::Test {
   void SetUp() override {
     server::Config config = SmallConfig();
     config.device = server::Device::kCpu;
-    ASSERT_OK_AND_ASSIGN(
-        server_, server::Server::Start(config, log_, LoadOnEmulatedDevice, [this] { lost_.Notify(); }));
+    ASSERT_OK_AND_ASSIGN(server_, server::Server::Start(config, log_, LoadOnEmulatedDevice,
+                                                        {.on_lost = [this] { lost_.Notify(); }}));
     client_ = client::Client::Create(
         {.server = absl::StrCat("127.0.0.1:", server_->port()), .retry = {.max_attempts = 1}});
   }

@@ -20,15 +20,18 @@ size_t Append(char* data, size_t size, size_t count, void* body) {
 
 }  // namespace
 
-std::string HttpGet(int port, const std::string& path) {
+std::string HttpGet(int port, const std::string& path, const std::string& header) {
   std::string body;
   CURL* const handle = curl_easy_init();
   curl_easy_setopt(handle, CURLOPT_URL, absl::StrCat("http://127.0.0.1:", port, path).c_str());
   curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &Append);
   curl_easy_setopt(handle, CURLOPT_WRITEDATA, &body);
   curl_easy_setopt(handle, CURLOPT_TIMEOUT, 30L);
+  curl_slist* const headers = header.empty() ? nullptr : curl_slist_append(nullptr, header.c_str());
+  curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
   const CURLcode code = curl_easy_perform(handle);
   curl_easy_cleanup(handle);
+  curl_slist_free_all(headers);
   return code == CURLE_OK ? body : "";
 }
 

@@ -17,8 +17,9 @@ namespace ropeway::testing {
 
 inline constexpr char kModelPath[] = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
-// The body of http://127.0.0.1:`port``path`; empty where there is no answer.
-std::string HttpGet(int port, const std::string& path);
+// The body of http://127.0.0.1:`port``path`, asked with a header where one is given; empty where there is no
+// answer.
+std::string HttpGet(int port, const std::string& path, const std::string& header = "");
 
 // The value of a metric in Prometheus' text form, added up over its labels; 0 where there is none.
 double MetricValue(std::string_view text, std::string_view name);

@@ -66,7 +66,7 @@ int ServerProcess::WaitUntilServing() {
     const size_t listening = log.find("listening on"), port = log.find(" port=", listening);
     int number = 0;
     if (log.find(" serving ") != std::string::npos && port != std::string::npos &&
-        absl::SimpleAtoi(log.substr(port + 6, log.find('\n', port) - port - 6), &number)) {
+        absl::SimpleAtoi(log.substr(port + 6, log.find_first_of(" \n", port + 6) - port - 6), &number)) {
       return number;
     }
     absl::SleepFor(absl::Milliseconds(10));

@@ -31,7 +31,7 @@ IMPURE = (
 
 
 # The front knows messages and no transport.
-SERVICES = ("proto/ropeway/v1/ropeway.grpc.pb.h",)
+SERVICES = ("proto/ropeway/v1/admin.grpc.pb.h", "proto/ropeway/v1/ropeway.grpc.pb.h")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +72,21 @@ FOLDERS = {
     "server/net": Folder(("engine/base",)),
     "server/config": Folder(("engine/base", "server/net", "server/obs/log_level.h")),
     "server/obs": Folder(("engine/base", "server/net"), ("absl", "prometheus", "grpc", "protobuf")),
-    "server/auth": Folder(("engine/base",), ("absl", "openssl")),
-    "server/admission": Folder(("engine/base", "engine/api")),
+    "server/keys": Folder(("engine/base",), ("absl", "openssl")),
+    "server/auth": Folder(("engine/base", "server/keys"), ("absl", "openssl")),
+    "server/admission": Folder(("engine/base", "engine/api", "server/keys/key_limits.h")),
     "server/stream": Folder(("engine/base", "engine/api")),
     "server/loop": Folder(("engine/base", "engine/api", "engine/sched", "engine/kv", "engine/text", "server/stream",
                            "server/obs")),
-    "server/front": Folder(("proto", "engine/base", "engine/api", "engine/text", "server/admission", "server/stream",
-                            "server/obs", "server/config/choices.h", "server/config/request_limits.h"),
+    "server/front": Folder(("proto", "engine/base", "engine/api", "engine/text", "server/admission", "server/auth",
+                            "server/stream", "server/obs", "server/config/choices.h", "server/config/request_limits.h"),
                            ("absl", "json", "openssl", "protobuf"),
                            forbidden=SERVICES),
     "server/rpc": Folder(("proto", "engine/base", "server/admission", "server/auth", "server/front", "server/net"),
                          ("absl", "grpc", "protobuf")),
     "client": Folder(("proto",), ("absl", "grpc", "protobuf", "cli", "json", "curl")),
+    # The file of keys is written by the command line and read by the server.
+    "client/cli": Folder(("proto", "client", "server/keys"), ("absl", "grpc", "protobuf", "cli", "json", "curl")),
 }
 
 

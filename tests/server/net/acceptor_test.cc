@@ -5,6 +5,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <functional>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -70,6 +73,12 @@ int Connect(int port) {
   return client;
 }
 
+constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+void Say(int client, const std::string& words) {
+  EXPECT_EQ(send(client, words.data(), words.size(), MSG_NOSIGNAL), static_cast<ssize_t>(words.size()));
+}
+
 // Whether the other side has closed it, within a while.
 bool IsClosed(int client) {
   const timeval patience = {.tv_sec = 10};
@@ -84,7 +93,7 @@ TEST(AcceptorTest, HandsOverEveryConnection) {
   ASSERT_OK_AND_ASSIGN(const auto acceptor,
                        Acceptor::Start(std::move(listener), {.max_descriptor = 1000}, connections.Handler()));
   std::vector<int> clients;
-  for (int i = 0; i < 20; ++i) clients.push_back(Connect(acceptor->port()));
+  for (int i = 0; i < 20; ++i) Say(clients.emplace_back(Connect(acceptor->port())), kPreface);
   EXPECT_EQ(connections.WaitForAccepted(20), 20);
   for (const int client : clients) close(client);
 }
@@ -105,6 +114,7 @@ TEST(AcceptorTest, RefusesBeyondTheLimitAndGoesOn) {
   for (const int client : clients) close(client);
   connections.CloseAll();
   const int late = Connect(acceptor->port());
+  Say(late, kPreface);
   EXPECT_GE(connections.WaitForAccepted(1), 1);
   close(late);
 }
@@ -126,6 +136,7 @@ TEST(AcceptorTest, GoesOnAfterThereWasNoDescriptorLeft) {
   EXPECT_THAT(connections.WaitForTrouble()[0],
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("no connection can be accepted now")));
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  Say(client, kPreface);
   EXPECT_EQ(connections.WaitForAccepted(1), 1);
   close(client);
 }
@@ -136,6 +147,115 @@ TEST(AcceptorTest, KeepsSomeOfTheOpenFiles) {
   EXPECT_EQ(MaxConnectionDescriptor(1 << 20), (1 << 20) - 128);
   EXPECT_EQ(MaxConnectionDescriptor(4), 1);
   EXPECT_EQ(MaxConnectionDescriptor(INT64_MAX), INT32_MAX);
+}
+
+class ArrivalsTest : public ::testing::Test {
+ protected:
+  void Start(Acceptor::Options options) {
+    options.max_descriptor = 10'000;
+    auto listener = Listener::Listen("127.0.0.1:0");
+    ASSERT_OK(listener);
+    auto acceptor = Acceptor::Start(*std::move(listener), options, connections_.Handler());
+    ASSERT_OK(acceptor);
+    acceptor_ = *std::move(acceptor);
+  }
+  int Connect() { return clients_.emplace_back(server::Connect(acceptor_->port())); }
+  ~ArrivalsTest() override {
+    acceptor_ = nullptr;
+    for (const int client : clients_) close(client);
+  }
+
+  bool WaitFor(const std::function<bool(const ConnectionCounts&)>& condition) {
+    for (const absl::Time end = absl::Now() + absl::Seconds(30); absl::Now() < end;
+         absl::SleepFor(absl::Milliseconds(5)))
+      if (condition(acceptor_->counts())) return true;
+    return false;
+  }
+
+  Connections connections_;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::vector<int> clients_;
+};
+
+TEST_F(ArrivalsTest, WhoSaysNothingIsNotHandedOnAndIsClosedInTime) {
+  Start({.arrivals = {.timeout = absl::Milliseconds(300)}});
+  const int silent = Connect(), slow = Connect(), quick = Connect();
+  Say(slow, "PRI * HTT");
+  Say(quick, kPreface);
+  EXPECT_EQ(connections_.WaitForAccepted(1), 1);
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 2; }));
+  EXPECT_TRUE(IsClosed(silent));
+  EXPECT_TRUE(IsClosed(slow));
+  EXPECT_TRUE(
+      WaitFor([](const ConnectionCounts& counts) { return counts.timed_out == 2 && counts.half_open == 0; }));
+  EXPECT_EQ(connections_.WaitForAccepted(1), 1);
+  EXPECT_EQ(acceptor_->counts().open, 1);
+}
+
+TEST_F(ArrivalsTest, WordsMayComeInParts) {
+  Start({});
+  const int client = Connect();
+  const std::string words = kPreface;
+  for (const char c : words) {
+    Say(client, std::string(1, c));
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_EQ(connections_.WaitForAccepted(1), 1);
+  EXPECT_EQ(acceptor_->counts().timed_out, 0);
+}
+
+TEST_F(ArrivalsTest, TheOldestHalfOpenOneMakesRoom) {
+  Start({.arrivals = {.max_half_open = 3}});
+  const int first = Connect();
+  for (int i = 0; i < 3; ++i) Connect();
+  EXPECT_TRUE(IsClosed(first));
+  EXPECT_TRUE(WaitFor(
+      [](const ConnectionCounts& counts) { return counts.over_half_open == 1 && counts.half_open == 3; }));
+  Say(Connect(), kPreface);
+  EXPECT_EQ(connections_.WaitForAccepted(1), 1);
+}
+
+TEST_F(ArrivalsTest, HandshakesThatAreNotGoneOnWithAreBounded) {
+  Start({.arrivals = {.tls = true, .max_handshakes = 2, .timeout = absl::Seconds(20)}});
+  const std::string hello = {22, 3, 1, 0, 1, 'x'};
+  const int going_on = Connect();
+  Say(going_on, hello);
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.handshakes == 1; }));
+  Say(going_on, "finished");
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.handshakes == 0; }));
+  const int first = Connect();
+  Say(first, hello);
+  EXPECT_EQ(connections_.WaitForAccepted(2), 2);
+  for (int i = 0; i < 2; ++i) Say(Connect(), hello);
+  EXPECT_EQ(connections_.WaitForAccepted(4), 4);
+  char byte;
+  EXPECT_LE(recv(first, &byte, 1, 0), 0) << "the oldest is ended";
+  EXPECT_TRUE(WaitFor(
+      [](const ConnectionCounts& counts) { return counts.over_handshakes == 1 && counts.handshakes == 2; }));
+}
+
+TEST_F(ArrivalsTest, ConnectionsAreCountedUntilTheirOwnerClosesThem) {
+  Start({.max_connections = 3});
+  for (int i = 0; i < 3; ++i) Say(Connect(), kPreface);
+  EXPECT_EQ(connections_.WaitForAccepted(3), 3);
+  EXPECT_TRUE(IsClosed(Connect()));
+  EXPECT_TRUE(WaitFor(
+      [](const ConnectionCounts& counts) { return counts.over_connections == 1 && counts.open == 3; }));
+  EXPECT_THAT(connections_.WaitForTrouble()[0],
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("3 are open (--max_connections)")));
+  connections_.CloseAll();
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.open == 0; }));
+  Say(Connect(), kPreface);
+  EXPECT_EQ(connections_.WaitForAccepted(1), 1);
+}
+
+TEST_F(ArrivalsTest, WhoLeavesWithoutAWordIsForgotten) {
+  Start({});
+  const int client = server::Connect(acceptor_->port());
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 1; }));
+  close(client);
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 0; }));
+  EXPECT_EQ(connections_.WaitForAccepted(0), 0);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ using ::testing::StartsWith;
 constexpr char kGet[] = "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n";
 
 std::string Answer(absl::string_view request) {
-  return AnswerHttp(request, [] { return std::string("one 1\n"); }).value_or("");
+  return AnswerHttp(request, {[] { return std::string("one 1\n"); }}).value_or("");
 }
 
 TEST(HttpAnswerTest, AnswersGetAndHead) {
@@ -61,7 +61,8 @@ TEST(HttpAnswerTest, RefusesInWords) {
 
 TEST(HttpAnswerTest, WaitsForTheEndOfTheHeader) {
   for (size_t size = 0; size + 1 < sizeof kGet - 1; ++size)
-    EXPECT_EQ(AnswerHttp(absl::string_view(kGet, size), [] { return std::string(); }), std::nullopt) << size;
+    EXPECT_EQ(AnswerHttp(absl::string_view(kGet, size), {[] { return std::string(); }}), std::nullopt)
+        << size;
 }
 
 void ConnectTo(int port, int connection) {

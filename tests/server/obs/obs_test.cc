@@ -53,11 +53,47 @@ TEST(MetricsTest, TellsOfCertificatesAndReloads) {
   metrics.OnReload("tls", true);
   metrics.OnReload("tls", false);
   metrics.OnReload("tls", false);
+  EXPECT_THAT(Scrape(metrics),
+              AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 1234567\n"),
+                    HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"ok\",what=\"tls\"} 1\n"),
+                    HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"tls\"} 2\n")));
+}
+
+TEST(MetricsTest, TellsOfKeysRefusalsAndConnections) {
+  Metrics metrics("m");
   EXPECT_THAT(
       Scrape(metrics),
-      AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 1234567\n"),
-            HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"ok\",what=\"tls\"} 1\n"),
-            HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"tls\"} 2\n")));
+      AllOf(
+          HasSubstr(
+              "ropeway_auth_refusals_total{model_name=\"m\",code=\"UNAUTHENTICATED\",listener=\"grpc\"} 0\n"),
+          HasSubstr("ropeway_keys{model_name=\"m\"} 0\n"),
+          HasSubstr("ropeway_key_requests_queued{model_name=\"m\"} 0\n"),
+          HasSubstr("ropeway_connections{model_name=\"m\"} 0\n")));
+  metrics.OnRefusal("admin", absl::StatusCode::kPermissionDenied);
+  metrics.SetKeys(7);
+  metrics.WatchQueuedByKeys([] { return 5; });
+  metrics.WatchConnections([] {
+    return ConnectionCounts{.open = 3,
+                            .half_open = 2,
+                            .handshakes = 1,
+                            .over_connections = 11,
+                            .over_descriptors = 12,
+                            .over_half_open = 13,
+                            .over_handshakes = 14,
+                            .timed_out = 15};
+  });
+  EXPECT_THAT(Scrape(metrics), AllOf(HasSubstr("ropeway_auth_refusals_total{model_name=\"m\",code="
+                                               "\"PERMISSION_DENIED\",listener=\"admin\"} 1\n"),
+                                     HasSubstr("ropeway_keys{model_name=\"m\"} 7\n"),
+                                     HasSubstr("ropeway_key_requests_queued{model_name=\"m\"} 5\n"),
+                                     HasSubstr("ropeway_connections{model_name=\"m\"} 3\n"),
+                                     HasSubstr("ropeway_half_open_connections{model_name=\"m\"} 2\n"),
+                                     HasSubstr("ropeway_handshakes{model_name=\"m\"} 1\n")));
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr("ropeway_connections_refused_total{model_name=\"m\",reason=\"max_connections\"} 11\n"),
+            HasSubstr("reason=\"open_files\"} 12\n"), HasSubstr("reason=\"max_half_open\"} 13\n"),
+            HasSubstr("reason=\"max_handshakes\"} 14\n"), HasSubstr("reason=\"handshake_timeout\"} 15\n")));
 }
 
 TEST(MetricsTest, CountsCallsByMethodAndCodeAndRequestsByReason) {

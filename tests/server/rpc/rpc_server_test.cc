@@ -96,7 +96,7 @@ TEST(RpcServerTest, RefusesConnectionsBeyondTheOpenFilesAndSaysSo) {
   absl::Mutex mutex;
   std::vector<absl::Status> troubles;
   ASSERT_OK_AND_ASSIGN(const auto server, RpcServer::Start({.address = "127.0.0.1:0",
-                                                            .max_descriptor = 1,
+                                                            .connections = {.max_descriptor = 1},
                                                             .on_trouble =
                                                                 [&](const absl::Status& status) {
                                                                   absl::MutexLock lock(&mutex);
@@ -109,6 +109,38 @@ TEST(RpcServerTest, RefusesConnectionsBeyondTheOpenFilesAndSaysSo) {
   absl::MutexLock lock(&mutex);
   ASSERT_FALSE(troubles.empty());
   EXPECT_THAT(troubles[0], StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("refused")));
+  server->Shutdown(absl::ZeroDuration());
+}
+
+TEST(RpcServerTest, MetadataBeyondTheLimitIsRefusedByName) {
+  v1::Ropeway::CallbackService service;
+  ASSERT_OK_AND_ASSIGN(const auto server,
+                       RpcServer::Start({.address = "127.0.0.1:0", .max_header_bytes = 2048}, service));
+  const auto stub = v1::Ropeway::NewStub(
+      grpc::CreateChannel(absl::StrCat("127.0.0.1:", server->port()), grpc::InsecureChannelCredentials()));
+  for (const int bytes : {100, 4000}) {
+    grpc::ClientContext call;
+    call.AddMetadata("x", std::string(bytes, 'x'));
+    v1::GetServerInfoResponse response;
+    EXPECT_EQ(stub->GetServerInfo(&call, {}, &response).error_code(),
+              bytes < 2048 ? grpc::StatusCode::UNIMPLEMENTED : grpc::StatusCode::RESOURCE_EXHAUSTED);
+  }
+  server->Shutdown(absl::ZeroDuration());
+}
+
+TEST(RpcServerTest, ConnectionsWithoutACallAreClosedInTime) {
+  v1::Ropeway::CallbackService service;
+  ASSERT_OK_AND_ASSIGN(
+      const auto server,
+      RpcServer::Start({.address = "127.0.0.1:0", .idle_timeout = absl::Seconds(1)}, service));
+  Http2Client idle(server->port()), busy(server->port());
+  busy.BeginEndless(1000);
+  for (const absl::Time end = absl::Now() + kPatience; !idle.going_away() && absl::Now() < end;) {
+    idle.Pump();
+    busy.Pump();
+  }
+  EXPECT_TRUE(idle.going_away());
+  EXPECT_FALSE(busy.going_away());
   server->Shutdown(absl::ZeroDuration());
 }
 

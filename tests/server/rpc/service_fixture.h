@@ -102,7 +102,10 @@ class ServiceTest : public ::testing::Test {
   Health health_;
   const Log log_{LogLevel::kError};
   Metrics metrics_{"bytes"};
+  const Authenticator authenticator_;
+  const Gate gate_{authenticator_, clock_, log_, metrics_, "grpc"};
   Admission admission_{{.max_requests = 4}};
+  KeyAccounts key_accounts_;
   RequestRegistry requests_;
   Mailbox mailbox_{64};
   testing::ManualEngine engine_{mailbox_};
@@ -117,7 +120,9 @@ class ServiceTest : public ::testing::Test {
                            .health = health_,
                            .log = log_,
                            .metrics = metrics_,
+                           .gate = gate_,
                            .admission = admission_,
+                           .key_accounts = key_accounts_,
                            .requests = requests_,
                            .preparing = preparing_,
                            .delivering = delivering_,
