@@ -1,8 +1,9 @@
-// Tokens per second of the CPU engine on a real model: prefill of prompts, and decode steps of 1, 8 and 32
-// streams at the context lengths that llama-bench and llama-batched-bench use, so that both can be measured
-// in one run (compare.sh); and decode steps in long contexts.
+// Tokens per second of the engine: prefill of prompts, and decode steps of several streams. On a CPU at the
+// context lengths that llama-bench and llama-batched-bench use, so that both can be measured in one run
+// (compare.sh), and in long contexts; on a GPU at those of its published figures.
 //
-//   build/release/bin/engine_bench [--model=FILE] [--kernels=auto] [--threads=N] [Google Benchmark's flags]
+//   engine_bench [--model=FILE] [--kernels=auto] [--threads=N] [Google Benchmark's flags]
+//   engine_bench --device=cuda --shape=8b --type=Q4_K    random weights in the shape of a published model
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,14 +14,20 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
+#include "engine/base/ceil_div.h"
+#include "engine/base/status_macros.h"
 #include "engine/exec/cpu/executor.h"
+#include "engine/exec/cuda/backend.h"
+#include "engine/exec/cuda/executor.h"
 #include "engine/model/tensor_source.h"
+#include "tests/bench/random_model.h"
 
 namespace ropeway {
 namespace {
 
 constexpr int32_t kDecodeSteps = 64;
-constexpr int32_t kStepTokens = 512;  // of a prompt
+constexpr int32_t kCpuStepTokens = 512, kCudaStepTokens = 2048;  // of a prompt
+constexpr int32_t kMaxRows = 256;
 
 // Rows of one step; the plan points into `tables`.
 void AddRow(const std::vector<PageId>& table, int32_t first, int32_t count, StepPlan& plan,
@@ -42,21 +49,22 @@ std::vector<std::vector<PageId>> Tables(int streams, int32_t tokens) {
   return tables;
 }
 
-void Prefill(benchmark::State& state, CpuExecutor* executor) {
+void Prefill(benchmark::State& state, Executor* executor) {
+  const int32_t step_tokens = executor->limits().max_tokens_per_step;
   const auto tokens = static_cast<int32_t>(state.range(0));
   const auto tables = Tables(1, tokens);
   const SamplingParams greedy{.temperature = 0};
   for (auto _ : state)
-    for (int32_t first = 0; first < tokens; first += kStepTokens) {
+    for (int32_t first = 0; first < tokens; first += step_tokens) {
       StepPlan plan;
-      AddRow(tables[0], first, std::min(kStepTokens, tokens - first), plan, greedy);
+      AddRow(tables[0], first, std::min(step_tokens, tokens - first), plan, greedy);
       if (!executor->Step(plan).ok()) state.SkipWithError("step failed");
     }
   state.SetItemsProcessed(state.iterations() * tokens);
 }
 
 // `range(1)` tokens are in the cache before the first step.
-void Decode(benchmark::State& state, CpuExecutor* executor) {
+void Decode(benchmark::State& state, Executor* executor) {
   const auto streams = static_cast<int>(state.range(0));
   const auto start = static_cast<int32_t>(state.range(1));
   const auto tables = Tables(streams, start + kDecodeSteps);
@@ -88,35 +96,84 @@ std::string TakeFlag(std::string_view name, std::string value, int& argc, char**
   return value;
 }
 
-int Main(int argc, char** argv) {
-  const std::string path = TakeFlag("model", "models/SmolLM2-135M-Instruct.Q4_1.gguf", argc, argv);
-  CpuExecutorOptions options{.kernels = TakeFlag("kernels", "auto", argc, argv),
-                             .kv_cache_bytes = int64_t{1} << 30,
-                             .max_tokens_per_step = kStepTokens};
-  options.threads = std::atoi(TakeFlag("threads", "0", argc, argv).c_str());
-  absl::StatusOr<OpenedModel> model = OpenModel(path);
-  if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().ToString().c_str()), 2;
-  auto executor = CpuExecutor::Make(*std::move(model), options);
-  if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
-  benchmark::AddCustomContext("kernels", (*executor)->decoder().table().name);
-  benchmark::AddCustomContext("threads", std::to_string((*executor)->threads()));
+struct BenchOptions {
+  std::string model, shape, type, device, kernels;
+  int threads = 0;
+};
+
+absl::StatusOr<OpenedModel> Open(const BenchOptions& options) {
+  if (options.shape.empty()) return OpenModel(options.model);
+  for (const DTypeInfo& info : kDTypes)
+    if (options.type == info.name) return MakeRandomModel(options.shape, info.type);
+  return absl::InvalidArgumentError("--type must be one of GGUF's, such as BF16, Q8_0 or Q4_K, is \"" +
+                                    options.type + "\"");
+}
+
+absl::StatusOr<std::unique_ptr<Executor>> MakeOnCpu(OpenedModel model, const BenchOptions& options) {
+  ASSIGN_OR_RETURN(auto executor,
+                   CpuExecutor::Make(std::move(model), {.kernels = options.kernels,
+                                                        .threads = options.threads,
+                                                        .kv_cache_bytes = int64_t{1} << 30,
+                                                        .max_tokens_per_step = kCpuStepTokens}));
+  benchmark::AddCustomContext("kernels", executor->decoder().table().name);
+  benchmark::AddCustomContext("threads", std::to_string(executor->threads()));
+  return executor;
+}
+
+absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model) {
+  ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenCudaBackend());
+  ASSIGN_OR_RETURN(
+      auto executor,
+      CudaExecutor::Make(model, *backend,
+                         {.max_model_len = std::min(model.spec.context_length, 8192 + kPageTokens),
+                          .max_tokens_per_step = kCudaStepTokens,
+                          .max_rows_per_step = kMaxRows,
+                          .warm_up = true}));
+  benchmark::AddCustomContext("device", executor->description());
+  return executor;
+}
+
+absl::StatusOr<std::unique_ptr<Executor>> Make(const BenchOptions& options) {
+  ASSIGN_OR_RETURN(OpenedModel model, Open(options));
+  if (options.device == "cpu") return MakeOnCpu(std::move(model), options);
+  if (options.device == "cuda") return MakeOnCuda(model);
+  return absl::InvalidArgumentError("--device must be cpu or cuda, is \"" + options.device + "\"");
+}
+
+// What a context of the model or the cache is too small for is left out.
+void Register(bool on_cuda, Executor* executor) {
+  const std::vector<int64_t> prompts =
+      on_cuda ? std::vector<int64_t>{512, 2048, 8192} : std::vector<int64_t>{512, 2048, 4096, 8000};
+  const std::vector<std::vector<int64_t>> decodes =
+      on_cuda ? std::vector<std::vector<int64_t>>{{1, 512}, {8, 512}, {64, 512}, {128, 512}, {256, 512}}
+              : std::vector<std::vector<int64_t>>{{1, 128}, {8, 128}, {32, 128}, {1, 4000}, {8, 4000}};
+  const ExecutorLimits& limits = executor->limits();
   const auto unit = benchmark::kMillisecond;
-  benchmark::RegisterBenchmark("Prefill", Prefill, executor->get())
-      ->Arg(512)
-      ->Arg(2048)
-      ->Arg(4096)
-      ->Arg(8000)
-      ->Unit(unit)
-      ->UseRealTime();
-  benchmark::RegisterBenchmark("Decode", Decode, executor->get())
-      ->ArgNames({"streams", "context"})
-      ->Args({1, 128})
-      ->Args({8, 128})
-      ->Args({32, 128})
-      ->Args({1, 4000})
-      ->Args({8, 4000})
-      ->Unit(unit)
-      ->UseRealTime();
+  for (const int64_t tokens : prompts)
+    if (tokens <= limits.max_model_len)
+      benchmark::RegisterBenchmark("Prefill", Prefill, executor)->Arg(tokens)->Unit(unit)->UseRealTime();
+  for (const std::vector<int64_t>& decode : decodes) {
+    const int64_t tokens = decode[1] + kDecodeSteps;
+    if (tokens > limits.max_model_len || decode[0] * CeilDiv(tokens, kPageTokens) > limits.num_pages)
+      continue;
+    benchmark::RegisterBenchmark("Decode", Decode, executor)
+        ->ArgNames({"streams", "context"})
+        ->Args(decode)
+        ->Unit(unit)
+        ->UseRealTime();
+  }
+}
+
+int Main(int argc, char** argv) {
+  BenchOptions options{.model = TakeFlag("model", "models/SmolLM2-135M-Instruct.Q4_1.gguf", argc, argv),
+                       .shape = TakeFlag("shape", "", argc, argv),
+                       .type = TakeFlag("type", "BF16", argc, argv),
+                       .device = TakeFlag("device", "cpu", argc, argv),
+                       .kernels = TakeFlag("kernels", "auto", argc, argv)};
+  options.threads = std::atoi(TakeFlag("threads", "0", argc, argv).c_str());
+  const absl::StatusOr<std::unique_ptr<Executor>> executor = Make(options);
+  if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
+  Register(options.device == "cuda", executor->get());
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();
