@@ -49,6 +49,15 @@ absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {
     RETURN_IF_ERROR(Positive("rope beta_fast", rope.beta_fast));
     RETURN_IF_ERROR(Positive("rope beta_slow", rope.beta_slow));
   }
+  const bool is_ntk = rope.scaling == RopeScalingKind::kNtk || rope.scaling == RopeScalingKind::kDynamicNtk ||
+                      rope.scaling == RopeScalingKind::kQwen1Ntk;
+  if (is_ntk) RETURN_IF_ERROR(InRange("rotary_dim of NTK scaling", rope.rotary_dim, 4, head_dim));
+  if (DependsOnLengths(rope))
+    RETURN_IF_ERROR(InRange("rope original_context", rope.original_context, 1, kMaxContext));
+  if (rope.scaling == RopeScalingKind::kLongRope)
+    for (const auto* factors : {&rope.short_factors, &rope.long_factors})
+      RETURN_IF_ERROR(InRange("rope factors of LongRoPE", static_cast<int64_t>(factors->size()),
+                              rope.rotary_dim / 2, rope.rotary_dim / 2));
   if (!rope.frequency_factors.empty() &&
       rope.frequency_factors.size() != static_cast<size_t>(rope.rotary_dim / 2))
     return absl::InvalidArgumentError(absl::StrCat("rope frequency factors must be ", rope.rotary_dim / 2,
@@ -89,9 +98,42 @@ absl::Status ValidateExperts(const FfnSpec& ffn) {
 }
 
 absl::Status ValidateActivation(const FfnSpec& ffn) {
+  if (ffn.activation == Activation::kXielu && ffn.has_experts())
+    return absl::UnimplementedError("xIELU in a layer of experts is not supported");
   if (ffn.activation != Activation::kClampedSwiglu) return absl::OkStatus();
   RETURN_IF_ERROR(Positive("slope of the clamped SwiGLU", ffn.numbers.s));
   return Positive("limit of the clamped SwiGLU", ffn.numbers.c);
+}
+
+absl::Status ValidateLatent(const AttentionSpec& attention, int32_t head_dim) {
+  const LatentSpec& latent = attention.latent;
+  RETURN_IF_ERROR(InRange("kv_rank", latent.kv_rank, 0, kMaxWidth));
+  if (!attention.is_latent()) return absl::OkStatus();
+  RETURN_IF_ERROR(InRange("query_rank", latent.query_rank, 0, kMaxWidth));
+  RETURN_IF_ERROR(InRange("rotary_dim of latent attention", latent.rotary_dim, 2, head_dim - 1));
+  RETURN_IF_ERROR(Positive("epsilon of latent norms", latent.epsilon));
+  if (attention.head_norm.kind == NormKind::kNone && attention.clip == 0) return absl::OkStatus();
+  return absl::UnimplementedError("norms of heads or clips beside latent attention are not supported");
+}
+
+absl::Status ValidateBlock(const BlockSpec& block) {
+  RETURN_IF_ERROR(Positive("residual_scale", block.residual_scale));
+  if (!block.norms_stream && !block.norms_sum) return absl::OkStatus();
+  if (block.kind == BlockKind::kSequential && block.norms_stream != block.norms_sum &&
+      block.pre_norm == block.norms_stream && !block.post_norm)
+    return absl::OkStatus();
+  return absl::UnimplementedError(
+      "norms of the stream are supported in sequential blocks without others alone");
+}
+
+absl::Status ValidateEnds(const DecoderSpec& spec) {
+  RETURN_IF_ERROR(InRange("embedding_size", spec.embedding_size, 0, kMaxWidth));
+  RETURN_IF_ERROR(Positive("embedding_scale", spec.embedding_scale));
+  RETURN_IF_ERROR(Positive("logit_scale", spec.logit_scale));
+  RETURN_IF_ERROR(NotNegative("logit_softcap", spec.logit_softcap));
+  if (spec.output_norm || spec.logit_scale == 1) return absl::OkStatus();
+  return absl::UnimplementedError(
+      "a scale of logits without a norm before the output layer is not supported");
 }
 
 absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
@@ -99,6 +141,7 @@ absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
   RETURN_IF_ERROR(ValidateExperts(layer.ffn));
   RETURN_IF_ERROR(ValidateActivation(layer.ffn));
   RETURN_IF_ERROR(ValidateAttention(layer.attention));
+  RETURN_IF_ERROR(ValidateLatent(layer.attention, head_dim));
   RETURN_IF_ERROR(InRange("window", layer.position.window, 0, kMaxContext));
   RETURN_IF_ERROR(InRange("chunk", layer.position.chunk, 0, kMaxContext));
   if (const RopeSpec* rope = RopeOf(layer.position.scheme); rope != nullptr)
@@ -201,10 +244,8 @@ absl::Status DecoderSpec::Validate() const {
   RETURN_IF_ERROR(InRange("context_length", context_length, 1, kMaxContext));
   RETURN_IF_ERROR(InRange("num_layers", num_layers(), 1, kMaxLayers));
   RETURN_IF_ERROR(Positive("norm_epsilon", norm.epsilon));
-  RETURN_IF_ERROR(Positive("embedding_scale", embedding_scale));
-  RETURN_IF_ERROR(Positive("residual_scale", block.residual_scale));
-  RETURN_IF_ERROR(Positive("logit_scale", logit_scale));
-  RETURN_IF_ERROR(NotNegative("logit_softcap", logit_softcap));
+  RETURN_IF_ERROR(ValidateBlock(block));
+  RETURN_IF_ERROR(ValidateEnds(*this));
   for (const LayerSpec& layer : layers) RETURN_IF_ERROR(ValidateLayer(layer, head_dim));
   return absl::OkStatus();
 }

@@ -59,6 +59,19 @@ struct HeadNormSpec {
   bool operator==(const HeadNormSpec&) const = default;
 };
 
+// Latent attention (DeepSeek-V2, arXiv:2405.04434): queries, keys and values are made from narrow rows of
+// which the cache could do with one a token. All norms are RMS norms.
+//   q = Qb norm(Qa x), or Qb x;  c, r = Ca x;  k, v = Cb norm(c)
+// The rotated columns of a key are r, the same for all heads. They come first in a head here, last in files.
+struct LatentSpec {
+  int32_t kv_rank = 0;     // columns of c; 0: there is no latent attention
+  int32_t query_rank = 0;  // of Qa x; 0: queries are made from x
+  int32_t rotary_dim = 0;  // of r
+  float epsilon = 1e-6f;
+
+  bool operator==(const LatentSpec&) const = default;
+};
+
 struct AttentionSpec {
   float scale = 0;    // multiplies q . k
   float softcap = 0;  // cap * tanh(score / cap); 0: none
@@ -69,6 +82,9 @@ struct AttentionSpec {
   bool sinks = false;            // a logit per query head that takes weight and has no value
   HeadNormSpec head_norm;
   QueryScale query_scale;
+  LatentSpec latent;
+
+  bool is_latent() const { return latent.kv_rank > 0; }
 
   bool operator==(const AttentionSpec&) const = default;
 };
@@ -122,8 +138,11 @@ enum class BlockKind : uint8_t { kSequential, kParallel, kParallelTwoNorms };
 struct BlockSpec {
   BlockKind kind = BlockKind::kSequential;
   bool pre_norm = true;
-  bool post_norm = false;    // of what attention and feed-forward add, before it is added
-  float residual_scale = 1;  // s
+  bool post_norm = false;  // of what attention and feed-forward add, before it is added
+  // Of the stream itself, in sequential blocks alone:
+  bool norms_stream = false;  // x = norm(x) instead, before it is added to (BLOOM's residual after the norm)
+  bool norms_sum = false;     // x = norm(x) after it was added to (OPT-350m); no pre_norm
+  float residual_scale = 1;   // s
 
   bool operator==(const BlockSpec&) const = default;
 };
@@ -153,12 +172,14 @@ struct DecoderSpec {
 
   NormSpec norm;
   BlockSpec block;
+  int32_t embedding_size = 0;  // of E and W where they are narrower, projected from and to D; 0: D
   float embedding_scale = 1;
   bool embedding_norm = false;
   float logit_scale = 1;
   float logit_softcap = 0;   // cap * tanh(logit / cap); 0: none
   bool tied_output = false;  // the output layer is the embedding
   bool output_bias = false;  // of the output layer
+  bool output_norm = true;
   std::vector<LayerSpec> layers;
 
   int32_t num_layers() const { return static_cast<int32_t>(layers.size()); }
@@ -179,8 +200,10 @@ struct DecoderSpec {
   // (DAPE); 0: none.
   bool has_zones() const;
   int32_t max_mixer_width() const;
-  // A layer has a norm of its own before the feed-forward layer.
-  bool has_ffn_norm() const { return block.pre_norm && block.kind != BlockKind::kParallel; }
+  // A layer has a norm of its own for the feed-forward layer, and one for the attention.
+  bool has_ffn_norm() const { return has_attention_norm() && block.kind != BlockKind::kParallel; }
+  bool has_attention_norm() const { return block.pre_norm || block.norms_sum; }
+  int32_t embedding_width() const { return embedding_size > 0 ? embedding_size : hidden_size; }
 
   // INVALID_ARGUMENT naming the field, its bound and its value.
   absl::Status Validate() const;

@@ -1,5 +1,8 @@
 #include "engine/model/family.h"
 
+#include <iterator>
+#include <vector>
+
 #include "engine/model/family_names.h"
 #include "engine/model/family_readers.h"
 
@@ -34,6 +37,15 @@ constexpr Family kFamilies[] = {
      .gguf_may_have_windows = true,
      .kv_heads = 8,
      .context_length = 131072},
+    // Queries grow with their position.
+    {.hf_type = "ministral3",
+     .norm = {.epsilon = 1e-5f},
+     .not_of_ropes = readers::kMinistralRopeFields,
+     .windows = Windows::kAll,
+     .kv_heads = 8,
+     .head_dim = 128,
+     .context_length = 262144,
+     .read_more = readers::ReadMinistral3},
     {.hf_type = "qwen2",
      .gguf_architecture = "qwen2",
      .attention = {.qkv_bias = true},
@@ -168,6 +180,15 @@ constexpr Family kFamilies[] = {
      .fields = {.attention_bias = "attention_bias"},
      .context_length = 2048,
      .names = names::kHunyuanNames},
+    {.hf_type = "apertus",
+     .norm = {.epsilon = 1e-5f},
+     .attention = {.head_norm = kRmsOfHeads},
+     .ffn = {.gated = false, .activation = Activation::kXielu},
+     .rope_base = 12000000,
+     .fields = {.attention_bias = "attention_bias"},
+     .context_length = 65536,
+     .names = names::kApertusNames,
+     .read_more = readers::ReadApertus},
     {.hf_type = "olmo",
      .norm = {.kind = NormKind::kLayer, .epsilon = 1e-5f, .has_weight = false},
      .fields = {.epsilon = nullptr, .attention_bias = "attention_bias"},
@@ -257,10 +278,11 @@ constexpr Family kFamilies[] = {
     {.hf_type = "phi3",
      .norm = {.epsilon = 1e-5f},
      .rotated_may_differ = true,
+     .original_context = 4096,
+     .older_longrope = true,
      .windows = Windows::kAll,
      .context_length = 4096,
-     .names = names::kPhi3Names,
-     .read_more = readers::ReadPhi3},
+     .names = names::kPhi3Names},
     {.hf_type = "persimmon",
      .norm = kLayerNorm,
      .attention = {.qkv_bias = true, .output_bias = true},
@@ -292,77 +314,6 @@ constexpr Family kFamilies[] = {
      .kv_heads = 2,
      .context_length = 4096,
      .names = names::kStarcoder2Names},
-    {.hf_type = "mixtral",
-     .norm = {.epsilon = 1e-5f},
-     .rope_base = 1000000,
-     .windows = Windows::kAll,
-     .kv_heads = 8,
-     .context_length = 131072,
-     .names = names::kMixtralNames,
-     .read_more = readers::ReadMixtral},
-    {.hf_type = "qwen2_moe",
-     .attention = {.qkv_bias = true},
-     .windows = Windows::kEvenBelowLayer,
-     .default_window = 4096,
-     .has_layer_types = true,
-     .fields = {.attention_bias = "qkv_bias", .attention_bias_is_output_too = false},
-     .kv_heads = 16,
-     .context_length = 32768,
-     .names = names::kQwen2MoeNames,
-     .read_more = readers::ReadQwen2Moe,
-     .finish_layers = readers::FinishQwenMoe},
-    {.hf_type = "qwen3_moe",
-     .attention = {.head_norm = kRmsOfHeads},
-     .windows = Windows::kAllWhereUsed,
-     .default_window = 4096,
-     .fields = {.attention_bias = "attention_bias"},
-     .kv_heads = 4,
-     .context_length = 32768,
-     .read_more = readers::ReadQwen3Moe,
-     .finish_layers = readers::FinishQwenMoe},
-    {.hf_type = "olmoe",
-     .norm = {.epsilon = 1e-5f},
-     .attention = {.clip_after_norm = true, .head_norm = {.kind = NormKind::kRms, .all_heads = true}},
-     .fields = {.attention_bias = "attention_bias"},
-     .context_length = 4096,
-     .read_more = readers::ReadOlmoe},
-    {.hf_type = "granitemoe",
-     .fields = {.attention_bias = "attention_bias"},
-     .context_length = 2048,
-     .names = names::kGraniteMoeNames,
-     .read_more = readers::ReadGraniteMoe},
-    {.hf_type = "granitemoeshared",
-     .fields = {.attention_bias = "attention_bias"},
-     .context_length = 2048,
-     .names = names::kGraniteMoeNames,
-     .read_more = readers::ReadGraniteMoeShared},
-    {.hf_type = "gpt_oss",
-     .norm = {.epsilon = 1e-5f},
-     .attention = {.qkv_bias = true, .output_bias = true, .sinks = true},
-     .ffn = {.activation = Activation::kClampedSwiglu, .bias = true},
-     .rope_base = 150000,
-     .windows = Windows::kAllButEveryNth,
-     .default_window = 128,
-     .window_pattern = 2,
-     .has_layer_types = true,
-     .fields = {.activation = nullptr, .attention_bias = "attention_bias"},
-     .kv_heads = 8,
-     .head_dim = 64,
-     .context_length = 131072,
-     .names = names::kGptOssNames,
-     .read_more = readers::ReadGptOss},
-    {.hf_type = "llama4_text",
-     .norm = {.epsilon = 1e-5f},
-     .attention = {.head_norm = {.kind = NormKind::kRms, .has_weight = false, .after_rotation = true}},
-     .hf_pairing = RopePairing::kInterleaved,
-     .rope_base = 500000,
-     .fields = {.attention_bias = "attention_bias"},
-     .kv_heads = 8,
-     .head_dim = 128,
-     .context_length = 131072,
-     .names = names::kLlama4Names,
-     .read_more = readers::ReadLlama4,
-     .finish_layers = readers::FinishLlama4},
     {.hf_type = "gpt2",
      .norm = kLayerNorm,
      .attention = {.qkv_bias = true, .output_bias = true},
@@ -563,6 +514,14 @@ constexpr Family kFamilies[] = {
 
 }  // namespace
 
-absl::Span<const Family> AllFamilies() { return kFamilies; }
+absl::Span<const Family> AllFamilies() {
+  static const auto& all = *[] {
+    auto* families = new std::vector<Family>(std::begin(kFamilies), std::end(kFamilies));
+    const absl::Span<const Family> others = FamiliesOfExperts();
+    families->insert(families->end(), others.begin(), others.end());
+    return families;
+  }();
+  return all;
+}
 
 }  // namespace ropeway

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/model/decoder_spec.h"
 #include "engine/model/hf_names.h"
@@ -75,8 +76,11 @@ struct Family {
   bool rotated_may_differ = false;         // the config may say another
   const char* rotary_dim_field = nullptr;  // where the config says this one and no more about rotation
   bool rope_alpha = false;                 // "dynamic" with "alpha": a fixed NTK factor (Hunyuan)
-  bool rope_in_windows_only = false;       // layers that see all positions are not rotated
-  int32_t position_offset = 0;             // of learned and sinusoidal positions
+  int32_t original_context = 0;            // of scalings whose config does not say it; 0: the context
+  bool older_longrope = false;             // "su" and "yarn" are older names of LongRoPE (Phi-3)
+  absl::Span<const absl::string_view> not_of_ropes;  // fields beside a scaling that read_more takes
+  bool rope_in_windows_only = false;                 // layers that see all positions are not rotated
+  int32_t position_offset = 0;                       // of learned and sinusoidal positions
 
   Windows windows = Windows::kNone;
   int32_t default_window = 0;  // where the field is absent
@@ -91,10 +95,13 @@ struct Family {
   int32_t gguf_layers_scaled_by_stream = 0;
 
   HfFields fields;
-  int32_t kv_heads = 0;                         // of a config that says nothing; 0: as many as heads
-  int32_t head_dim = 0;                         // likewise; 0: hidden_size / heads
-  int32_t context_length = 0;                   // likewise
-  int32_t ffn_factor = 0;                       // likewise: F / D; 0: the field must be there
+  int32_t kv_heads = 0;        // of a config that says nothing; 0: as many as heads
+  int32_t head_dim = 0;        // likewise; 0: hidden_size / heads
+  int32_t context_length = 0;  // likewise
+  int32_t ffn_factor = 0;      // likewise: F / D; 0: the field must be there
+  // The field that says how many layers stand behind those of the decoder, which guess tokens ahead and are not
+  // read.
+  const char* extra_layers_field = nullptr;
   absl::Span<const HfName> names;               // where folders call tensors otherwise than Llama's do
   absl::Span<const HfName> names_of_two_norms;  // instead, in parallel blocks with two norms
 
@@ -105,6 +112,9 @@ struct Family {
 };
 
 absl::Span<const Family> AllFamilies();
+
+// Those of experts or of latent attention among them.
+absl::Span<const Family> FamiliesOfExperts();
 
 }  // namespace ropeway
 

@@ -28,15 +28,6 @@ absl::StatusOr<int32_t> OneOf(JsonFields& config, std::initializer_list<const ch
   return found == nullptr ? config.Int(*names.begin()) : value;
 }
 
-absl::Status ReadCounts(JsonFields& config, std::initializer_list<const char*> count,
-                        std::initializer_list<const char*> per_token, ExpertsSpec& experts) {
-  ASSIGN_OR_RETURN(experts.count, OneOf(config, count));
-  ASSIGN_OR_RETURN(experts.per_token, OneOf(config, per_token));
-  if (experts.count > 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(config.NameOf(*count.begin()), " must be positive, is ", experts.count));
-}
-
 // A list of layers by index, or null.
 absl::Status ReadLayerIndices(JsonFields& config, const char* name, std::vector<bool>& chosen,
                               bool& is_said) {
@@ -65,23 +56,26 @@ void MakeDense(int32_t size, FfnSpec& ffn) {
   ffn.experts = {};
 }
 
-// "rope_parameters" or "rope_scaling", whichever a config has, where a family's default is neither.
-absl::Status RequireRope(JsonFields& config) {
-  if (config.Find("rope_parameters") != nullptr || config.Find("rope_scaling") != nullptr)
-    return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(config.NameOf("rope_parameters"), " is missing"));
-}
-
 }  // namespace
+
+absl::Status ReadExpertCounts(JsonFields& config, std::initializer_list<const char*> count,
+                              std::initializer_list<const char*> per_token, ExpertsSpec& experts) {
+  ASSIGN_OR_RETURN(experts.count, OneOf(config, count));
+  ASSIGN_OR_RETURN(experts.per_token, OneOf(config, per_token));
+  if (experts.count > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.NameOf(*count.begin()), " must be positive, is ", experts.count));
+}
 
 absl::Status ReadMixtral(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   layer.ffn.experts.normalised = true;
-  return ReadCounts(config, {"num_local_experts"}, {"num_experts_per_tok"}, layer.ffn.experts);
+  return ReadExpertCounts(config, {"num_local_experts"}, {"num_experts_per_tok"}, layer.ffn.experts);
 }
 
 absl::Status ReadQwen3Moe(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   ExpertsSpec& experts = layer.ffn.experts;
-  RETURN_IF_ERROR(ReadCounts(config, {"num_experts", "num_local_experts"}, {"num_experts_per_tok"}, experts));
+  RETURN_IF_ERROR(
+      ReadExpertCounts(config, {"num_experts", "num_local_experts"}, {"num_experts_per_tok"}, experts));
   ASSIGN_OR_RETURN(experts.normalised, config.BoolOr("norm_topk_prob", false));
   ASSIGN_OR_RETURN(layer.ffn.size, config.Int("moe_intermediate_size"));
   return absl::OkStatus();
@@ -111,7 +105,8 @@ absl::Status FinishQwenMoe(JsonFields& config, DecoderSpec& spec) {
 
 absl::Status ReadOlmoe(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   ExpertsSpec& experts = layer.ffn.experts;
-  RETURN_IF_ERROR(ReadCounts(config, {"num_experts", "num_local_experts"}, {"num_experts_per_tok"}, experts));
+  RETURN_IF_ERROR(
+      ReadExpertCounts(config, {"num_experts", "num_local_experts"}, {"num_experts_per_tok"}, experts));
   ASSIGN_OR_RETURN(experts.normalised, config.BoolOr("norm_topk_prob", false));
   ASSIGN_OR_RETURN(const double clip, config.DoubleOr("clip_qkv", 0));
   layer.attention.clip = static_cast<float>(clip);
@@ -120,7 +115,8 @@ absl::Status ReadOlmoe(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
 
 absl::Status ReadGraniteMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   layer.ffn.experts.score = RouterScore::kSoftmaxChosen;
-  RETURN_IF_ERROR(ReadCounts(config, {"num_local_experts"}, {"num_experts_per_tok"}, layer.ffn.experts));
+  RETURN_IF_ERROR(
+      ReadExpertCounts(config, {"num_local_experts"}, {"num_experts_per_tok"}, layer.ffn.experts));
   return ReadGranite(config, spec, layer);
 }
 
@@ -134,8 +130,8 @@ absl::Status ReadGptOss(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   experts.score = RouterScore::kSoftmaxChosen;
   experts.router_bias = true;
   RETURN_IF_ERROR(
-      ReadCounts(config, {"num_local_experts"}, {"num_experts_per_tok", "experts_per_token"}, experts));
-  RETURN_IF_ERROR(RequireRope(config));
+      ReadExpertCounts(config, {"num_local_experts"}, {"num_experts_per_tok", "experts_per_token"}, experts));
+  RETURN_IF_ERROR(RequireRope(config).status());
   ASSIGN_OR_RETURN(const std::string activation, config.StringOr("hidden_act", "silu"));
   if (activation != "silu")
     return absl::UnimplementedError(
@@ -151,7 +147,7 @@ absl::Status ReadLlama4(JsonFields& config, DecoderSpec& spec, LayerSpec& layer)
   experts.score = RouterScore::kSigmoid;
   experts.scales_input = true;
   experts.shared_size = layer.ffn.size;
-  RETURN_IF_ERROR(ReadCounts(config, {"num_local_experts"}, {"num_experts_per_tok"}, experts));
+  RETURN_IF_ERROR(ReadExpertCounts(config, {"num_local_experts"}, {"num_experts_per_tok"}, experts));
   ASSIGN_OR_RETURN(const bool norms, config.BoolOr("use_qk_norm", true));
   layer.attention.head_norm.epsilon = spec.norm.epsilon;
   if (!norms) layer.attention.head_norm = {};

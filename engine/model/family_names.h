@@ -61,6 +61,10 @@ inline constexpr HfName kStarcoder2Names[] = {
     {Role::kUp, "model.layers.*.mlp.c_fc.weight"},
     {Role::kDown, "model.layers.*.mlp.c_proj.weight"},
 };
+inline constexpr HfName kApertusNames[] = {
+    {Role::kAttentionNorm, "model.layers.*.attention_layernorm.weight"},
+    {Role::kFfnNorm, "model.layers.*.feedforward_layernorm.weight"},
+};
 inline constexpr HfName kMixtralNames[] = {
     {Role::kRouter, "model.layers.*.block_sparse_moe.gate.weight"},
     {Role::kExpertGate, "model.layers.*.block_sparse_moe.experts.#.w1.weight", Layout::kExperts},

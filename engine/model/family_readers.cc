@@ -63,6 +63,33 @@ absl::Status ReadMptAttention(const Json* object, const std::string& where, Laye
 
 }  // namespace
 
+absl::StatusOr<RopeObject> RequireRope(JsonFields& config) {
+  for (const char* name : {"rope_parameters", "rope_scaling"}) {
+    const Json* object = config.Find(name);
+    if (object == nullptr) continue;
+    if (object->is_object()) return RopeObject{object, config.NameOf(name)};
+    return absl::InvalidArgumentError(absl::StrCat(config.NameOf(name), " must be an object"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat(config.NameOf("rope_parameters"), " is missing"));
+}
+
+absl::Status ReadApertus(JsonFields& config, DecoderSpec&, LayerSpec&) {
+  return RequireRope(config).status();
+}
+
+absl::Status ReadMinistral3(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
+  ASSIGN_OR_RETURN(const RopeObject rope, RequireRope(config));
+  JsonFields fields(*rope.object, rope.name);
+  ASSIGN_OR_RETURN(const double beta, fields.Double("llama_4_scaling_beta"));
+  ASSIGN_OR_RETURN(const int32_t original, fields.Int("original_max_position_embeddings"));
+  if (original < 1)
+    return absl::InvalidArgumentError(
+        absl::StrCat(fields.NameOf("original_max_position_embeddings"), " must be positive, is ", original));
+  layer.attention.query_scale =
+      TemperatureScale{.floor_scale = static_cast<double>(original), .attention_scale = beta, .first = 0};
+  return absl::OkStatus();
+}
+
 absl::Status ReadGemma(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   constexpr double kQueryScalar = 256;
   ASSIGN_OR_RETURN(const double scalar, config.DoubleOr("query_pre_attn_scalar", kQueryScalar));
@@ -152,11 +179,6 @@ absl::Status ReadGptNeoX(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
   return absl::OkStatus();
 }
 
-// Of a phi3 config; LongRoPE has it once more.
-absl::Status ReadPhi3(JsonFields& config, DecoderSpec&, LayerSpec&) {
-  return config.IntOr("original_max_position_embeddings", 0).status();
-}
-
 absl::Status ReadGpt2(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   ASSIGN_OR_RETURN(const bool scaled, config.BoolOr("scale_attn_weights", true));
   if (!scaled) layer.attention.scale = 1;
@@ -219,14 +241,18 @@ absl::Status ReadGptJ(JsonFields& config, DecoderSpec&, LayerSpec&) {
 }
 
 absl::Status ReadOpt(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
-  RETURN_IF_ERROR(OnlyTrue(config, "do_layer_norm_before"));
   RETURN_IF_ERROR(OnlyTrue(config, "enable_bias"));
   RETURN_IF_ERROR(OnlyTrue(config, "layer_norm_elementwise_affine"));
-  RETURN_IF_ERROR(OnlyFalse(config, "_remove_final_layer_norm"));
+  ASSIGN_OR_RETURN(const bool norms_branch, config.BoolOr("do_layer_norm_before", true));
+  ASSIGN_OR_RETURN(const bool no_output_norm, config.BoolOr("_remove_final_layer_norm", false));
+  spec.block.pre_norm = norms_branch;
+  spec.block.norms_sum = !norms_branch;
+  spec.output_norm = norms_branch && !no_output_norm;
   ASSIGN_OR_RETURN(const int32_t width, config.IntOr("word_embed_proj_dim", spec.hidden_size));
-  if (width == spec.hidden_size) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat(config.NameOf("word_embed_proj_dim"), " is ", width,
-                                               "; only hidden_size is supported, ", spec.hidden_size));
+  if (width != spec.hidden_size) spec.embedding_size = width;
+  if (width > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.NameOf("word_embed_proj_dim"), " must be positive, is ", width));
 }
 
 absl::Status ReadScaledEmbedding(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
@@ -235,8 +261,8 @@ absl::Status ReadScaledEmbedding(JsonFields& config, DecoderSpec& spec, LayerSpe
   return absl::OkStatus();
 }
 
-absl::Status ReadBloom(JsonFields& config, DecoderSpec&, LayerSpec&) {
-  RETURN_IF_ERROR(OnlyFalse(config, "apply_residual_connection_post_layernorm"));
+absl::Status ReadBloom(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
+  ASSIGN_OR_RETURN(spec.block.norms_stream, config.BoolOr("apply_residual_connection_post_layernorm", false));
   return config.BoolOr("slow_but_exact", false).status();  // the same by definition
 }
 

@@ -1,5 +1,6 @@
 #include "engine/model/hf_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@ constexpr int32_t kDefaultWindowFromLayer = 28;
 constexpr int32_t kDefaultRotaryDim = 64;
 constexpr int32_t kMaxConfigLayers = 1024;
 constexpr int32_t kMaxHiddenSize = 1 << 20;
+constexpr int32_t kMaxConfigContext = 1 << 26;
 
 // Fields that change nothing of what a model computes for given ids: notes of the training and of the
 // software that saved the file, numbers for tokenizers and generation, choices among equal implementations.
@@ -196,7 +198,8 @@ absl::Status ReadActivation(JsonFields& config, const char* name, FfnSpec& ffn) 
   } kActivations[] = {{"silu", Activation::kSilu},          {"swish", Activation::kSilu},
                       {"gelu", Activation::kGeluErf},       {"gelu_new", Activation::kGeluTanh},
                       {"gelu_fast", Activation::kGeluTanh}, {"gelu_pytorch_tanh", Activation::kGeluTanh},
-                      {"relu", Activation::kRelu},          {"relu2", Activation::kRelu2}};
+                      {"relu", Activation::kRelu},          {"relu2", Activation::kRelu2},
+                      {"xielu", Activation::kXielu}};
   if (name == nullptr || config.Find(name) == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string said, config.String(name));
   std::vector<std::string> names;
@@ -312,16 +315,17 @@ absl::Status ReadWindows(JsonFields& config, const Family& family, int32_t& wind
   return absl::OkStatus();
 }
 
-// The rotary embedding of layers that see all positions and of those that have a window.
+// The rotary embedding of layers that see all positions and of those that have a window, in heads or parts of
+// heads of `rotated_dim` columns.
 absl::StatusOr<std::vector<RopeSpec>> ReadRopes(JsonFields& config, const Family& family,
-                                                const DecoderSpec& spec) {
+                                                const DecoderSpec& spec, int32_t rotated_dim) {
   if (family.rotary_dim_field != nullptr) {  // nothing else is told
     RopeSpec rope{.base = family.rope_base, .pairing = family.hf_pairing};
     ASSIGN_OR_RETURN(rope.rotary_dim, config.IntOr(family.rotary_dim_field, kDefaultRotaryDim));
     return std::vector<RopeSpec>{rope};
   }
   ASSIGN_OR_RETURN(std::vector<RopeSpec> ropes,
-                   ReadHfRopes(config, {.head_dim = spec.head_dim,
+                   ReadHfRopes(config, {.head_dim = rotated_dim,
                                         .context_length = spec.context_length,
                                         .base = family.rope_base,
                                         .rotated = family.rotated,
@@ -329,6 +333,9 @@ absl::StatusOr<std::vector<RopeSpec>> ReadRopes(JsonFields& config, const Family
                                         .rotated_field = family.fields.partial,
                                         .older_base_field = family.fields.older_base,
                                         .alpha = family.rope_alpha,
+                                        .original_context = family.original_context,
+                                        .older_longrope = family.older_longrope,
+                                        .not_of_ropes = family.not_of_ropes,
                                         .local_base = family.local_rope_base,
                                         .local_base_is_base = family.local_base_is_base}));
   for (RopeSpec& rope : ropes) rope.pairing = family.hf_pairing;
@@ -336,7 +343,7 @@ absl::StatusOr<std::vector<RopeSpec>> ReadRopes(JsonFields& config, const Family
 }
 
 absl::StatusOr<PositionScheme> ReadScheme(JsonFields& config, const Family& family, const DecoderSpec& spec,
-                                          bool has_window) {
+                                          const LayerSpec& layer, bool has_window) {
   switch (family.positions) {
     case FamilyPositions::kLearned:
       return LearnedSpec{.rows = spec.context_length + family.position_offset,
@@ -348,7 +355,9 @@ absl::StatusOr<PositionScheme> ReadScheme(JsonFields& config, const Family& fami
     case FamilyPositions::kRope:
       break;
   }
-  ASSIGN_OR_RETURN(const std::vector<RopeSpec> ropes, ReadRopes(config, family, spec));
+  const LatentSpec& latent = layer.attention.latent;
+  ASSIGN_OR_RETURN(const std::vector<RopeSpec> ropes,
+                   ReadRopes(config, family, spec, latent.kv_rank > 0 ? latent.rotary_dim : spec.head_dim));
   return has_window ? ropes.back() : ropes.front();
 }
 
@@ -361,8 +370,8 @@ absl::Status ReadLayers(JsonFields& config, const Family& family, LayerSpec laye
   int32_t window = 0;
   std::vector<bool> windowed(static_cast<size_t>(layers), false);
   RETURN_IF_ERROR(ReadWindows(config, family, window, windowed));
-  ASSIGN_OR_RETURN(PositionScheme full, ReadScheme(config, family, spec, /*has_window=*/false));
-  ASSIGN_OR_RETURN(const PositionScheme local, ReadScheme(config, family, spec, /*has_window=*/true));
+  ASSIGN_OR_RETURN(PositionScheme full, ReadScheme(config, family, spec, layer, /*has_window=*/false));
+  ASSIGN_OR_RETURN(const PositionScheme local, ReadScheme(config, family, spec, layer, /*has_window=*/true));
   // Where no layer has a window, all are rotated.
   if (family.rope_in_windows_only && window > 0) full = NopeSpec{};
   // What the family's own reading has chosen stays.
@@ -391,6 +400,14 @@ absl::Status CheckUsual(JsonFields& config) {
   return absl::OkStatus();
 }
 
+// Under dynamic NTK a config tells the context before it is stretched.
+void StretchContext(DecoderSpec& spec) {
+  for (const RopeSpec& rope : spec.Ropes())
+    if (rope.scaling == RopeScalingKind::kDynamicNtk && rope.factor > 1)
+      spec.context_length = static_cast<int32_t>(
+          std::min<double>(static_cast<double>(rope.original_context) * rope.factor, kMaxConfigContext));
+}
+
 absl::StatusOr<DecoderSpec> ReadSpec(JsonFields& config, const Family& family) {
   DecoderSpec spec;
   spec.architecture = family.hf_type;
@@ -399,6 +416,7 @@ absl::StatusOr<DecoderSpec> ReadSpec(JsonFields& config, const Family& family) {
   RETURN_IF_ERROR(ReadFormulas(config, family, spec, layer));
   if (family.read_more != nullptr) RETURN_IF_ERROR(family.read_more(config, spec, layer));
   RETURN_IF_ERROR(ReadLayers(config, family, std::move(layer), spec));
+  StretchContext(spec);
   RETURN_IF_ERROR(CheckUsual(config));
   RETURN_IF_ERROR(config.Finish(kIgnorable));
   RETURN_IF_ERROR(spec.Validate());
@@ -412,11 +430,16 @@ absl::StatusOr<HfConfig> ReadHfConfig(absl::string_view text) {
   if (!json.is_object()) return absl::InvalidArgumentError("config.json must hold an object");
   JsonFields config(json, "config.json");
   ASSIGN_OR_RETURN(const Family* family, FamilyOf(config));
+  int32_t extra_layers = 0;
+  if (family->extra_layers_field != nullptr) {
+    ASSIGN_OR_RETURN(extra_layers, config.IntOr(family->extra_layers_field, 0));
+  }
   ASSIGN_OR_RETURN(DecoderSpec spec, ReadSpec(config, *family));
   const bool two_norms = spec.block.kind == BlockKind::kParallelTwoNorms;
-  return HfConfig{std::move(spec), two_norms && !family->names_of_two_norms.empty()
-                                       ? family->names_of_two_norms
-                                       : family->names};
+  return HfConfig{
+      std::move(spec),
+      two_norms && !family->names_of_two_norms.empty() ? family->names_of_two_norms : family->names,
+      extra_layers};
 }
 
 absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text) {

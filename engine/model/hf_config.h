@@ -22,6 +22,7 @@ absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text);
 struct HfConfig {
   DecoderSpec spec;
   absl::Span<const HfName> names;  // of a table that lives forever
+  int32_t extra_layers = 0;        // behind those of the decoder, whose tensors a folder may have
 };
 absl::StatusOr<HfConfig> ReadHfConfig(absl::string_view text);
 

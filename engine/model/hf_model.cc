@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/hf_config.h"
 #include "engine/model/mapped_file.h"
@@ -31,8 +33,14 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxIndexBytes = 1 << 25;
 constexpr size_t kMaxShards = 4096;
 
-// Old folders store the frequencies that the rotary base implies.
-bool Ignorable(absl::string_view name) { return absl::EndsWith(name, ".rotary_emb.inv_freq"); }
+// Old folders store the frequencies that the rotary base implies; some have layers that guess tokens ahead.
+bool IsIgnorable(const HfConfig& config, absl::string_view name) {
+  if (absl::EndsWith(name, ".rotary_emb.inv_freq")) return true;
+  int32_t layer = 0;
+  return config.extra_layers > 0 && absl::ConsumePrefix(&name, "model.layers.") &&
+         absl::SimpleAtoi(name.substr(0, name.find('.')), &layer) && layer >= config.spec.num_layers() &&
+         layer - config.spec.num_layers() < config.extra_layers;
+}
 
 // The tensors of a folder and the files that they lie in.
 struct Weights {
@@ -146,7 +154,7 @@ absl::Status DropTiedOutput(const HfConfig& config, NamedTensors::Map& tensors) 
 NamedTensors::Naming NamingOf(const HfConfig& config) {
   return {.parts_of = [spec = config.spec,
                        names = config.names](const TensorId& id) { return HfPartsOf(id, spec, names); },
-          .ignorable = Ignorable};
+          .ignorable = [config](absl::string_view name) { return IsIgnorable(config, name); }};
 }
 
 // Errors read "folder/file: path: reason".

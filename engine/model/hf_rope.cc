@@ -1,5 +1,6 @@
 #include "engine/model/hf_rope.h"
 
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,9 +12,57 @@ namespace {
 using Json = nlohmann::json;
 
 absl::Status ReadOriginalContext(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
-  ASSIGN_OR_RETURN(rope.original_context, fields.IntOr("original_max_position_embeddings",
-                                                       static_cast<int32_t>(defaults.context_length)));
+  constexpr char kName[] = "original_max_position_embeddings";
+  const int32_t beside = defaults.original_context;
+  ASSIGN_OR_RETURN(const int32_t said,
+                   fields.IntOr(kName, beside > 0 ? beside : static_cast<int32_t>(defaults.context_length)));
+  rope.original_context = said;
+  if (beside == 0 || said == beside) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(fields.NameOf(kName), " must be ", beside, " as the config says elsewhere, is ", said));
+}
+
+// One divisor for each pair that is turned.
+absl::StatusOr<std::vector<double>> ReadFactors(JsonFields& fields, const char* name, int32_t pairs) {
+  const Json* values = fields.Find(name);
+  const absl::Status wrong = absl::InvalidArgumentError(
+      absl::StrCat(fields.NameOf(name), " must be an array of ", pairs, " positive numbers"));
+  if (values == nullptr || !values->is_array() || values->size() != static_cast<size_t>(pairs)) return wrong;
+  std::vector<double> factors;
+  for (const Json& value : *values) {
+    if (!value.is_number() || !std::isfinite(value.get<double>()) || !(value.get<double>() > 0)) return wrong;
+    factors.push_back(value.get<double>());
+  }
+  return factors;
+}
+
+absl::Status ReadLongRope(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
+  rope.scaling = RopeScalingKind::kLongRope;
+  RETURN_IF_ERROR(ReadOriginalContext(fields, defaults, rope));
+  if (rope.original_context < 2)
+    return absl::InvalidArgumentError(absl::StrCat(fields.NameOf("original_max_position_embeddings"),
+                                                   " must be at least 2, is ", rope.original_context));
+  ASSIGN_OR_RETURN(rope.short_factors, ReadFactors(fields, "short_factor", rope.rotary_dim / 2));
+  ASSIGN_OR_RETURN(rope.long_factors, ReadFactors(fields, "long_factor", rope.rotary_dim / 2));
+  const double extension =
+      static_cast<double>(defaults.context_length) / static_cast<double>(rope.original_context);
+  ASSIGN_OR_RETURN(const double factor, fields.DoubleOr("factor", extension));
+  ASSIGN_OR_RETURN(rope.attention_factor,
+                   fields.DoubleOr("attention_factor", LongRopeMagnitude(factor, rope.original_context)));
+  rope.long_attention_factor = rope.attention_factor;
   return absl::OkStatus();
+}
+
+// What the model was made for is max_position_embeddings here.
+absl::Status ReadDynamic(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
+  rope.scaling = RopeScalingKind::kDynamicNtk;
+  rope.original_context = defaults.context_length;
+  ASSIGN_OR_RETURN(rope.factor, fields.Double("factor"));
+  const auto context = static_cast<int32_t>(defaults.context_length);
+  ASSIGN_OR_RETURN(const int32_t said, fields.IntOr("original_max_position_embeddings", context));
+  if (said == context) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(fields.NameOf("original_max_position_embeddings"),
+                                                 " must be ", context, " as the context is, is ", said));
 }
 
 absl::Status ReadLlama3(JsonFields& fields, const HfRopeDefaults& defaults, RopeSpec& rope) {
@@ -60,6 +109,10 @@ absl::StatusOr<int32_t> RotaryDim(const std::string& where, double rotated, cons
   return static_cast<int32_t>(defaults.head_dim * rotated);
 }
 
+bool IsLongRope(absl::string_view type, const HfRopeDefaults& defaults) {
+  return type == "longrope" || (defaults.older_longrope && (type == "su" || type == "yarn"));
+}
+
 // The rope that an object of settings describes.
 absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, double base,
                                   const HfRopeDefaults& defaults) {
@@ -72,7 +125,9 @@ absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, 
   ASSIGN_OR_RETURN(const double rotated, fields.DoubleOr("partial_rotary_factor", defaults.rotated));
   ASSIGN_OR_RETURN(rope.rotary_dim, RotaryDim(fields.NameOf("partial_rotary_factor"), rotated, defaults));
   ASSIGN_OR_RETURN(const std::string type, TypeOf(fields));
-  if (type == "linear") {
+  if (IsLongRope(type, defaults)) {
+    RETURN_IF_ERROR(ReadLongRope(fields, defaults, rope));
+  } else if (type == "linear") {
     rope.scaling = RopeScalingKind::kLinear;
     ASSIGN_OR_RETURN(rope.factor, fields.Double("factor"));
   } else if (type == "llama3") {
@@ -83,12 +138,14 @@ absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, 
     rope.scaling = RopeScalingKind::kNtk;
     ASSIGN_OR_RETURN(rope.factor, fields.Double("alpha"));
     RETURN_IF_ERROR(fields.DoubleOr("factor", 1).status());  // counts for nothing beside it
+  } else if (type == "dynamic") {
+    RETURN_IF_ERROR(ReadDynamic(fields, defaults, rope));
   } else if (type != "default") {
     return absl::UnimplementedError(absl::StrCat(fields.NameOf("rope_type"), " is '", type,
                                                  "', which is not supported; supported are default, linear, "
-                                                 "llama3, yarn"));
+                                                 "dynamic, llama3, yarn, longrope"));
   }
-  RETURN_IF_ERROR(fields.Finish());
+  RETURN_IF_ERROR(fields.Finish(defaults.not_of_ropes));
   return rope;
 }
 
@@ -134,6 +191,9 @@ absl::StatusOr<std::vector<RopeSpec>> ReadHfRopes(JsonFields& config, HfRopeDefa
   }
   if (defaults.older_base_field != nullptr) {
     ASSIGN_OR_RETURN(defaults.base, config.DoubleOr(defaults.older_base_field, defaults.base));
+  }
+  if (config.Find("original_max_position_embeddings") != nullptr) {
+    ASSIGN_OR_RETURN(defaults.original_context, config.Int("original_max_position_embeddings"));
   }
   const Json* parameters = config.Find("rope_parameters");
   const bool older = config.Find("rope_scaling") != nullptr || config.Find("rope_theta") != nullptr ||

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "engine/model/strict_json.h"
 #include "engine/position/rope.h"
 
@@ -21,6 +23,10 @@ struct HfRopeDefaults {
   const char* rotated_field = "partial_rotary_factor";  // in the older spelling
   const char* older_base_field = nullptr;               // of what "rope_theta" says, in a still older one
   bool alpha = false;                                   // "dynamic" may have an "alpha"
+  // What scalings were made for, said beside them for all of them; 0: nowhere.
+  int32_t original_context = 0;
+  bool older_longrope = false;                       // "su" and "yarn" are what LongRoPE was called before
+  absl::Span<const absl::string_view> not_of_ropes;  // fields beside a scaling that others read
   std::optional<double> local_base;  // for models whose sliding layers have a rope of their own
   bool local_base_is_base = false;   // in the older spelling its base is that of the others
 };

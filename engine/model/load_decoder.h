@@ -35,8 +35,14 @@ struct ExpertWeights {
 
 template <typename Projection, typename Vector>
 struct LayerWeights {
-  NormWeights<Vector> attention_norm;        // [D], as all norms with offset and scale in it
-  Projection qkv;                            // [H E + G E + G Ev, D]
+  NormWeights<Vector> attention_norm;  // [D], as all norms with offset and scale in it
+  // [H E + G E + G Ev, D]; of latent attention the queries alone, [H E, query_rank or D].
+  Projection qkv;
+  // Of latent attention. Heads have their rotated columns first, and the keys made from c have zeros there.
+  Projection latent;                         // [query_rank + kv_rank + rotary_dim, D]
+  Vector latent_query_norm{};                // [query_rank]
+  Vector latent_kv_norm{};                   // [kv_rank]
+  Projection latent_kv;                      // [H E + H Ev, kv_rank]
   NormWeights<Vector> query_norm, key_norm;  // [H, E], [G, E]
   Vector query_factors{};                    // [max_model_len], by position
   Projection attention_output;               // [D, H Ev]
@@ -57,6 +63,8 @@ struct DecoderWeights {
   Embedding embedding;                 // [V, D]
   Vector input_positions{};            // [max_model_len, D], added to embeddings
   NormWeights<Vector> embedding_norm;  // [D]
+  Projection embedding_in;             // [D, embedding_size], where that is narrower
+  Projection embedding_out;            // [embedding_size, D]
   std::vector<LayerWeights<Projection, Vector>> layers;
   NormWeights<Vector> output_norm;  // [D], the logit scale in it
   Projection output;                // [V, D]
@@ -102,7 +110,11 @@ class DecoderLoader {
       RETURN_IF_ERROR(LoadLayer(i, weights.layers.emplace_back()));
       if (progress) progress(i + 1);
     }
-    RETURN_IF_ERROR(Norm(Role::kOutputNorm, 0, true, spec_.logit_scale, weights.output_norm));
+    if (spec_.embedding_size > 0) {
+      RETURN_IF_ERROR(Project({Role::kEmbeddingIn}, 0, Cut::kWhole, weights.embedding_in));
+      RETURN_IF_ERROR(Project({Role::kEmbeddingOut}, 0, Cut::kWhole, weights.embedding_out));
+    }
+    RETURN_IF_ERROR(Norm(Role::kOutputNorm, 0, spec_.output_norm, spec_.logit_scale, weights.output_norm));
     RETURN_IF_ERROR(LoadOutput(weights));
     return weights;
   }
@@ -113,8 +125,11 @@ class DecoderLoader {
 
   absl::Status LoadLayer(int i, Layer& layer) {
     const BlockSpec& block = spec_.block;
-    RETURN_IF_ERROR(Norm(Role::kAttentionNorm, i, block.pre_norm, 1, layer.attention_norm));
-    RETURN_IF_ERROR(Project({Role::kQuery, Role::kKey, Role::kValue}, i, Cut::kRows, layer.qkv));
+    RETURN_IF_ERROR(Norm(Role::kAttentionNorm, i, spec_.has_attention_norm(), 1, layer.attention_norm));
+    if (spec_.layers[i].attention.is_latent())
+      RETURN_IF_ERROR(LoadLatent(i, layer));
+    else
+      RETURN_IF_ERROR(Project({Role::kQuery, Role::kKey, Role::kValue}, i, Cut::kRows, layer.qkv));
     RETURN_IF_ERROR(HeadNorm(Role::kQueryNorm, i, layer.query_norm));
     RETURN_IF_ERROR(HeadNorm(Role::kKeyNorm, i, layer.key_norm));
     RETURN_IF_ERROR(Put(reader_.QueryFactors(i), layer.query_factors));
@@ -125,6 +140,26 @@ class DecoderLoader {
     RETURN_IF_ERROR(spec_.layers[i].ffn.has_experts() ? LoadExperts(i, layer) : LoadFeedForward(i, layer));
     ASSIGN_OR_RETURN(layer.numbers, reader_.Numbers(i));
     return Norm(Role::kFfnPostNorm, i, block.post_norm, 1, layer.ffn_post_norm);
+  }
+
+  absl::Status LoadLatent(int i, Layer& layer) {
+    const bool is_narrow = spec_.layers[i].attention.latent.query_rank > 0;
+    std::vector<Role> roles = {Role::kLatentKv};
+    if (is_narrow) roles.insert(roles.begin(), Role::kLatentQuery);
+    RETURN_IF_ERROR(Project(roles, i, Cut::kWhole, layer.latent));
+    if (is_narrow) {
+      ASSIGN_OR_RETURN(std::vector<float> norm, reader_.Values({Role::kLatentQueryNorm, i}));
+      RETURN_IF_ERROR(Put(std::move(norm), layer.latent_query_norm));
+    }
+    ASSIGN_OR_RETURN(std::vector<float> norm, reader_.Values({Role::kLatentKvNorm, i}));
+    RETURN_IF_ERROR(Put(std::move(norm), layer.latent_kv_norm));
+    ASSIGN_OR_RETURN(WeightTensor queries, reader_.LatentQueries(i));
+    ASSIGN_OR_RETURN(layer.qkv, wing_.PutProjection({.matrices = {std::move(queries)}}));
+    ASSIGN_OR_RETURN(WeightTensor keys, reader_.LatentKeys(i));
+    ASSIGN_OR_RETURN(WeightTensor values, reader_.LatentValues(i));
+    ASSIGN_OR_RETURN(layer.latent_kv,
+                     wing_.PutProjection({.matrices = {std::move(keys), std::move(values)}}));
+    return absl::OkStatus();
   }
 
   absl::Status LoadFeedForward(int i, Layer& layer) {

@@ -55,6 +55,26 @@ WeightTensor SliceColumns(WeightTensor tensor, Shard shard, bool shape_only) {
   return {slice, std::move(bytes)};
 }
 
+// Rows [from, from + rows) of each head of `stride` rows, which become rows [to, to + rows) of it.
+struct RowMove {
+  int64_t from, to, rows, stride;
+};
+
+// A matrix of heads of `height` rows; what no move fills is zero, in every type.
+WeightTensor GatherRows(const WeightTensor& tensor, int64_t heads, absl::Span<const RowMove> moves,
+                        int64_t height) {
+  const TensorView& view = tensor.view;
+  const int64_t row_bytes = RowBytes(view.type, view.columns());
+  auto bytes = std::make_shared<std::vector<uint8_t>>(heads * height * row_bytes);
+  if (view.data != nullptr)
+    for (int64_t head = 0; head < heads; ++head)
+      for (const RowMove& move : moves)
+        std::memcpy(bytes->data() + (head * height + move.to) * row_bytes,
+                    view.data + (head * move.stride + move.from) * row_bytes, move.rows * row_bytes);
+  const TensorView gathered{view.type, {heads * height, view.columns()}, bytes->data()};
+  return {gathered, std::move(bytes)};
+}
+
 // The part of one rank, of vectors whose heads or rows are divided among ranks.
 std::vector<float> PartOfVector(const std::vector<float>& values, Shard shard) {
   const Range mine = PartOf(static_cast<int64_t>(values.size()), shard.rank, shard.size);
@@ -79,6 +99,9 @@ absl::Status CheckTensorParallel(const DecoderSpec& spec, int size) {
   RETURN_IF_ERROR(Divides("KV heads", spec.num_kv_heads, size));
   for (const LayerSpec& layer : spec.layers) {
     RETURN_IF_ERROR(Divides("feed-forward columns", layer.ffn.size, size));
+    if (layer.attention.is_latent())
+      return absl::UnimplementedError(
+          absl::StrCat("tensor_parallel must be 1 for a model with latent attention, is ", size));
     if (layer.ffn.has_experts())
       return absl::UnimplementedError(
           absl::StrCat("tensor_parallel must be 1 for a model with experts, is ", size));
@@ -203,6 +226,36 @@ absl::StatusOr<std::vector<float>> WeightReader::Biases(const std::vector<Weight
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;
+}
+
+absl::StatusOr<WeightTensor> WeightReader::LatentQueries(int layer) const {
+  const LatentSpec& latent = spec_.layers[layer].attention.latent;
+  const bool is_narrow = latent.query_rank > 0;
+  ASSIGN_OR_RETURN(const WeightTensor tensor,
+                   Matrix(is_narrow ? WeightRole::kQueryFromLatent : WeightRole::kQuery, layer, Cut::kWhole));
+  const int64_t rotated = latent.rotary_dim, still = spec_.head_dim - rotated, all = spec_.head_dim;
+  return GatherRows(tensor, spec_.num_heads,
+                    {{.from = still, .to = 0, .rows = rotated, .stride = all},
+                     {.from = 0, .to = rotated, .rows = still, .stride = all}},
+                    all);
+}
+
+absl::StatusOr<WeightTensor> WeightReader::LatentKeys(int layer) const {
+  const LatentSpec& latent = spec_.layers[layer].attention.latent;
+  ASSIGN_OR_RETURN(const WeightTensor tensor, Matrix(WeightRole::kKeyValueFromLatent, layer, Cut::kWhole));
+  const int64_t still = spec_.head_dim - latent.rotary_dim;
+  return GatherRows(tensor, spec_.num_heads,
+                    {{.from = 0, .to = latent.rotary_dim, .rows = still, .stride = still + spec_.value_dim}},
+                    spec_.head_dim);
+}
+
+absl::StatusOr<WeightTensor> WeightReader::LatentValues(int layer) const {
+  const LatentSpec& latent = spec_.layers[layer].attention.latent;
+  ASSIGN_OR_RETURN(const WeightTensor tensor, Matrix(WeightRole::kKeyValueFromLatent, layer, Cut::kWhole));
+  const int64_t still = spec_.head_dim - latent.rotary_dim;
+  return GatherRows(tensor, spec_.num_heads,
+                    {{.from = still, .to = 0, .rows = spec_.value_dim, .stride = still + spec_.value_dim}},
+                    spec_.value_dim);
 }
 
 absl::StatusOr<WeightTensor> WeightReader::FloatMatrix(WeightRole role, int layer) const {

@@ -74,6 +74,11 @@ class WeightReader {
   // are none.
   absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut,
                                             int expert = -1) const;
+  // Of a layer with latent attention, heads with their rotated columns first. `LatentKeys` has zeros where a
+  // key's rotated columns come to stand: [H E, kv_rank].
+  absl::StatusOr<WeightTensor> LatentQueries(int layer) const;  // [H E, query_rank or D]
+  absl::StatusOr<WeightTensor> LatentKeys(int layer) const;
+  absl::StatusOr<WeightTensor> LatentValues(int layer) const;  // [H Ev, kv_rank]
   // A matrix as float32, whatever its type.
   absl::StatusOr<WeightTensor> FloatMatrix(WeightRole role, int layer) const;
   // What the activation of a layer takes beside its arguments.

@@ -32,15 +32,34 @@ Presence HeadNorm(const Spec&, const Layer& layer) {
   const HeadNormSpec& norm = layer.attention.head_norm;
   return PresentIf(norm.kind != NormKind::kNone && norm.has_weight, norm.has_bias);
 }
-Presence OutputNorm(const Spec& spec, const Layer&) { return Norm(spec, true); }
+Presence OutputNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.output_norm); }
+Presence NarrowEmbedding(const Spec& spec, const Layer&) { return PresentIf(spec.embedding_size > 0); }
 Presence EmbeddingNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.embedding_norm); }
-Presence AttentionNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.block.pre_norm); }
+Presence AttentionNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.has_attention_norm()); }
 Presence FfnNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.has_ffn_norm()); }
 Presence PostNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.block.post_norm); }
 Presence Output(const Spec& spec, const Layer&) {
   return spec.tied_output ? Presence::kAbsent : PresentIf(true, spec.output_bias);
 }
-Presence Qkv(const Spec&, const Layer& layer) { return PresentIf(true, layer.attention.qkv_bias); }
+Presence Query(const Spec&, const Layer& layer) {
+  const AttentionSpec& attention = layer.attention;
+  return PresentIf(!attention.is_latent() || attention.latent.query_rank == 0,
+                   attention.qkv_bias && !attention.is_latent());
+}
+Presence KeyOrValue(const Spec&, const Layer& layer) {
+  return PresentIf(!layer.attention.is_latent(), layer.attention.qkv_bias);
+}
+bool HasLatentQuery(const Layer& layer) {
+  return layer.attention.is_latent() && layer.attention.latent.query_rank > 0;
+}
+Presence LatentQuery(const Spec&, const Layer& layer) {
+  return PresentIf(HasLatentQuery(layer), layer.attention.qkv_bias);
+}
+Presence OfLatentQuery(const Spec&, const Layer& layer) { return PresentIf(HasLatentQuery(layer)); }
+Presence LatentKv(const Spec&, const Layer& layer) {
+  return PresentIf(layer.attention.is_latent(), layer.attention.qkv_bias);
+}
+Presence OfLatentKv(const Spec&, const Layer& layer) { return PresentIf(layer.attention.is_latent()); }
 Presence AttentionOutput(const Spec&, const Layer& layer) {
   return PresentIf(true, layer.attention.output_bias);
 }
@@ -74,7 +93,9 @@ Presence Xielu(const Spec&, const Layer& layer) { return PresentIf(layer.ffn.num
 Presence Sinks(const Spec&, const Layer& layer) { return PresentIf(layer.attention.sinks); }
 
 Shape Stream(const Spec& spec, const Layer&) { return {spec.hidden_size}; }
-Shape Vocabulary(const Spec& spec, const Layer&) { return {spec.vocab_size, spec.hidden_size}; }
+Shape Vocabulary(const Spec& spec, const Layer&) { return {spec.vocab_size, spec.embedding_width()}; }
+Shape EmbeddingIn(const Spec& spec, const Layer&) { return {spec.hidden_size, spec.embedding_size}; }
+Shape EmbeddingOut(const Spec& spec, const Layer&) { return {spec.embedding_size, spec.hidden_size}; }
 Shape Positions(const Spec& spec, const Layer&) { return {LearnedOf(spec)->rows, spec.hidden_size}; }
 Shape Queries(const Spec& spec, const Layer&) {
   return {int64_t{spec.num_heads} * spec.head_dim, spec.hidden_size};
@@ -96,6 +117,22 @@ Shape QueryNorms(const Spec& spec, const Layer& layer) {
 }
 Shape KeyNorms(const Spec& spec, const Layer& layer) {
   return HeadNormShape(spec, layer.attention.head_norm, spec.num_kv_heads);
+}
+Shape LatentQueryShape(const Spec& spec, const Layer& layer) {
+  return {layer.attention.latent.query_rank, spec.hidden_size};
+}
+Shape LatentQueryRank(const Spec&, const Layer& layer) { return {layer.attention.latent.query_rank}; }
+Shape FromLatentQuery(const Spec& spec, const Layer& layer) {
+  return {int64_t{spec.num_heads} * spec.head_dim, layer.attention.latent.query_rank};
+}
+Shape LatentKvShape(const Spec& spec, const Layer& layer) {
+  const LatentSpec& latent = layer.attention.latent;
+  return {int64_t{latent.kv_rank} + latent.rotary_dim, spec.hidden_size};
+}
+Shape LatentKvRank(const Spec&, const Layer& layer) { return {layer.attention.latent.kv_rank}; }
+Shape FromLatentKv(const Spec& spec, const Layer& layer) {
+  const LatentSpec& latent = layer.attention.latent;
+  return {int64_t{spec.num_heads} * (spec.head_dim - latent.rotary_dim + spec.value_dim), latent.kv_rank};
 }
 Shape Heads(const Spec& spec, const Layer&) { return {spec.num_heads}; }
 Shape FromHeads(const Spec& spec, const Layer&) {
@@ -177,18 +214,32 @@ constexpr RoleInfo kRoles[] = {
     {Role::kPositionEmbedding, false, IfLearned, Positions, "position_embd.weight",
      "model.embed_positions.weight"},
     {Role::kEmbeddingNorm, false, EmbeddingNorm, Stream, "token_embd_norm.weight", "model.embed_norm.weight"},
+    {Role::kEmbeddingIn, false, NarrowEmbedding, EmbeddingIn, "", "model.decoder.project_in.weight"},
+    {Role::kEmbeddingOut, false, NarrowEmbedding, EmbeddingOut, "", "model.decoder.project_out.weight"},
     {Role::kOutputNorm, false, OutputNorm, Stream, "output_norm.weight", "model.norm.weight"},
     {Role::kOutput, false, Output, Vocabulary, "output.weight", "lm_head.weight"},
     {Role::kAttentionNorm, true, AttentionNorm, Stream, "blk.*.attn_norm.weight",
      "model.layers.*.input_layernorm.weight"},
-    {Role::kQuery, true, Qkv, Queries, "blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight"},
-    {Role::kKey, true, Qkv, Keys, "blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight"},
-    {Role::kValue, true, Qkv, Values, "blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight"},
+    {Role::kQuery, true, Query, Queries, "blk.*.attn_q.weight", "model.layers.*.self_attn.q_proj.weight"},
+    {Role::kKey, true, KeyOrValue, Keys, "blk.*.attn_k.weight", "model.layers.*.self_attn.k_proj.weight"},
+    {Role::kValue, true, KeyOrValue, Values, "blk.*.attn_v.weight", "model.layers.*.self_attn.v_proj.weight"},
     {Role::kQueryNorm, true, HeadNorm, QueryNorms, "blk.*.attn_q_norm.weight",
      "model.layers.*.self_attn.q_norm.weight"},
     {Role::kKeyNorm, true, HeadNorm, KeyNorms, "blk.*.attn_k_norm.weight",
      "model.layers.*.self_attn.k_norm.weight"},
     {Role::kSinks, true, Sinks, Heads, "blk.*.attn_sinks.weight", "model.layers.*.self_attn.sinks"},
+    {Role::kLatentQuery, true, LatentQuery, LatentQueryShape, "blk.*.attn_q_a.weight",
+     "model.layers.*.self_attn.q_a_proj.weight"},
+    {Role::kLatentQueryNorm, true, OfLatentQuery, LatentQueryRank, "blk.*.attn_q_a_norm.weight",
+     "model.layers.*.self_attn.q_a_layernorm.weight"},
+    {Role::kQueryFromLatent, true, OfLatentQuery, FromLatentQuery, "blk.*.attn_q_b.weight",
+     "model.layers.*.self_attn.q_b_proj.weight"},
+    {Role::kLatentKv, true, LatentKv, LatentKvShape, "blk.*.attn_kv_a_mqa.weight",
+     "model.layers.*.self_attn.kv_a_proj_with_mqa.weight"},
+    {Role::kLatentKvNorm, true, OfLatentKv, LatentKvRank, "blk.*.attn_kv_a_norm.weight",
+     "model.layers.*.self_attn.kv_a_layernorm.weight"},
+    {Role::kKeyValueFromLatent, true, OfLatentKv, FromLatentKv, "blk.*.attn_kv_b.weight",
+     "model.layers.*.self_attn.kv_b_proj.weight"},
     {Role::kAttentionOutput, true, AttentionOutput, FromHeads, "blk.*.attn_output.weight",
      "model.layers.*.self_attn.o_proj.weight"},
     {Role::kAttentionPostNorm, true, PostNorm, Stream, "blk.*.post_attention_norm.weight",

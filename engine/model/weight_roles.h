@@ -19,6 +19,8 @@ enum class WeightRole : uint8_t {
   kTokenEmbedding,
   kPositionEmbedding,
   kEmbeddingNorm,
+  kEmbeddingIn,  // from and to an embedding that is narrower than the stream
+  kEmbeddingOut,
   kOutputNorm,
   kOutput,
   // Of a layer.
@@ -29,6 +31,13 @@ enum class WeightRole : uint8_t {
   kQueryNorm,
   kKeyNorm,
   kSinks,
+  // Of latent attention, as files have them: in heads the rotated columns come last.
+  kLatentQuery,  // Qa
+  kLatentQueryNorm,
+  kQueryFromLatent,  // Qb
+  kLatentKv,         // Ca: c, then r
+  kLatentKvNorm,
+  kKeyValueFromLatent,  // Cb: each head's key, without its rotated columns, then its value
   kAttentionOutput,
   kAttentionPostNorm,
   kFfnNorm,

@@ -154,6 +154,7 @@ struct PositionSpec {
 struct TemperatureScale {
   double floor_scale = 8192;
   double attention_scale = 0.1;
+  int32_t first = 1;  // what the first position counts as
 
   bool operator==(const TemperatureScale&) const = default;
 };

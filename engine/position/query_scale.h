@@ -1,7 +1,8 @@
 // Factors of queries that depend on their position i, counted from 0; after the rotation, before the scores.
 //
-//   temperature  1 + attention_scale ln(floor((i + 1) / floor_scale) + 1)      Llama 4, layers without
-//   rotation logn         ln(i + 1) / ln(train_length) where i + 1 > train_length, else 1      Qwen 1
+//   temperature  1 + attention_scale ln(floor((i + first) / floor_scale) + 1)
+//                Llama 4, layers without rotation; Ministral 3, with first = 0
+//   logn         ln(i + 1) / ln(train_length) where i + 1 > train_length, else 1      Qwen 1
 //
 // Pure; thread-safe. The same bytes on every processor.
 #ifndef ROPEWAY_ENGINE_POSITION_QUERY_SCALE_H_

@@ -24,6 +24,16 @@ int64_t Stride(int64_t columns) {
   return stride * sizeof(float) % 4096 == 0 ? stride + 16 : stride;
 }
 
+// Of the narrow rows of latent attention, side by side; 0 where no layer has it.
+int64_t WidestLatent(const DecoderSpec& spec) {
+  int64_t widest = 0;
+  for (const LayerSpec& layer : spec.layers) {
+    const LatentSpec& latent = layer.attention.latent;
+    widest = std::max(widest, int64_t{latent.query_rank} + latent.kv_rank + latent.rotary_dim);
+  }
+  return widest;
+}
+
 AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<int64_t>(sizeof(float))); }
 
 }  // namespace
@@ -32,6 +42,8 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
                      int threads, int max_tokens, int max_logit_rows)
     : max_tokens_(max_tokens),
       max_logit_rows_(max_logit_rows),
+      latent_stride_(Stride(WidestLatent(spec))),
+      narrow_stride_(Stride(spec.embedding_size)),
       hidden_stride_(Stride(spec.hidden_size)),
       qkv_stride_(Stride(spec.qkv_size())),
       attention_stride_(Stride(int64_t{spec.num_heads} * spec.value_dim)),
@@ -43,11 +55,13 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   branch_ = Floats(rows * hidden_stride_);
   normed_ = Floats(int64_t{threads} * kPrepareTokens * hidden_stride_);
   qkv_ = Floats(max_tokens * qkv_stride_);
+  latent_ = Floats(max_tokens * latent_stride_);
+  narrow_ = Floats(rows * narrow_stride_);
   attention_ = Floats(max_tokens * attention_stride_);
   ffn_ = Floats(max_tokens * ffn_stride_);
   logits_ = Floats(max_logit_rows * logit_stride_);
-  const int64_t widest =
-      std::max<int64_t>({spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim, spec.max_ffn_size()});
+  const int64_t widest = std::max<int64_t>({spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim,
+                                            spec.max_ffn_size(), WidestLatent(spec), spec.embedding_size});
   for (ActivationKind kind : kKinds) {
     const int64_t columns = Padded(widest, kQuantBlock);
     activations_[static_cast<int>(kind)] = AlignedBuffer(table.activation_bytes(kind, rows, columns));
@@ -85,9 +99,15 @@ void Decoder::Pass::Logits(absl::Span<const int32_t> indices) {
 
 void Decoder::Pass::Embed() {
   CountAttentionPieces();
+  const bool is_narrow = spec_.embedding_size > 0;
+  if (is_narrow) {
+    ForEachToken(num_tokens(), [&](int64_t t) { weights_.Embed(batch_->token_ids[t], Narrow(t)); });
+    Multiply({Narrow(0), workspace_.narrow_stride_, num_tokens()}, weights_.embedding_in,
+             {Hidden(0), workspace_.hidden_stride_}, nullptr);
+  }
   ForEachToken(num_tokens(), [&](int64_t t) {
     float* x = Hidden(t);
-    weights_.Embed(batch_->token_ids[t], x);
+    if (!is_narrow) weights_.Embed(batch_->token_ids[t], x);
     if (spec_.embedding_scale != 1)
       for (int64_t i = 0; i < spec_.hidden_size; ++i) x[i] *= spec_.embedding_scale;
     if (!weights_.input_positions.empty())
@@ -133,9 +153,13 @@ void Decoder::Pass::NormOutput() {
 }
 
 void Decoder::Pass::ProjectOutput() {
-  Multiply(
-      {Branch(0), workspace_.hidden_stride_, static_cast<int64_t>(indices_.size()), &weights_.output_norm},
-      weights_.output, {workspace_.logits_.as<float>(), workspace_.logit_stride_}, nullptr);
+  const auto rows = static_cast<int64_t>(indices_.size());
+  Input input{Branch(0), workspace_.hidden_stride_, rows, &weights_.output_norm};
+  if (spec_.embedding_size > 0) {
+    Multiply(input, weights_.embedding_out, {Narrow(0), workspace_.narrow_stride_}, &weights_.output);
+    input = {Narrow(0), workspace_.narrow_stride_, rows};
+  }
+  Multiply(input, weights_.output, {workspace_.logits_.as<float>(), workspace_.logit_stride_}, nullptr);
 }
 
 // The product has added the bias.

@@ -55,11 +55,14 @@ class Workspace {
   friend class Decoder;
 
   const int max_tokens_, max_logit_rows_;
-  const int64_t hidden_stride_, qkv_stride_, attention_stride_, ffn_stride_, logit_stride_;  // in floats
+  const int64_t latent_stride_, narrow_stride_;  // in floats, as all strides
+  const int64_t hidden_stride_, qkv_stride_, attention_stride_, ffn_stride_, logit_stride_;
   AlignedBuffer hidden_;  // [T, D] residual stream
   AlignedBuffer branch_;  // [T, D] what a block adds, where it is normed first; gathered rows for logits
   AlignedBuffer normed_;  // [threads, kPrepareTokens, D] rows on their way from norm to prepare
   AlignedBuffer qkv_;     // [T, H E + G E + G Ev]
+  AlignedBuffer latent_;  // [T, query_rank + kv_rank + rotary_dim] of latent attention
+  AlignedBuffer narrow_;  // [T or S, embedding_size] of embeddings narrower than the stream
   // Queries turned for keys of the zone before their own, and of older ones; of models that have zones.
   AlignedBuffer previous_queries_, older_queries_;  // [T, H E]
   AlignedBuffer attention_;                         // [T, H Ev]

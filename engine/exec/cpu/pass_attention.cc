@@ -5,10 +5,47 @@
 
 namespace ropeway {
 
+// What a branch is given: the stream through `norm`, unless that is of the stream itself.
+Decoder::Pass::Input Decoder::Pass::FromStream(const Vectors& norm) {
+  const bool is_of_stream = spec_.block.norms_stream || spec_.block.norms_sum;
+  return {Hidden(0), workspace_.hidden_stride_, num_tokens(), is_of_stream ? nullptr : &norm};
+}
+
+void Decoder::Pass::NormStream(const Vectors& norm) {
+  ForEachToken(num_tokens(), [&](int64_t t) { NormRow(norm, Hidden(t), Hidden(t)); });
+}
+
 void Decoder::Pass::ProjectQkv(int index) {
   const CpuLayer& layer = weights_.layers[index];
-  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.attention_norm}, layer.qkv,
-           {Qkv(0), workspace_.qkv_stride_}, &layer.attention_output);
+  if (spec_.block.norms_stream) NormStream(layer.attention_norm);
+  if (spec_.layers[index].attention.is_latent()) return ProjectLatent(index);
+  Multiply(FromStream(layer.attention_norm), layer.qkv, {Qkv(0), workspace_.qkv_stride_},
+           &layer.attention_output);
+}
+
+void Decoder::Pass::ProjectLatent(int index) {
+  const CpuLayer& layer = weights_.layers[index];
+  const LatentSpec& latent = spec_.layers[index].attention.latent;
+  Multiply(FromStream(layer.attention_norm), layer.latent, {Latent(0), workspace_.latent_stride_},
+           &layer.qkv);
+  ForEachToken(num_tokens(), [&](int64_t t) {
+    float *query = Latent(t), *kv = query + latent.query_rank;
+    if (latent.query_rank > 0)
+      table_.rms_norm(query, layer.latent_query_norm.data(), latent.query_rank, latent.epsilon, query);
+    table_.rms_norm(kv, layer.latent_kv_norm.data(), latent.kv_rank, latent.epsilon, kv);
+  });
+  const Input narrow{Latent(0), workspace_.latent_stride_, num_tokens()};
+  Multiply(latent.query_rank > 0 ? narrow : FromStream(layer.attention_norm), layer.qkv,
+           {Qkv(0), workspace_.qkv_stride_}, &layer.latent_kv);
+  Multiply({Latent(0) + latent.query_rank, workspace_.latent_stride_, num_tokens()}, layer.latent_kv,
+           {Keys(0), workspace_.qkv_stride_}, &layer.attention_output);
+}
+
+// The rotated columns of a latent key are the same for all heads.
+void Decoder::Pass::ShareRotatedColumns(const LatentSpec& latent, int64_t token) {
+  const float* rotated = Latent(token) + latent.query_rank + latent.kv_rank;
+  for (int head = 0; head < spec_.num_kv_heads; ++head)
+    std::copy_n(rotated, latent.rotary_dim, Keys(token) + int64_t{head} * spec_.head_dim);
 }
 
 // Keys and values to the cache.
@@ -31,6 +68,7 @@ void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
 void Decoder::Pass::FinishHeads(int index, int64_t token) {
   const AttentionSpec& attention = spec_.layers[index].attention;
   float* heads = Qkv(token);
+  if (attention.is_latent()) ShareRotatedColumns(attention.latent, token);
   const auto clip = [&] {
     for (int64_t i = 0; i < spec_.qkv_size(); ++i)
       heads[i] = std::clamp(heads[i], -attention.clip, attention.clip);
@@ -156,6 +194,7 @@ void Decoder::Pass::AddAttention(int index) {
   AddToHidden({workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens()},
               layer.attention_output, layer.attention_post_norm,
               spec_.layers[index].ffn.has_experts() ? &layer.router : &layer.ffn_input);
+  if (spec_.block.norms_sum) NormStream(layer.attention_norm);
 }
 
 }  // namespace ropeway

@@ -10,9 +10,10 @@ using kernels::Epilogue;
 void Decoder::Pass::ProjectFfn(int index) {
   const CpuLayer& layer = weights_.layers[index];
   const FfnSpec& ffn = spec_.layers[index].ffn;
+  if (spec_.block.norms_stream) NormStream(layer.ffn_norm);
   if (ffn.has_experts()) ProjectExperts(index);
   if (layer.ffn_input.parts.empty()) return;
-  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &layer.ffn_norm}, layer.ffn_input,
+  Multiply(FromStream(layer.ffn_norm), layer.ffn_input,
            {workspace_.ffn_.as<float>(), workspace_.ffn_stride_,
             ffn.gated ? Epilogue::kGate : Epilogue::kActivate, ffn.activation, layer.numbers},
            &layer.down);
@@ -24,16 +25,16 @@ ExpertsPass Decoder::Pass::Experts(int index) {
 }
 
 void Decoder::Pass::ProjectExperts(int index) {
-  const Vectors& norm = weights_.layers[index].ffn_norm;
-  Multiply({Hidden(0), workspace_.hidden_stride_, num_tokens(), &norm}, weights_.layers[index].router,
+  const Input input = FromStream(weights_.layers[index].ffn_norm);
+  Multiply(input, weights_.layers[index].router,
            {workspace_.experts_.logits(0), workspace_.experts_.logit_stride()}, nullptr);
   ExpertsPass experts = Experts(index);
   experts.Route();
   experts.Project([&](int64_t token, float* x) {
-    if (norm.weight.empty())
+    if (input.norm == nullptr || input.norm->weight.empty())
       std::copy_n(Hidden(token), spec_.hidden_size, x);
     else
-      NormRow(norm, Hidden(token), x);
+      NormRow(*input.norm, Hidden(token), x);
   });
 }
 
@@ -61,11 +62,21 @@ void Decoder::Pass::AddExperts(int index, const CpuProjection* next) {
 
 void Decoder::Pass::AddFeedForward(int index) {
   const CpuLayer& layer = weights_.layers[index];
-  const CpuProjection& next =
-      index + 1 < spec_.num_layers() ? weights_.layers[index + 1].qkv : weights_.output;
-  if (spec_.layers[index].ffn.has_experts()) return AddExperts(index, &next);
-  AddToHidden({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
-              layer.ffn_post_norm, &next);
+  const CpuProjection* next = NextOf(index);
+  if (spec_.layers[index].ffn.has_experts())
+    AddExperts(index, next);
+  else
+    AddToHidden({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
+                layer.ffn_post_norm, next);
+  if (spec_.block.norms_sum) NormStream(layer.ffn_norm);
+}
+
+// What is multiplied by after a layer.
+const CpuProjection* Decoder::Pass::NextOf(int index) const {
+  if (index + 1 == spec_.num_layers())
+    return spec_.embedding_size > 0 ? &weights_.embedding_out : &weights_.output;
+  const CpuLayer& next = weights_.layers[index + 1];
+  return next.latent.parts.empty() ? &next.qkv : &next.latent;
 }
 
 // The end of a block: hidden += scale * projection, or hidden += scale * norm(projection).

@@ -53,6 +53,8 @@ class Decoder::Pass {
  private:
   float* Hidden(int64_t token) { return workspace_.hidden_.as<float>() + token * workspace_.hidden_stride_; }
   float* Branch(int64_t token) { return workspace_.branch_.as<float>() + token * workspace_.hidden_stride_; }
+  float* Latent(int64_t token) { return workspace_.latent_.as<float>() + token * workspace_.latent_stride_; }
+  float* Narrow(int64_t token) { return workspace_.narrow_.as<float>() + token * workspace_.narrow_stride_; }
   float* Qkv(int64_t token) { return workspace_.qkv_.as<float>() + token * workspace_.qkv_stride_; }
   float* Keys(int64_t token) { return Qkv(token) + int64_t{spec_.num_heads} * spec_.head_dim; }
   float* Values(int64_t token) { return Keys(token) + int64_t{spec_.num_kv_heads} * spec_.head_dim; }
@@ -90,6 +92,11 @@ class Decoder::Pass {
   // body(token) for all tokens [0, count), some tokens a piece.
   template <typename Body>
   void ForEachToken(int64_t count, const Body& body);
+  Input FromStream(const Vectors& norm);
+  void NormStream(const Vectors& norm);
+  const CpuProjection* NextOf(int index) const;
+  void ProjectLatent(int index);
+  void ShareRotatedColumns(const LatentSpec& latent, int64_t token);
   void FindAngles(int64_t token);
   void CountAttentionPieces();
   void FinishHeads(int index, int64_t token);

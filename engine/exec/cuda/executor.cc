@@ -18,11 +18,23 @@ absl::Status CheckFormulas(const LayerSpec& layer) {
   const auto refuse = [](const char* what) {
     return absl::UnimplementedError(absl::StrCat(what, " are not supported on CUDA devices"));
   };
+  if (layer.attention.is_latent()) return refuse("layers of latent attention");
   if (layer.ffn.has_experts()) return refuse("mixtures of experts");
   if (layer.ffn.activation == Activation::kXielu) return refuse("activations of type xielu");
   if (layer.ffn.activation == Activation::kClampedSwiglu) return refuse("activations of type clamped SwiGLU");
   if (layer.attention.clip > 0 && layer.attention.clip_after_norm)
     return refuse("clips after the norm of heads");
+  return absl::OkStatus();
+}
+
+// Likewise of what all layers have alike.
+absl::Status CheckStream(const DecoderSpec& spec) {
+  if (spec.block.norms_stream || spec.block.norms_sum)
+    return absl::UnimplementedError("norms of the stream itself are not supported on CUDA devices");
+  if (spec.embedding_size > 0 || !spec.output_norm)
+    return absl::UnimplementedError(
+        "embeddings narrower than the stream, or no norm before the output layer, are not supported on CUDA "
+        "devices");
   return absl::OkStatus();
 }
 
@@ -40,6 +52,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
   }
+  RETURN_IF_ERROR(CheckStream(spec));
   for (const LayerSpec& layer : spec.layers) RETURN_IF_ERROR(CheckFormulas(layer));
   return CheckTensorParallel(spec, options.tensor_parallel);
 }

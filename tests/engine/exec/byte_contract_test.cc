@@ -226,7 +226,9 @@ std::string TestName(const ::testing::TestParamInfo<Param>& info) {
 
 INSTANTIATE_TEST_SUITE_P(All, ByteContractTest,
                          ::testing::Combine(::testing::Values("quantised", "mistral", "gemma3_text", "qwen3",
-                                                              "qwen2_moe", "gpt_oss", "llama4_text"),
+                                                              "qwen2_moe", "gpt_oss", "llama4_text",
+                                                              "deepseek_v3", "opt_post_norm", "bloom_pow2",
+                                                              "apertus"),
                                             ::testing::Values("ref", "avx2", "avx512"),
                                             ::testing::Values(kernels::KvType::kF32, kernels::KvType::kBF16)),
                          TestName);
@@ -236,7 +238,8 @@ TEST(InstructionSetTest, Avx2AndAvx512GiveTheSameBytes) {
     GTEST_SKIP() << "this processor does not have both";
   const std::vector<TokenId> ids = RandomIds(200, 2);
   const std::vector<PageId> pages = PagesFrom(0, ids.size());
-  for (const char* model : {"quantised", "mistral", "gemma3_text", "qwen2", "qwen2_moe", "gpt_oss"})
+  for (const char* model :
+       {"quantised", "mistral", "gemma3_text", "qwen2", "qwen2_moe", "gpt_oss", "deepseek_v3", "apertus"})
     for (const kernels::KvType kv_type : {kernels::KvType::kF32, kernels::KvType::kBF16}) {
       SCOPED_TRACE(model);
       CpuExecutorOptions options{

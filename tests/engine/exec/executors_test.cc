@@ -39,6 +39,13 @@ void ExpectSame(const Sampled& a, const Sampled& b) {
   }
 }
 
+// Whether each greedy token of a golden file is that of a prompt of its own, whose length the rotation hangs on.
+bool GrowsWithThePrompt(const nlohmann::ordered_json& config) {
+  if (!config.contains("rope_parameters")) return false;
+  const auto& rope = config["rope_parameters"];
+  return rope.value("rope_type", "") == "dynamic" && !rope.contains("alpha");
+}
+
 class TinyModelsOnTest : public ::testing::TestWithParam<std::tuple<std::string, DeviceOptions>> {};
 
 TEST_P(TinyModelsOnTest, GreedyTokensAreThoseOfTheGoldenFile) {
@@ -59,7 +66,8 @@ TEST_P(TinyModelsOnTest, GreedyTokensAreThoseOfTheGoldenFile) {
     const auto& greedy = golden["sequences"][i]["greedy"];
     ASSERT_TRUE(results[i][0].error.ok()) << results[i][0].error;
     const auto& tokens = results[i][0].tokens;
-    for (size_t t = 0; t < tokens.size() && greedy["margins"][t].get<double>() > margin; ++t)
+    const size_t comparable = GrowsWithThePrompt(golden["config"]) ? 1 : tokens.size();
+    for (size_t t = 0; t < comparable && greedy["margins"][t].get<double>() > margin; ++t)
       ASSERT_EQ(tokens[t], greedy["token_ids"][t].get<TokenId>()) << "sequence " << i << ", token " << t;
   }
 }

@@ -199,8 +199,17 @@ TEST(HfConfigTest, RefusesWhatItDoesNotKnow) {
       {"gemma3_text", {{"use_bidirectional_attention", true}}, "only false is supported"},
       {"llama_base", {{"is_encoder_decoder", true}}, "only false is supported"},
       {"llama_base",
-       {{"rope_parameters", {{"rope_type", "longrope"}}}},
-       "supported are default, linear, llama3, yarn"},
+       {{"rope_parameters", {{"rope_type", "su"}}}},
+       "supported are default, linear, dynamic, llama3, yarn, longrope"},
+      {"llama_rope_longrope", {{"rope_parameters", {{"short_mscale", 1.0}}}}, "is not supported"},
+      {"gpt_oss", {{"hidden_act", "gelu"}}, "only silu is supported"},
+      {"deepseek_v3", {{"scoring_func", "softmax"}}, "only sigmoid is supported"},
+      {"deepseek_v3", {{"topk_method", "greedy"}}, "only noaux_tc is supported"},
+      {"opt_post_norm", {{"enable_bias", false}}, "only true is supported"},
+      {"mixtral", {{"quantization_config", Json::object()}}, "'quantization_config' is not supported"},
+      {"llama4_text",
+       {{"layer_types", {"full_attention", "sliding_attention", "full_attention", "full_attention"}}},
+       "'layer_types' of layer 1"},
       {"llama_base", {{"rope_parameters", {{"factor", 2.0}}}}, "field 'factor' is not supported"},
       {"llama_base", {{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}, "only 1 is supported"},
       {"qwen2",
@@ -211,10 +220,105 @@ TEST(HfConfigTest, RefusesWhatItDoesNotKnow) {
     EXPECT_THAT(With(test.case_name, test.changes),
                 StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(test.says)))
         << test.changes;
-  for (const char* name : {"llama_rope_dynamic", "llama_rope_longrope"})
-    for (const char* key : {"config", "config_v4"})
-      EXPECT_THAT(SpecFromHfConfig(ConfigOf(name, key).dump()),
-                  StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("is not supported")));
+}
+
+// Some fields of "rope_parameters" set; null removes one.
+absl::StatusOr<DecoderSpec> WithRope(const std::string& case_name, const Json& changes) {
+  Json rope = ConfigOf(case_name)["rope_parameters"];
+  for (const auto& item : changes.items())
+    if (item.value().is_null())
+      rope.erase(item.key());
+    else
+      rope[item.key()] = item.value();
+  return With(case_name, {{"rope_parameters", rope}});
+}
+
+TEST(HfConfigTest, RefusesRopesThatContradictThemselves) {
+  const struct {
+    const char* case_name;
+    Json changes;
+    const char* says;
+  } cases[] = {
+      {"llama_rope_dynamic", {{"factor", nullptr}}, "'factor' is missing"},
+      {"llama_rope_dynamic",
+       {{"original_max_position_embeddings", 32}},
+       "must be 64 as the context is, is 32"},
+      {"llama_rope_longrope",
+       {{"short_factor", {1.0, 2.0}}},
+       "'short_factor' must be an array of 8 positive"},
+      {"llama_rope_longrope", {{"long_factor", nullptr}}, "'long_factor' must be an array of 8 positive"},
+      {"llama_rope_longrope",
+       {{"long_factor", {1.0, 2.0, 3.0, 0.0, 5.0, 6.0, 7.0, 8.0}}},
+       "'long_factor' must be an array of 8 positive"},
+      {"llama_rope_longrope", {{"original_max_position_embeddings", 1}}, "must be at least 2, is 1"},
+      {"phi3_longrope",
+       {{"original_max_position_embeddings", 32}},
+       "must be 64 as the config says elsewhere"},
+      {"ministral3", {{"llama_4_scaling_beta", nullptr}}, "'llama_4_scaling_beta' is missing"},
+      {"ministral3", {{"original_max_position_embeddings", 0}}, "must be positive, is 0"},
+  };
+  for (const auto& test : cases)
+    EXPECT_THAT(WithRope(test.case_name, test.changes),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(test.says)))
+        << test.changes;
+}
+
+TEST(HfConfigTest, DynamicNtkStretchesTheContext) {
+  EXPECT_EQ(SpecOf("llama_rope_dynamic").context_length, 256);
+  EXPECT_EQ(SpecOf("llama_rope_longrope").context_length, 256);
+}
+
+TEST(HfConfigTest, OlderNamesOfLongRope) {
+  const DecoderSpec named = SpecOf("phi3_longrope");
+  for (const char* older : {"su", "yarn"}) {
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, WithRope("phi3_longrope", {{"rope_type", older}}));
+    EXPECT_EQ(spec, named);
+  }
+  // The factor is the quotient of both contexts where it is not said.
+  ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, WithRope("phi3_longrope", {{"factor", nullptr}}));
+  EXPECT_EQ(spec, named);
+}
+
+TEST(HfConfigTest, ExpertsOfEachFamily) {
+  const auto experts = [](const char* name, int layer) { return SpecOf(name).layers[layer].ffn.experts; };
+  EXPECT_EQ(experts("mixtral", 0), (ExpertsSpec{.count = 5, .per_token = 2, .normalised = true}));
+  EXPECT_EQ(experts("qwen2_moe", 0),
+            (ExpertsSpec{.count = 5, .per_token = 2, .shared_size = 72, .shared_gate = true}));
+  EXPECT_EQ(experts("qwen2_moe", 1), ExpertsSpec());
+  EXPECT_EQ(experts("deepseek_v3", 1), (ExpertsSpec{.count = 6,
+                                                    .per_token = 3,
+                                                    .score = RouterScore::kSigmoid,
+                                                    .correction = true,
+                                                    .groups = 3,
+                                                    .chosen_groups = 2,
+                                                    .normalised = true,
+                                                    .least_sum = 1e-20f,
+                                                    .scale = 1.5f,
+                                                    .shared_size = 56}));
+  EXPECT_EQ(experts("llama4_text", 1), (ExpertsSpec{.count = 3,
+                                                    .per_token = 1,
+                                                    .score = RouterScore::kSigmoid,
+                                                    .scales_input = true,
+                                                    .shared_size = 56}));
+}
+
+TEST(HfConfigTest, PairsOfLatentAttention) {
+  const auto pairing = [](const DecoderSpec& spec) {
+    return std::get<RopeSpec>(spec.layers[2].position.scheme).pairing;
+  };
+  EXPECT_EQ(pairing(SpecOf("deepseek_v3")), RopePairing::kInterleaved);
+  EXPECT_EQ(pairing(SpecOf("minicpm3")), RopePairing::kHalves);
+  ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With("deepseek_v3", {{"rope_interleave", false}}));
+  EXPECT_EQ(pairing(spec), RopePairing::kHalves);
+}
+
+// Every second layer of the first ones, where windows are switched on.
+TEST(HfConfigTest, WindowsOfQwen2Moe) {
+  ASSERT_OK_AND_ASSIGN(
+      const DecoderSpec spec,
+      With("qwen2_moe", {{"use_sliding_window", true}, {"sliding_window", 9}, {"max_window_layers", 3}},
+           "config_v4"));
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(spec.layers[i].position.window, i % 2 == 0 && i < 3 ? 9 : 0) << i;
 }
 
 TEST(HfConfigTest, RefusesWhatContradictsItself) {
@@ -243,6 +347,36 @@ TEST(HfConfigTest, RefusesWhatContradictsItself) {
       {"llama_base", {{"rope_parameters", 1}}, "'rope_parameters' must be an object"},
       {"llama_base", {{"vocab_size", 0}}, "vocab_size must be in"},
       {"qwen2", {{"layer_types", {"full_attention"}}}, "must be an array of 4 strings"},
+      {"mixtral", {{"num_local_experts", nullptr}}, "'num_local_experts' is missing"},
+      {"mixtral", {{"num_local_experts", 0}}, "'num_local_experts' must be positive, is 0"},
+      {"mixtral", {{"num_local_experts", 1025}}, "number of experts must be in [0, 1024], is 1025"},
+      {"mixtral", {{"num_experts_per_tok", 0}}, "experts per token must be in [1, 64], is 0"},
+      {"mixtral", {{"num_experts_per_tok", 6}}, "experts per token must be in [1, 5], is 6"},
+      {"qwen2_moe", {{"mlp_only_layers", {4}}}, "must be an array of indices of layers below 4"},
+      {"qwen2_moe", {{"mlp_only_layers", 1}}, "must be an array of indices of layers below 4"},
+      {"qwen2_moe", {{"decoder_sparse_step", 0}}, "'decoder_sparse_step' must be positive, is 0"},
+      {"qwen2_moe", {{"shared_expert_intermediate_size", 0}}, "must be positive, is 0"},
+      {"qwen3_moe", {{"num_experts", 6}}, "'num_local_experts' must be 6 as 'num_experts' says, is 5"},
+      {"qwen3_moe", {{"moe_intermediate_size", nullptr}}, "'moe_intermediate_size' is missing"},
+      {"granitemoe", {{"residual_multiplier", 0}}, "residual_scale must be positive"},
+      {"gpt_oss", {{"rope_parameters", nullptr}}, "'rope_parameters' is missing"},
+      {"gpt_oss", {{"swiglu_limit", 0}}, "limit of the clamped SwiGLU must be positive"},
+      {"gpt_oss", {{"experts_per_token", 3}}, "'experts_per_token' must be 2"},
+      {"llama4_text", {{"attention_chunk_size", 0}}, "must be positive where layers have chunks"},
+      {"llama4_text", {{"moe_layers", "all"}}, "must be an array of indices of layers below 4"},
+      {"llama4_text", {{"no_rope_layers", {1}}}, "must be an array of 4 numbers"},
+      {"llama4_text", {{"floor_scale", 0}}, "'floor_scale' must be positive, is 0"},
+      {"deepseek_v3", {{"n_group", 4}}, "groups of experts must divide the number of experts 6, are 4"},
+      {"deepseek_v3", {{"topk_group", 4}}, "chosen groups of experts must be in [1, 3], is 4"},
+      {"deepseek_v3", {{"num_experts_per_tok", 5}}, "experts per token must be in [1, 4], is 5"},
+      {"deepseek_v3", {{"qk_head_dim", 21}}, "'qk_head_dim' must be 20 in this config, is 21"},
+      {"deepseek_v3", {{"num_key_value_heads", 2}}, "'num_key_value_heads' must be 6 in this config, is 2"},
+      {"deepseek_v3", {{"kv_lora_rank", 0}}, "'kv_lora_rank' and 'qk_nope_head_dim' must be positive"},
+      {"deepseek_v3", {{"qk_rope_head_dim", 7}}, "'qk_head_dim' must be 19"},
+      {"deepseek_v3", {{"moe_layer_freq", 2}}, "'moe_layer_freq' must be 1"},
+      {"minicpm3", {{"scale_emb", 0}}, "embedding_scale must be positive"},
+      {"minicpm3", {{"dim_model_base", 0}}, "logit_scale must be positive"},
+      {"opt_post_norm", {{"word_embed_proj_dim", 0}}, "must be positive, is 0"},
       {"qwen2_window", {{"use_sliding_window", false}}, "'sliding_window' must be positive"},
       {"gemma3_text", {{"query_pre_attn_scalar", 0}}, "attention_scale must be positive and finite"},
       {"gemma3_text", {{"sliding_window_pattern", 0}}, "must be positive, is 0"},
