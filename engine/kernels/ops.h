@@ -70,7 +70,8 @@ struct KernelTable {
   const char* name;       // "ref", "avx2", "avx512"
   const char* extension;  // "vnni", "bf16", "amx": what it uses besides; or ""
 
-  // Repacks matrices of one type into one. Allocates: for load time only.
+  // Repacks matrices of one type into one; its bytes do not depend on who packs which piece. Allocates: for load
+  // time only.
   PackedMatrix (*pack)(const PackRequest& request);
 
   int64_t (*activation_bytes)(ActivationKind kind, int64_t num_tokens, int64_t columns);

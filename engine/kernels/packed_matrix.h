@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "engine/kernels/args.h"
 #include "engine/tensor/aligned_buffer.h"
@@ -35,8 +36,12 @@ struct PackedMatrix {
 // Matrices of one type and one width to be multiplied as one: stacked (query, key, value), or, with
 // `interleave`, two of equal height whose rows alternate in groups of 16 (gate, up).
 struct PackRequest {
+  // Runs body(piece) for the pieces [0, count) in any order, on any threads; returns when all are done.
+  using ForPieces = absl::FunctionRef<void(int64_t count, absl::FunctionRef<void(int64_t piece)> body)>;
+
   absl::Span<const TensorView> parts;
   bool interleave = false;
+  const ForPieces* for_pieces = nullptr;  // null: by the caller alone
 };
 
 }  // namespace ropeway::kernels

@@ -1,5 +1,6 @@
 // The byte contract of matrix products: a row depends neither on the other rows of the batch, nor on how the
 // work is split, nor on the instruction set.
+#include <cstring>
 #include <thread>
 
 #include "gtest/gtest.h"
@@ -175,6 +176,27 @@ TEST(MatMulBytes, Threads) {
                        .next_bytes = c.matrix.panel_bytes});
       });
       EXPECT_EQ(FirstDifference(y.data(), c.alone.data(), kTokens * kRows), "") << NameOf(type);
+    }
+}
+
+// Pieces of packing, in any order, are the whole.
+TEST(PackBytes, ByPiecesInAnyOrder) {
+  const auto backwards = [](int64_t count, absl::FunctionRef<void(int64_t)> body) {
+    for (int64_t piece = count - 1; piece >= 0; --piece) body(piece);
+  };
+  const PackRequest::ForPieces for_pieces = backwards;
+  for (DType type : kAllTypes)
+    for (const bool interleave : {false, true}) {
+      const std::vector<uint8_t> first = RandomWeights(type, 200, 512, 61),
+                                 second = RandomWeights(type, 200, 512, 62);
+      const TensorView views[] = {ViewOf(type, first, 200, 512), ViewOf(type, second, 200, 512)};
+      for (const KernelTable* table : ProductTables()) {
+        const PackedMatrix alone = table->pack({.parts = views, .interleave = interleave});
+        const PackedMatrix pieces =
+            table->pack({.parts = views, .interleave = interleave, .for_pieces = &for_pieces});
+        ASSERT_EQ(alone.data.bytes(), pieces.data.bytes());
+        EXPECT_EQ(std::memcmp(alone.data.data(), pieces.data.data(), alone.data.bytes()), 0) << NameOf(type);
+      }
     }
 }
 

@@ -65,13 +65,13 @@ absl::StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Make(OpenedModel model
   const kernels::KvLayout kv =
       kernels::MakeKvLayout(options.kv_type, spec.num_kv_heads, spec.head_dim, spec.value_dim);
   ASSIGN_OR_RETURN(const ExecutorLimits limits, LimitsFor(spec, kv, options));
-  LoadProgress progress;
-  if (options.progress) progress = [&](int layers) { options.progress(layers, model.spec.num_layers()); };
-  ASSIGN_OR_RETURN(CpuWeights weights,
-                   LoadCpuWeights(spec, std::move(model.tensors), *table, limits.max_model_len, progress));
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = options.threads > 0 ? options.threads : NumUsableProcessors(),
                                      .delay = options.delay}));
+  LoadProgress progress;
+  if (options.progress) progress = [&](int layers) { options.progress(layers, model.spec.num_layers()); };
+  ASSIGN_OR_RETURN(CpuWeights weights, LoadCpuWeights(spec, std::move(model.tensors), *table, *pool,
+                                                      limits.max_model_len, progress));
   return std::unique_ptr<CpuExecutor>(new CpuExecutor(
       Decoder(std::move(model.spec), std::move(weights), *table), std::move(pool), kv, limits));
 }

@@ -22,7 +22,7 @@ class CpuWing {
   using Vector = std::vector<float>;
   using Embedding = WeightTensor;
 
-  explicit CpuWing(const kernels::KernelTable& table) : table_(table) {}
+  CpuWing(const kernels::KernelTable& table, ThreadPool& pool) : table_(table), pool_(pool) {}
 
   int64_t packed_bytes() const { return packed_bytes_; }
 
@@ -68,7 +68,13 @@ class CpuWing {
     projection.outputs = outputs;
   }
 
-  void AddPart(const kernels::PackRequest& request, Projection& projection) {
+  // Packed by all threads.
+  void AddPart(kernels::PackRequest request, Projection& projection) {
+    const auto on_all = [this](int64_t count, absl::FunctionRef<void(int64_t)> body) {
+      pool_.RunPhases([&](Team& team) { team.ForEach(count, body); });
+    };
+    const kernels::PackRequest::ForPieces for_pieces = on_all;
+    request.for_pieces = &for_pieces;
     Projection::Part part{table_.pack(request), projection.outputs};
     projection.outputs += part.matrix.rows;
     packed_bytes_ += part.matrix.data.bytes();
@@ -76,6 +82,7 @@ class CpuWing {
   }
 
   const kernels::KernelTable& table_;
+  ThreadPool& pool_;
   int64_t packed_bytes_ = 0;
 };
 
@@ -83,10 +90,10 @@ class CpuWing {
 
 absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
                                           std::shared_ptr<const TensorSource> tensors,
-                                          const kernels::KernelTable& table, int32_t max_model_len,
-                                          const LoadProgress& progress) {
+                                          const kernels::KernelTable& table, ThreadPool& pool,
+                                          int32_t max_model_len, const LoadProgress& progress) {
   const WeightReader reader(spec, *tensors, {.max_model_len = max_model_len});
-  CpuWing wing(table);
+  CpuWing wing(table, pool);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, progress));
   ASSIGN_OR_RETURN(std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
   return CpuWeights{std::move(loaded), std::move(modifiers), wing.packed_bytes()};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/thread_pool.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/load_decoder.h"
@@ -40,11 +41,12 @@ struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTens
 // Called with the number of layers read so far; may be null.
 using LoadProgress = std::function<void(int layers_done)>;
 
-// Reads and repacks everything, for positions [0, max_model_len); nothing of `tensors` is needed afterwards.
+// Reads and repacks everything, on all threads of the pool, for positions [0, max_model_len); nothing of `tensors` is
+// needed afterwards.
 absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
                                           std::shared_ptr<const TensorSource> tensors,
-                                          const kernels::KernelTable& table, int32_t max_model_len,
-                                          const LoadProgress& progress);
+                                          const kernels::KernelTable& table, ThreadPool& pool,
+                                          int32_t max_model_len, const LoadProgress& progress);
 
 }  // namespace ropeway
 

@@ -100,6 +100,41 @@ PanelLayout PanelLayoutOf(DType type, int64_t columns) {
   return {side, super, super + columns / kSuperBlock * planes.super_bytes};
 }
 
+namespace {
+
+// Panels of one piece of packing.
+constexpr int64_t kPiecePanels = 4;
+
+// Of the rows of all parts in the order of panels: row `index` is nothing where the last panel is padded.
+struct SourceRow {
+  const TensorView* view = nullptr;
+  int64_t row = 0;
+};
+SourceRow SourceOf(const PackRequest& request, int64_t index) {
+  if (request.interleave) {
+    const TensorView& view = request.parts[index / 16 % 2];
+    const int64_t row = index / 32 * 16 + index % 16;
+    return row < view.rows() ? SourceRow{&view, row} : SourceRow{};
+  }
+  for (const TensorView& view : request.parts) {
+    if (index < view.rows()) return {&view, index};
+    index -= view.rows();
+  }
+  return {};
+}
+
+void PackPanel(const PackRequest& request, const PanelLayout& layout, int64_t panel, PackedMatrix& matrix) {
+  for (int row = 0; row < kPanelRows; ++row) {
+    const SourceRow source = SourceOf(request, panel * kPanelRows + row);
+    if (source.view == nullptr) continue;
+    PackRow(InfoOf(matrix.type), source.view->data + source.row * RowBytes(matrix.type, matrix.columns),
+            matrix.columns,
+            {.panel = matrix.data.data() + panel * matrix.panel_bytes, .row = row, .layout = layout});
+  }
+}
+
+}  // namespace
+
 PackedMatrix PackPanels(const PackRequest& request) {
   const TensorView& first = request.parts[0];
   const DTypeInfo& info = InfoOf(first.type);
@@ -113,20 +148,17 @@ PackedMatrix PackPanels(const PackRequest& request) {
   matrix.panel_bytes = layout.bytes;
   matrix.num_panels = (padded + kPanelRows - 1) / kPanelRows;
   matrix.data = AlignedBuffer(matrix.num_panels * matrix.panel_bytes);
-
-  int64_t next = 0;
-  for (size_t part = 0; part < request.parts.size(); ++part) {
-    const TensorView& view = request.parts[part];
-    const int64_t row_bytes = RowBytes(view.type, view.columns());
-    for (int64_t i = 0; i < view.rows(); ++i) {
-      const int64_t index =
-          request.interleave ? i / 16 * 32 + i % 16 + 16 * static_cast<int64_t>(part) : next++;
-      PackRow(info, view.data + i * row_bytes, matrix.columns,
-              {.panel = matrix.data.data() + index / kPanelRows * matrix.panel_bytes,
-               .row = static_cast<int>(index % kPanelRows),
-               .layout = layout});
-    }
+  const auto pack = [&](int64_t piece) {
+    for (int64_t i = 0; i < kPiecePanels; ++i)
+      if (const int64_t panel = piece * kPiecePanels + i; panel < matrix.num_panels)
+        PackPanel(request, layout, panel, matrix);
+  };
+  const int64_t pieces = (matrix.num_panels + kPiecePanels - 1) / kPiecePanels;
+  if (request.for_pieces != nullptr) {
+    (*request.for_pieces)(pieces, pack);
+    return matrix;
   }
+  for (int64_t piece = 0; piece < pieces; ++piece) pack(piece);
   return matrix;
 }
 
