@@ -192,10 +192,12 @@ struct ModelInfo {
   std::string name;
   std::string architecture;
   std::string quantization;
+  std::string file_quantization;
   int64_t num_parameters = 0;
   int32_t vocab_size = 0;
   int32_t max_model_len = 0;
   int32_t trained_context_len = 0;
+  std::string rope_scaling;
   int32_t num_layers = 0;
   int32_t embedding_dim = 0;
   int32_t num_heads = 0;

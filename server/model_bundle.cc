@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/packed_tensors.h"
+#include "engine/model/rope_scaling.h"
 #include "engine/model/tensor_source.h"
 #include "engine/tensor/dtype.h"
 #include "engine/text/hf/folder.h"
@@ -15,12 +17,14 @@
 namespace ropeway::server {
 namespace {
 
+// What the file says, before anything of it is changed.
 ModelFacts FactsOf(const Config& config, const OpenedModel& model) {
   const DecoderSpec& spec = model.spec;
   const WeightCount weights = CountWeights(model);
   return {.name = ModelName(config),
           .architecture = spec.architecture,
           .quantization = NameOf(weights.commonest),
+          .file_quantization = NameOf(weights.commonest),
           .num_parameters = weights.total,
           .trained_context_len = spec.context_length,
           .num_layers = spec.num_layers(),
@@ -46,6 +50,17 @@ absl::Status AddTextSide(const Config& config, const OpenedModel& opened, Served
   return absl::OkStatus();
 }
 
+// What the settings want otherwise than the file.
+absl::Status ApplySettings(const Config& config, OpenedModel& model, ModelFacts& facts) {
+  RETURN_IF_ERROR(OverrideRopeScaling("--rope_scaling", config.rope_scaling, model.spec));
+  facts.rope_scaling = RopeScalingInForce(model.spec);
+  if (config.weights == WeightPacking::kQ8_0) {
+    model.tensors = PackTo8Bits(std::move(model.tensors), model.spec);
+    facts.quantization = NameOf(CountWeights(model).commonest);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WithPath(const Config& config, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(config.model, ": ", status.message()));
 }
@@ -64,6 +79,7 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
                                                                     opened.spec.vocab_size, " tokens, has ",
                                                                     bundle.served.tokenizer->vocab_size())));
   }
+  RETURN_IF_ERROR(ApplySettings(config, opened, bundle.served.facts));
   ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(opened)));
   bundle.served.kernels = std::move(made.kernels);
   bundle.served.num_threads = made.num_threads;
@@ -75,7 +91,13 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
 
 std::string ModelName(const Config& config) {
   if (!config.model_name.empty()) return config.model_name;
-  return std::filesystem::path(config.model).stem().string();
+  const std::filesystem::path path(config.model);
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return path.stem().string();
+  // A folder's name has no extension, and "models/x/" and "." name folders, too.
+  std::filesystem::path folder = std::filesystem::absolute(path, ignored).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  return folder.filename().string();
 }
 
 }  // namespace ropeway::server

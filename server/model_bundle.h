@@ -26,7 +26,8 @@ using ModelLoader = std::function<absl::StatusOr<ModelBundle>(const Config&)>;
 // Reads the file that `config` names. Errors name the path and what is wrong with it.
 absl::StatusOr<ModelBundle> LoadModel(const Config& config);
 
-// The name of the model on the wire: as configured, or that of its file without extension.
+// The name of the model on the wire: as configured, that of its folder, or that of its file without
+// extension.
 std::string ModelName(const Config& config);
 
 }  // namespace ropeway::server

@@ -317,6 +317,8 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
   context.engine.store(engine_handle.get(), std::memory_order_release);
   if (health.StartServing()) rpc->SetServing();
   log.Info("serving", {{"model", served.facts.name},
+                       {"weights", served.facts.quantization},
+                       {"rope_scaling", served.facts.rope_scaling},
                        {"kernels", served.kernels},
                        {"threads", served.num_threads},
                        {"pages", limits.num_pages},

@@ -175,6 +175,11 @@ void AddCommand(CLI::App& app, const std::string& name, const std::string& about
       ->add_option("--kv_type", options->kv_type,
                    "Of the KV cache; f32 with ref and on a GPU, bf16 else, where missing")
       ->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option("--rope_scaling", options->rope_scaling,
+                      "Of rotary positions instead of the file's, as yarn:factor=4");
+  command->add_option("--weights", options->weights, "file, or q8_0: packed to 8 bits")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"file", "q8_0"}));
   command->callback([options, name, answer, exit_code] {
     const absl::Status status = AnswerLines(*options, answer);
     if (status.ok()) return;

@@ -1,8 +1,10 @@
 #include "engine/inspect/model_probe.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +14,10 @@
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/executor.h"
 #include "engine/kernels/ops.h"
+#include "engine/model/packed_tensors.h"
+#include "engine/model/rope_scaling.h"
 #include "engine/model/tensor_source.h"
+#include "engine/text/hf/folder.h"
 #include "engine/text/vocabulary.h"
 
 namespace ropeway {
@@ -29,6 +34,9 @@ absl::Status CheckOptions(const ModelProbeOptions& options) {
   if (!options.kv_type.empty() && options.kv_type != "f32" && options.kv_type != "bf16")
     return absl::InvalidArgumentError(
         absl::StrCat("kv_type: must be f32 or bf16, is '", options.kv_type, "'"));
+  if (options.weights != "file" && options.weights != "q8_0")
+    return absl::InvalidArgumentError(
+        absl::StrCat("weights: must be file or q8_0, is '", options.weights, "'"));
   if (options.device == "cpu" && kernels::SelectKernels(options.kernels.c_str()) == nullptr)
     return absl::InvalidArgumentError(
         absl::StrCat("kernels must be one of auto, ref, avx2, avx512 that this processor can run, is '",
@@ -39,14 +47,26 @@ absl::Status CheckOptions(const ModelProbeOptions& options) {
   return absl::OkStatus();
 }
 
-// As the vocabulary says, by which a server ends, too. A file without one has no end.
-absl::StatusOr<std::vector<TokenId>> EndIds(const Metadata& metadata) {
+template <typename T>
+std::vector<TokenId> EndIdsOf(const T& vocabulary, TokenId size) {
   std::vector<TokenId> ids;
-  if (!metadata.Has("tokenizer.ggml.model")) return ids;
-  ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Read(metadata));
-  for (TokenId id = 0; id < vocabulary.size(); ++id)
+  for (TokenId id = 0; id < size; ++id)
     if (vocabulary.IsEndOfGeneration(id)) ids.push_back(id);
   return ids;
+}
+
+// As the vocabulary says, by which a server ends, too. A file or folder without one has no end.
+absl::StatusOr<std::vector<TokenId>> EndIds(const std::string& path, const OpenedModel& model) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    const absl::StatusOr<hf::FolderText> text = hf::ReadFolderText(path, model.spec.vocab_size);
+    if (absl::IsNotFound(text.status())) return std::vector<TokenId>();
+    RETURN_IF_ERROR(text.status());
+    return EndIdsOf(*text->tokenizer, text->tokenizer->vocab_size());
+  }
+  if (!model.metadata.Has("tokenizer.ggml.model")) return std::vector<TokenId>();
+  ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Read(model.metadata));
+  return EndIdsOf(vocabulary, vocabulary.size());
 }
 
 // For the whole context, where half of what is free holds that.
@@ -99,7 +119,9 @@ absl::StatusOr<ModelProbe::OnDevice> ModelProbe::OpenOnCuda(const ModelProbeOpti
 absl::StatusOr<std::unique_ptr<ModelProbe>> ModelProbe::Open(const ModelProbeOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(OpenedModel model, OpenModel(options.model));
-  ASSIGN_OR_RETURN(std::vector<TokenId> end_ids, EndIds(model.metadata));
+  ASSIGN_OR_RETURN(std::vector<TokenId> end_ids, EndIds(options.model, model));
+  RETURN_IF_ERROR(OverrideRopeScaling("rope_scaling", options.rope_scaling, model.spec));
+  if (options.weights == "q8_0") model.tensors = PackTo8Bits(std::move(model.tensors), model.spec);
   const int32_t context_length = model.spec.context_length;
   absl::StatusOr<OnDevice> on_device =
       options.device == "cuda" ? OpenOnCuda(options, model) : OpenOnCpu(options, std::move(model));

@@ -27,6 +27,8 @@ struct ModelProbeOptions {
   std::string kernels = "auto";  // of a CPU, as SelectKernels takes them
   std::string kv_type;           // "f32" or "bf16"; "": f32 for "ref" and for GPUs, bf16 for other kernels
   int threads = 0;               // 0: as many as processors may be used
+  std::string rope_scaling;      // instead of the file's (rope_override.h); "": the file's
+  std::string weights = "file";  // or "q8_0": packed to 8 bits
 
   // Tests open backends of their own.
   std::function<absl::StatusOr<const cuda::Backend*>()> open_backend = [] { return OpenCudaBackend(); };
@@ -40,7 +42,7 @@ class ModelProbe {
   static absl::StatusOr<std::unique_ptr<ModelProbe>> Open(const ModelProbeOptions& options);
 
   int32_t vocab_size() const { return executor_->limits().vocab_size; }
-  // What ends a generation, as the vocabulary of a GGUF file says; none for folders.
+  // What ends a generation, as the vocabulary of the file or the folder says; none where there is no vocabulary.
   const std::vector<TokenId>& end_ids() const { return end_ids_; }
 
   // Forgets the sequence and makes room for one of `capacity` tokens. INVALID_ARGUMENT above the context that

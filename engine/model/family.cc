@@ -21,20 +21,12 @@ constexpr HeadNormSpec kRmsOfHeads{.kind = NormKind::kRms};
 constexpr FfnSpec kGeGlu{.activation = Activation::kGeluTanh};
 
 constexpr Family kFamilies[] = {
-    // llama files in GGUF hold query and key rows permuted for interleaved pairs. Mistral's call themselves
-    // llama.
     {.hf_type = "llama",
-     .gguf_architecture = "llama",
-     .gguf_pairing = RopePairing::kInterleaved,
-     .gguf_may_have_windows = true,
      .fields = {.attention_bias = "attention_bias", .ffn_bias = "mlp_bias"},
      .context_length = 2048},
     {.hf_type = "mistral",
-     .gguf_architecture = "mistral",
-     .gguf_pairing = RopePairing::kInterleaved,
      .windows = Windows::kAll,
      .default_window = 4096,
-     .gguf_may_have_windows = true,
      .kv_heads = 8,
      .context_length = 131072},
     // Queries grow with their position.
@@ -47,7 +39,6 @@ constexpr Family kFamilies[] = {
      .context_length = 262144,
      .read_more = readers::ReadMinistral3},
     {.hf_type = "qwen2",
-     .gguf_architecture = "qwen2",
      .attention = {.qkv_bias = true},
      .windows = Windows::kFromLayer,
      .default_window = 4096,
@@ -55,7 +46,6 @@ constexpr Family kFamilies[] = {
      .kv_heads = 32,
      .context_length = 32768},
     {.hf_type = "qwen3",
-     .gguf_architecture = "qwen3",
      .attention = {.head_norm = kRmsOfHeads},
      .windows = Windows::kFromLayer,
      .default_window = 4096,
@@ -90,7 +80,6 @@ constexpr Family kFamilies[] = {
      .names = names::kGemmaNames,
      .read_more = readers::ReadGemma2},
     {.hf_type = "gemma3_text",
-     .gguf_architecture = "gemma3",
      .norm = {.epsilon = 1e-6f, .offset = 1},
      .block = kPreAndPostNorms,
      .attention = {.head_norm = {.kind = NormKind::kRms, .offset = 1}},
@@ -104,9 +93,6 @@ constexpr Family kFamilies[] = {
      .window_pattern = 6,
      .window_pattern_field = "sliding_window_pattern",
      .has_layer_types = true,
-     .gguf_may_have_windows = true,
-     .gguf_has_softcap = true,
-     .gguf_layers_scaled_by_stream = 62,
      .fields = {.activation = "hidden_activation", .attention_bias = "attention_bias"},
      .kv_heads = 4,
      .head_dim = 256,

@@ -1,8 +1,8 @@
 // Model families as facts: what a family's name implies, whatever the form of its files.
 //
-// The readers add what a file says: gguf_spec.cc by the keys of GGUF, hf_config.cc by the fields of
-// config.json. A new family is an entry of the table (family.cc); where it has a setting that no other has,
-// a function beside it reads that one.
+// The readers add what a file says: gguf_spec.cc by the keys of GGUF, whose architectures are a table of their own
+// (gguf_family.cc), hf_config.cc by the fields of config.json. A new family is an entry of the table (family.cc); where
+// it has a setting that no other has, a function beside it reads that one.
 #ifndef ROPEWAY_ENGINE_MODEL_FAMILY_H_
 #define ROPEWAY_ENGINE_MODEL_FAMILY_H_
 
@@ -53,8 +53,7 @@ struct HfFields {
 };
 
 struct Family {
-  const char* hf_type = nullptr;            // "model_type" of config.json; null: no folders
-  const char* gguf_architecture = nullptr;  // "general.architecture"; null: no GGUF files
+  const char* hf_type = nullptr;  // "model_type" of config.json
 
   // The formulas. Numbers in them are those of a config.json that says nothing.
   NormSpec norm{.epsilon = 1e-6f};
@@ -67,7 +66,7 @@ struct Family {
   bool scaled_embedding = false;  // by sqrt(D)
 
   FamilyPositions positions = FamilyPositions::kRope;
-  RopePairing hf_pairing = RopePairing::kHalves, gguf_pairing = RopePairing::kHalves;
+  RopePairing hf_pairing = RopePairing::kHalves;  // in folders
   double rope_base = 10000;
   std::optional<double> local_rope_base;   // of layers with a window, where they
                                            // have a rope of their own
@@ -87,12 +86,6 @@ struct Family {
   int32_t window_pattern = 0;  // every n-th layer sees all positions
   const char* window_pattern_field = nullptr;
   bool has_layer_types = false;
-
-  // What GGUF files of the family may or do not say.
-  bool gguf_may_have_windows = false;
-  bool gguf_has_softcap = false;
-  // Of the model whose queries are scaled by the width of the stream
-  int32_t gguf_layers_scaled_by_stream = 0;
 
   HfFields fields;
   int32_t kv_heads = 0;        // of a config that says nothing; 0: as many as heads

@@ -14,6 +14,9 @@ namespace ropeway::server {
 // Where the model is computed.
 enum class Device { kAuto, kCpu, kCuda };
 
+// How weights are held: as the file has them, or those of 16 and 32 bits packed to 8.
+enum class WeightPacking { kFile, kQ8_0 };
+
 // Numbers of activations on a GPU; kAuto: as the file has its weights.
 enum class ActivationType { kAuto, kF16, kBF16, kF32 };
 
@@ -35,6 +38,10 @@ struct Words;
 template <>
 struct Words<Device> {
   static constexpr absl::string_view kAll[] = {"auto", "cpu", "cuda"};
+};
+template <>
+struct Words<WeightPacking> {
+  static constexpr absl::string_view kAll[] = {"file", "q8_0"};
 };
 template <>
 struct Words<ActivationType> {

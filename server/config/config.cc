@@ -9,7 +9,9 @@ namespace ropeway::server {
 
 absl::Status Config::Validate() const {
   for (const Setting& setting : Settings()) RETURN_IF_ERROR(setting.check(*this));
-  if (model.empty()) return absl::InvalidArgumentError("--model is required: the path of a GGUF file");
+  if (model.empty())
+    return absl::InvalidArgumentError(
+        "--model is required: the path of a GGUF file or a Hugging Face folder");
   if (listen.empty()) return absl::InvalidArgumentError("--listen must be HOST:PORT, is empty");
   if (tls_cert.empty() != tls_key.empty()) {
     return absl::InvalidArgumentError(tls_cert.empty() ? "--tls_key needs its --tls_cert"

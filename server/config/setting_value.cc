@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "engine/base/status_macros.h"
+#include "engine/position/rope_override.h"
 #include "server/net/address.h"
 
 namespace ropeway::server {
@@ -113,6 +114,8 @@ absl::Status CheckAddress(absl::string_view text) {
   return absl::InvalidArgumentError(
       absl::StrCat("must be HOST:PORT, is ", Quoted(text), ": ", address.status().message()));
 }
+
+absl::Status CheckRopeScaling(absl::string_view text) { return ParseRopeOverride(text).status(); }
 
 std::string Quoted(absl::string_view text) {
   if (text.size() <= kMaxQuotedBytes) return absl::StrCat("\"", absl::CHexEscape(text), "\"");

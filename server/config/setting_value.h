@@ -67,6 +67,8 @@ absl::Status CheckPath(absl::string_view text);
 absl::Status CheckName(absl::string_view text);
 // A secret: long enough that nobody guesses it. Its error does not tell it.
 absl::Status CheckSecret(absl::string_view text);
+// A scaling of rotary positions: engine/position/rope_override.h.
+absl::Status CheckRopeScaling(absl::string_view text);
 // HOST:PORT.
 absl::Status CheckAddress(absl::string_view text);
 

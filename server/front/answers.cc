@@ -130,6 +130,8 @@ absl::StatusOr<v1::GetModelInfoResponse> Answer(const v1::GetModelInfoRequest&, 
   if (model.tokenizer->eos_id() != kNoToken) response.set_eos_token_id(model.tokenizer->eos_id());
   response.mutable_end_token_ids()->Add(model.end_token_ids.begin(), model.end_token_ids.end());
   FillSamplingDefaults(model.sampling_defaults, *response.mutable_sampling_defaults());
+  response.set_rope_scaling(facts.rope_scaling);
+  response.set_file_quantization(facts.file_quantization);
   response.set_chat_template(model.chat_templates.default_source());
   for (const std::string& name : model.chat_templates.names()) response.add_chat_template_names(name);
   return response;

@@ -20,7 +20,9 @@ namespace ropeway::server {
 struct ModelFacts {
   std::string name;
   std::string architecture;
-  std::string quantization;
+  std::string quantization;       // as most weights are held
+  std::string file_quantization;  // as the file has them
+  std::string rope_scaling;       // in force
   int64_t num_parameters = 0;
   int32_t trained_context_len = 0;
   int32_t num_layers = 0;

@@ -70,7 +70,7 @@ FOLDERS = {
     "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
     "server": Folder(EVERYTHING, ALL_LIBRARIES),
     "server/net": Folder(("engine/base",)),
-    "server/config": Folder(("engine/base", "server/net", "server/obs/log_level.h")),
+    "server/config": Folder(("engine/base", "engine/position/rope_override.h", "server/net", "server/obs/log_level.h")),
     "server/obs": Folder(("engine/base", "server/net"), ("absl", "prometheus", "grpc", "protobuf")),
     "server/keys": Folder(("engine/base",), ("absl", "openssl")),
     "server/auth": Folder(("engine/base", "server/keys"), ("absl", "openssl")),

@@ -109,7 +109,7 @@ TEST(GgufModelTest, RefusesWhatItDoesNotKnow) {
     const char* says;
   } cases[] = {
       {"llama_base", "general.architecture", std::string("rwkv"),
-       "supported are llama, mistral, qwen2, qwen3, gemma3"},
+       "supported are llama, mistral, qwen, qwen2, qwen3, gemma"},
       {"llama_base", "general.type", std::string("adapter"), "'general.type' is 'adapter'"},
       {"llama_base", "split.count", int64_t{2}, "'split.count' is 2"},
       {"llama_base", "llama.expert_count", int64_t{8}, "'llama.expert_count' is 8; only 0"},
