@@ -37,6 +37,7 @@ constexpr absl::string_view kIgnorable[] = {
     "attention_softmax_in_fp32",
     "attn_implementation",
     "attn_pdrop",
+    "auto_map",
     "bad_words_ids",
     "begin_suppress_tokens",
     "bos_token_id",
@@ -137,8 +138,10 @@ absl::StatusOr<const Family*> FamilyOf(JsonFields& config) {
     if (type == family.hf_type) return &family;
     names.push_back(family.hf_type);
   }
+  const char* code =
+      config.Find("auto_map") == nullptr ? "" : ", and the code that 'auto_map' names is never run";
   return absl::UnimplementedError(absl::StrCat("architecture '", type, "' (", config.NameOf("model_type"),
-                                               ") is not supported; supported are ",
+                                               ") is not supported", code, "; supported are ",
                                                absl::StrJoin(names, ", ")));
 }
 

@@ -100,6 +100,13 @@ absl::Status ReadSpecialIds(const Metadata& metadata, VocabularyParts& parts) {
     ASSIGN_OR_RETURN(const TokenId id, IdUnder(metadata, key, size));
     if (id != kNoToken) parts.end_of_generation.push_back(id);
   }
+  if (!metadata.Has(kEndTokensKey)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<int64_t>* ends, metadata.GetInts(kEndTokensKey));
+  for (const int64_t id : *ends) {
+    if (id < 0 || id >= size)
+      return absl::InvalidArgumentError(absl::StrCat("eos_token_id must be in [0, ", size, "), is ", id));
+    parts.end_of_generation.push_back(static_cast<TokenId>(id));
+  }
   return absl::OkStatus();
 }
 

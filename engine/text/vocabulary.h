@@ -27,6 +27,9 @@ enum class TokenType : uint8_t {
   kByte = 6,
 };
 
+// A key beside those of GGUF: tokens that end a generation.
+inline constexpr char kEndTokensKey[] = "ropeway.tokens_that_end";
+
 // The byte that "<0x0A>" stands for; nullopt for any other spelling.
 std::optional<uint8_t> ByteOf(std::string_view text);
 

@@ -45,6 +45,16 @@ absl::StatusOr<std::optional<bool>> FlagUnder(const JsonFields& fields, std::str
   return flag;
 }
 
+// An id under "bos_token_id", where `id` is none yet.
+absl::Status AddBosId(const JsonFields& fields, std::optional<int64_t>& id) {
+  constexpr char kKey[] = "bos_token_id";
+  const Json* value = fields.Find(kKey);
+  if (value == nullptr || id.has_value()) return absl::OkStatus();
+  if (!value->is_number_integer()) return fields.Invalid(kKey, "must be an integer");
+  id = value->get<int64_t>();
+  return absl::OkStatus();
+}
+
 // An id or a list of ids under "eos_token_id".
 absl::Status AddEndIds(const JsonFields& fields, std::vector<int64_t>& ids) {
   constexpr char kKey[] = "eos_token_id";
@@ -61,7 +71,7 @@ absl::Status AddEndIds(const JsonFields& fields, std::vector<int64_t>& ids) {
 // The tokens and flags that stand beside the tokenizer itself. `config` is tokenizer_config.json.
 absl::StatusOr<TokenizerSettings> ReadSettings(const std::string& folder, const JsonFields& config,
                                                const JsonFields& generation, int32_t vocab_size) {
-  TokenizerSettings settings = {.min_vocab_size = vocab_size};
+  TokenizerSettings settings = {.rows = vocab_size};
   ASSIGN_OR_RETURN(const Json special_json, ReadJsonOrEmpty(folder, "special_tokens_map.json"));
   ASSIGN_OR_RETURN(const JsonFields special, JsonFields::Of(special_json, "special_tokens_map.json"));
   ASSIGN_OR_RETURN(settings.bos_token, TokenUnder(config, "bos_token"));
@@ -78,17 +88,19 @@ absl::StatusOr<TokenizerSettings> ReadSettings(const std::string& folder, const 
   settings.flags_frame = std::find(std::begin(kFramedByFlags), std::end(kFramedByFlags), tokenizer_class) !=
                          std::end(kFramedByFlags);
   if (settings.flags_frame && !settings.add_bos.has_value()) settings.add_bos = true;
+  ASSIGN_OR_RETURN(const Json model_json, ReadJsonOrEmpty(folder, "config.json"));
+  ASSIGN_OR_RETURN(const JsonFields model, JsonFields::Of(model_json, "config.json"));
   RETURN_IF_ERROR(AddEndIds(generation, settings.end_token_ids));
-  if (settings.end_token_ids.empty()) {
-    ASSIGN_OR_RETURN(const Json model_json, ReadJsonOrEmpty(folder, "config.json"));
-    ASSIGN_OR_RETURN(const JsonFields model, JsonFields::Of(model_json, "config.json"));
-    RETURN_IF_ERROR(AddEndIds(model, settings.end_token_ids));
+  if (settings.end_token_ids.empty()) RETURN_IF_ERROR(AddEndIds(model, settings.end_token_ids));
+  if (settings.bos_token.empty()) {
+    RETURN_IF_ERROR(AddBosId(generation, settings.bos_token_id));
+    RETURN_IF_ERROR(AddBosId(model, settings.bos_token_id));
   }
   return settings;
 }
 
 // {"added_tokens_decoder": {"32000": {"content": ..., "special": ...}}}
-absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonFields& config) {
+absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonFields& config, int32_t rows) {
   std::vector<AddedToken> added;
   if (config.Find("added_tokens_decoder") == nullptr) return added;
   ASSIGN_OR_RETURN(const JsonFields all, config.Object("added_tokens_decoder"));
@@ -99,6 +111,7 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonFields& config
     if (!absl::SimpleAtoi(key, &id) || id < 0 || id >= (1 << 22)) {
       return all.Invalid(key, "must be an id in [0, 4194304)");
     }
+    if (rows > 0 && id >= rows) continue;  // as in tokenizer.json
     token.id = id;
     ASSIGN_OR_RETURN(token.content, fields.String("content"));
     ASSIGN_OR_RETURN(token.special, fields.BoolOr("special", false));
@@ -114,7 +127,7 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> ReadTiktokenFolder(const std::s
                                                                     const JsonFields& config,
                                                                     const TokenizerSettings& settings) {
   ASSIGN_OR_RETURN(const std::string tokenizer_class, config.StringOr("tokenizer_class", ""));
-  ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config));
+  ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config, settings.rows));
   ASSIGN_OR_RETURN(const Metadata metadata, ReadTiktoken(ranks, tokenizer_class, added, settings));
   return MakeTokenizer(metadata);
 }
@@ -132,7 +145,7 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> ReadTokenizer(const std::string
     if (ranks.has_value()) return ReadTiktokenFolder(*ranks, config, settings);
   }
   if (model.has_value()) {
-    ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config));
+    ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config, settings.rows));
     ASSIGN_OR_RETURN(const Metadata metadata, ReadSentencePieceModel(*model, added, settings));
     return MakeTokenizer(metadata);
   }

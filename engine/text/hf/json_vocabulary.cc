@@ -123,6 +123,11 @@ absl::Status ReadUnknown(const JsonFields& model, const std::string& type, Build
   return absl::OkStatus();
 }
 
+absl::Status CheckId(std::string_view name, int64_t id, int64_t size) {
+  if (id >= 0 && id < size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(std::string(name), " must be in [0, ", size, "), is ", id));
+}
+
 absl::StatusOr<AddedToken> ReadAdded(const JsonFields& fields) {
   AddedToken token;
   ASSIGN_OR_RETURN(token.content, fields.String("content"));
@@ -141,12 +146,15 @@ absl::StatusOr<AddedToken> ReadAdded(const JsonFields& fields) {
   return token;
 }
 
-absl::StatusOr<std::vector<AddedToken>> ReadAllAdded(const JsonFields& document, Builder& builder) {
+absl::StatusOr<std::vector<AddedToken>> ReadAllAdded(const JsonFields& document, int32_t rows,
+                                                     Builder& builder) {
   std::vector<AddedToken> added;
   if (document.Find("added_tokens") == nullptr) return added;
   ASSIGN_OR_RETURN(const std::vector<JsonFields> all, document.Objects("added_tokens"));
   for (const JsonFields& fields : all) {
     ASSIGN_OR_RETURN(AddedToken token, ReadAdded(fields));
+    // Gemma 3 names a token for images that its text models have no row for.
+    if (rows > 0 && token.id >= rows) continue;
     const auto place = static_cast<size_t>(token.id);
     const float score = place < builder.parts().scores.size() ? builder.parts().scores[place] : 0;
     RETURN_IF_ERROR(builder.Set(fields, "content", token.content, token.id,
@@ -180,19 +188,21 @@ absl::StatusOr<JsonVocabulary> ReadVocabulary(const JsonFields& document, const 
     return model.UnknownValue("type", type, "BPE, Unigram");
   }
   RETURN_IF_ERROR(ReadUnknown(model, type, builder));
-  ASSIGN_OR_RETURN(std::vector<AddedToken> added, ReadAllAdded(document, builder));
+  ASSIGN_OR_RETURN(std::vector<AddedToken> added, ReadAllAdded(document, settings.rows, builder));
   ASSIGN_OR_RETURN(const TokenId bos, Named(builder, "bos_token", settings.bos_token));
   ASSIGN_OR_RETURN(const TokenId eos, Named(builder, "eos_token", settings.eos_token));
-  VocabularyParts parts = builder.Take(settings.min_vocab_size);
+  VocabularyParts parts = builder.Take(settings.rows);
   parts.model = type;
   parts.bos = bos;
   parts.eos = eos;
+  const auto size = static_cast<int64_t>(parts.tokens.size());
   for (const int64_t id : settings.end_token_ids) {
-    if (id < 0 || id >= static_cast<int64_t>(parts.tokens.size())) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("eos_token_id must be in [0, ", parts.tokens.size(), "), is ", id));
-    }
+    RETURN_IF_ERROR(CheckId("eos_token_id", id, size));
     parts.end_of_generation.push_back(static_cast<TokenId>(id));
+  }
+  if (bos == kNoToken && settings.bos_token_id.has_value()) {
+    RETURN_IF_ERROR(CheckId("bos_token_id", *settings.bos_token_id, size));
+    parts.bos = static_cast<TokenId>(*settings.bos_token_id);
   }
   ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Make(std::move(parts)));
   return JsonVocabulary{std::move(vocabulary), std::move(added)};

@@ -211,7 +211,7 @@ absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const st
                                                 const TokenizerSettings& settings) {
   ASSIGN_OR_RETURN(Model model, ReadModel(bytes));
   RETURN_IF_ERROR(CheckSupported(model));
-  Extend(added, settings.min_vocab_size, model);
+  Extend(added, settings.rows, model);
   ASSIGN_OR_RETURN(const int64_t bos, IdOf(settings.bos_token, model.bos, model));
   ASSIGN_OR_RETURN(const int64_t eos, IdOf(settings.eos_token, model.eos, model));
   const bool is_unigram = model.model_type == 1;
@@ -232,6 +232,7 @@ absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const st
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.unknown_token_id", model.unknown));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.bos_token_id", bos));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.eos_token_id", eos));
+  RETURN_IF_ERROR(metadata.Add(kEndTokensKey, settings.end_token_ids));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_space_prefix", model.add_dummy_prefix));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_bos_token", settings.add_bos.value_or(!is_unigram)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_eos_token", settings.add_eos.value_or(is_unigram)));

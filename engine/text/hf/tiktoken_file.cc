@@ -127,7 +127,7 @@ absl::StatusOr<Metadata> ReadTiktoken(std::string_view text, std::string_view to
                      "'; with a tiktoken file QWenTokenizer and ChatGLM4Tokenizer are supported"));
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> ranked, ReadRanks(text));
-  ASSIGN_OR_RETURN(Tokens tokens, TokensOf(ranked, *family, added, settings.min_vocab_size));
+  ASSIGN_OR_RETURN(Tokens tokens, TokensOf(ranked, *family, added, settings.rows));
   const int64_t bos = tokens.Find(settings.bos_token);
   const int64_t eos = tokens.Find(settings.eos_token.empty() ? "<|endoftext|>" : settings.eos_token);
   Metadata metadata;
@@ -137,6 +137,7 @@ absl::StatusOr<Metadata> ReadTiktoken(std::string_view text, std::string_view to
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.token_type", std::move(tokens.types)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.bos_token_id", bos));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.eos_token_id", eos));
+  RETURN_IF_ERROR(metadata.Add(kEndTokensKey, settings.end_token_ids));
   return metadata;
 }
 

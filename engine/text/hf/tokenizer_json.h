@@ -24,8 +24,11 @@ struct TokenizerSettings {
   // Where the post-processor does not add any token itself; with flags_frame, whatever it does.
   std::optional<bool> add_bos, add_eos;
   bool flags_frame = false;
-  std::vector<int64_t> end_token_ids;  // that end a generation, beside eos_token
-  int32_t min_vocab_size = 0;          // rows of the embedding matrix; unnamed ones become fillers
+  std::optional<int64_t> bos_token_id;  // that stands where there is no bos_token
+  std::vector<int64_t> end_token_ids;   // that end a generation, beside eos_token
+  // Rows of the embedding matrix; unnamed ones become fillers, added tokens beyond them are text like any other. 0: as
+  // many as there are tokens.
+  int32_t rows = 0;
 };
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeTokenizerFromJson(std::string_view tokenizer_json,

@@ -225,6 +225,38 @@ TEST_F(FolderTest, SentencePieceModels) {
   EXPECT_TRUE(text.tokenizer->strips_leading_space());
 }
 
+TEST_F(FolderTest, AddedTokensWithoutARowAreText) {
+  Write("tokenizer.model", SentencePieceModel(Number(3, 0) + Number(4, 0)));
+  const Json token = {{"content", "aa"}, {"special", true}};
+  Write("tokenizer_config.json",
+        Json({{"added_tokens_decoder", {{"262", token}}}, {"add_bos_token", false}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText model, Read(262));
+  EXPECT_EQ(model.tokenizer->vocab_size(), 262);
+  EXPECT_THAT(Encode(model, "aa"), ElementsAre(261, 261));
+  Write("tokenizer.json",
+        Json({{"added_tokens", {{{"id", 2}, {"content", "ab"}, {"special", true}}}},
+              {"decoder", {{"type", "ByteLevel"}}},
+              {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}}}, {"merges", Json::array()}}}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText json, Read(2));
+  EXPECT_EQ(json.tokenizer->vocab_size(), 2);
+  EXPECT_THAT(Encode(json, "ab"), ElementsAre(0, 1));
+}
+
+TEST_F(FolderTest, TheModelsConfigurationNamesTheBeginningWhereNothingElseDoes) {
+  WriteTokenizer();
+  Write("config.json", Json({{"bos_token_id", 4}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read());
+  EXPECT_EQ(text.tokenizer->bos_id(), 4);
+  Write("tokenizer_config.json", Json({{"bos_token", "<s>"}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText named, Read());
+  EXPECT_EQ(named.tokenizer->bos_id(), 2);
+  Write("tokenizer_config.json", Json::object());
+  Write("config.json", Json({{"bos_token_id", 5}}));
+  EXPECT_THAT(Read().status(), StatusIs(kInvalid, HasSubstr("bos_token_id must be in [0, 5), is 5")));
+  Write("config.json", Json({{"bos_token_id", "x"}}));
+  EXPECT_THAT(Read().status(), StatusIs(kInvalid, HasSubstr("bos_token_id")));
+}
+
 TEST_F(FolderTest, AddedTokensBesideASentencePieceModelTakeSpace) {
   Write("tokenizer.model", SentencePieceModel(Number(3, 0) + Number(4, 0)));
   const Json token = {{"content", "<t>"}, {"special", false}, {"rstrip", true}};
@@ -259,6 +291,19 @@ TEST_F(FolderTest, TiktokenFiles) {
   ASSERT_OK_AND_ASSIGN(const auto special,
                        text.tokenizer->Encode("<|im_start|><|extra_204|>", {.parse_special = true}));
   EXPECT_THAT(special, ElementsAre(262, 468));
+}
+
+TEST_F(FolderTest, EveryKindOfTokenizerEndsWhereTheFolderSays) {
+  Write("generation_config.json", Json({{"eos_token_id", {260, 261}}}));
+  Write("tokenizer.model", SentencePieceModel(Number(3, 0) + Number(4, 0)));
+  ASSERT_OK_AND_ASSIGN(const FolderText model, Read());
+  EXPECT_TRUE(model.tokenizer->IsEndOfGeneration(260) && model.tokenizer->IsEndOfGeneration(261));
+  Write("tokenizer.model", Tiktoken({"aa", "bb"}));
+  Write("tokenizer_config.json", Json({{"tokenizer_class", "QWenTokenizer"}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText tiktoken, Read());
+  EXPECT_TRUE(tiktoken.tokenizer->IsEndOfGeneration(260) && tiktoken.tokenizer->IsEndOfGeneration(261));
+  Write("generation_config.json", Json({{"eos_token_id", 100000}}));
+  EXPECT_THAT(Read().status(), StatusIs(kInvalid, HasSubstr("eos_token_id must be in [0, ")));
 }
 
 TEST_F(FolderTest, TiktokenFilesThatAreWrong) {

@@ -223,7 +223,7 @@ TEST(TokenizerJsonTest, SettingsNameEndsAndPadTheVocabulary) {
   Json document = Document();
   document["added_tokens"] = {Added(150, "<e>", true), Added(151, "<f>", true)};
   ASSERT_OK_AND_ASSIGN(const auto tokenizer,
-                       Make(document, {.eos_token = "<e>", .end_token_ids = {151}, .min_vocab_size = 160}));
+                       Make(document, {.eos_token = "<e>", .end_token_ids = {151}, .rows = 160}));
   EXPECT_EQ(tokenizer->vocab_size(), 160);
   EXPECT_EQ(tokenizer->eos_id(), 150);
   EXPECT_TRUE(tokenizer->IsEndOfGeneration(150));
