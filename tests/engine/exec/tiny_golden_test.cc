@@ -156,12 +156,14 @@ INSTANTIATE_TEST_SUITE_P(Folders, TinyGoldenTest,
 // Cases of architectures that GGUF knows, whose settings it has keys for.
 std::vector<std::string> GgufCases() {
   // No such architecture, or no key: Falcon's ALiBi, windows or scales of some layers, norms of Phi's heads.
-  const std::set<std::string> others = {"biogpt",    "codegen",      "falcon_rw", "gpt2_scaled",
-                                        "gpt_neo",   "gptj",         "helium",    "opt",
-                                        "persimmon", "qwen2_window", "xglm",      "phi_qk_layernorm"};
+  const std::set<std::string> others = {
+      "biogpt", "codegen", "falcon_rw", "gpt2_scaled",      "gpt_neo",      "gptj",
+      "helium", "opt",     "persimmon", "phi_qk_layernorm", "qwen2_window", "xglm"};
+  // Experts are not read from GGUF files yet.
+  const std::set<std::string> experts(CpuOnlyTinyCases().begin(), CpuOnlyTinyCases().end());
   std::vector<std::string> cases;
   for (const std::string& name : SupportedTinyCases())
-    if (!others.contains(name)) cases.push_back(name);
+    if (!others.contains(name) && !experts.contains(name)) cases.push_back(name);
   return cases;
 }
 
