@@ -4,8 +4,8 @@ docs/context_extension.md.
 
     python3 tests/tools/context_plot.py MODEL --factor 2 --out docs/context_extension.svg TEXT...
 
-One sequence of factor times the model's context, from the texts one after the other, goes through `ropeway_inspect logits`
-once for each scaling. What it says is kept beside the plot as .json, and is taken from there where it is for the same tokens.
+One sequence, of factor times the model's context or --length tokens, from the texts one after the other, goes through
+`ropeway_inspect logits` once for each scaling. What it says is kept beside the plot as .json, and is taken from there where it is for the same tokens.
 Needs nothing but Python.
 """
 
@@ -85,6 +85,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("texts", nargs="+", type=pathlib.Path)
     parser.add_argument("--factor", type=int, default=2)
+    parser.add_argument("--length", type=int, default=0, help="tokens; 0: all of the longer context")
     parser.add_argument("--kinds", nargs="+", default=["none", "linear", "ntk", "yarn"])
     parser.add_argument("--window", type=int, default=1024, help="positions whose perplexity is one point")
     parser.add_argument("--threads", default="0")
@@ -93,7 +94,7 @@ def main():
     options = parser.parse_args()
 
     context = context_of(options.inspect, options.model)
-    length = options.factor * context
+    length = options.length or options.factor * context
     text = "\n\n".join(path.read_text() for path in options.texts)
     ids = ask(options.inspect, "tokenize", options.model, {"text": text})["ids"][:length]
     if len(ids) < length:

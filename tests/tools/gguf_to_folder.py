@@ -3,7 +3,7 @@
 measure folders of a real model.
 
     pip install gguf==0.19.0 numpy==2.4.6
-    python3 tests/tools/gguf_to_folder.py models/SmolLM2-135M-Instruct.Q4_1.gguf /tmp/smollm2 --dtype bfloat16
+    python3 tests/tools/gguf_to_folder.py models/SmolLM2-135M-Instruct.Q4_1.gguf FOLDER --dtype bfloat16
 
 Weights are those of the file, unpacked, and rounded to --dtype. Query and key rows go back from interleaved pairs to
 halves, as folders have them.
