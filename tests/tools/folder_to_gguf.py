@@ -403,6 +403,12 @@ def falcon(config):
     return {"tensor_data_layout": "jploski"}
 
 
+def bloom(config):
+    if config.get("apply_residual_connection_post_layernorm", False):
+        raise Refused("apply_residual_connection_post_layernorm is true, which GGUF has no key for")
+    return {}
+
+
 def gpt2(config):
     if config.get("scale_attn_by_inverse_layer_idx", False) or not config.get("scale_attn_weights", True):
         raise Refused("the scale of attention differs from layer to layer, which GGUF has no key for")
@@ -451,7 +457,7 @@ FAMILIES = {
     "gpt2": Family("gpt2", GPT, matrices_transposed, layer_norm=True, rope=False, keys=gpt2),
     "gpt_bigcode": Family("starcoder", GPT, qkv_by_group, layer_norm=True, rope=False, keys=gpt2),
     "gpt_neox": Family("gptneox", NEOX, qkv_by_group, layer_norm=True, keys=parallel(True)),
-    "bloom": Family("bloom", BLOOM, qkv_by_group, layer_norm=True, rope=False),
+    "bloom": Family("bloom", BLOOM, qkv_by_group, layer_norm=True, rope=False, keys=bloom),
     "falcon": Family("falcon", BLOOM, qkv_by_group, layer_norm=True, keys=falcon),
     "mpt": Family("mpt", MPT, layer_norm=True, rope=False, keys=mpt),
 }
