@@ -82,7 +82,7 @@ CLI::App* AddOne(CLI::App& admin, const std::string& name, const std::string& he
 Command AddAdmin(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "admin", "Administer a server: on its --admin_listen, with an admin's ROPEWAY_API_KEY");
-  command->require_subcommand(1);
+  command->require_subcommand(0, 1);
   const auto flags = std::make_shared<AdminFlags>();
   flags->connection.options.server = kDefaultAdminServer;
   CLI::App* const drain =
@@ -105,7 +105,8 @@ Command AddAdmin(CLI::App& app) {
             AdminClient client(*options);
             for (const auto& [chosen, run] : commands)
               if (chosen->parsed()) return run(*flags, client, MakeCallOptions(flags->connection), terminal);
-            return absl::OkStatus();
+            return absl::InvalidArgumentError(
+                "admin needs one of drain, log-level, reload, list and cancel (--help tells more)");
           }};
 }
 

@@ -95,7 +95,7 @@ void AddEntryFlags(CLI::App& add, KeysFlags& flags) {
 Command AddKeys(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("keys", "Make, list and remove the keys of a server's --keys_file");
-  command->require_subcommand(1);
+  command->require_subcommand(0, 1);
   const auto flags = std::make_shared<KeysFlags>();
   CLI::App* const add = AddOne(*command, "add", "Make a key and print it, this once", *flags);
   add->add_option("name", flags->entry.name, "Names the key in file and lists")->required();
@@ -104,9 +104,11 @@ Command AddKeys(CLI::App& app) {
   CLI::App* const remove =
       AddOne(*command, "remove", "Remove a key: its holder is not let in any more", *flags);
   remove->add_option("name", flags->entry.name, "The key to remove")->required();
-  return {command, [=](Terminal& terminal) {
+  return {command, [=](Terminal& terminal) -> absl::Status {
             if (add->parsed()) return RunAdd(*flags, terminal);
-            return list->parsed() ? RunList(*flags, terminal) : RunRemove(*flags, terminal);
+            if (list->parsed()) return RunList(*flags, terminal);
+            if (remove->parsed()) return RunRemove(*flags, terminal);
+            return absl::InvalidArgumentError("keys needs one of add, list and remove (--help tells more)");
           }};
 }
 

@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "server/config/choices.h"
 #include "server/front/convert_request.h"
@@ -42,7 +43,7 @@ absl::StatusOr<v1::ReloadResponse> Answer(const v1::ReloadRequest&, const AdminC
   for (const ReloadResult& result : context.reload()) {
     v1::ReloadedFiles& files = *response.add_files();
     files.set_what(result.what);
-    files.set_error(std::string(result.status.message()));
+    files.set_error(Printable(std::string(result.status.message()), kMaxMessageBytes));
   }
   return response;
 }

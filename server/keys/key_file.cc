@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -41,11 +42,11 @@ absl::StatusOr<Word> TakeWord(absl::string_view& line) {
   const bool is_quoted = absl::ConsumePrefix(&line, "\"");
   const size_t end = is_quoted ? line.find('"') : std::min(line.find_first_of(" \t"), line.size());
   if (end == absl::string_view::npos)
-    return Wrong(absl::StrCat("the quote of ", word.name, " is not closed"));
+    return Wrong(absl::StrCat("the quote of ", Quoted(word.name), " is not closed"));
   word.value = std::string(line.substr(0, end));
   line.remove_prefix(end + (is_quoted ? 1 : 0));
   if (!line.empty() && !absl::ascii_isspace(line.front()))
-    return Wrong(absl::StrCat("a blank is missing behind the quotes of ", word.name));
+    return Wrong(absl::StrCat("a blank is missing behind the quotes of ", Quoted(word.name)));
   if (word.value.empty()) return Wrong(absl::StrCat("the word ", Quoted(word.name), " has no value"));
   return word;
 }
@@ -205,6 +206,8 @@ absl::StatusOr<std::vector<KeyEntry>> ReadKeyFile(const std::string& path) {
 }
 
 absl::StatusOr<std::string> FormatKeyEntry(const KeyEntry& entry) {
+  for (const std::string& value : {entry.subject, entry.tenant})
+    if (absl::StrContains(value, '"')) return Wrong("subject and tenant may have no double quotes");
   std::string line = entry.name;
   const auto add = [&line](absl::string_view name, const auto& value) {
     if (value) absl::StrAppend(&line, " ", name, "=", *value);
@@ -219,7 +222,7 @@ absl::StatusOr<std::string> FormatKeyEntry(const KeyEntry& entry) {
   add("tokens_per_minute", entry.limits.tokens_per_minute);
   add("kv_pages", entry.limits.kv_pages);
   ASSIGN_OR_RETURN(const KeyEntry read, ParseLine(line));
-  if (read != entry) return Wrong("subject and tenant may have no double quotes");
+  if (read != entry) return Wrong("the entry would not be read again as it is");
   return line;
 }
 

@@ -147,6 +147,27 @@ TEST_F(AdminServerTest, DrainsOnce) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not serving")));
 }
 
+// Exit code 2, and the last line says where the fault is; no line tells a secret.
+TEST_F(AdminServerTest, TheProgramDoesNotStartWithFilesThatAreWrong) {
+  const std::string keys = "--keys_file=" + folder_.File("wrong");
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& fault) {
+    ServerProcess process(Arguments(more));
+    EXPECT_EQ(process.Wait(), 2) << process.Log();
+    EXPECT_THAT(process.Log(), HasSubstr("ropeway_server: "));
+    EXPECT_THAT(process.Log(), AllOf(HasSubstr(fault), Not(HasSubstr(root_.substr(20)))));
+  };
+  refused({keys}, "wrong");
+  folder_.Write("wrong", "# keys\nalice key=" + root_ + " tenant=acme\n");
+  refused({keys}, "wrong:2: key must be ID:SALT:DIGEST");
+  folder_.Write("wrong", "alice subject=CN=a\n");
+  refused({keys}, "wrong:1: \"alice\" has no tenant");
+  folder_.Write("wrong", "alice subject=CN=a tenant=t kv_pages=-5\n");
+  refused({keys}, "wrong:1: kv_pages must be a whole number in [1, 1073741824], is \"-5\"");
+  refused({"--tls_cert=" + folder_.File("cert.pem"), "--tls_key=" + folder_.File("ca.pem")},
+          "ca.pem: there is no private key");
+  refused({"--tls_cert=" + folder_.File("none.pem"), "--tls_key=" + folder_.File("key.pem")}, "none.pem");
+}
+
 TEST_F(AdminServerTest, TheProgramDrainsForAnAdminAndReloadsOnHangup) {
   const int port = 20'000 + getpid() % 10'000;
   std::vector<std::string> arguments =

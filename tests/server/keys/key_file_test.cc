@@ -86,7 +86,7 @@ TEST(KeyFileTest, RefusesWithLineAndWord) {
   refused(key + " tenant=t tenants=all", "tenants must be one of own, any");
   refused(key + " tenant=t role=admin", "are a user's");
   refused(key + " role=monitor running=2", "are a user's");
-  refused(key + " tenant=\"t", "the quote of tenant is not closed");
+  refused(key + " tenant=\"t", "the quote of \"tenant\" is not closed");
   refused(key + " tenant=\"t\"x", "a blank is missing");
   refused(absl::StrCat(key, " tenant=", std::string(65, 't')), "tenant must be at most 64 bytes");
   refused(key + " tenant=t\x01", "tenant must be");
