@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/gguf_experts.h"
 
 namespace ropeway {
 namespace {
@@ -106,7 +107,7 @@ absl::Status ReadQwen1(GgufKeys& keys, const GgufContent&, DecoderSpec&, LayerSp
   return absl::OkStatus();
 }
 
-absl::Status FinishSmolLm3(DecoderSpec& spec) {
+absl::Status FinishSmolLm3(GgufKeys&, const GgufContent&, DecoderSpec& spec) {
   constexpr size_t kInterval = 4;
   for (size_t i = kInterval - 1; i < spec.layers.size(); i += kInterval)
     spec.layers[i].position.scheme = NopeSpec{};
@@ -116,7 +117,52 @@ absl::Status FinishSmolLm3(DecoderSpec& spec) {
 constexpr GgufFamily kFamilies[] = {
     // llama files hold query and key rows permuted for interleaved pairs. Mistral's and InternLM 3's call themselves
     // llama.
-    {.architecture = "llama", .like = "llama", .pairing = kInterleaved, .windows = true},
+    // Mixtral's as well.
+    {.architecture = "llama",
+     .like = "llama",
+     .pairing = kInterleaved,
+     .windows = true,
+     .experts = ExpertsSpec{.normalised = true}},
+    {.architecture = "mistral3",
+     .like = "ministral3",
+     .pairing = kInterleaved,
+     .windows = true,
+     .read_more = gguf_readers::ReadMistral3},
+    {.architecture = "llama4",
+     .like = "llama4_text",
+     .pairing = kInterleaved,
+     .experts = ExpertsSpec{.score = RouterScore::kSigmoid, .scales_input = true},
+     .read_more = gguf_readers::ReadLlama4,
+     .finish_layers = gguf_readers::FinishLlama4},
+    {.architecture = "qwen2moe", .like = "qwen2_moe", .experts = ExpertsSpec{}},
+    {.architecture = "qwen3moe", .like = "qwen3_moe", .experts = ExpertsSpec{.normalised = true}},
+    {.architecture = "olmoe",
+     .like = "olmoe",
+     .experts = ExpertsSpec{},
+     .read_more = gguf_readers::ReadOlmoe},
+    {.architecture = "granitemoe",
+     .like = "granitemoe",
+     .pairing = kInterleaved,
+     .experts = ExpertsSpec{.score = RouterScore::kSoftmaxChosen},
+     .read_more = ReadGranite},
+    {.architecture = "gpt-oss",
+     .like = "gpt_oss",
+     .windows = true,
+     .experts = ExpertsSpec{.score = RouterScore::kSoftmaxChosen},
+     .read_more = gguf_readers::ReadGptOss,
+     .finish_layers = gguf_readers::FinishGptOss},
+    {.architecture = "deepseek2",
+     .like = "deepseek_v3",
+     .pairing = kInterleaved,
+     .experts = ExpertsSpec{},
+     .is_latent = true,
+     .read_more = gguf_readers::ReadDeepSeek2,
+     .finish_layers = gguf_readers::FinishDeepSeek2},
+    {.architecture = "minicpm3",
+     .like = "minicpm3",
+     .is_latent = true,
+     .read_more = gguf_readers::ReadMiniCpm3},
+    {.architecture = "apertus", .like = "apertus", .finish_layers = gguf_readers::FinishApertus},
     {.architecture = "mistral", .like = "llama", .pairing = kInterleaved, .windows = true},
     {.architecture = "qwen", .like = "qwen2", .read_more = ReadQwen1},
     {.architecture = "qwen2", .like = "qwen2"},

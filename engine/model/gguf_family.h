@@ -6,6 +6,7 @@
 #define ROPEWAY_ENGINE_MODEL_GGUF_FAMILY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,13 +31,17 @@ struct GgufFamily {
   const char* like_with_windows = nullptr;  // instead of `like`, where it is there
   int32_t layers_scaled_by_stream = 0;  // of the model whose queries are scaled by the width of the stream
 
+  // What its experts have in common beside what the file says; none: it has no experts.
+  std::optional<ExpertsSpec> experts = std::nullopt;
+  bool is_latent = false;  // attention, whose scores a key scales beside the usual ones
+
   bool tells_parallel = false;  // "use_parallel_residual" may be there
 
   // Reads what the architecture alone has; may be null. `layer` is what all layers have alike.
   absl::Status (*read_more)(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec,
                             LayerSpec& layer) = nullptr;
   // Changes layers one by one, after they were made; may be null.
-  absl::Status (*finish_layers)(DecoderSpec& spec) = nullptr;
+  absl::Status (*finish_layers)(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec) = nullptr;
 };
 
 // UNIMPLEMENTED for another architecture, listing those that are supported.

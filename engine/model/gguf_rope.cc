@@ -19,7 +19,6 @@ absl::Status ReadYarn(GgufKeys& keys, RopeSpec& rope) {
   ASSIGN_OR_RETURN(rope.beta_slow, keys.DoubleOr("rope.scaling.yarn_beta_slow", 1));
   RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_ext_factor", 1));
   RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_attn_factor", 1));
-  RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_log_multiplier", 0));
   rope.attention_factor = extra * YarnMagnitude(rope.factor, 1);
   return absl::OkStatus();
 }

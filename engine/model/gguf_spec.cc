@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/family.h"
+#include "engine/model/gguf_experts.h"
 #include "engine/model/gguf_family.h"
 #include "engine/model/gguf_keys.h"
 #include "engine/model/gguf_model.h"
@@ -185,8 +186,6 @@ void ScaleByStream(const GgufKeys& keys, const GgufFamily& family, DecoderSpec& 
 
 // Keys that a supported model has with one value alone, or that say nothing about what it computes.
 absl::Status CheckUsual(GgufKeys& keys) {
-  RETURN_IF_ERROR(keys.MustBe("expert_count", 0));
-  RETURN_IF_ERROR(keys.MustBe("expert_used_count", 0));
   RETURN_IF_ERROR(keys.MustBeBool("attention.causal", true));
   keys.Ignore("tensor_data_layout");
   keys.Ignore("rope.scaling.finetuned");
@@ -215,14 +214,18 @@ absl::StatusOr<DecoderSpec> ReadSpec(const GgufContent& content) {
   ASSIGN_OR_RETURN(const int32_t window, keys.IntOr(kWindow, family->default_window));
   const Family& formulas = FormulasOf(*family, window > 0);
   RETURN_IF_ERROR(CheckUsual(keys));
+  if (!family->is_latent) RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_log_multiplier", 0));
   if (!family->tells_parallel) RETURN_IF_ERROR(keys.MustBeBool("use_parallel_residual", false));
   LayerSpec layer;
   RETURN_IF_ERROR(ReadSizes(keys, spec, layer));
   RETURN_IF_ERROR(ReadVocabulary(keys, content, spec));
   RETURN_IF_ERROR(ReadFormulas(keys, content, formulas, spec, layer));
+  const int32_t dense_size = layer.ffn.size;
+  RETURN_IF_ERROR(ReadGgufExperts(keys, content, *family, layer));
   if (family->read_more != nullptr) RETURN_IF_ERROR(family->read_more(keys, content, spec, layer));
   RETURN_IF_ERROR(ReadLayers(keys, content, *family, formulas, std::move(layer), spec));
-  if (family->finish_layers != nullptr) RETURN_IF_ERROR(family->finish_layers(spec));
+  RETURN_IF_ERROR(FinishGgufExperts(keys, content, dense_size, spec));
+  if (family->finish_layers != nullptr) RETURN_IF_ERROR(family->finish_layers(keys, content, spec));
   ScaleByStream(keys, *family, spec);
   RETURN_IF_ERROR(keys.Finish());
   RETURN_IF_ERROR(spec.Validate());

@@ -14,7 +14,10 @@ namespace {
 
 absl::Status CheckShape(absl::string_view name, const std::vector<int64_t>& expected,
                         const TensorView& view) {
-  if (view.shape == expected) return absl::OkStatus();
+  // One row may be a vector.
+  const std::vector<int64_t> one_row =
+      expected.size() == 2 && expected[0] == 1 ? std::vector<int64_t>{expected[1]} : expected;
+  if (view.shape == expected || view.shape == one_row) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' must have the shape [",
                                                  absl::StrJoin(expected, ", "), "], has [",
                                                  absl::StrJoin(view.shape, ", "), "]"));

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "engine/base/splitmix.h"
 #include "gtest/gtest.h"
 #include "tests/engine/exec/executor_runs.h"
@@ -66,8 +67,33 @@ GgufModel QuantisedModel() {
   return model;
 }
 
+// The same with four experts, two a token, in stacked tensors of two types.
+GgufModel QuantisedExperts() {
+  constexpr int64_t kHidden = 256, kFfn = 512, kExperts = 4;
+  GgufModel model = QuantisedModel();
+  std::erase_if(model.tensors, [](const GgufTensor& tensor) {
+    return absl::StrContains(tensor.name, ".ffn_") && !absl::StrContains(tensor.name, "norm");
+  });
+  model["llama.expert_count"] = kExperts;
+  model["llama.expert_used_count"] = int64_t{2};
+  uint64_t seed = 100;
+  const auto add = [&](const std::string& name, DType type, std::vector<int64_t> shape) {
+    int64_t rows = 1;
+    for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+    model.tensors.push_back({name + ".weight", type, shape, RandomRows(type, rows, shape.back(), ++seed)});
+  };
+  for (const std::string layer : {"blk.0.", "blk.1."}) {
+    add(layer + "ffn_gate_inp", DType::kF32, {kExperts, kHidden});
+    add(layer + "ffn_gate_exps", DType::kQ4_K, {kExperts, kFfn, kHidden});
+    add(layer + "ffn_up_exps", DType::kQ4_K, {kExperts, kFfn, kHidden});
+    add(layer + "ffn_down_exps", DType::kQ6_K, {kExperts, kHidden, kFfn});
+  }
+  return model;
+}
+
 absl::StatusOr<GgufModel> ModelNamed(const std::string& name) {
   if (name == "quantised") return QuantisedModel();
+  if (name == "quantised_experts") return QuantisedExperts();
   return MakeTinyGguf(name);
 }
 
@@ -75,7 +101,7 @@ absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenNamed(const std::string& name,
                                                        const CpuExecutorOptions& options) {
   const TempFolder folder;
   const std::vector<std::string>& gguf = TinyGgufCases();
-  if (name != "quantised" && std::find(gguf.begin(), gguf.end(), name) == gguf.end()) {
+  if (!absl::StartsWith(name, "quantised") && std::find(gguf.begin(), gguf.end(), name) == gguf.end()) {
     RETURN_IF_ERROR(WriteTinyModel(name, folder.path()));
     return OpenExecutor(folder.path(), options);
   }
@@ -225,10 +251,10 @@ std::string TestName(const ::testing::TestParamInfo<Param>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ByteContractTest,
-                         ::testing::Combine(::testing::Values("quantised", "mistral", "gemma3_text", "qwen3",
-                                                              "qwen2_moe", "gpt_oss", "llama4_text",
-                                                              "deepseek_v3", "opt_post_norm", "bloom_pow2",
-                                                              "apertus"),
+                         ::testing::Combine(::testing::Values("quantised", "quantised_experts", "mistral",
+                                                              "gemma3_text", "qwen3", "qwen2_moe", "gpt_oss",
+                                                              "llama4_text", "deepseek_v3", "opt_post_norm",
+                                                              "bloom_pow2", "apertus"),
                                             ::testing::Values("ref", "avx2", "avx512"),
                                             ::testing::Values(kernels::KvType::kF32, kernels::KvType::kBF16)),
                          TestName);
@@ -238,8 +264,8 @@ TEST(InstructionSetTest, Avx2AndAvx512GiveTheSameBytes) {
     GTEST_SKIP() << "this processor does not have both";
   const std::vector<TokenId> ids = RandomIds(200, 2);
   const std::vector<PageId> pages = PagesFrom(0, ids.size());
-  for (const char* model :
-       {"quantised", "mistral", "gemma3_text", "qwen2", "qwen2_moe", "gpt_oss", "deepseek_v3", "apertus"})
+  for (const char* model : {"quantised", "quantised_experts", "mistral", "gemma3_text", "qwen2", "qwen2_moe",
+                            "gpt_oss", "deepseek_v3", "apertus"})
     for (const kernels::KvType kv_type : {kernels::KvType::kF32, kernels::KvType::kBF16}) {
       SCOPED_TRACE(model);
       CpuExecutorOptions options{

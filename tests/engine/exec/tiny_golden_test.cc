@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <iostream>
+#include <map>
 #include <set>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/status_macros.h"
 #include "gtest/gtest.h"
 #include "tests/engine/exec/executor_runs.h"
@@ -128,6 +131,39 @@ void ExpectGolden(CpuExecutor& executor, const GoldenSequence& sequence, float t
   EXPECT_GE(compared, sequence.greedy.size() - 4);
 }
 
+// What held, by case, source and kernel set: printed as a table (docs/models.md) when all tests are over.
+class Agreement : public ::testing::Environment {
+ public:
+  void Note(const std::string& name, Source source, const std::string& kernels, bool held) {
+    held_[name][NameOf(source) + (" " + kernels)] = held;
+    columns_.insert(NameOf(source) + (" " + kernels));
+  }
+
+  void TearDown() override {
+    std::cout << "| model |";
+    for (const std::string& column : columns_) std::cout << " " << column << " |";
+    std::cout << "\n|---|"
+              << absl::StrCat(absl::StrJoin(std::vector<std::string>(columns_.size(), "---|"), "")) << "\n";
+    for (const auto& [name, held] : held_) {
+      std::cout << "| " << name << " |";
+      for (const std::string& column : columns_) {
+        const auto cell = held.find(column);
+        std::cout << (cell == held.end() ? " - |" : cell->second ? " agrees |" : " DIFFERS |");
+      }
+      std::cout << "\n";
+    }
+  }
+
+ private:
+  std::map<std::string, std::map<std::string, bool>> held_;
+  std::set<std::string> columns_;
+};
+
+Agreement& TableOfAgreement() {
+  static Agreement* const table = static_cast<Agreement*>(::testing::AddGlobalTestEnvironment(new Agreement));
+  return *table;
+}
+
 TEST_P(TinyGoldenTest, LogitsAndGreedyTokensAreThoseOfTransformers) {
   const auto& [name, source] = GetParam();
   ASSERT_OK_AND_ASSIGN(const Json golden, ReadTinyGolden(name));
@@ -142,8 +178,12 @@ TEST_P(TinyGoldenTest, LogitsAndGreedyTokensAreThoseOfTransformers) {
       ExpectGolden(*executor,
                    SequenceOf(golden["sequences"][i], absl::MakeConstSpan(logits).subspan(i * size, size)),
                    golden["suggested_max_abs_error"]);
+    TableOfAgreement().Note(name, source, kernels, !HasFailure());
   }
 }
+
+// Before the first test begins, as environments must be.
+[[maybe_unused]] const Agreement& registered = TableOfAgreement();
 
 std::string TestName(const ::testing::TestParamInfo<Param>& info) {
   return std::get<0>(info.param) + "_" + NameOf(std::get<1>(info.param));
@@ -161,10 +201,7 @@ std::vector<std::string> GgufCases() {
       "biogpt", "codegen", "gpt_neo", "gptj", "helium", "opt", "opt_post_norm", "persimmon", "xglm",
       // No key: dynamic rotations, Falcon's ALiBi, windows or scales of some layers, norms of Phi's heads and of
       // BLOOM's stream.
-      "bloom_pow2", "falcon_rw", "gpt2_scaled", "llama_rope_dynamic", "phi_qk_layernorm", "qwen2_window",
-      // Not read from GGUF files yet: experts, latent attention, xIELU, Ministral's scale of queries.
-      "apertus", "deepseek_v3", "gpt_oss", "granitemoe", "llama4_text", "minicpm3", "ministral3", "mixtral",
-      "olmoe", "qwen2_moe", "qwen3_moe"};
+      "bloom_pow2", "falcon_rw", "gpt2_scaled", "llama_rope_dynamic", "phi_qk_layernorm", "qwen2_window"};
   std::vector<std::string> cases;
   for (const std::string& name : SupportedTinyCases())
     if (!others.contains(name)) cases.push_back(name);

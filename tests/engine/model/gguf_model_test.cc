@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "engine/model/hf_model.h"
 #include "tests/testing/gguf_writer.h"
 #include "tests/testing/status_matchers.h"
@@ -108,11 +109,11 @@ TEST(GgufModelTest, RefusesWhatItDoesNotKnow) {
     MetadataValue value;
     const char* says;
   } cases[] = {
-      {"llama_base", "general.architecture", std::string("rwkv"),
-       "supported are llama, mistral, qwen, qwen2, qwen3, gemma"},
+      {"llama_base", "general.architecture", std::string("rwkv"), "supported are llama, mistral3, "},
       {"llama_base", "general.type", std::string("adapter"), "'general.type' is 'adapter'"},
       {"llama_base", "split.count", int64_t{2}, "'split.count' is 2"},
-      {"llama_base", "llama.expert_count", int64_t{8}, "'llama.expert_count' is 8; only 0"},
+      {"qwen2", "qwen2.expert_count", int64_t{8}, "'qwen2.expert_count' is 8; only 0"},
+      {"llama_base", "llama.rope.scaling.yarn_log_multiplier", 0.1, "is 0.1; only 0 is supported"},
       {"llama_base", "llama.logit_scale", 0.5, "'llama.logit_scale' is not supported"},
       {"llama_base", "llama.rope.scale_linear", 2.0, "'llama.rope.scale_linear' is not supported"},
       {"llama_base", "llama.attention.causal", false,
@@ -163,6 +164,76 @@ TEST(GgufModelTest, RefusesWhatContradictsItself) {
   EXPECT_THAT(
       OpenChanged("llama_base", [](GgufModel& file) { file.metadata.erase(file.metadata.begin() + 1); }),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'llama.block_count' is missing")));
+}
+
+// The feed-forward layers of a case as two experts each, of zeros.
+void MakeExperts(GgufModel& file) {
+  constexpr int64_t kHidden = 96, kFfn = 160, kExperts = 2;
+  std::erase_if(file.tensors, [](const GgufTensor& tensor) {
+    return absl::StrContains(tensor.name, ".ffn_") && !absl::StrContains(tensor.name, "norm");
+  });
+  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
+    int64_t floats = 1;
+    for (const int64_t extent : shape) floats *= extent;
+    file.tensors.push_back({name, DType::kF32, shape, std::string(static_cast<size_t>(floats) * 4, '\0')});
+  };
+  for (const std::string layer : {"blk.0.", "blk.1.", "blk.2.", "blk.3."}) {
+    add(layer + "ffn_gate_inp.weight", {kExperts, kHidden});
+    add(layer + "ffn_gate_exps.weight", {kExperts, kFfn, kHidden});
+    add(layer + "ffn_up_exps.weight", {kExperts, kFfn, kHidden});
+    add(layer + "ffn_down_exps.weight", {kExperts, kHidden, kFfn});
+  }
+  file["llama.expert_count"] = kExperts;
+  file["llama.expert_used_count"] = int64_t{1};
+}
+
+absl::Status OpenExperts(const std::string& key, MetadataValue value) {
+  return OpenChanged("llama_base", [&](GgufModel& file) {
+    MakeExperts(file);
+    file[key] = value;
+  });
+}
+
+TEST(GgufModelTest, ExpertsOfAFile) {
+  ASSERT_OK_AND_ASSIGN(GgufModel file, MakeTinyGguf("llama_base"));
+  MakeExperts(file);
+  const TempFolder folder;
+  ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.Write("m.gguf", GgufBytes(file))));
+  EXPECT_EQ(model.spec.layers[3].ffn.experts, (ExpertsSpec{.count = 2, .per_token = 1, .normalised = true}));
+  ASSERT_OK_AND_ASSIGN(const WeightTensor down,
+                       model.tensors->Find({WeightRole::kExpertDown, 3, /*is_bias=*/false, /*expert=*/1}));
+  EXPECT_EQ(down.view.shape, (std::vector<int64_t>{96, 160}));
+  EXPECT_EQ(down.bytes, nullptr);  // seen in the file, not copied
+}
+
+TEST(GgufModelTest, RefusesExpertsThatContradictThemselves) {
+  const struct {
+    const char* key;
+    MetadataValue value;
+    const char* says;
+  } cases[] = {
+      {"llama.expert_count", int64_t{3}, "must have the shape [3, 96], has [2, 96]"},
+      {"llama.expert_count", int64_t{1025}, "number of experts must be in [0, 1024], is 1025"},
+      {"llama.expert_count", int64_t{0}, "'llama.expert_used_count' is 1; only 0"},
+      {"llama.expert_used_count", int64_t{0}, "experts per token must be in [1, 64], is 0"},
+      {"llama.expert_used_count", int64_t{3}, "experts per token must be in [1, 2], is 3"},
+      {"llama.expert_feed_forward_length", int64_t{161}, "must have the shape [2, 161, 96]"},
+      {"llama.expert_group_count", int64_t{3}, "groups of experts must be in [1, 2], is 3"},
+      {"llama.leading_dense_block_count", int64_t{1}, "says that layer 0 has no experts, but tensor"},
+      {"llama.interleave_moe_layer_step", int64_t{2}, "says that layer 0 has no experts, but tensor"},
+      {"llama.expert_weights_scale", -1.0, "scale of the experts' weights must be positive"},
+  };
+  for (const auto& test : cases) {
+    const absl::Status status = OpenExperts(test.key, test.value);
+    EXPECT_TRUE(absl::IsInvalidArgument(status) || absl::IsUnimplemented(status))
+        << test.key << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(test.says)) << test.key;
+  }
+  EXPECT_THAT(OpenExperts("llama.expert_gating_func", int64_t{4}),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("'llama.expert_gating_func' is 4")));
+  EXPECT_THAT(
+      OpenWith("llama_base", "llama.expert_count", int64_t{2}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'llama.expert_used_count' is missing")));
 }
 
 TEST(GgufModelTest, RefusesTensorsThatDoNotFitTheMetadata) {

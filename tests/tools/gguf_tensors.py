@@ -1,0 +1,126 @@
+"""Tensors of a Hugging Face folder, and a GGUF file of them, for folder_to_gguf.py."""
+
+import array
+import json
+import math
+import struct
+
+ALIGNMENT = 32
+
+
+class Refused(Exception):
+    """The folder has something that a GGUF file cannot say."""
+
+
+# ---- Tensors --------------------------------------------------------------------------------------------------------
+
+GGML_TYPES = {"F32": 0, "F16": 1, "BF16": 30}
+ELEMENT_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+
+
+class Tensor:
+    """Numbers of one type, rows outermost."""
+
+    def __init__(self, kind, shape, data):
+        self.kind, self.shape, self.data = kind, list(shape), data
+
+    @property
+    def row_bytes(self):
+        return math.prod(self.shape[1:]) * ELEMENT_BYTES[self.kind]
+
+    def rows(self, ranges):
+        """Rows of all ranges, one below the other."""
+        size = self.row_bytes
+        data = b"".join(bytes(self.data[first * size:last * size]) for first, last in ranges)
+        return Tensor(self.kind, [len(data) // size] + self.shape[1:], data)
+
+    def transposed(self):
+        rows, columns = self.shape
+        numbers = array.array("I" if self.kind == "F32" else "H", bytes(self.data))
+        turned = array.array(numbers.typecode)
+        for column in range(columns):
+            turned.extend(numbers[column::columns])
+        assert rows * columns == len(turned)
+        return Tensor(self.kind, [columns, rows], turned.tobytes())
+
+    def floats(self):
+        data = bytes(self.data)
+        if self.kind == "F32":
+            return array.array("f", data)
+        if self.kind == "F16":
+            return array.array("f", (value for (value,) in struct.iter_unpack("<e", data)))
+        words = array.array("I", (bits << 16 for (bits,) in struct.iter_unpack("<H", data)))
+        return array.array("f", words.tobytes())
+
+    def changed(self, change):
+        return Tensor("F32", self.shape, array.array("f", map(change, self.floats())).tobytes())
+
+
+    def parts(self):
+        """What lies along the outermost dimension, one by one."""
+        size = len(self.data) // self.shape[0]
+        return [Tensor(self.kind, self.shape[1:], self.data[i * size:(i + 1) * size]) for i in range(self.shape[0])]
+
+
+def stacked(tensors):
+    return Tensor(tensors[0].kind, [len(tensors)] + tensors[0].shape, b"".join(bytes(one.data) for one in tensors))
+
+
+def read_safetensors(path):
+    content = memoryview(path.read_bytes())
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(bytes(content[8:8 + size]))
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in GGML_TYPES:
+            raise Refused(f"tensor '{name}' has the type {entry['dtype']}; supported are {', '.join(GGML_TYPES)}")
+        first, last = entry["data_offsets"]
+        yield name, Tensor(entry["dtype"], entry["shape"], content[8 + size:][first:last])
+
+
+def read_tensors(folder):
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.exists() and not (folder / names[0]).exists():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return dict(item for name in names for item in read_safetensors(folder / name))
+
+
+# ---- The file -------------------------------------------------------------------------------------------------------
+
+def string(text):
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def value(item):
+    """The number of the type, and the bytes."""
+    if isinstance(item, bool):
+        return 7, struct.pack("<?", item)
+    if isinstance(item, int):
+        return 4, struct.pack("<I", item)
+    if isinstance(item, float):
+        return 6, struct.pack("<f", item)
+    if isinstance(item, str):
+        return 8, string(item)
+    kinds = [value(one) for one in item]
+    return 9, struct.pack("<IQ", kinds[0][0], len(kinds)) + b"".join(data for _, data in kinds)
+
+
+def write_gguf(path, metadata, tensors):
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata))
+    for key, item in metadata.items():
+        kind, data = value(item)
+        head += string(key) + struct.pack("<I", kind) + data
+    offset = 0
+    for name, tensor in tensors.items():
+        head += string(name) + struct.pack("<I", len(tensor.shape))
+        head += struct.pack(f"<{len(tensor.shape)}Q", *reversed(tensor.shape))
+        head += struct.pack("<IQ", GGML_TYPES[tensor.kind], offset)
+        offset += -(-len(tensor.data) // ALIGNMENT) * ALIGNMENT
+    with open(path, "wb") as file:
+        file.write(head + bytes(-len(head) % ALIGNMENT))
+        for tensor in tensors.values():
+            file.write(tensor.data)
+            file.write(bytes(-len(tensor.data) % ALIGNMENT))
