@@ -23,6 +23,19 @@ inline constexpr HfName kGlm4Names[] = {
     {Role::kAttentionPostNorm, "model.layers.*.post_self_attn_layernorm.weight"},
     {Role::kFfnPostNorm, "model.layers.*.post_mlp_layernorm.weight"},
 };
+inline constexpr HfName kInternLm2Names[] = {
+    {Role::kTokenEmbedding, "model.tok_embeddings.weight"},
+    {Role::kOutput, "output.weight"},
+    {Role::kAttentionNorm, "model.layers.*.attention_norm.weight"},
+    {Role::kQuery, "model.layers.*.attention.wqkv.weight", Layout::kQkvByGroup},
+    {Role::kKey, "model.layers.*.attention.wqkv.weight", Layout::kQkvByGroup},
+    {Role::kValue, "model.layers.*.attention.wqkv.weight", Layout::kQkvByGroup},
+    {Role::kAttentionOutput, "model.layers.*.attention.wo.weight"},
+    {Role::kFfnNorm, "model.layers.*.ffn_norm.weight"},
+    {Role::kGate, "model.layers.*.feed_forward.w1.weight"},
+    {Role::kUp, "model.layers.*.feed_forward.w3.weight"},
+    {Role::kDown, "model.layers.*.feed_forward.w2.weight"},
+};
 inline constexpr HfName kHunyuanNames[] = {
     {Role::kQueryNorm, "model.layers.*.self_attn.query_layernorm.weight"},
     {Role::kKeyNorm, "model.layers.*.self_attn.key_layernorm.weight"},

@@ -116,25 +116,39 @@ absl::StatusOr<std::vector<TokenId>> TextTokenizer::Encode(absl::Span<const Text
   return ids;
 }
 
+namespace {
+
+absl::StatusOr<std::vector<TokenId>> IdsUnder(const Metadata& metadata, const char* key, int32_t size) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t>* values, metadata.GetInts(key));
+  std::vector<TokenId> ids;
+  for (const int64_t id : *values) {
+    if (id < 0 || id >= size)
+      return absl::InvalidArgumentError(
+          absl::StrCat("metadata key '", key, "' must hold ids in [0, ", size, "), holds ", id));
+    ids.push_back(static_cast<TokenId>(id));
+  }
+  return ids;
+}
+
+}  // namespace
+
 absl::Status ReadSpecialKeys(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
                              TextTokenizer::Setup& setup) {
   ASSIGN_OR_RETURN(const bool bos, FlagOr(metadata, "tokenizer.ggml.add_bos_token", add_bos));
   ASSIGN_OR_RETURN(const bool eos, FlagOr(metadata, "tokenizer.ggml.add_eos_token", false));
   if (bos && vocabulary.bos() != kNoToken) setup.prefix = {vocabulary.bos()};
   if (eos && vocabulary.eos() != kNoToken) setup.suffix = {vocabulary.eos()};
+  if (metadata.Has(kTokensInFrontKey)) {
+    ASSIGN_OR_RETURN(setup.prefix, IdsUnder(metadata, kTokensInFrontKey, vocabulary.size()));
+  }
   using Traits = TextTokenizer::SpecialTraits;
   constexpr std::pair<const char*, bool Traits::*> kTraits[] = {{kEatsLeftKey, &Traits::eats_left},
                                                                 {kEatsRightKey, &Traits::eats_right},
                                                                 {kWholeWordKey, &Traits::whole_word}};
   for (const auto& [key, trait] : kTraits) {
     if (!metadata.Has(key)) continue;
-    ASSIGN_OR_RETURN(const auto* ids, metadata.GetInts(key));
-    for (const int64_t id : *ids) {
-      if (id < 0 || id >= vocabulary.size())
-        return absl::InvalidArgumentError(absl::StrCat("metadata key '", key, "' must hold ids in [0, ",
-                                                       vocabulary.size(), "), holds ", id));
-      setup.traits[static_cast<TokenId>(id)].*trait = true;
-    }
+    ASSIGN_OR_RETURN(const std::vector<TokenId> ids, IdsUnder(metadata, key, vocabulary.size()));
+    for (const TokenId id : ids) setup.traits[id].*trait = true;
   }
   return absl::OkStatus();
 }

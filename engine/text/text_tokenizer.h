@@ -70,6 +70,10 @@ class TextTokenizer : public Tokenizer {
 // A key that is true or false; `or_default` where absent.
 absl::StatusOr<bool> FlagOr(const Metadata& metadata, std::string_view key, bool or_default);
 
+// Beside the keys of GGUF: tokens that stand in front of every text where special tokens are asked for, whatever
+// add_bos_token says; an array of ids.
+inline constexpr char kTokensInFrontKey[] = "ropeway.tokens_in_front";
+
 // How the special tokens of a file made from a folder stand in a text: arrays of ids.
 inline constexpr char kEatsLeftKey[] = "ropeway.tokens_that_eat_left";
 inline constexpr char kEatsRightKey[] = "ropeway.tokens_that_eat_right";

@@ -23,6 +23,25 @@ constexpr std::string_view kEndSpellings[] = {
     "</s>",
 };
 
+// How texts are split in the files of architectures that had one vocabulary alone, from the times when converters did
+// not say it or said "default".
+constexpr std::pair<std::string_view, std::string_view> kPreOfArchitecture[] = {
+    {"bloom", "bloom"},         {"command-r", "command-r"}, {"exaone", "exaone"}, {"falcon", "falcon"},
+    {"gpt2", "gpt-2"},          {"gptneox", "olmo"},        {"mpt", "mpt"},       {"olmo", "olmo"},
+    {"phi2", "phi-2"},          {"qwen", "qwen2"},          {"qwen2", "qwen2"},   {"starcoder", "starcoder"},
+    {"starcoder2", "starcoder"}};
+
+// What "tokenizer.ggml.pre" says or, where it does not say anything, what the architecture implies.
+absl::StatusOr<std::string> ReadPre(const Metadata& metadata) {
+  ASSIGN_OR_RETURN(std::string pre, ValueOr<std::string>(metadata.GetString("tokenizer.ggml.pre"), ""));
+  if (!pre.empty() && pre != "default") return pre;
+  ASSIGN_OR_RETURN(const std::string architecture,
+                   ValueOr<std::string>(metadata.GetString("general.architecture"), ""));
+  for (const auto& [name, implied] : kPreOfArchitecture)
+    if (architecture == name) return std::string(implied);
+  return pre;
+}
+
 // Keys that name a token which ends a generation, beside that of eos.
 constexpr std::string_view kEndKeys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
 
@@ -115,7 +134,7 @@ absl::Status ReadSpecialIds(const Metadata& metadata, VocabularyParts& parts) {
 absl::StatusOr<Vocabulary> Vocabulary::Read(const Metadata& metadata) {
   VocabularyParts parts;
   ASSIGN_OR_RETURN(parts.model, metadata.GetString("tokenizer.ggml.model"));
-  ASSIGN_OR_RETURN(parts.pre, ValueOr<std::string>(metadata.GetString("tokenizer.ggml.pre"), ""));
+  ASSIGN_OR_RETURN(parts.pre, ReadPre(metadata));
   ASSIGN_OR_RETURN(parts.model_name, ValueOr<std::string>(metadata.GetString("general.name"), ""));
   RETURN_IF_ERROR(ReadTokens(metadata, parts));
   RETURN_IF_ERROR(ReadSpecialIds(metadata, parts));

@@ -12,6 +12,7 @@
 #include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/byte_spelling.h"
+#include "engine/text/text_tokenizer.h"
 
 namespace ropeway::hf {
 namespace {
@@ -24,9 +25,17 @@ struct Family {
   std::string_view pre;  // whose split it has
   int num_extras =
       -1;  // control tokens <|endoftext|>, <|im_start|>, <|im_end|>, <|extra_N|>; -1: none of these
+  std::vector<std::string_view> in_front = {};  // tokens that every text begins with
 };
 
-constexpr Family kFamilies[] = {{"QWenTokenizer", "qwen2", 205}, {"ChatGLM4Tokenizer", "chatglm-bpe"}};
+// By "tokenizer_class"; null where the class is not known.
+const Family* FamilyOf(std::string_view tokenizer_class) {
+  static const auto& families = *new std::vector<Family>{
+      {"QWenTokenizer", "qwen2", 205}, {"ChatGLM4Tokenizer", "chatglm-bpe", -1, {"[gMASK]", "<sop>"}}};
+  for (const Family& family : families)
+    if (family.tokenizer_class == tokenizer_class) return &family;
+  return nullptr;
+}
 
 absl::Status WrongLine(size_t line, std::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("tiktoken file, line ", line, ": ", std::string(what)));
@@ -118,10 +127,8 @@ bool LooksLikeTiktoken(std::string_view text) {
 absl::StatusOr<Metadata> ReadTiktoken(std::string_view text, std::string_view tokenizer_class,
                                       const std::vector<AddedToken>& added,
                                       const TokenizerSettings& settings) {
-  const auto family = std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& known) {
-    return known.tokenizer_class == tokenizer_class;
-  });
-  if (family == std::end(kFamilies)) {
+  const Family* family = FamilyOf(tokenizer_class);
+  if (family == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("tokenizer_config.json: tokenizer_class is '", Printable(tokenizer_class),
                      "'; with a tiktoken file QWenTokenizer and ChatGLM4Tokenizer are supported"));
@@ -130,7 +137,16 @@ absl::StatusOr<Metadata> ReadTiktoken(std::string_view text, std::string_view to
   ASSIGN_OR_RETURN(Tokens tokens, TokensOf(ranked, *family, added, settings.rows));
   const int64_t bos = tokens.Find(settings.bos_token);
   const int64_t eos = tokens.Find(settings.eos_token.empty() ? "<|endoftext|>" : settings.eos_token);
+  std::vector<int64_t> in_front;
+  for (const std::string_view token : family->in_front) {
+    in_front.push_back(tokens.Find(token));
+    if (in_front.back() == kNoToken)
+      return absl::InvalidArgumentError(
+          absl::StrCat("tokenizer_config.json: added_tokens_decoder must have '", std::string(token),
+                       "', which every text of a ", std::string(tokenizer_class), " begins with"));
+  }
   Metadata metadata;
+  if (!in_front.empty()) RETURN_IF_ERROR(metadata.Add(kTokensInFrontKey, std::move(in_front)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.model", std::string("tiktoken")));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.pre", std::string(family->pre)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.tokens", std::move(tokens.texts)));

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -59,6 +61,71 @@ TEST(HfModelTest, OpensEveryCaseWholeAndInShards) {
       ExpectTensor(model, expected, WeightRole::kDown, 3);
     }
   }
+}
+
+// A Llama under InternLM 2's names: for each KV head its queries, its key and its value in one tensor.
+std::vector<TinyTensor> AsInternLm2(const std::vector<TinyTensor>& tensors, int64_t kv_heads) {
+  const auto find = [&](const std::string& name) {
+    for (const TinyTensor& tensor : tensors)
+      if (tensor.name == name) return tensor;
+    return TinyTensor();
+  };
+  const std::pair<const char*, const char*> names[] = {
+      {"embed_tokens", "tok_embeddings"},    {"lm_head", "output"},
+      {"input_layernorm", "attention_norm"}, {"post_attention_layernorm", "ffn_norm"},
+      {"self_attn.o_proj", "attention.wo"},  {"mlp.gate_proj", "feed_forward.w1"},
+      {"mlp.down_proj", "feed_forward.w2"},  {"mlp.up_proj", "feed_forward.w3"}};
+  std::vector<TinyTensor> renamed;
+  for (TinyTensor tensor : tensors) {
+    if (absl::StrContains(tensor.name, "k_proj") || absl::StrContains(tensor.name, "v_proj")) continue;
+    if (absl::StrContains(tensor.name, "q_proj")) {
+      const TinyTensor queries = tensor;
+      const TinyTensor keys = find(absl::StrReplaceAll(tensor.name, {{"q_proj", "k_proj"}}));
+      const TinyTensor values = find(absl::StrReplaceAll(tensor.name, {{"q_proj", "v_proj"}}));
+      tensor.name = absl::StrReplaceAll(tensor.name, {{"self_attn.q_proj", "attention.wqkv"}});
+      tensor.shape[0] += 2 * keys.shape[0];
+      tensor.values.clear();
+      for (int64_t head = 0; head < kv_heads; ++head) {
+        const auto part = [&](const TinyTensor& from) {
+          const auto size = static_cast<int64_t>(from.values.size()) / kv_heads;
+          tensor.values.insert(tensor.values.end(), from.values.begin() + head * size,
+                               from.values.begin() + (head + 1) * size);
+        };
+        part(queries);
+        part(keys);
+        part(values);
+      }
+    }
+    for (const auto& [from, to] : names) tensor.name = absl::StrReplaceAll(tensor.name, {{from, to}});
+    renamed.push_back(std::move(tensor));
+  }
+  return renamed;
+}
+
+TEST(HfModelTest, InternLm2IsALlamaUnderOtherNames) {
+  const TempFolder llama_folder, folder;
+  ASSERT_OK(WriteTinyModel("llama_base", llama_folder.path()));
+  ASSERT_OK_AND_ASSIGN(const OpenedModel llama, OpenModel(llama_folder.path()));
+  ASSERT_OK_AND_ASSIGN(const Json golden, ReadTinyGolden("llama_base"));
+  Json config = golden["config_v4"];
+  config["model_type"] = "internlm2";
+  config["bias"] = false;
+  config["auto_map"] = {{"AutoConfig", "configuration_internlm2.InternLM2Config"}};
+  for (const char* name : {"attention_bias", "mlp_bias"}) config.erase(name);
+  folder.Write("config.json", config.dump());
+  folder.Write("model.safetensors",
+               SafetensorsBytes(AsInternLm2(MakeTinyTensors(golden), llama.spec.num_kv_heads)));
+  ASSERT_OK_AND_ASSIGN(OpenedModel model, OpenModel(folder.path()));
+  EXPECT_EQ(model.spec.architecture, "internlm2");
+  for (const TensorId& id : TensorsOf(llama.spec)) {
+    ASSERT_OK_AND_ASSIGN(const WeightTensor found, model.tensors->Find(id));
+    ASSERT_OK_AND_ASSIGN(const WeightTensor expected, llama.tensors->Find(id));
+    EXPECT_EQ(found.view.shape, expected.view.shape);
+    EXPECT_EQ(std::memcmp(found.view.data, expected.view.data, static_cast<size_t>(expected.view.bytes())), 0)
+        << llama.tensors->NameOf(id);
+  }
+  model.spec.architecture = "llama";
+  EXPECT_EQ(model.spec, llama.spec);
 }
 
 TEST(HfModelTest, NamesTheNormsOfGemma) {

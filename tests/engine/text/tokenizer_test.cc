@@ -162,6 +162,34 @@ TEST(TokenizerTest, RefusesVocabulariesThatContradictThemselves) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token 0 is not valid UTF-8")));
 }
 
+// Files from before converters said how texts are split; "default" says as little as nothing.
+TEST(TokenizerTest, ArchitecturesOfOneVocabularyImplyHowTextsAreSplit) {
+  for (const char* pre : {"", "default"}) {
+    const auto vocabulary_of = [&](const std::string& architecture) {
+      Metadata metadata;
+      EXPECT_OK(metadata.Add("general.architecture", architecture));
+      EXPECT_OK(metadata.Add("tokenizer.ggml.model", std::string("gpt2")));
+      if (*pre != 0) {
+        EXPECT_OK(metadata.Add("tokenizer.ggml.pre", std::string(pre)));
+      }
+      EXPECT_OK(metadata.Add("tokenizer.ggml.tokens", std::vector<std::string>{"1", "2", "12"}));
+      EXPECT_OK(metadata.Add("tokenizer.ggml.merges", std::vector<std::string>{"1 2"}));
+      return metadata;
+    };
+    // GPT-2 keeps digits together, StarCoder and Qwen take them one by one.
+    for (const char* architecture : {"gpt2", "starcoder", "qwen2"}) {
+      ASSERT_OK_AND_ASSIGN(const auto tokenizer, MakeTokenizer(vocabulary_of(architecture)));
+      ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> ids, tokenizer->Encode("12", {}));
+      EXPECT_EQ(ids,
+                architecture == std::string("gpt2") ? std::vector<TokenId>{2} : (std::vector<TokenId>{0, 1}))
+          << architecture;
+    }
+    // Too many vocabularies come as this one.
+    EXPECT_THAT(MakeTokenizer(vocabulary_of("llama")),
+                StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("tokenizer.ggml.pre")));
+  }
+}
+
 TEST(TokenizerTest, FillersNeverMatchText) {
   ASSERT_OK_AND_ASSIGN(const auto tokenizer,
                        MakeTokenizer(Vocabulary(

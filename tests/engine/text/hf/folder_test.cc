@@ -20,6 +20,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using ::ropeway::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -304,6 +305,35 @@ TEST_F(FolderTest, EveryKindOfTokenizerEndsWhereTheFolderSays) {
   EXPECT_TRUE(tiktoken.tokenizer->IsEndOfGeneration(260) && tiktoken.tokenizer->IsEndOfGeneration(261));
   Write("generation_config.json", Json({{"eos_token_id", 100000}}));
   EXPECT_THAT(Read().status(), StatusIs(kInvalid, HasSubstr("eos_token_id must be in [0, ")));
+}
+
+// The code of the class puts two tokens in front of every text.
+TEST_F(FolderTest, ChatGlm4BeginsEveryTextAsItsCodeDoes) {
+  Write("tokenizer.model", Tiktoken({"aa"}));
+  Write("tokenizer_config.json",
+        Json({{"tokenizer_class", "ChatGLM4Tokenizer"}, {"auto_map", Json::object()}}));
+  EXPECT_THAT(Read().status(), StatusIs(kInvalid, HasSubstr("added_tokens_decoder must have '[gMASK]'")));
+  const auto special = [](const char* text) { return Json({{"content", text}, {"special", true}}); };
+  Write("tokenizer_config.json",
+        Json({{"tokenizer_class", "ChatGLM4Tokenizer"},
+              {"added_tokens_decoder", {{"300", special("[gMASK]")}, {"302", special("<sop>")}}}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read());
+  EXPECT_THAT(Encode(text, "aab"), ElementsAre(300, 302, 256, 'b'));
+  ASSERT_OK_AND_ASSIGN(const auto bare, text.tokenizer->Encode("aab", {.add_special = false}));
+  EXPECT_THAT(bare, ElementsAre(256, 'b'));
+}
+
+// Its first generations keep tokens in their code, beside a SentencePiece model.
+TEST_F(FolderTest, CodeThatKeepsTokensIsRefusedByName) {
+  Write("tokenizer.model", SentencePieceModel(Number(3, 1) + Number(4, 0)));
+  const auto with_class = [&](const char* name) {
+    Write("tokenizer_config.json", Json({{"tokenizer_class", name}, {"auto_map", Json::object()}}));
+    return Read().status();
+  };
+  EXPECT_THAT(with_class("ChatGLMTokenizer"),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       AllOf(HasSubstr("auto_map"), HasSubstr("ChatGLMTokenizer"), HasSubstr("never run"))));
+  EXPECT_OK(with_class("InternLM2Tokenizer"));
 }
 
 TEST_F(FolderTest, TiktokenFilesThatAreWrong) {
