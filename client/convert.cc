@@ -239,6 +239,19 @@ ModelInfo FromWire(const v1::GetModelInfoResponse& info) {
   return model;
 }
 
+Estimate FromWire(const v1::EstimateResponse& wire) {
+  Estimate estimate{.prompt_tokens = wire.prompt_tokens(),
+                    .cached_tokens = wire.cached_tokens(),
+                    .pages = wire.pages(),
+                    .admitted = wire.admitted(),
+                    .refusal = wire.refusal(),
+                    .expected_tokens = wire.expected_tokens()};
+  if (wire.has_retry_after_ms()) estimate.retry_after_ms = wire.retry_after_ms();
+  if (wire.has_first_token_ms()) estimate.first_token_ms = wire.first_token_ms();
+  if (wire.has_end_ms()) estimate.end_ms = wire.end_ms();
+  return estimate;
+}
+
 ServerInfo FromWire(const v1::GetServerInfoResponse& info) {
   return {.version = info.version(),
           .state = StateName(info.state()),

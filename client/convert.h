@@ -16,6 +16,7 @@ PromptEcho FromWire(const v1::PromptEcho& echo);
 Usage FromWire(const v1::Usage& usage);
 Receipt FromWire(const v1::Receipt& receipt);
 ModelInfo FromWire(const v1::GetModelInfoResponse& info);
+Estimate FromWire(const v1::EstimateResponse& estimate);
 ServerInfo FromWire(const v1::GetServerInfoResponse& info);
 
 }  // namespace ropeway::client

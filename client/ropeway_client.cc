@@ -124,6 +124,17 @@ Answer Client::Generate(const Request& request, const CallOptions& options, cons
   return answer;
 }
 
+absl::StatusOr<Estimate> Client::EstimateRequest(const Request& request, absl::Duration deadline,
+                                                 const CallOptions& options) {
+  v1::EstimateRequest wire;
+  *wire.mutable_request() = ToWire(request);
+  if (deadline != absl::InfiniteDuration()) wire.set_deadline_ms(absl::ToDoubleMilliseconds(deadline));
+  const absl::StatusOr<v1::EstimateResponse> response =
+      impl_->Unary(&v1::Ropeway::Stub::Estimate, wire, options);
+  if (!response.ok()) return response.status();
+  return FromWire(*response);
+}
+
 absl::StatusOr<Tokens> Client::Tokenize(const TextPrompt& prompt, const CallOptions& options) {
   v1::TokenizeRequest request;
   *request.mutable_text() = ToWire(prompt);

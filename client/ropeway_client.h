@@ -66,6 +66,11 @@ class Client {
   Answer Generate(const Request& request, const CallOptions& options = {}, const OnDelta& on_delta = nullptr,
                   Cancellation* cancellation = nullptr);
 
+  // What would become of `request` if its call had `deadline`. Nothing is generated.
+  absl::StatusOr<Estimate> EstimateRequest(const Request& request,
+                                           absl::Duration deadline = absl::InfiniteDuration(),
+                                           const CallOptions& options = {});
+
   absl::StatusOr<Tokens> Tokenize(const TextPrompt& prompt, const CallOptions& options = {});
   absl::StatusOr<Tokens> Tokenize(const ChatPrompt& prompt, const CallOptions& options = {});
   absl::StatusOr<std::string> Detokenize(const std::vector<int32_t>& ids, bool show_special,

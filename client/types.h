@@ -182,6 +182,24 @@ struct CallOptions {
   absl::Duration timeout = absl::InfiniteDuration();
 };
 
+// What would become of a request that came now.
+struct Estimate {
+  int32_t prompt_tokens = 0;
+  // Of these, found in the prefix cache.
+  int32_t cached_tokens = 0;
+  // Of the KV cache, at most.
+  int32_t pages = 0;
+  bool admitted = false;
+  // Why not, and when to ask again.
+  std::string refusal;
+  std::optional<double> retry_after_ms;
+  // From now on; absent until the server has measured enough.
+  std::optional<double> first_token_ms;
+  std::optional<double> end_ms;
+  // Of each answer, which end_ms assumes.
+  int32_t expected_tokens = 0;
+};
+
 struct Tokens {
   std::vector<int32_t> ids;
   // The bytes of each id.

@@ -85,7 +85,8 @@ Acceptor::Options ConnectionsOf(const Config& config) {
 LoopOptions LoopOptionsOf(const Config& config, Device device) {
   const int32_t max_requests = MaxRequests(config, device);
   return {.scheduler = {.max_running = config.max_running.On(device),
-                        .max_requests = max_requests + ReservedRequests(max_requests)},
+                        .max_requests = max_requests + ReservedRequests(max_requests),
+                        .target_itl = absl::Milliseconds(config.target_itl_ms.On(device))},
           .slow_reader_timeout = config.slow_reader_timeout};
 }
 
@@ -305,6 +306,7 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
                        .limits = RequestLimitsOf(config, limits),
                        .stream = StreamLimitsOf(config),
                        .mailbox = mailbox,
+                       .target_itl_ms = config.target_itl_ms.On(model.device),
                        .rotation_choices = [executor = model.executor.get()](const AdmittedLengths& lengths) {
                          return executor->RotationChoices(lengths);
                        }});

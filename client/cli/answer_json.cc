@@ -139,6 +139,19 @@ Json ToJson(const ServerInfo& info) {
           {"target_itl_ms", info.target_itl_ms}};
 }
 
+Json ToJson(const Estimate& estimate) {
+  const auto number = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
+  return {{"prompt_tokens", estimate.prompt_tokens},
+          {"cached_tokens", estimate.cached_tokens},
+          {"pages", estimate.pages},
+          {"admitted", estimate.admitted},
+          {"refusal", estimate.refusal},
+          {"retry_after_ms", number(estimate.retry_after_ms)},
+          {"first_token_ms", number(estimate.first_token_ms)},
+          {"end_ms", number(estimate.end_ms)},
+          {"expected_tokens", estimate.expected_tokens}};
+}
+
 std::string Dump(const Json& json) {
   return json.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }

@@ -21,6 +21,7 @@ namespace ropeway::client {
 nlohmann::ordered_json ToJson(const Answer& answer);
 nlohmann::ordered_json ToJson(const ModelInfo& info);
 nlohmann::ordered_json ToJson(const ServerInfo& info);
+nlohmann::ordered_json ToJson(const Estimate& estimate);
 
 // One line; bytes that are not UTF-8 become U+FFFD.
 std::string Dump(const nlohmann::ordered_json& json);

@@ -49,9 +49,10 @@ int RunCommandLine(const std::vector<std::string>& arguments, Terminal& terminal
   app.footer(kExitCodesHelp);
   // Where one is required, CLI11 does not tell which word is no command.
   app.require_subcommand(0, 1);
-  const std::vector<Command> commands = {AddGenerate(app), AddChat(app), AddTokenize(app), AddDetokenize(app),
-                                         AddRender(app),   AddInfo(app), AddHealth(app),   AddAbort(app),
-                                         AddBench(app),    AddKeys(app), AddAdmin(app)};
+  const std::vector<Command> commands = {AddGenerate(app), AddChat(app),       AddEstimate(app),
+                                         AddTokenize(app), AddDetokenize(app), AddRender(app),
+                                         AddInfo(app),     AddHealth(app),     AddAbort(app),
+                                         AddBench(app),    AddKeys(app),       AddAdmin(app)};
   try {
     app.parse(Reversed(arguments));
   } catch (const CLI::ParseError& error) {

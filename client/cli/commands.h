@@ -18,6 +18,7 @@ struct Command {
 
 Command AddGenerate(CLI::App& app);
 Command AddChat(CLI::App& app);
+Command AddEstimate(CLI::App& app);
 Command AddTokenize(CLI::App& app);
 Command AddDetokenize(CLI::App& app);
 Command AddRender(CLI::App& app);

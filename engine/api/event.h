@@ -54,6 +54,10 @@ struct Receipt {
   int32_t cached_tokens = 0;      // prompt tokens not computed, because a prefix was shared
   int32_t recomputed_tokens = 0;  // tokens computed again after a preemption
   int32_t preemptions = 0;
+  // Tokens that were computed for it, each counted once: of the prompt, and generated.
+  int64_t computed_tokens = 0;
+  // From its arrival, as it was expected then; none where too little was known.
+  std::optional<absl::Duration> expected_first_token;
 };
 
 struct TokenEvent {

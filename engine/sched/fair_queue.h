@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "engine/sched/sequence.h"
@@ -29,8 +30,16 @@ class FairQueue {
   void Remove(RequestState& request);
 
   // Of the tenant with the smallest account (the first by name among equals) the request with the largest
-  // priority, the oldest among equals. Null when nothing waits.
+  // priority, among equals the one with the earliest deadline, then the oldest. Null when nothing waits.
   RequestState* Front() const;
+
+  // About what waits that would be served before `request`, which may wait in here or not.
+  struct Ahead {
+    int64_t requests = 0;
+    int64_t places = 0;  // in the batch
+    int64_t tokens = 0;  // of prompts
+  };
+  Ahead AheadOf(const RequestState& request) const;
 
   int32_t size() const { return size_; }
   int32_t num_accounts() const { return static_cast<int32_t>(tenants_.size()); }
@@ -38,16 +47,19 @@ class FairQueue {
  private:
   struct MoreUrgent {
     bool operator()(const RequestState* a, const RequestState* b) const {
-      return std::pair(-int64_t{a->spec.priority}, a->order) <
-             std::pair(-int64_t{b->spec.priority}, b->order);
+      return std::tuple(-int64_t{a->spec.priority}, a->spec.deadline, a->order) <
+             std::tuple(-int64_t{b->spec.priority}, b->spec.deadline, b->order);
     }
   };
   struct Tenant {
     int64_t charged = 0;  // tokens
     int32_t live = 0;     // requests
     std::set<RequestState*, MoreUrgent> waiting;
+    int64_t waiting_places = 0;
+    int64_t waiting_tokens = 0;
   };
 
+  static Ahead AheadAmongOwn(const Tenant& tenant, const RequestState& request);
   int64_t SmallestBusyAccount() const;
   void ForgetIdleTenants();
 

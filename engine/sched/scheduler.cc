@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/retry_hint.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway {
@@ -46,18 +47,27 @@ absl::Status Scheduler::Validate(const ValidRequest& request) const {
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::Add(ValidRequest request) {
+absl::Status Scheduler::CheckRoom() const {
+  if (requests_.size() < static_cast<size_t>(options_.max_requests)) return absl::OkStatus();
+  return ExhaustedError(absl::StrCat("the scheduler is full (", options_.max_requests, " requests)"));
+}
+
+absl::Status Scheduler::Add(ValidRequest request, absl::Time now) {
   ROPEWAY_CHECK(planned_.empty());
   RETURN_IF_ERROR(Validate(request));
   if (requests_.contains(request.id)) {
     return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " lives already"));
   }
-  if (requests_.size() >= static_cast<size_t>(options_.max_requests)) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the scheduler is full (", options_.max_requests, " requests)"));
-  }
+  RETURN_IF_ERROR(CheckRoom());
   auto live = std::make_unique<RequestState>(std::move(request), next_order_++, pool_);
   const ValidRequest& spec = live->spec;
+  const Forecast forecast = ForecastFor(live->samples.front(), now);
+  if (!forecast.refusal.ok()) {
+    ++num_deadline_refusals_;
+    return forecast.refusal;
+  }
+  if (forecast.times.has_value())
+    live->receipt.expected_first_token = now - spec.arrival + forecast.times->first_token;
   if (spec.deadline < absl::InfiniteFuture()) deadlines_.insert({spec.deadline, spec.id});
   waiting_.Join(spec.tenant);
   waiting_.Push(*live);
@@ -105,6 +115,7 @@ void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time no
   sequence.state = Sequence::State::kEnded;
   sequence.pages.Clear();
   event.sample_finish = reason;
+  if (reason == FinishReason::kStop || reason == FinishReason::kLength) LearnAnswer(sequence);
   if (--request.unfinished > 0) {
     events_.push_back(std::move(event));
     return;
@@ -116,10 +127,21 @@ void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time no
   event.receipt.queue = admitted - request.spec.arrival;
   event.receipt.prefill = first_token - admitted;
   event.receipt.decode = now - first_token;
+  event.receipt.computed_tokens = SettleCharge(request);
   events_.push_back(std::move(event));
   waiting_.Leave(request.spec.tenant);
   deadlines_.erase({request.spec.deadline, request.spec.id});
   requests_.erase(RequestId{request.spec.id});
+}
+
+// The prompt was charged as a whole when the request was admitted. What was not computed of it is given back.
+int64_t Scheduler::SettleCharge(const RequestState& request) {
+  int64_t computed = 0;
+  for (const Sequence& sample : request.samples) computed += static_cast<int64_t>(sample.generated.size());
+  if (!request.admitted.has_value()) return computed;
+  const int32_t known = std::min(request.prompt_size(), request.samples.front().most_computed);
+  waiting_.Charge(request.spec.tenant, known - request.prompt_size());
+  return computed + known - request.receipt.cached_tokens;
 }
 
 absl::Time Scheduler::next_deadline() const {

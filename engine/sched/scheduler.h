@@ -17,16 +17,19 @@
 //  3. Decodes come first in every step and take at most half of its tokens; prompts fill up the rest in
 //     chunks. One prompt takes at most half of what is left while others wait for their share.
 //  4. Requests are admitted tenant by tenant, to whom the fewest tokens were given so far; within a tenant by
-//     priority, then by arrival.
+//     priority, then by deadline, then by arrival.
 //  5. Requests with equal prefix salts share the pages of what they begin with, computed once. Pages that
 //     nobody holds stay found until others need them.
 //  6. When pages run out, paused sequences give up theirs first, then the youngest ones; they are computed
 //     again when there is room, before new requests are admitted. The oldest sequence always goes on.
+//  7. Beside decodes, prompts get as many tokens as are expected to end within target_itl, and never none. What steps
+//     take is learnt from the times that Plan() and Commit() are given. The tokens of a request do not depend on it.
 #ifndef ROPEWAY_ENGINE_SCHED_SCHEDULER_H_
 #define ROPEWAY_ENGINE_SCHED_SCHEDULER_H_
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -36,12 +39,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "engine/api/event.h"
+#include "engine/api/forecast.h"
 #include "engine/api/request.h"
 #include "engine/api/step.h"
 #include "engine/kv/page_pool.h"
 #include "engine/sched/fair_queue.h"
 #include "engine/sched/sequence.h"
+#include "engine/sched/step_cost_model.h"
 
 namespace ropeway {
 
@@ -51,6 +57,8 @@ struct SchedulerOptions {
   int32_t max_requests = 320;
   // Prompts that are computed side by side, unless they are so short that one step takes them all.
   int32_t max_prefilling = 4;
+  // From one token of a stream to the next, while prompts are computed beside it. Zero: as long as it takes.
+  absl::Duration target_itl = absl::ZeroDuration();
 };
 
 class Scheduler {
@@ -58,11 +66,13 @@ class Scheduler {
   Scheduler(const SchedulerOptions& options, const ExecutorLimits& limits);
   ~Scheduler();
 
-  // None of these five may be called between Plan() and Commit().
+  // None of these six may be called between Plan() and Commit().
 
-  // INVALID_ARGUMENT where the request can never run, ALREADY_EXISTS where its id lives, RESOURCE_EXHAUSTED
-  // where too many live; no event follows then.
-  absl::Status Add(ValidRequest request);
+  // INVALID_ARGUMENT where the request can never run, ALREADY_EXISTS where its id lives, RESOURCE_EXHAUSTED with a
+  // retry hint where too many live or where its deadline cannot be met; no event follows then.
+  absl::Status Add(ValidRequest request, absl::Time now);
+  // What is expected of a request that were added now; INVALID_ARGUMENT as Add().
+  absl::StatusOr<Forecast> Predict(ValidRequest request, absl::Time now);
   // Ends a request with `reason` and, for kError, `error`. Of no effect where the id does not live.
   void Cancel(RequestId id, absl::Time now, FinishReason reason = FinishReason::kCancelled,
               absl::Status error = absl::OkStatus());
@@ -93,6 +103,8 @@ class Scheduler {
   }                                                                // that a prefix is found in, held or not
   int64_t num_evictions() const { return pool_.num_evictions(); }  // of such pages, so far
   int64_t num_preemptions() const { return num_preemptions_; }     // so far
+  int64_t num_deadline_refusals() const { return num_deadline_refusals_; }  // so far
+  const StepCostModel& costs() const { return cost_; }
 
   // CHECKs what holds between two steps; takes time linear in all that lives.
   void CheckInvariants() const;
@@ -100,6 +112,7 @@ class Scheduler {
  private:
   RequestState* Find(RequestId id);
   absl::Status Validate(const ValidRequest& request) const;
+  absl::Status CheckRoom() const;
 
   // The parts of Plan(), in its order.
   void Expire(absl::Time now);
@@ -107,6 +120,32 @@ class Scheduler {
   void Admit(int32_t token_budget, absl::Time now);
   void PlanPrefills(StepPlan& plan);
   void AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan);
+  void AddWork(const Sequence& sequence, int32_t num_tokens);
+
+  // Time.
+  struct PromptRest {
+    int32_t begin = 0;  // position
+    int32_t count = 0;  // tokens from there on
+    bool scored = false;
+  };
+  struct Crowd {
+    StepWork decodes;
+    std::vector<int32_t> answers_left;  // tokens, of those that run
+    int64_t places = 0;
+    int64_t prompts = 0;  // that are not computed yet, and what they lack
+    int64_t prompt_tokens = 0;
+  };
+  int32_t PromptTokensInTime(const StepWork& decodes, absl::Span<const PromptRest> prompts,
+                             int32_t most) const;
+  absl::Duration PrefillTime(const StepWork& decodes, int32_t begin, int64_t count) const;
+  int32_t ExpectedTokens(const ValidRequest& spec) const;
+  void LearnAnswer(const Sequence& sequence);
+  Crowd LookAtCrowd() const;
+  absl::Duration TimeUntilEnds(Crowd& crowd, int64_t missing, absl::Duration token,
+                               int32_t expected_tokens) const;
+  ExpectedTimes ExpectTimes(const Sequence& sequence, const Forecast& forecast) const;
+  Forecast ForecastFor(Sequence& sequence, absl::Time now);
+  absl::Status CheckDeadline(const ValidRequest& spec, const ExpectedTimes& times, absl::Time now) const;
 
   // Places and pages.
   Sequence* NextToAdmit() const;
@@ -141,6 +180,7 @@ class Scheduler {
 
   // Ends. Both destroy the request with its last sample.
   void EndSample(Sequence& sequence, FinishReason reason, absl::Time now, TokenEvent event);
+  int64_t SettleCharge(const RequestState& request);
   void EndRequest(RequestState& request, FinishReason reason, const absl::Status& error, absl::Time now);
 
   void CheckSequence(const Sequence& sequence) const;
@@ -157,9 +197,16 @@ class Scheduler {
   std::set<Sequence*, OlderFirst> running_;
   std::set<Sequence*, OlderFirst> preempted_;
   std::vector<Sequence*> planned_;  // the rows of the step between Plan() and Commit()
+  StepWork planned_work_;           // of these rows
+  absl::Time planned_at_ = absl::UnixEpoch();
   std::vector<TokenEvent> events_;
   uint64_t next_order_ = 0;
   int64_t num_preemptions_ = 0;
+
+  StepCostModel cost_;
+  absl::Time learnt_at_ = absl::InfinitePast();
+  std::optional<double> mean_answer_tokens_;  // of samples that ended by themselves, lately
+  int64_t num_deadline_refusals_ = 0;
 };
 
 }  // namespace ropeway

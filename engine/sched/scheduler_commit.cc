@@ -16,6 +16,8 @@ void Scheduler::Commit(absl::StatusOr<StepResult> result, absl::Time now) {
     EndFailed(rows, result.status(), now);
     return;
   }
+  cost_.Learn(planned_work_, now - planned_at_);
+  learnt_at_ = now;
   size_t num_samples = 0;
   size_t num_scores = 0;
   std::vector<RequestId> without_token;

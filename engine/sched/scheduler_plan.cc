@@ -43,8 +43,11 @@ StepPlan Scheduler::Plan(absl::Time now) {
   ROPEWAY_CHECK(planned_.empty());
   Expire(now);
   StepPlan plan;
+  planned_at_ = now;
+  planned_work_ = {};
   PlanDecodes(plan);
-  Admit(limits_.max_tokens_per_step - plan.num_tokens(), now);
+  const int32_t most = limits_.max_tokens_per_step - plan.num_tokens();
+  Admit(PromptTokensInTime(planned_work_, {{.count = most}}, most), now);
   PlanPrefills(plan);
   return plan;
 }
@@ -75,6 +78,7 @@ void Scheduler::Admit(int32_t token_budget, absl::Time now) {
 void Scheduler::PlanPrefills(StepPlan& plan) {
   std::vector<Sequence*> sequences;
   std::vector<int32_t> remaining;
+  std::vector<PromptRest> rests;
   absl::flat_hash_set<PrefixKey> under_way;
   for (Sequence* sequence : running_) {
     if (!IsPrefilling(*sequence)) continue;
@@ -82,9 +86,13 @@ void Scheduler::PlanPrefills(StepPlan& plan) {
     if (IsComputedByAnother(*sequence, under_way)) continue;
     sequences.push_back(sequence);
     remaining.push_back(sequence->remaining());
+    rests.push_back({.begin = sequence->computed,
+                     .count = sequence->remaining(),
+                     .scored = sequence->request.needs_scores(sequence->num_tokens())});
   }
+  const int32_t most = limits_.max_tokens_per_step - plan.num_tokens();
   const std::vector<int32_t> chunks =
-      SharePrefillBudget(remaining, limits_.max_tokens_per_step - plan.num_tokens());
+      SharePrefillBudget(remaining, PromptTokensInTime(planned_work_, rests, most));
   for (size_t i = 0; i < sequences.size(); ++i) {
     if (chunks[i] > 0) AppendRow(*sequences[i], chunks[i], plan);
   }
@@ -105,6 +113,7 @@ void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan
   plan.lengths.push_back(LengthsOf(spec));
   sequence.step_tokens = num_tokens;
   planned_.push_back(&sequence);
+  AddWork(sequence, num_tokens);
   if (request.needs_scores(end)) {
     const int32_t scored_end = std::min(end + 1, request.prompt_size());
     plan.score_rows.push_back(
@@ -123,6 +132,12 @@ void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan
   if (step < spec.min_tokens) sample_row.masked = spec.stop_token_ids;
   const int32_t num_samples = request.places();  // all of them draw from the prompt's last logits
   for (int32_t i = 0; i < num_samples; ++i, ++sample_row.sample) plan.sample_rows.push_back(sample_row);
+}
+
+void Scheduler::AddWork(const Sequence& sequence, int32_t num_tokens) {
+  if (num_tokens == 1) return planned_work_.AddDecode(sequence.computed);
+  const bool scored = sequence.request.needs_scores(sequence.computed + num_tokens);
+  planned_work_.AddPrompt(sequence.computed, num_tokens, scored ? num_tokens : sequence.completes() ? 1 : 0);
 }
 
 Sequence* Scheduler::NextToAdmit() const {

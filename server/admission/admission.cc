@@ -3,44 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/cord.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway::server {
-namespace {
-
-constexpr char kRetryHintUrl[] = "ropeway/retry-after-ms";
-
-}  // namespace
-
-void SetRetryHint(absl::Status& status, absl::Duration after) {
-  status.SetPayload(kRetryHintUrl, absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(after))));
-}
-
-absl::Status ExhaustedError(absl::string_view message, absl::Duration retry_after) {
-  absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat(message, "; try again in ", absl::FormatDuration(retry_after)));
-  SetRetryHint(status, retry_after);
-  return status;
-}
-
-std::optional<absl::Duration> RetryHint(const absl::Status& status) {
-  const auto payload = status.GetPayload(kRetryHintUrl);
-  int64_t milliseconds = 0;
-  if (!payload || !absl::SimpleAtoi(std::string(*payload), &milliseconds)) return std::nullopt;
-  return absl::Milliseconds(milliseconds);
-}
-
-absl::Status WithRetryHint(absl::Status status) {
-  const bool may_pass = absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
-  if (may_pass && !RetryHint(status)) SetRetryHint(status, kRetryAfter);
-  return status;
-}
-
 Admission::Permit::Permit(Permit&& other) noexcept
     : admission_(std::exchange(other.admission_, nullptr)),
       connection_(std::move(other.connection_)),
@@ -61,17 +29,17 @@ Admission::Permit& Admission::Permit::operator=(Permit&& other) noexcept {
 
 Admission::Permit::~Permit() { Release(); }
 
-void Admission::Permit::ReleasePlace() {
+void Admission::Permit::ReleasePlace(std::optional<int64_t> spent_tokens) {
   if (admission_ == nullptr) return;
   absl::MutexLock lock(&admission_->mutex_);
-  admission_->ReleasePlace(*this);
+  admission_->ReleasePlace(*this, spent_tokens);
 }
 
 void Admission::Permit::Release() {
   Admission* const admission = std::exchange(admission_, nullptr);
   if (admission == nullptr) return;
   absl::MutexLock lock(&admission->mutex_);
-  admission->ReleasePlace(*this);
+  admission->ReleasePlace(*this, std::nullopt);
   admission->ReleaseCall(connection_);
 }
 
@@ -117,32 +85,24 @@ absl::Status Admission::TryCharge(absl::string_view tenant_name, int64_t tokens,
   ROPEWAY_CHECK(tokens >= 0 && permit.admission_ == this && permit.has_place_ && !permit.charge_);
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckDraining());
-  RETURN_IF_ERROR(CheckTokens(tokens));
-
-  auto found = tenants_.find(tenant_name);
-  if (found == tenants_.end()) {
-    if (tenants_.size() >= limits_.max_tenants) ForgetFullBudgets(now);
-    if (tenants_.size() >= limits_.max_tenants) {
-      return ExhaustedError(absl::StrCat("at most ", limits_.max_tenants, " tenants are served"));
-    }
-    const Tenant fresh = {.budget_tokens = static_cast<double>(limits_.tenant_burst_tokens), .refilled = now};
-    found = tenants_.emplace(tenant_name, fresh).first;
-  }
-  Tenant& tenant = found->second;
-  Refill(tenant, now);
-  absl::Status status = CheckTenant(tenant, tokens);
-  // Those who name no tenant are not one.
-  const bool hogs = !tenant_name.empty() && tenant.live_requests >= limits_.reserved_requests;
-  if (status.ok() && permit.reserved_ && hogs) status = FullError();
-  if (!status.ok()) {
-    if (tenant.live_requests == 0 && !has_budgets()) tenants_.erase(found);
-    return status;
-  }
+  ASSIGN_OR_RETURN(Tenant tenant, TenantAt(tenant_name, now));
+  RETURN_IF_ERROR(CheckCharge(tenant_name, tenant, tokens, permit.reserved_));
   if (has_budgets()) tenant.budget_tokens -= static_cast<double>(tokens);
   ++tenant.live_requests;
+  tenants_[tenant_name] = tenant;
   live_tokens_ += tokens;
   permit.charge_ = {.tenant = std::string(tenant_name), .tokens = tokens};
   return absl::OkStatus();
+}
+
+absl::Status Admission::Check(absl::string_view connection, absl::string_view tenant_name, int64_t tokens,
+                              absl::Time now) {
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(CheckDraining());
+  const auto found = connections_.find(connection);
+  RETURN_IF_ERROR(CheckConnection(found == connections_.end() ? Connection() : found->second));
+  ASSIGN_OR_RETURN(const Tenant tenant, TenantAt(tenant_name, now));
+  return CheckCharge(tenant_name, tenant, tokens, /*reserved=*/live_requests_ >= limits_.max_requests);
 }
 
 void Admission::StartDraining() {
@@ -164,6 +124,29 @@ bool Admission::WaitUntilIdle(absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return open_calls_ == 0; };
   return mutex_.AwaitWithTimeout(absl::Condition(&idle), timeout);
+}
+
+// Whether it is remembered or not.
+absl::StatusOr<Admission::Tenant> Admission::TenantAt(absl::string_view name, absl::Time now) {
+  const auto found = tenants_.find(name);
+  if (found != tenants_.end()) {
+    Refill(found->second, now);
+    return found->second;
+  }
+  if (tenants_.size() >= limits_.max_tenants) ForgetFullBudgets(now);
+  if (tenants_.size() >= limits_.max_tenants)
+    return ExhaustedError(absl::StrCat("at most ", limits_.max_tenants, " tenants are served"));
+  return Tenant{.budget_tokens = static_cast<double>(limits_.tenant_burst_tokens), .refilled = now};
+}
+
+// `reserved`: for a place beside max_requests.
+absl::Status Admission::CheckCharge(absl::string_view tenant_name, const Tenant& tenant, int64_t tokens,
+                                    bool reserved) const {
+  RETURN_IF_ERROR(CheckTokens(tokens));
+  RETURN_IF_ERROR(CheckTenant(tenant, tokens));
+  // Those who name no tenant are not one.
+  const bool hogs = !tenant_name.empty() && tenant.live_requests >= limits_.reserved_requests;
+  return reserved && hogs ? FullError() : absl::OkStatus();
 }
 
 void Admission::Refill(Tenant& tenant, absl::Time now) const {
@@ -222,17 +205,22 @@ absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const 
   return ExhaustedError("the tenant's token budget is spent", absl::Ceil(wait, absl::Milliseconds(1)));
 }
 
-void Admission::ReleasePlace(Permit& permit) {
+void Admission::ReleasePlace(Permit& permit, std::optional<int64_t> spent_tokens) {
   if (!std::exchange(permit.has_place_, false)) return;
   --live_requests_;
   --connections_.at(permit.connection_).live_requests;
-  if (const auto charge = std::exchange(permit.charge_, std::nullopt)) ReleaseCharge(*charge);
+  if (const auto charge = std::exchange(permit.charge_, std::nullopt)) ReleaseCharge(*charge, spent_tokens);
 }
 
-void Admission::ReleaseCharge(const Permit::Charge& charge) {
+void Admission::ReleaseCharge(const Permit::Charge& charge, std::optional<int64_t> spent_tokens) {
   live_tokens_ -= charge.tokens;
   const auto found = tenants_.find(charge.tenant);
   ROPEWAY_CHECK(found != tenants_.end() && found->second.live_requests > 0);
+  const int64_t unspent = std::max<int64_t>(0, charge.tokens - spent_tokens.value_or(charge.tokens));
+  if (has_budgets()) {
+    found->second.budget_tokens = std::min(found->second.budget_tokens + static_cast<double>(unspent),
+                                           static_cast<double>(limits_.tenant_burst_tokens));
+  }
   if (--found->second.live_requests == 0 && !has_budgets()) tenants_.erase(found);
 }
 

@@ -4,7 +4,7 @@
 // Thread-safe. Nothing waits here: what does not fit now is refused with RESOURCE_EXHAUSTED and a retry hint.
 // A request takes its place when it arrives, before any work is done for it, and is charged once it is known
 // what it can cost: its prompt and all the tokens that it may generate. It gives both back when the engine is
-// done with it; its call stays open, and counts for its connection, until the client has taken the answer.
+// done with it, and what it did not spend of its tenant's budget; its call stays open, and counts for its connection, until the client has taken the answer.
 //
 // Nobody holds all places: some are kept, beside max_requests, for connections and tenants that hold few.
 #ifndef ROPEWAY_SERVER_ADMISSION_ADMISSION_H_
@@ -21,22 +21,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "engine/base/retry_hint.h"
 
 namespace ropeway::server {
-
-// When a refused client may try again; travels inside the status.
-void SetRetryHint(absl::Status& status, absl::Duration after);
-std::optional<absl::Duration> RetryHint(const absl::Status& status);
-
-// `status`, with a hint where it says that all is full or that nobody serves, and brings none.
-absl::Status WithRetryHint(absl::Status status);
-
-// A cap frees when some request ends, which nobody can foretell; about the length of a short answer.
-inline constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-
-// RESOURCE_EXHAUSTED with a retry hint, which the message tells, too. Every refusal that waiting may lift is
-// made here.
-absl::Status ExhaustedError(absl::string_view message, absl::Duration retry_after = kRetryAfter);
 
 struct AdmissionLimits {
   int32_t max_requests = 320;     // living or being prepared, over all tenants
@@ -62,8 +49,9 @@ class Admission {
 
     bool held() const { return admission_ != nullptr; }
 
-    // Gives back the place and the charge, not the call. Of no effect where that was done.
-    void ReleasePlace();
+    // Gives back the place and the charge, not the call, and what was not spent of the charge to the tenant's budget:
+    // `spent_tokens` were, or all where nobody knows. Of no effect where that was done.
+    void ReleasePlace(std::optional<int64_t> spent_tokens = std::nullopt);
 
    private:
     friend class Admission;
@@ -97,6 +85,9 @@ class Admission {
   // draining; then nothing is charged. REQUIRES: `permit` is held and was not charged before.
   absl::Status TryCharge(absl::string_view tenant, int64_t tokens, absl::Time now, Permit& permit);
 
+  // Whether such a request would enter and be charged now; the same errors. Nothing is taken.
+  absl::Status Check(absl::string_view connection, absl::string_view tenant, int64_t tokens, absl::Time now);
+
   // From now on nothing enters and nothing is charged.
   void StartDraining();
 
@@ -121,14 +112,20 @@ class Admission {
     return limits_.tenant_tokens_per_second > 0;
   }
   void Refill(Tenant& tenant, absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Tenant> TenantAt(absl::string_view name, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckCharge(absl::string_view tenant_name, const Tenant& tenant, int64_t tokens,
+                           bool reserved) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetFullBudgets(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckDraining() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTokens(int64_t tokens) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTenant(const Tenant& tenant, int64_t tokens) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckConnection(const Connection& connection) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status FullError() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ReleasePlace(Permit& permit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ReleaseCharge(const Permit::Charge& charge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReleasePlace(Permit& permit, std::optional<int64_t> spent_tokens)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReleaseCharge(const Permit::Charge& charge, std::optional<int64_t> spent_tokens)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReleaseCall(const std::string& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;

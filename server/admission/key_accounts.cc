@@ -58,20 +58,37 @@ KeyAccounts::~KeyAccounts() {
   for (const auto& [key, account] : accounts_) ROPEWAY_CHECK(account.entries.empty());
 }
 
-absl::StatusOr<KeyAccounts::Place> KeyAccounts::Enter(absl::string_view key, const KeyLimits& limits,
-                                                      const Cost& cost, absl::Time now,
-                                                      std::function<void()> on_turn) {
+absl::Status KeyAccounts::CheckEnter(absl::string_view key, const KeyLimits& limits, const Cost& cost,
+                                     absl::Time now) {
   absl::MutexLock lock(&mutex_);
+  return HasTurn(AccountAt(key, limits, now), cost).status();
+}
+
+KeyAccounts::Account& KeyAccounts::AccountAt(absl::string_view key, const KeyLimits& limits, absl::Time now) {
   if (accounts_.size() >= kMaxAccounts) ForgetIdle(now);
   Account& account = accounts_[key];
   account.limits = limits;
   Refill(account, now);
+  return account;
+}
+
+// Those who wait already come first.
+absl::StatusOr<bool> KeyAccounts::HasTurn(const Account& account, const Cost& cost) {
   RETURN_IF_ERROR(Check(account, cost));
-  // Those who wait already come first.
   const bool has_turn = account.waiting == 0 && Fits(account, cost);
+  const KeyLimits& limits = account.limits;
   if (!has_turn && limits.queued && account.waiting >= *limits.queued)
     return ExhaustedError(absl::StrCat("the key has ", account.running, " requests running and ",
                                        account.waiting, " waiting already"));
+  return has_turn;
+}
+
+absl::StatusOr<KeyAccounts::Place> KeyAccounts::Enter(absl::string_view key, const KeyLimits& limits,
+                                                      const Cost& cost, absl::Time now,
+                                                      std::function<void()> on_turn) {
+  absl::MutexLock lock(&mutex_);
+  Account& account = AccountAt(key, limits, now);
+  ASSIGN_OR_RETURN(const bool has_turn, HasTurn(account, cost));
   account.tokens -= static_cast<double>(cost.tokens);
   if (has_turn) {
     ++account.running;

@@ -69,6 +69,10 @@ class KeyAccounts {
   absl::StatusOr<Place> Enter(absl::string_view key, const KeyLimits& limits, const Cost& cost,
                               absl::Time now, std::function<void()> on_turn) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Whether Enter() would take such a request now; the same errors. Nothing is taken.
+  absl::Status CheckEnter(absl::string_view key, const KeyLimits& limits, const Cost& cost, absl::Time now)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Gives tokens back that were charged and not used.
   void Refund(absl::string_view key, int64_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -83,6 +87,9 @@ class KeyAccounts {
     absl::Time refilled = absl::InfinitePast();
   };
 
+  Account& AccountAt(absl::string_view key, const KeyLimits& limits, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static absl::StatusOr<bool> HasTurn(const Account& account, const Cost& cost);
   static absl::Status Check(const Account& account, const Cost& cost);
   static void Refill(Account& account, absl::Time now);
   static bool Fits(const Account& account, const Cost& cost);

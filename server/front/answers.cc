@@ -153,6 +153,7 @@ absl::StatusOr<v1::GetServerInfoResponse> Answer(const v1::GetServerInfoRequest&
   if (const EngineHandle* engine = context.engine.load(std::memory_order_acquire)) {
     response.set_kernels(engine->model.kernels);
     response.set_num_threads(engine->model.num_threads);
+    response.set_target_itl_ms(engine->target_itl_ms);
     FillLimits(engine->limits, *response.mutable_limits());
   }
   return response;

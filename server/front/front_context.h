@@ -39,6 +39,7 @@ struct EngineHandle {
   RequestLimits limits;
   StreamLimits stream;
   Mailbox& mailbox;
+  int32_t target_itl_ms = 0;
   // As Executor::RotationChoices.
   std::function<std::vector<double>(const AdmittedLengths& lengths)> rotation_choices =
       [](const AdmittedLengths&) { return std::vector<double>(); };

@@ -189,13 +189,13 @@ void Generation::EndWrite() {
 // Others may have the place and the name; the call goes on.
 void Generation::ReleasePlace() {
   if (std::exchange(registered_, false)) context_.requests.Remove(tenant_, chunk_context_.name);
-  permit_.ReleasePlace();
+  permit_.ReleasePlace(stream_ == nullptr ? 0 : stream_->computed_tokens());
   key_place_.Release();
 }
 
 // A key pays for what was computed for it.
 void Generation::Refund() {
-  const int64_t used = request_end_ ? request_end_->prompt_tokens + request_end_->completion_tokens : 0;
+  const int64_t used = request_end_ ? request_end_->receipt.computed_tokens : 0;
   if (charged_tokens_ > used) context_.key_accounts.Refund(call_.identity->name, charged_tokens_ - used);
 }
 
@@ -223,6 +223,7 @@ void Generation::Deliver() {
 bool Generation::DeliverOne() {
   v1::GenerateChunk message;
   std::optional<absl::Status> end;
+  bool refused = false;
   {
     absl::MutexLock lock(&mutex_);
     if (ended_ || stream_ == nullptr) return false;
@@ -231,7 +232,10 @@ bool Generation::DeliverOne() {
     std::optional<StreamChunk> chunk = stream_->Pop();
     if (!chunk) return false;  // the stream will tell
     if (chunk->finish) reason_ = chunk->finish->reason;
-    if (chunk->end) {
+    if (chunk->end && chunk->end->refused) {
+      refused = true;
+      end = chunk->end->status;
+    } else if (chunk->end) {
       request_end_ = chunk->end;
       end = unreachable_ && chunk->end->status.ok() ? cancelled_ : chunk->end->status;
     } else if (unreachable_) {
@@ -243,7 +247,7 @@ bool Generation::DeliverOne() {
     delivered_ = delivered_ || !end;
   }
   if (end) {
-    End(&message, *end);
+    End(refused ? nullptr : &message, *end);
     return false;
   }
   if (!writer_->Write(std::move(message))) return false;

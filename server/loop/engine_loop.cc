@@ -1,6 +1,7 @@
 #include "server/loop/engine_loop.h"
 
 #include <algorithm>
+#include <array>
 #include <thread>
 #include <utility>
 
@@ -42,12 +43,13 @@ class EngineLoop::Impl {
 
   void Run();
   void HandleCommands(Mailbox::Commands commands);
-  void Submit(Mailbox::Submission submission);
+  void Submit(Mailbox::Submission submission, absl::Time now);
   void EndAll(Mailbox::Commands commands);
   bool Step();
   void NotifyIfLost();
   void Publish(absl::Time now);
   void Report() ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReportCosts();
   void ReportDrained() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Duration Patience() const;
 
@@ -90,8 +92,10 @@ absl::Duration EngineLoop::Impl::Patience() const {
 }
 
 void EngineLoop::Impl::HandleCommands(Mailbox::Commands commands) {
-  for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission));
   const absl::Time now = deps_.clock.Now();
+  for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission), now);
+  for (Mailbox::Inquiry& inquiry : commands.inquiries)
+    inquiry.answer(scheduler_.Predict(std::move(inquiry.request), now));
   for (const auto& [id, status] : commands.cancellations) {
     const bool late = absl::IsDeadlineExceeded(status);
     scheduler_.Cancel(id, now, late ? FinishReason::kDeadline : FinishReason::kCancelled, status);
@@ -100,14 +104,16 @@ void EngineLoop::Impl::HandleCommands(Mailbox::Commands commands) {
   Publish(now);
 }
 
-void EngineLoop::Impl::Submit(Mailbox::Submission submission) {
+void EngineLoop::Impl::Submit(Mailbox::Submission submission, absl::Time now) {
   submission.stream->SetRelieved([mailbox = &deps_.mailbox] { mailbox->Wake(); });
-  publisher_.Submit(std::move(submission.request), std::move(submission.stream));
+  publisher_.Submit(std::move(submission.request), std::move(submission.stream), now);
 }
 
 void EngineLoop::Impl::EndAll(Mailbox::Commands commands) {
-  for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission));
   const absl::Time now = deps_.clock.Now();
+  for (Mailbox::Submission& submission : commands.submissions) Submit(std::move(submission), now);
+  for (Mailbox::Inquiry& inquiry : commands.inquiries)
+    inquiry.answer(absl::UnavailableError("the server is shutting down"));
   for (const RequestId id : publisher_.active_ids()) {
     scheduler_.Cancel(id, now, FinishReason::kCancelled,
                       absl::UnavailableError("the server is shutting down"));
@@ -140,6 +146,7 @@ bool EngineLoop::Impl::Step() {
     NotifyIfLost();
   }
   scheduler_.Commit(std::move(result), end);
+  ReportCosts();
   Publish(end);
   return true;
 }
@@ -170,6 +177,14 @@ void EngineLoop::Impl::Report() {
   }
   absl::MutexLock lock(&mutex_);
   stats_ = gauges;
+}
+
+void EngineLoop::Impl::ReportCosts() {
+  const StepCostModel& model = scheduler_.costs();
+  std::array<StepCost, kCostTerms> costs;
+  for (int i = 0; i < kCostTerms; ++i)
+    costs[i] = {.term = kCostTermNames[i], .cost = model.cost(static_cast<CostTerm>(i))};
+  deps_.observer.SetStepCosts(costs, model.error());
 }
 
 void EngineLoop::Impl::ReportDrained() {

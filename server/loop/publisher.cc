@@ -34,12 +34,15 @@ Publisher::ActiveRequest::ActiveRequest(const Tokenizer& tokenizer, const ValidR
   for (int32_t s = 0; s < request.num_samples; ++s) samples.emplace_back(tokenizer, request);
 }
 
-void Publisher::Submit(ValidRequest request, std::shared_ptr<TokenStream> stream) {
+void Publisher::Submit(ValidRequest request, std::shared_ptr<TokenStream> stream, absl::Time now) {
   const RequestId id = request.id;
   auto active = std::make_unique<ActiveRequest>(tokenizer_, request, std::move(stream));
-  if (absl::Status status = scheduler_.Add(std::move(request)); !status.ok()) {
+  const int64_t refusals = scheduler_.num_deadline_refusals();
+  if (absl::Status status = scheduler_.Add(std::move(request), now); !status.ok()) {
+    if (scheduler_.num_deadline_refusals() > refusals) observer_.OnDeadlineRefusal();
     active->stream->Push(
-        {.end = RequestEnd{.status = std::move(status), .prompt_tokens = active->prompt_tokens}});
+        {.end = RequestEnd{
+             .status = std::move(status), .prompt_tokens = active->prompt_tokens, .refused = true}});
     return;
   }
   active_[id] = std::move(active);
@@ -118,7 +121,8 @@ void Publisher::EndRequest(const TokenEvent& event, FinishReason reason, ActiveR
                           .queue = event.receipt.queue,
                           .prefill = event.receipt.prefill,
                           .decode = event.receipt.decode,
-                          .total = now - active.arrival});
+                          .total = now - active.arrival,
+                          .expected_first_token = event.receipt.expected_first_token});
 }
 
 bool Publisher::Deliver(absl::Time now) {

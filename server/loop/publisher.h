@@ -37,7 +37,7 @@ class Publisher {
         slow_reader_timeout_(slow_reader_timeout) {}
 
   // Hands a request to the scheduler. Where that does not take it, its stream ends at once.
-  void Submit(ValidRequest request, std::shared_ptr<TokenStream> stream);
+  void Submit(ValidRequest request, std::shared_ptr<TokenStream> stream, absl::Time now);
 
   // Takes the scheduler's events, until there are no more, and prepares the chunks. Samples that met a stop
   // string are finished.

@@ -5,10 +5,12 @@
 #define ROPEWAY_SERVER_OBS_ENGINE_OBSERVER_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 
 namespace ropeway::server {
 
@@ -24,6 +26,14 @@ struct RequestOutcome {
   absl::Duration prefill;
   absl::Duration decode;
   absl::Duration total;
+  // From arrival to the first token, as it was expected on arrival; none where too little was known.
+  std::optional<absl::Duration> expected_first_token;
+};
+
+// What a step costs time for, and how much.
+struct StepCost {
+  absl::string_view term;  // "step", "prompt_token", ...
+  absl::Duration cost;
 };
 
 // The state of the engine after a step.
@@ -42,9 +52,12 @@ class EngineObserver {
 
   virtual void SetEngine(const EngineGauges& gauges) = 0;
   virtual void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) = 0;
+  // As they are known now, and the mean relative error of what they foretell.
+  virtual void SetStepCosts(absl::Span<const StepCost> costs, double error) = 0;
   virtual void OnStepFailed(const absl::Status& error) = 0;  // the requests of that step have ended
   virtual void OnPreemptions(int32_t count) = 0;
   virtual void OnEvictions(int32_t pages) = 0;                  // from the prefix cache
+  virtual void OnDeadlineRefusal() = 0;                         // of a request whose deadline cannot be met
   virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a request
   virtual void OnSiblingToken() = 0;  // the first one of another sample of a request that has its first token
   virtual void OnNextToken(absl::Duration since_last) = 0;  // of the sample

@@ -17,6 +17,9 @@ const std::vector<double> kSeconds = {0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075
 const std::vector<double> kTokens = {1,   2,    4,    8,    16,   32,    64,    128,   256,
                                      512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072};
 
+// Actual to expected: 1 is right.
+const std::vector<double> kRatios = {0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10};
+
 // The other name of a metric, as servers of this kind have agreed on in practice.
 struct Alias {
   absl::string_view name;
@@ -93,6 +96,11 @@ Metrics::Metrics(const std::string& model_name)
                  .Help("1, with what is served as labels")
                  .Labels(labels_)
                  .Register(registry_)),
+      step_cost_(prometheus::BuildGauge()
+                     .Name("ropeway_step_cost_seconds")
+                     .Help("What a step is expected to take for each unit of a term")
+                     .Labels(labels_)
+                     .Register(registry_)),
       time_to_first_token_(AddHistogram("ropeway_time_to_first_token_seconds",
                                         "From a request's arrival to its first token", kSeconds)),
       inter_token_latency_(AddHistogram("ropeway_inter_token_latency_seconds",
@@ -124,6 +132,12 @@ Metrics::Metrics(const std::string& model_name)
       prefix_evictions_(AddCounter("ropeway_prefix_cache_evicted_pages_total",
                                    "KV cache pages whose prefix was forgotten because others needed them")),
       preemptions_(AddCounter("ropeway_preemptions_total", "Sequences that had to give up their pages")),
+      deadline_refusals_(AddCounter("ropeway_deadline_refusals_total",
+                                    "Requests refused because their deadline could not be met")),
+      first_token_ratio_(AddHistogram("ropeway_first_token_estimate_ratio",
+                                      "Time to the first token, to what was expected on arrival", kRatios)),
+      step_cost_error_(AddGauge("ropeway_step_cost_error_ratio",
+                                "Mean relative error of the expected durations of steps, lately")),
       running_(AddGauge("ropeway_requests_running", "Requests in the batch")),
       waiting_(AddGauge("ropeway_requests_waiting", "Requests that wait for a place in the batch")),
       pages_used_(AddGauge("ropeway_kv_pages_used", "KV cache pages held by requests")),
@@ -231,6 +245,9 @@ void Metrics::OnRequestEnd(const RequestOutcome& outcome) {
   prompt_tokens_.Increment(outcome.prompt_tokens);
   prefix_queried_.Increment(outcome.prompt_tokens);
   prefix_hit_.Increment(outcome.cached_tokens);
+  const absl::Duration expected = outcome.expected_first_token.value_or(absl::ZeroDuration());
+  if (outcome.generated_tokens > 0 && expected > absl::ZeroDuration())
+    first_token_ratio_.Observe(absl::FDivDuration(outcome.queue + outcome.prefill, expected));
 }
 
 void Metrics::SetEngine(const EngineGauges& gauges) {
@@ -267,6 +284,12 @@ void Metrics::OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batc
 void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }
 
 void Metrics::OnEvictions(int32_t pages) { prefix_evictions_.Increment(pages); }
+
+void Metrics::SetStepCosts(absl::Span<const StepCost> costs, double error) {
+  for (const StepCost& cost : costs)
+    step_cost_.Add({{"term", std::string(cost.term)}}).Set(absl::ToDoubleSeconds(cost.cost));
+  step_cost_error_.Set(error);
+}
 
 prometheus::MetricFamily Metrics::Foreign(prometheus::MetricType type, const std::string& name,
                                           const std::string& help, int64_t value) const {

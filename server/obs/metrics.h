@@ -79,6 +79,8 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   void OnStepFailed(const absl::Status&) override {}  // its requests are counted as they end
   void OnPreemptions(int32_t count) override;
   void OnEvictions(int32_t pages) override;
+  void OnDeadlineRefusal() override { deadline_refusals_.Increment(); }
+  void SetStepCosts(absl::Span<const StepCost> costs, double error) override;
 
   // All families, and again those that have other names, too.
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -109,6 +111,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Family<prometheus::Counter>& reloads_;
   prometheus::Family<prometheus::Gauge>& build_;
   prometheus::Family<prometheus::Gauge>& model_;
+  prometheus::Family<prometheus::Gauge>& step_cost_;
   prometheus::Histogram& time_to_first_token_;
   prometheus::Histogram& inter_token_latency_;
   prometheus::Histogram& time_per_output_token_;
@@ -127,6 +130,9 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Counter& prefix_hit_;
   prometheus::Counter& prefix_evictions_;
   prometheus::Counter& preemptions_;
+  prometheus::Counter& deadline_refusals_;
+  prometheus::Histogram& first_token_ratio_;
+  prometheus::Gauge& step_cost_error_;
   prometheus::Gauge& running_;
   prometheus::Gauge& waiting_;
   prometheus::Gauge& pages_used_;

@@ -1,5 +1,6 @@
 #include "server/rpc/service.h"
 
+#include <functional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "grpcpp/impl/codegen/server_callback.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "server/front/answers.h"
+#include "server/front/estimation.h"
 #include "server/rpc/credentials.h"
 #include "server/rpc/reactors.h"
 #include "server/rpc/status_map.h"
@@ -24,12 +26,13 @@ namespace {
 using RawService =
     v1::Ropeway::WithRawCallbackMethod_Generate<
     v1::Ropeway::WithRawCallbackMethod_GenerateUnary<
+    v1::Ropeway::WithRawCallbackMethod_Estimate<
     v1::Ropeway::WithRawCallbackMethod_Tokenize<
     v1::Ropeway::WithRawCallbackMethod_Detokenize<
     v1::Ropeway::WithRawCallbackMethod_RenderChat<
     v1::Ropeway::WithRawCallbackMethod_GetModelInfo<
     v1::Ropeway::WithRawCallbackMethod_GetServerInfo<
-    v1::Ropeway::WithRawCallbackMethod_Abort<v1::Ropeway::Service>>>>>>>>;
+    v1::Ropeway::WithRawCallbackMethod_Abort<v1::Ropeway::Service>>>>>>>>>;
 // clang-format on
 
 using ServerContext = grpc::CallbackServerContext;
@@ -68,19 +71,27 @@ class RopewayService final : public RawService {
     return reactor;
   }
 
+  grpc::ServerUnaryReactor* Estimate(ServerContext* grpc_call, const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override {
+    return OnWorker("Estimate", Access::kGenerate, grpc_call, request, response,
+                    [this, request](AnswerReactor* reactor) { AnswerEstimate(*request, reactor); });
+  }
+
   grpc::ServerUnaryReactor* Tokenize(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker<v1::TokenizeRequest>("Tokenize", Access::kGenerate, grpc_call, request, response);
+    return AnswerOnWorker<v1::TokenizeRequest>("Tokenize", Access::kGenerate, grpc_call, request, response);
   }
 
   grpc::ServerUnaryReactor* Detokenize(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker<v1::DetokenizeRequest>("Detokenize", Access::kGenerate, grpc_call, request, response);
+    return AnswerOnWorker<v1::DetokenizeRequest>("Detokenize", Access::kGenerate, grpc_call, request,
+                                                 response);
   }
 
   grpc::ServerUnaryReactor* RenderChat(ServerContext* grpc_call, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return OnWorker<v1::RenderChatRequest>("RenderChat", Access::kGenerate, grpc_call, request, response);
+    return AnswerOnWorker<v1::RenderChatRequest>("RenderChat", Access::kGenerate, grpc_call, request,
+                                                 response);
   }
 
   grpc::ServerUnaryReactor* GetModelInfo(ServerContext* grpc_call, const grpc::ByteBuffer* request,
@@ -99,6 +110,20 @@ class RopewayService final : public RawService {
   }
 
  private:
+  void AnswerEstimate(const grpc::ByteBuffer& bytes, AnswerReactor* reactor) const {
+    auto message = ParseMessage<v1::EstimateRequest>(bytes, max_request_bytes_);
+    if (!message.ok()) return reactor->Answer(message.status());
+    if (message->has_request()) {
+      const absl::Status allowed = SetTenant(*reactor->call().identity, *message->mutable_request());
+      if (!allowed.ok()) return reactor->Answer(allowed);
+    }
+    server::Estimate(*message, context_, reactor->call(),
+                     [reactor](const absl::StatusOr<v1::EstimateResponse>& estimate) {
+                       reactor->Answer(estimate.ok() ? AnswerOrError(SerializeMessage(*estimate))
+                                                     : AnswerOrError(estimate.status()));
+                     });
+  }
+
   // A generation that may be prepared.
   struct Accepted {
     const EngineHandle* engine;
@@ -129,10 +154,14 @@ class RopewayService final : public RawService {
   template <typename Request>
   absl::StatusOr<Request> Parse(const Identity& identity, const grpc::ByteBuffer& bytes) const {
     ASSIGN_OR_RETURN(auto request, ParseMessage<Request>(bytes, max_request_bytes_));
-    if constexpr (requires { request.tenant(); }) {
-      ASSIGN_OR_RETURN(*request.mutable_tenant(), identity.TenantOf(request.tenant()));
-    }
+    if constexpr (requires { request.tenant(); }) RETURN_IF_ERROR(SetTenant(identity, request));
     return request;
+  }
+
+  template <typename Request>
+  static absl::Status SetTenant(const Identity& identity, Request& request) {
+    ASSIGN_OR_RETURN(*request.mutable_tenant(), identity.TenantOf(request.tenant()));
+    return absl::OkStatus();
   }
 
   // gRPC begins calls without a message, too.
@@ -162,10 +191,20 @@ class RopewayService final : public RawService {
     return reactor;
   }
 
-  // For work that takes longer than a reaction may. The call's request lives until it is answered.
   template <typename Request>
+  grpc::ServerUnaryReactor* AnswerOnWorker(const char* method, Access access, ServerContext* grpc_call,
+                                           const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) const {
+    return OnWorker(method, access, grpc_call, request, response, [this, request](AnswerReactor* reactor) {
+      reactor->Answer(CatchExhaustion([&] { return Answer<Request>(reactor->call(), *request); }));
+    });
+  }
+
+  // For work that takes longer than a reaction may, and that sees to it that `reactor` answers. The call's
+  // request lives until then.
   grpc::ServerUnaryReactor* OnWorker(const char* method, Access access, ServerContext* grpc_call,
-                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response) const {
+                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
+                                     std::function<void(AnswerReactor* reactor)> work) const {
     Call call = CallOf(method, *grpc_call, context_.clock);
     const absl::Status begun = Begin(call, *grpc_call, *request, access);
     auto* reactor = new AnswerReactor(context_, std::move(call), *grpc_call, response);
@@ -173,11 +212,10 @@ class RopewayService final : public RawService {
       reactor->Answer(begun);
       return reactor;
     }
-    const bool posted = context_.preparing.TryPost([this, reactor, request] {
+    const bool posted = context_.preparing.TryPost([this, reactor, work = std::move(work)] {
       // Nobody waits any more where the client left or its deadline expired.
-      reactor->Answer(reactor->given_up()
-                          ? GivenUpStatus(reactor->call(), context_.clock.Now())
-                          : CatchExhaustion([&] { return Answer<Request>(reactor->call(), *request); }));
+      if (reactor->given_up()) return reactor->Answer(GivenUpStatus(reactor->call(), context_.clock.Now()));
+      work(reactor);
     });
     if (!posted) reactor->Answer(TooManyToPrepare());
     return reactor;

@@ -1,18 +1,38 @@
 #include "server/stream/mailbox.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
 
 namespace ropeway::server {
+namespace {
+
+// That are taken at a time, so that many of them do not hold up a step.
+constexpr size_t kMostInquiries = 16;
+
+}  // namespace
+
+absl::Status Mailbox::CheckRoom(size_t waiting) const {
+  if (pending_.draining) return absl::UnavailableError("the server is shutting down");
+  if (static_cast<int64_t>(waiting) < capacity_) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the engine's mailbox is full (", capacity_, " requests)"));
+}
+
+absl::Status Mailbox::TryAsk(Inquiry inquiry) {
+  absl::MutexLock lock(&mutex_);
+  RETURN_IF_ERROR(CheckRoom(pending_.inquiries.size()));
+  pending_.inquiries.push_back(std::move(inquiry));
+  news_ = true;
+  return absl::OkStatus();
+}
 
 absl::Status Mailbox::TrySubmit(Submission submission) {
   absl::MutexLock lock(&mutex_);
-  if (pending_.draining) return absl::UnavailableError("the server is shutting down");
-  if (static_cast<int32_t>(pending_.submissions.size()) >= capacity_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the engine's mailbox is full (", capacity_, " requests)"));
-  }
+  RETURN_IF_ERROR(CheckRoom(pending_.submissions.size()));
   pending_.submissions.push_back(std::move(submission));
   news_ = true;
   return absl::OkStatus();
@@ -47,6 +67,12 @@ Mailbox::Commands Mailbox::Take(absl::Duration patience) {
   news_ = false;
   Commands taken = {.draining = pending_.draining, .stopping = pending_.stopping};
   taken.submissions.swap(pending_.submissions);
+  // When all ends, all are answered.
+  const size_t most = pending_.stopping ? pending_.inquiries.size() : kMostInquiries;
+  const auto end = pending_.inquiries.begin() + std::min(most, pending_.inquiries.size());
+  taken.inquiries.assign(std::make_move_iterator(pending_.inquiries.begin()), std::make_move_iterator(end));
+  pending_.inquiries.erase(pending_.inquiries.begin(), end);
+  news_ = !pending_.inquiries.empty();
   taken.cancellations.swap(pending_.cancellations);
   return taken;
 }

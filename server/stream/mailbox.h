@@ -1,18 +1,21 @@
 // The way of commands from any thread to the engine's thread.
 //
-// Thread-safe. Bounded: at most `capacity` requests wait in here to be taken, and each living request is
-// cancelled at most once.
+// Thread-safe. Bounded: at most `capacity` requests and as many inquiries wait in here to be taken, and each living
+// request is cancelled at most once.
 #ifndef ROPEWAY_SERVER_STREAM_MAILBOX_H_
 #define ROPEWAY_SERVER_STREAM_MAILBOX_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "engine/api/forecast.h"
 #include "engine/api/request.h"
 #include "server/stream/token_stream.h"
 
@@ -26,6 +29,13 @@ class Mailbox {
     std::shared_ptr<TokenStream> stream;
   };
 
+  // What is expected of a request that is not made.
+  struct Inquiry {
+    ValidRequest request;
+    // Called once by the engine's thread, between steps; returns at once.
+    std::function<void(absl::StatusOr<Forecast>)> answer;
+  };
+
   // A request to be ended, and with which status: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
   struct Cancellation {
     RequestId id = 0;
@@ -35,6 +45,7 @@ class Mailbox {
   // What the engine's thread has to do, in this order.
   struct Commands {
     std::vector<Submission> submissions;
+    std::vector<Inquiry> inquiries;
     std::vector<Cancellation> cancellations;
     bool draining = false;  // nothing more will be submitted
     bool stopping = false;  // end now
@@ -47,6 +58,9 @@ class Mailbox {
   // From here on `submission.stream` will end, whatever happens, unless an error is returned:
   // RESOURCE_EXHAUSTED when full, UNAVAILABLE while draining or stopped.
   absl::Status TrySubmit(Submission submission) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The inquiry is answered within one step, whatever happens, unless an error is returned, as for TrySubmit().
+  absl::Status TryAsk(Inquiry inquiry) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The stream of the request ends within one step, with `status`, an error. Of no effect where it has ended
   // already.
@@ -63,11 +77,13 @@ class Mailbox {
 
   // ---- The engine's thread ----
 
-  // All commands since the last time. Waits until there is something new, or Wake() was called, or `patience`
+  // All commands since the last time, of many inquiries some. Waits until there is something new, or Wake() was called, or `patience`
   // is over; zero does not wait.
   Commands Take(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  absl::Status CheckRoom(size_t waiting) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const int32_t capacity_;
 
   absl::Mutex mutex_;

@@ -69,6 +69,7 @@ TokenStream::Pressure TokenStream::Push(StreamChunk chunk) {
     absl::MutexLock lock(&mutex_);
     ROPEWAY_CHECK(!ended_);
     ended_ = chunk.end.has_value();
+    if (ended_) computed_tokens_ = chunk.end->receipt.computed_tokens;
     unread_bytes_ += UnreadBytes(chunk);
     Merge(std::move(chunk));
     if (unread_bytes_ >= limits_.pause_bytes && !ended_) pressure = Pressure::kPause;
@@ -105,6 +106,11 @@ void TokenStream::Merge(StreamChunk chunk) {
 bool TokenStream::ended() const {
   absl::MutexLock lock(&mutex_);
   return ended_;
+}
+
+int64_t TokenStream::computed_tokens() const {
+  absl::MutexLock lock(&mutex_);
+  return computed_tokens_;
 }
 
 bool TokenStream::MayResume() const {

@@ -35,6 +35,7 @@ struct RequestEnd {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;  // over all samples; end tokens count
   Receipt receipt;
+  bool refused = false;  // it was never taken
 };
 
 // What is new for one sample. Texts, tokens and log-probabilities of its chunks are to be concatenated.
@@ -72,6 +73,9 @@ class TokenStream {
   // Whether the last chunk was pushed: the engine is done with the request.
   bool ended() const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Then, the tokens that were computed for it.
+  int64_t computed_tokens() const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // ---- The engine's side ----
 
   enum class Pressure { kNone, kPause, kOverflow };
@@ -95,6 +99,7 @@ class TokenStream {
   std::deque<StreamChunk> unread_ ABSL_GUARDED_BY(mutex_);  // at most one per sample; none has `end`
   std::optional<RequestEnd> end_ ABSL_GUARDED_BY(mutex_);   // goes out with the last of them
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t computed_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t unread_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool reader_waits_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;

@@ -314,6 +314,34 @@ TEST_F(CommandLineTest, TextCommands) {
   EXPECT_EQ(Run({"render", "--chat", "hi"}).out, "<hi>");
 }
 
+TEST_F(CommandLineTest, EstimateTellsWhatARequestWouldTake) {
+  server_.estimate = [](const v1::EstimateRequest& request, v1::EstimateResponse& response) {
+    response.set_prompt_tokens(static_cast<int32_t>(request.request().text().text().size()));
+    response.set_pages(request.request().stopping().max_tokens());
+    response.set_admitted(!request.has_deadline_ms());
+    if (request.has_deadline_ms()) {
+      response.set_refusal(absl::StrCat("the deadline in ", request.deadline_ms(), "ms cannot be met"));
+      response.set_retry_after_ms(750);
+    }
+    response.set_first_token_ms(12.5);
+    return grpc::Status::OK;
+  };
+  const auto taken = Run({"estimate", "--prompt", "hello", "--max_tokens", "7", "--json"});
+  EXPECT_EQ(taken.code, kExitOk);
+  const auto json = nlohmann::json::parse(taken.out);
+  EXPECT_EQ(json["prompt_tokens"], 5);
+  EXPECT_EQ(json["pages"], 7);
+  EXPECT_EQ(json["first_token_ms"], 12.5);
+  EXPECT_TRUE(json["end_ms"].is_null());
+  EXPECT_TRUE(json["retry_after_ms"].is_null());
+  const auto refused = Run({"estimate", "--prompt", "hello", "--deadline", "1.5"});
+  EXPECT_EQ(refused.code, kExitExhausted);
+  EXPECT_THAT(refused.out, HasSubstr("retry_after_ms    750"));
+  EXPECT_THAT(refused.err, HasSubstr("the deadline in 1500ms cannot be met"));
+  EXPECT_EQ(Run({"estimate", "--prompt", "hello", "--deadline", "-1"}).code, kExitUsage);
+  EXPECT_EQ(Run({"estimate"}).code, kExitUsage);
+}
+
 TEST_F(CommandLineTest, ServerCommands) {
   server_.get_server_info = [](const v1::GetServerInfoRequest&, v1::GetServerInfoResponse& response) {
     response.set_state(v1::SERVER_STATE_SERVING);

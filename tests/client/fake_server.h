@@ -38,6 +38,7 @@ class FakeServer final : public v1::Ropeway::Service {
   void SetServing(bool serving) { server_->GetHealthCheckService()->SetServingStatus(serving); }
 
   std::function<grpc::Status(grpc::ServerContext&, const v1::GenerateRequest&, Writer&)> generate;
+  std::function<grpc::Status(const v1::EstimateRequest&, v1::EstimateResponse&)> estimate;
   std::function<grpc::Status(const v1::TokenizeRequest&, v1::TokenizeResponse&)> tokenize;
   std::function<grpc::Status(const v1::DetokenizeRequest&, v1::DetokenizeResponse&)> detokenize;
   std::function<grpc::Status(const v1::RenderChatRequest&, v1::RenderChatResponse&)> render_chat;
@@ -49,6 +50,10 @@ class FakeServer final : public v1::Ropeway::Service {
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         Writer* writer) override {
     return generate ? generate(*context, *request, *writer) : Missing();
+  }
+  grpc::Status Estimate(grpc::ServerContext*, const v1::EstimateRequest* request,
+                        v1::EstimateResponse* response) override {
+    return estimate ? estimate(*request, *response) : Missing();
   }
   grpc::Status Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
                         v1::TokenizeResponse* response) override {

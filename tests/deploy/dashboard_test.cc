@@ -37,6 +37,7 @@ std::vector<prometheus::MetricFamily> Families() {
   metrics.SetModel({.architecture = "llama", .quantization = "Q4_1"});
   metrics.AddMethod("Generate");
   metrics.OnRequestEnd({.finish_reason = "stop"});
+  metrics.SetStepCosts({{.term = "step", .cost = absl::Milliseconds(1)}}, 0);
   return metrics.Collect();
 }
 

@@ -25,7 +25,8 @@ ExecutorLimits RandomLimits(Random& random) {
 SchedulerOptions RandomOptions(Random& random) {
   return {.max_running = random.Uniform(1, 16),
           .max_requests = random.Uniform(1, 32),
-          .max_prefilling = random.Uniform(1, 4)};
+          .max_prefilling = random.Uniform(1, 4),
+          .target_itl = absl::Milliseconds(random.OneIn(2) ? random.Uniform(1, 5) : 0)};
 }
 
 bool IsPrefix(const std::vector<TokenId>& part, const std::vector<TokenId>& whole) {
@@ -57,7 +58,7 @@ Told RunAlone(const ValidRequest& request, const ExecutorLimits& limits) {
   told.samples.resize(request.num_samples);
   ValidRequest patient = request;
   patient.deadline = absl::InfiniteFuture();
-  EXPECT_TRUE(scheduler.Add(std::move(patient)).ok());
+  EXPECT_TRUE(scheduler.Add(std::move(patient), absl::UnixEpoch()).ok());
   while (!scheduler.empty()) {
     const StepPlan plan = scheduler.Plan(absl::UnixEpoch());
     scheduler.Commit(executor.Step(plan), absl::UnixEpoch());
@@ -118,7 +119,7 @@ void Traffic::Arrive() {
   request.priority = random_.Uniform(-1, 1);
   Told told = {.request = request};
   told.samples.resize(request.num_samples);
-  if (scheduler_.Add(request).ok()) live_[request.id] = std::move(told);
+  if (scheduler_.Add(request, now_).ok()) live_[request.id] = std::move(told);
 }
 
 // Most requests begin as others did, with what was asked or with what was answered, and some of them may

@@ -94,7 +94,7 @@ std::vector<std::vector<Sampled>> RunAll(Executor& executor, const std::vector<V
     ValidRequest request = requests[i];
     request.id = i + 1;
     results.emplace_back(request.num_samples);
-    ROPEWAY_CHECK(scheduler.Add(std::move(request)).ok());
+    ROPEWAY_CHECK(scheduler.Add(std::move(request), absl::UnixEpoch()).ok());
   }
   absl::Time now = absl::UnixEpoch();
   while (!scheduler.empty()) {
@@ -108,6 +108,7 @@ std::vector<std::vector<Sampled>> RunAll(Executor& executor, const std::vector<V
       if (event.logprobs.has_value()) sampled.logprobs.push_back(*std::move(event.logprobs));
       if (!event.prompt_logprobs.empty()) sampled.prompt_logprobs = std::move(event.prompt_logprobs);
       if (!event.error.ok()) sampled.error = event.error;
+      if (event.request_done) results[event.request_id - 1][0].cached_tokens = event.receipt.cached_tokens;
     }
   }
   return results;

@@ -50,6 +50,7 @@ struct Sampled {
   std::vector<TokenId> tokens;
   std::vector<TokenLogprobs> logprobs;
   std::vector<TokenLogprobs> prompt_logprobs;  // sample 0
+  int32_t cached_tokens = 0;                   // sample 0
   absl::Status error;
 };
 

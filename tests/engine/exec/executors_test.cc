@@ -174,6 +174,34 @@ TEST_P(ExecutorTest, ParallelSamplesAreThoseOfRequestsOfTheirOwn) {
   for (const Sampled& sample : samples) ExpectSame(sample, alone);
 }
 
+// What the first computes the others find: as they come together, all but the first wait for its pages.
+TEST_P(ExecutorTest, ARequestHasTheSameBytesWhateverItFindsInThePrefixCache) {
+  std::vector<ValidRequest> requests;
+  for (const size_t tail : {3, 21, 1, 17}) {
+    std::vector<TokenId> prompt = Ids(48, 9);
+    for (const TokenId id : Ids(tail, 100 + tail)) prompt.push_back(id);
+    requests.push_back(Greedy(std::move(prompt), 6));
+  }
+  requests[1].num_samples = 2;
+  requests[1].sampling.temperature = 1;
+  requests[2].sampling.repetition_penalty = 1.5f;  // which sees the whole prompt
+  requests[3].prompt_logprobs = 1;                 // which are computed, not skipped
+  std::vector<ValidRequest> sharing = requests;
+  for (ValidRequest& request : sharing) request.prefix_salt = PrefixSalt{1, 2};
+  const auto shared = RunAll(*executor_, sharing);
+  EXPECT_EQ(shared[1][0].cached_tokens, 48);
+  EXPECT_EQ(shared[2][0].cached_tokens, 48);
+  EXPECT_EQ(shared[3][0].cached_tokens, 0);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto alone = RunAll(*executor_, {requests[i]})[0];
+    for (size_t sample = 0; sample < alone.size(); ++sample) ExpectSame(shared[i][sample], alone[sample]);
+    ASSERT_EQ(shared[i][0].prompt_logprobs.size(), alone[0].prompt_logprobs.size());
+    for (size_t at = 0; at < alone[0].prompt_logprobs.size(); ++at)
+      EXPECT_EQ(shared[i][0].prompt_logprobs[at].chosen, alone[0].prompt_logprobs[at].chosen) << at;
+  }
+}
+
 // The sampler of the CPU has a test of its own.
 class DeviceSamplingTest : public ExecutorTest {};
 

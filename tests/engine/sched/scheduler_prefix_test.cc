@@ -31,7 +31,7 @@ class SchedulerPrefixTest : public ::testing::Test {
     return request;
   }
 
-  void Add(ValidRequest request) { ASSERT_TRUE(scheduler_.Add(std::move(request)).ok()); }
+  void Add(ValidRequest request) { ASSERT_TRUE(scheduler_.Add(std::move(request), absl::UnixEpoch()).ok()); }
 
   // Runs until nothing lives; returns the tokens that were computed.
   int32_t Run() {

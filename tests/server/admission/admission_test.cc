@@ -101,6 +101,63 @@ TEST(AdmissionTest, ABudgetRefillsWithTimeAndTheHintSaysWhen) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 100 tokens")));
 }
 
+// What was charged beyond what was computed is given back: cached tokens, an answer that ended early, a prompt that
+// was never computed.
+TEST(AdmissionTest, ABudgetPaysForWhatIsComputed) {
+  Admission admission({.max_tokens = 1000, .tenant_tokens_per_second = 10, .tenant_burst_tokens = 100});
+  ASSERT_OK_AND_ASSIGN(Admission::Permit short_answer, Admit(admission, "a", 90, kStart));
+  EXPECT_FALSE(Admit(admission, "a", 20, kStart).ok());
+  short_answer.ReleasePlace(/*spent_tokens=*/30);
+  short_answer.ReleasePlace(/*spent_tokens=*/0);  // of no effect
+  ASSERT_OK_AND_ASSIGN(Admission::Permit rest, Admit(admission, "a", 70, kStart));
+  EXPECT_FALSE(Admit(admission, "a", 1, kStart).ok());
+  rest.ReleasePlace(/*spent_tokens=*/500);  // more than was charged costs no more
+  EXPECT_FALSE(Admit(admission, "a", 1, kStart).ok());
+  EXPECT_OK(Admit(admission, "a", 50, kStart + absl::Seconds(5)));
+}
+
+// As far as anybody knows all of it was spent.
+TEST(AdmissionTest, ACallThatTellsNothingPaysInFull) {
+  Admission admission({.tenant_tokens_per_second = 10, .tenant_burst_tokens = 100});
+  ASSERT_OK_AND_ASSIGN(Admission::Permit permit, Admit(admission, "a", 60, kStart));
+  permit.ReleasePlace();
+  EXPECT_FALSE(Admit(admission, "a", 41, kStart).ok());
+}
+
+TEST(AdmissionTest, NoBudgetGrowsBeyondItsBurst) {
+  Admission admission({.tenant_tokens_per_second = 10, .tenant_burst_tokens = 100});
+  const absl::Time later = kStart + absl::Seconds(60);
+  ASSERT_OK_AND_ASSIGN(Admission::Permit permit, Admit(admission, "a", 90, kStart));
+  EXPECT_OK(admission.Check("here", "a", 100, later));  // refilled
+  permit.ReleasePlace(/*spent_tokens=*/0);              // and given back
+  EXPECT_OK(Admit(admission, "a", 100, later));
+  EXPECT_FALSE(Admit(admission, "a", 1, later).ok());
+}
+
+TEST(AdmissionTest, CheckSaysWhatWouldHappenAndTakesNothing) {
+  Admission admission({.max_requests = 2,
+                       .max_tokens = 150,
+                       .max_tenant_requests = 1,
+                       .tenant_tokens_per_second = 10,
+                       .tenant_burst_tokens = 100});
+  for (int i = 0; i < 5; ++i) EXPECT_OK(admission.Check("here", "a", 100, kStart));
+  EXPECT_EQ(admission.live_requests(), 0);
+  EXPECT_THAT(admission.Check("here", "a", 101, kStart),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("101")));
+  ASSERT_OK_AND_ASSIGN(const Admission::Permit permit, Admit(admission, "a", 90, kStart));
+  EXPECT_THAT(admission.Check("here", "a", 1, kStart),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("tenant has 1")));
+  EXPECT_THAT(admission.Check("here", "b", 61, kStart),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("90 tokens of living")));
+  EXPECT_OK(admission.Check("here", "b", 60, kStart));
+  ASSERT_OK_AND_ASSIGN(const Admission::Permit last, admission.TryEnter("here"));
+  EXPECT_THAT(admission.Check("here", "b", 1, kStart),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full with 2")));
+  admission.StartDraining();
+  EXPECT_THAT(admission.Check("here", "b", 1, kStart),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("draining")));
+}
+
 TEST(AdmissionTest, RemembersABoundedNumberOfTenants) {
   Admission admission({.tenant_tokens_per_second = 10, .tenant_burst_tokens = 10, .max_tenants = 3});
   for (int i = 0; i < 3; ++i) EXPECT_OK(Admit(admission, absl::StrCat("tenant", i), 5, kStart));

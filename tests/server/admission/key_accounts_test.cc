@@ -52,7 +52,10 @@ TEST_F(KeyAccountsTest, BeyondRunningTheyWaitInTheirOrderAndBeyondQueuedTheyAreR
   EXPECT_TRUE(RetryHint(refused));
   EXPECT_OK(Enter(limits, {}, kStart, 0, "other")) << "keys are apart";
   EXPECT_TRUE(turns_.empty());
+  EXPECT_EQ(accounts_.CheckEnter("k", limits, {}, kStart), refused);
   b.Release();
+  EXPECT_OK(accounts_.CheckEnter("k", limits, {}, kStart)) << "one may wait again, and nothing was taken";
+  EXPECT_OK(accounts_.CheckEnter("k", limits, {}, kStart));
   EXPECT_EQ(turns_, std::vector<int>({3}));
   b.Release();
   EXPECT_EQ(turns_, std::vector<int>({3}));

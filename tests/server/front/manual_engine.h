@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,16 @@ class ManualEngine {
     return cancelled_[id];
   }
 
+  // What inquiries are answered from now on.
+  void SetForecast(absl::StatusOr<Forecast> forecast) { forecast_ = std::move(forecast); }
+
+  // Waits until a request was asked about, and answers.
+  const ValidRequest& AnswerInquiry() {
+    inquired_.reset();
+    while (!inquired_.has_value()) Take(absl::InfiniteDuration());
+    return *inquired_;
+  }
+
   size_t num_requests() {
     Take(absl::ZeroDuration());
     return submissions_.size();
@@ -53,6 +64,10 @@ class ManualEngine {
     Mailbox::Commands commands = mailbox_.Take(patience);
     for (Mailbox::Submission& submission : commands.submissions)
       submissions_.push_back(std::move(submission));
+    for (Mailbox::Inquiry& inquiry : commands.inquiries) {
+      inquired_ = std::move(inquiry.request);
+      inquiry.answer(forecast_);
+    }
     for (Mailbox::Cancellation& cancellation : commands.cancellations)
       cancelled_[cancellation.id] = std::move(cancellation.status);
   }
@@ -60,6 +75,8 @@ class ManualEngine {
   Mailbox& mailbox_;
   std::vector<Mailbox::Submission> submissions_;
   std::map<RequestId, absl::Status> cancelled_;
+  std::optional<ValidRequest> inquired_;
+  absl::StatusOr<Forecast> forecast_ = Forecast();
 };
 
 }  // namespace ropeway::server::testing

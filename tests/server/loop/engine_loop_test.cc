@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "engine/base/exhaustion.h"
+#include "engine/base/retry_hint.h"
 #include "tests/testing/byte_tokenizer.h"
 #include "tests/testing/fake_executor.h"
 #include "tests/testing/status_matchers.h"
@@ -38,6 +39,10 @@ struct CountingObserver final : EngineObserver {
   void OnStepFailed(const absl::Status&) override { ++failed_steps; }
   void OnPreemptions(int32_t count) override { preemptions += count; }
   void OnEvictions(int32_t) override {}
+  void OnDeadlineRefusal() override { ++deadline_refusals; }
+  void SetStepCosts(absl::Span<const StepCost> costs, double) override {
+    cost_terms = static_cast<int>(costs.size());
+  }
   void OnFirstToken(absl::Duration) override { ++first_tokens; }
   void OnSiblingToken() override { ++sibling_tokens; }
   void OnNextToken(absl::Duration) override { ++next_tokens; }
@@ -51,7 +56,7 @@ struct CountingObserver final : EngineObserver {
   }
 
   std::atomic<int> tokens = 0, steps = 0, failed_steps = 0, preemptions = 0, first_tokens = 0,
-                   sibling_tokens = 0, next_tokens = 0;
+                   sibling_tokens = 0, next_tokens = 0, deadline_refusals = 0, cost_terms = 0;
   absl::Mutex mutex;
   std::map<std::string, int> ends ABSL_GUARDED_BY(mutex);
 };
@@ -269,6 +274,50 @@ TEST_F(EngineLoopTest, TheDeadlineEndsARequest) {
   EXPECT_EQ(answer.reason(), FinishReason::kDeadline);
   EXPECT_EQ(answer.text(), std::string(10, 'x')) << "what came before is delivered";
   EXPECT_EQ(answer.end.receipt.prefill + answer.end.receipt.decode, absl::Seconds(10));
+}
+
+// A thousand tokens of prompts a second.
+TEST_F(EngineLoopTest, ADeadlineThatCannotBeMetIsRefusedAndInquiriesAreAnswered) {
+  executor_.SetOnStep(
+      [this](const StepPlan& plan) { clock_.Advance(absl::Milliseconds(plan.num_tokens())); });
+  Start("x", /*endless=*/true);
+  for (int i = 0; i < 3; ++i) {
+    ValidRequest seen = Request(/*max_tokens=*/20);
+    seen.prompt.assign(200, 'w');
+    Ask(seen);
+  }
+  EXPECT_EQ(observer_.cost_terms, 6);
+  ValidRequest request = Request(/*max_tokens=*/20);
+  request.prompt.assign(400, 'y');
+  request.deadline = clock_.Now() + absl::Milliseconds(50);
+  const ValidRequest inquired = request;
+  const Answer answer = Ask(request);
+  EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot be met")));
+  EXPECT_TRUE(RetryHint(answer.end.status).has_value());
+  EXPECT_TRUE(answer.end.refused);
+  EXPECT_EQ(answer.end.receipt.computed_tokens, 0);
+  EXPECT_EQ(observer_.deadline_refusals, 1);
+
+  absl::Notification answered;
+  absl::StatusOr<Forecast> forecast;
+  ASSERT_OK(mailbox_.TryAsk({.request = inquired, .answer = [&](absl::StatusOr<Forecast> said) {
+                               forecast = std::move(said);
+                               answered.Notify();
+                             }}));
+  answered.WaitForNotification();
+  ASSERT_OK(forecast);
+  EXPECT_THAT(forecast->refusal, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot be met")));
+  ASSERT_TRUE(forecast->times.has_value());
+  EXPECT_GT(forecast->times->first_token, absl::Milliseconds(300));
+  EXPECT_LT(forecast->times->first_token, absl::Milliseconds(550));
+}
+
+// Nobody waits for ever for an answer.
+TEST_F(EngineLoopTest, InquiriesAreAnsweredWhenTheEngineStops) {
+  Start("x");
+  loop_->Stop();
+  EXPECT_THAT(mailbox_.TryAsk({.request = Request(1), .answer = [](absl::StatusOr<Forecast>) {}}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
 }
 
 TEST_F(EngineLoopTest, ASlowReaderPausesItsOwnRequestOnly) {

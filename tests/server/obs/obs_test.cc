@@ -158,6 +158,30 @@ TEST(MetricsTest, TellsTheModelAndTheSizeOfSteps) {
             HasSubstr("ropeway_step_sequences_sum{model_name=\"m\"} 7\n")));
 }
 
+TEST(MetricsTest, TellsStepCostsRefusalsByDeadlineAndHowGoodEstimatesWere) {
+  Metrics metrics("m");
+  const StepCost costs[] = {{"step", absl::Milliseconds(2)}, {"prompt_token", absl::Microseconds(300)}};
+  metrics.SetStepCosts(costs, 0.125);
+  for (int i = 0; i < 3; ++i) metrics.OnDeadlineRefusal();
+  const RequestOutcome outcome = {.finish_reason = "stop",
+                                  .generated_tokens = 1,
+                                  .queue = absl::Milliseconds(100),
+                                  .prefill = absl::Milliseconds(20),
+                                  .expected_first_token = absl::Milliseconds(100)};
+  metrics.OnRequestEnd(outcome);
+  metrics.OnRequestEnd({.finish_reason = "deadline", .expected_first_token = absl::Milliseconds(100)});
+  metrics.OnRequestEnd({.finish_reason = "stop", .generated_tokens = 1});
+  EXPECT_THAT(
+      Scrape(metrics),
+      AllOf(HasSubstr("ropeway_step_cost_seconds{model_name=\"m\",term=\"step\"} 0.002\n"),
+            HasSubstr("ropeway_step_cost_seconds{model_name=\"m\",term=\"prompt_token\"} 0.0003\n"),
+            HasSubstr("ropeway_step_cost_error_ratio{model_name=\"m\"} 0.125\n"),
+            HasSubstr("ropeway_deadline_refusals_total{model_name=\"m\"} 3\n"),
+            HasSubstr("ropeway_first_token_estimate_ratio_count{model_name=\"m\"} 1\n"),
+            HasSubstr("ropeway_first_token_estimate_ratio_bucket{model_name=\"m\",le=\"1.1\"} 0\n"),
+            HasSubstr("ropeway_first_token_estimate_ratio_bucket{model_name=\"m\",le=\"1.25\"} 1\n")));
+}
+
 TEST(HealthTest, NeverServesAfterDraining) {
   Health health;
   EXPECT_EQ(health.state(), HealthState::kLoading);

@@ -1,6 +1,7 @@
 // What the service answers.
 #include "server/rpc/service.h"
 
+#include <limits>
 #include <set>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@ namespace {
 
 using ::ropeway::testing::ByteTokenizer;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 TEST_F(ServiceTest, AStreamCarriesDeltasAndEndsWithUsageAndReceipt) {
   grpc::ClientContext call;
@@ -154,6 +156,96 @@ TEST_F(ServiceTest, TellsAboutTheModelAndTheServer) {
   EXPECT_EQ(server.prefix_cache().queried_tokens(), 40);
   EXPECT_EQ(server.prefix_cache().hit_tokens(), 32);
   EXPECT_EQ(server.prefix_cache().evicted_pages(), 7);
+}
+
+TEST_F(ServiceTest, EstimatesAreConvertedAskedAndTold) {
+  v1::EstimateRequest request;
+  *request.mutable_request() = Request("hello");
+  request.mutable_request()->mutable_stopping()->set_max_tokens(8);
+  request.set_deadline_ms(2000);
+  engine_.SetForecast(Forecast{.pages = 1,
+                               .cached_tokens = 3,
+                               .expected_tokens = 8,
+                               .times = ExpectedTimes{.first_token = absl::Milliseconds(20),
+                                                      .next_token = absl::Milliseconds(5),
+                                                      .end = absl::Milliseconds(55)}});
+  v1::EstimateResponse estimate;
+  grpc::Status status;
+  std::thread asking([&] {
+    grpc::ClientContext call;
+    status = stub_->Estimate(&call, request, &estimate);
+  });
+  const ValidRequest asked = engine_.AnswerInquiry();
+  asking.join();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(asked.prompt.size(), 6);  // a token before each text, and one for each byte
+  EXPECT_EQ(asked.max_tokens, 8);
+  EXPECT_EQ(asked.deadline - asked.arrival, absl::Seconds(2));
+  EXPECT_EQ(estimate.prompt_tokens(), 6);
+  EXPECT_EQ(estimate.cached_tokens(), 3);
+  EXPECT_EQ(estimate.pages(), 1);
+  EXPECT_EQ(estimate.expected_tokens(), 8);
+  EXPECT_TRUE(estimate.admitted());
+  EXPECT_EQ(estimate.refusal(), "");
+  EXPECT_FALSE(estimate.has_retry_after_ms());
+  EXPECT_EQ(estimate.first_token_ms(), 20);
+  EXPECT_EQ(estimate.end_ms(), 55);
+  EXPECT_EQ(admission_.live_requests(), 0);
+  EXPECT_EQ(CallsOf(metrics_, "Estimate", "OK"), 1);
+}
+
+TEST_F(ServiceTest, EstimatesTellWhyARequestWouldBeRefused) {
+  std::vector<Admission::Permit> others;
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_OK_AND_ASSIGN(others.emplace_back(), admission_.TryEnter("another"));
+  }
+  v1::EstimateRequest request;
+  *request.mutable_request() = Request("hello");
+  const auto ask = [&](const absl::StatusOr<Forecast>& forecast) {
+    engine_.SetForecast(forecast);
+    v1::EstimateResponse estimate;
+    std::thread asking([&] {
+      grpc::ClientContext call;
+      EXPECT_TRUE(stub_->Estimate(&call, request, &estimate).ok());
+    });
+    engine_.AnswerInquiry();
+    asking.join();
+    return estimate;
+  };
+  const v1::EstimateResponse full = ask(Forecast());
+  EXPECT_FALSE(full.admitted());
+  EXPECT_THAT(full.refusal(), HasSubstr("full with 4 requests"));
+  EXPECT_EQ(full.retry_after_ms(), 1000);
+  EXPECT_FALSE(full.has_first_token_ms());
+  others.clear();
+  const v1::EstimateResponse late =
+      ask(Forecast{.refusal = ExhaustedError("the deadline cannot be met", absl::Milliseconds(250))});
+  EXPECT_FALSE(late.admitted());
+  EXPECT_THAT(late.refusal(), HasSubstr("cannot be met"));
+  EXPECT_EQ(late.retry_after_ms(), 250);
+}
+
+TEST_F(ServiceTest, EstimatesRefuseWhatGenerateWould) {
+  const auto refusal = [&](const v1::EstimateRequest& request) {
+    grpc::ClientContext call;
+    v1::EstimateResponse estimate;
+    const grpc::Status status = stub_->Estimate(&call, request, &estimate);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
+  };
+  v1::EstimateRequest request;
+  EXPECT_EQ(refusal(request), "request must be set");
+  *request.mutable_request() = Request("");
+  EXPECT_THAT(refusal(request), HasSubstr("text.text must not be empty"));
+  *request.mutable_request() = Request("hello");
+  for (const double bad :
+       {0.0, -1.0, 1e13, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    request.set_deadline_ms(bad);
+    EXPECT_THAT(refusal(request), HasSubstr("deadline_ms must be in (0, 1e12], is"));
+  }
+  request.clear_deadline_ms();
+  request.mutable_request()->mutable_sampling()->set_top_p(2);
+  EXPECT_THAT(refusal(request), HasSubstr("sampling.top_p must be in (0, 1], is 2"));
 }
 
 TEST_F(ServiceTest, EveryMethodIsCountedFromZero) {

@@ -50,6 +50,21 @@ TEST(MailboxTest, IsBoundedUntilItIsEmptied) {
   EXPECT_OK(mailbox.TrySubmit(SubmissionOf(3)));
 }
 
+// A flood of them holds up no step for long; at the end nobody is left without an answer.
+TEST(MailboxTest, GivesAFewInquiriesAtATimeAndTheRestAtTheEnd) {
+  Mailbox mailbox(100);
+  for (int i = 0; i < 100; ++i) ASSERT_OK(mailbox.TryAsk({.request = {.id = static_cast<RequestId>(i)}}));
+  EXPECT_THAT(mailbox.TryAsk({}), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("100 requests")));
+  for (RequestId first : {0, 16, 32}) {
+    const Mailbox::Commands commands = mailbox.Take(absl::InfiniteDuration());  // does not wait
+    ASSERT_EQ(commands.inquiries.size(), 16);
+    EXPECT_EQ(commands.inquiries[0].request.id, first);
+  }
+  mailbox.Stop();
+  EXPECT_THAT(mailbox.TryAsk({}), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting")));
+  EXPECT_EQ(mailbox.Take(absl::ZeroDuration()).inquiries.size(), 52);
+}
+
 TEST(MailboxTest, RefusesNewWorkWhileDraining) {
   Mailbox mailbox(2);
   ASSERT_OK(mailbox.TrySubmit(SubmissionOf(1)));
