@@ -32,6 +32,7 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.branch = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.ffn_input = carver.TakeBytes(t * 2 * spec.max_ffn_size() * bytes);
   a.gated = carver.TakeBytes(t * spec.max_ffn_size() * bytes);
+  a.experts = CarveExperts(spec, shape, carver);
   a.partials = carver.Take<float>(shape.partial_floats);
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
@@ -42,13 +43,6 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
 absl::Status CudaPass::status() const {
   if (error_ < cuda::kFirstGemmError) return CudaStatus(context_.runtime, error_, what_);
   return absl::InternalError(absl::StrCat(what_, ": ", context_.gemm.Describe(error_)));
-}
-
-template <typename Function>
-void CudaPass::Try(const char* what, const Function& launch) {
-  if (error_ != 0) return;
-  error_ = launch();
-  if (error_ != 0) what_ = what;
 }
 
 void CudaPass::MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
@@ -99,6 +93,9 @@ void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
     PrepareProduct(layer.qkv, a.normed, max_tokens, a.qkv, spec.qkv_size(), element);
     PrepareProduct(layer.attention_output, a.attention, max_tokens, a.branch, spec.hidden_size, element);
     PrepareProduct(layer.ffn_input, a.normed, max_tokens, a.ffn_input, layer.ffn_input.outputs, element);
+    if (!layer.router.parts.empty())
+      PrepareProduct(layer.router, a.normed, max_tokens, a.experts.z,
+                     CudaRouterStride(static_cast<int32_t>(layer.experts.size())), cuda::Element::kF32);
     PrepareProduct(layer.down, a.gated, max_tokens, a.branch, spec.hidden_size, element);
   }
   if (max_logit_rows > 0)
@@ -239,6 +236,7 @@ void CudaPass::RotateAndStore(int layer) {
                      .qkv = context_.activations.qkv,
                      .bias = weights.qkv.bias,
                      .clip = attention.clip,
+                     .clip_after_norm = attention.clip_after_norm,
                      .norms = {.kind = norm.kind,
                                .all_heads = norm.all_heads,
                                .after_rotation = norm.after_rotation,
@@ -295,6 +293,8 @@ void CudaPass::ProjectFfn(int layer) {
   const CudaActivations& a = context_.activations;
   const CudaLayer& weights = context_.weights.layers[layer];
   if (context_.spec.block.kind == BlockKind::kParallelTwoNorms) NormResidual(weights.ffn_norm);
+  if (ffn.has_experts()) ProjectExperts(layer);
+  if (weights.ffn_input.parts.empty()) return;  // no expert that all tokens go to
   Multiply(weights.ffn_input, a.normed, shape_.tokens, a.ffn_input, weights.ffn_input.outputs,
            context_.element);
   Try("the activation of the feed-forward layer", [&] {
@@ -302,9 +302,10 @@ void CudaPass::ProjectFfn(int layer) {
                                   .gated = ffn.gated,
                                   .element = context_.element,
                                   .num_tokens = shape_.tokens,
-                                  .columns = ffn.size,
+                                  .columns = ffn.has_experts() ? ffn.experts.shared_size : ffn.size,
                                   .gate_up = a.ffn_input,
                                   .bias = weights.ffn_input.bias,
+                                  .numbers = weights.numbers,
                                   .out = a.gated},
                                  context_.stream);
   });
@@ -315,6 +316,7 @@ void CudaPass::AddFeedForward(int layer) {
   const std::vector<CudaLayer>& layers = context_.weights.layers;
   const CudaLayer& weights = layers[layer];
   Multiply(weights.down, a.gated, shape_.tokens, a.branch, context_.spec.hidden_size, context_.element);
+  if (context_.spec.layers[layer].ffn.has_experts()) AddExperts(layer);
   SumOverRanks();
   const bool last = layer + 1 == context_.spec.num_layers();
   AddBranch(weights.down, weights.ffn_post_norm, last ? nullptr : &layers[layer + 1].attention_norm);

@@ -17,6 +17,15 @@
 
 namespace ropeway {
 
+// Those of layers of experts: by slot where a slot is one choice of one token (kernels/cuda/experts.h).
+struct CudaExpertActivations {
+  float* z;                 // [T, CudaRouterStride], the shared expert's behind those of the experts
+  cuda::ExpertSlots slots;  // of T K
+  uint8_t* input;           // [T K, 2 F], or [T K, F] without a gate
+  uint8_t* gated;           // [T K, F]
+  uint8_t* results;         // [T K, D]
+};
+
 // What a pass writes between its phases; element type where none is given. Sized and carved by one function.
 struct CudaActivations {
   float* residual;   // [T, D]
@@ -30,10 +39,11 @@ struct CudaActivations {
   uint8_t* branch;            // [T, D]
   uint8_t* ffn_input;         // [T, 2 F], or [T, F] without a gate
   uint8_t* gated;             // [T, F]
-  float* partials;            // of attention
-  uint8_t* chosen;            // [max_logit_rows, D] rows on their way to the output layer
-  float* logits;              // [max_logit_rows, logit_stride]
-  float* scratch;             // [max_logit_rows, V] of sampling
+  CudaExpertActivations experts;
+  float* partials;  // of attention
+  uint8_t* chosen;  // [max_logit_rows, D] rows on their way to the output layer
+  float* logits;    // [max_logit_rows, logit_stride]
+  float* scratch;   // [max_logit_rows, V] of sampling
 };
 
 struct CudaActivationsShape {
@@ -42,6 +52,13 @@ struct CudaActivationsShape {
   int64_t partial_floats = 0;
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
+
+// Null where the model has no experts.
+CudaExpertActivations CarveExperts(const DecoderSpec& spec, const CudaActivationsShape& shape,
+                                   Carver& carver);
+
+// Floats from one token's z to the next.
+int64_t CudaRouterStride(int32_t num_experts);
 
 // Floats from one row of logits to the next.
 constexpr int64_t CudaLogitStride(int32_t vocab_size) { return (int64_t{vocab_size} + 3) / 4 * 4; }
@@ -98,7 +115,11 @@ class CudaPass {
 
  private:
   template <typename Function>
-  void Try(const char* what, const Function& launch);
+  void Try(const char* what, const Function& launch) {
+    if (error_ != 0) return;
+    error_ = launch();
+    if (error_ != 0) what_ = what;
+  }
   void Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y, int64_t y_stride,
                 cuda::Element out);
   void MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
@@ -107,6 +128,15 @@ class CudaPass {
                       int64_t y_stride, cuda::Element out);
   using Vectors = NormWeights<const float*>;
 
+  struct ExpertProduct {
+    const uint8_t* x;  // a row for each token, or for each slot
+    uint8_t* y;
+    bool of_tokens = false;
+  };
+  void RouteTokens(int layer);
+  void MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product);
+  void ProjectExperts(int layer);
+  void AddExperts(int layer);
   void SetRotation(int layer, cuda::QkvArgs& args) const;
   void NormEmbedding();
   void NormResidual(const Vectors& norm);

@@ -57,6 +57,14 @@ class Uploader {
     return reinterpret_cast<const float*>(to);
   }
 
+  template <typename T>
+  absl::StatusOr<const T* const*> PutPointers(const std::vector<const T*>& pointers) {
+    const int64_t bytes = static_cast<int64_t>(pointers.size() * sizeof(pointers[0]));
+    ASSIGN_OR_RETURN(const uint8_t* to,
+                     Put(bytes, [&](uint8_t* out) { std::memcpy(out, pointers.data(), bytes); }));
+    return reinterpret_cast<const T* const*>(to);
+  }
+
  private:
   cuda::Runtime* const runtime_;
   const cuda::Stream stream_;
@@ -126,6 +134,31 @@ class CudaWing {
   const cuda::Element element_;
   Uploader& uploader_;
 };
+
+// How kernels find one matrix of each expert. UNIMPLEMENTED where they are not alike.
+absl::StatusOr<CudaExpertMatrices> PutExperts(const CudaLayer& layer,
+                                              CudaProjection ExpertWeights<CudaProjection>::*projection,
+                                              bool has_biases, Uploader& uploader) {
+  CudaExpertMatrices all;
+  std::vector<const void*> matrices;
+  std::vector<const float*> biases;
+  const CudaProjection& first = layer.experts[0].*projection;
+  for (const ExpertWeights<CudaProjection>& expert : layer.experts) {
+    const CudaProjection& own = expert.*projection;
+    if (own.parts.size() != 1 || own.parts[0].matrix.type != first.parts[0].matrix.type)
+      return absl::UnimplementedError(
+          "experts of one layer whose matrices are of different types are not supported on CUDA devices");
+    matrices.push_back(own.parts[0].matrix.data);
+    biases.push_back(own.bias);
+  }
+  all.shape = first.parts[0].matrix;
+  all.shape.data = nullptr;
+  ASSIGN_OR_RETURN(all.matrices, uploader.PutPointers(matrices));
+  if (has_biases) {
+    ASSIGN_OR_RETURN(all.biases, uploader.PutPointers(biases));
+  }
+  return all;
+}
 
 class RotaryLoader {
  public:
@@ -198,6 +231,14 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
   CudaWing wing(request.element, uploader);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
+  for (int i = 0; i < spec.num_layers(); ++i) {
+    CudaExperts& experts = weights.experts.emplace_back();
+    const CudaLayer& layer = weights.layers[i];
+    const bool bias = spec.layers[i].ffn.bias;
+    if (layer.experts.empty()) continue;
+    ASSIGN_OR_RETURN(experts.input, PutExperts(layer, &ExpertWeights<CudaProjection>::input, bias, uploader));
+    ASSIGN_OR_RETURN(experts.down, PutExperts(layer, &ExpertWeights<CudaProjection>::down, bias, uploader));
+  }
   ASSIGN_OR_RETURN(const std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
   for (const kernels::ModifierTables& tables : modifiers) {
     ASSIGN_OR_RETURN(const kernels::ScoreModifier modifier, PutModifier(tables, uploader));

@@ -48,7 +48,20 @@ struct CudaRotary {
   CudaAngles previous, older;  // of queries for keys of other zones: kernels::ScoreModifier::zone
 };
 
+// Of all experts of a layer, which are of one type and shape.
+struct CudaExpertMatrices {
+  cuda::DeviceMatrix shape;               // its data is null
+  const void* const* matrices = nullptr;  // [X] in device memory, as what they point to
+  const float* const* biases = nullptr;   // [X], likewise; or null
+};
+
+struct CudaExperts {
+  CudaExpertMatrices input;  // gate, then up
+  CudaExpertMatrices down;
+};
+
 struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMatrix> {
+  std::vector<CudaExperts> experts;               // [L]; of nothing where a layer has none
   std::vector<kernels::ScoreModifier> modifiers;  // [L]
   std::vector<CudaRotary> rotaries;               // of spec.Rotaries()
   std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-ROPEWAY_DEVICE float Activate(Activation activation, float x) {
+ROPEWAY_DEVICE float Activate(Activation activation, const ActivationNumbers& numbers, float x) {
   constexpr float kRootHalf = 0.70710678118654752f, kRootTwoOverPi = 0.79788456080286536f;
   const float positive = x < 0 ? 0 : x;  // NaN stays NaN
   switch (activation) {
@@ -22,9 +22,19 @@ ROPEWAY_DEVICE float Activate(Activation activation, float x) {
       return 0.5f * x * (1.0f + erff(x * kRootHalf));
     case Activation::kRelu:
       return positive;
-    default:  // kRelu2; models with others are refused
+    case Activation::kXielu:
+      return numbers.l * x + (x > 0 ? numbers.p * x * x : numbers.n * (expm1f(fminf(x, numbers.m)) - x));
+    default:  // kRelu2: kClampedSwiglu takes both halves
       return positive * positive;
   }
+}
+
+// activation(gate) * up; of gated layers.
+ROPEWAY_DEVICE float Gated(Activation activation, const ActivationNumbers& numbers, float gate, float up) {
+  if (activation != Activation::kClampedSwiglu) return Activate(activation, numbers, gate) * up;
+  const float g = gate > numbers.c ? numbers.c : gate;  // NaN stays NaN
+  const float u = up > numbers.c ? numbers.c : up < -numbers.c ? -numbers.c : up;
+  return g / (1.0f + expf(-numbers.s * g)) * (u + 1.0f);
 }
 
 template <class T, int kWidth>
@@ -36,14 +46,15 @@ __global__ void __launch_bounds__(kThreads) GateKernel(GateArgs args) {
   float gate[kWidth], up[kWidth] = {};
   LoadFloats(row + column, gate);
   if (args.gated) LoadFloats(row + args.columns + column, up);
+  const float* bias = args.experts == nullptr ? args.bias : args.expert_biases[args.experts[token]];
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) {
-    if (args.bias != nullptr) {
-      gate[i] += args.bias[column + i];
-      if (args.gated) up[i] += args.bias[args.columns + column + i];
+    if (bias != nullptr) {
+      gate[i] += bias[column + i];
+      if (args.gated) up[i] += bias[args.columns + column + i];
     }
-    gate[i] = Activate(args.activation, gate[i]);
-    if (args.gated) gate[i] *= up[i];
+    gate[i] = args.gated ? Gated(args.activation, args.numbers, gate[i], up[i])
+                         : Activate(args.activation, args.numbers, gate[i]);
   }
   StoreFloats(static_cast<T*>(args.out) + token * args.columns + column, gate);
 }

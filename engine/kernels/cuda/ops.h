@@ -21,6 +21,7 @@
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/device_matrix.h"
 #include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/experts.h"
 #include "engine/kernels/cuda/kv_pages.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/kernels/cuda/sampling.h"
@@ -86,10 +87,11 @@ struct HeadNorms {
 struct QkvArgs {
   Element element = Element::kBF16;
   int num_tokens = 0;
-  int num_heads = 0;            // H; G, E and Ev are those of kv
-  const void* qkv = nullptr;    // [T, H E + G E + G Ev] of element
-  const float* bias = nullptr;  // [H E + G E + G Ev], or null
-  float clip = 0;               // > 0: queries, keys and values are clamped to [-clip, clip]
+  int num_heads = 0;             // H; G, E and Ev are those of kv
+  const void* qkv = nullptr;     // [T, H E + G E + G Ev] of element
+  const float* bias = nullptr;   // [H E + G E + G Ev], or null
+  float clip = 0;                // > 0: queries, keys and values are clamped to [-clip, clip]
+  bool clip_after_norm = false;  // of query and key heads; else before
   HeadNorms norms;
   int rotary_dim = 0;              // 0: none; even, <= E
   bool interleaved = false;        // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
@@ -116,7 +118,11 @@ struct GateArgs {
   int columns = 0;                // F
   const void* gate_up = nullptr;  // [T, 2 F] of element: gate, then up; [T, F] without a gate
   const float* bias = nullptr;    // [2 F], or [F], or null
-  void* out = nullptr;            // [T, F] of element
+  // Of slots of experts: the bias of row t is that of expert experts[t]. Or both null.
+  const float* const* expert_biases = nullptr;  // [X] of [2 F] or [F]
+  const int32_t* experts = nullptr;             // [T]
+  ActivationNumbers numbers;
+  void* out = nullptr;  // [T, F] of element
 };
 
 // y = x W^T, any number of tokens; each output is summed over K in one order whatever T is: that of gemm.h
@@ -162,6 +168,9 @@ struct KernelTable {
   ErrorCode (*qkv)(const QkvArgs&, Stream);
   ErrorCode (*attention)(const AttentionArgs&, Stream);
   ErrorCode (*gate)(const GateArgs&, Stream);
+  ErrorCode (*route)(const RouteArgs&, Stream);
+  ErrorCode (*expert_matmul)(const ExpertMatMulArgs&, Stream);
+  ErrorCode (*combine)(const CombineArgs&, Stream);
   ErrorCode (*dense_matmul)(const MatMulArgs&, Stream);  // made for few tokens
   ErrorCode (*packed_matmul)(const MatMulArgs&, Stream);
   ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);

@@ -39,11 +39,14 @@ struct Group {
   }
 };
 
+ROPEWAY_DEVICE float Clipped(const QkvArgs& args, float x) {
+  return args.clip <= 0 ? x : x > args.clip ? args.clip : x < -args.clip ? -args.clip : x;
+}
+
 // A number of the product, of this column of a token, with what is done to it before the norm.
 ROPEWAY_DEVICE float Projected(const QkvArgs& args, float x, int column) {
   if (args.bias != nullptr) x += args.bias[column];
-  if (args.clip > 0) x = x > args.clip ? args.clip : x < -args.clip ? -args.clip : x;
-  return x;
+  return args.clip_after_norm ? x : Clipped(args, x);
 }
 
 template <class T, int kWidth>
@@ -236,13 +239,16 @@ __global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes
   const int angle_row =
       !active || args.angle_rows == nullptr ? max(position, 0) : max(args.angle_rows[head.token], 0);
 
-  // 1. Load, with the bias, clipped.
+  // 1. Load, with the bias, clipped if that is not done after the norm.
   if (active) LoadHead<T, kWidth>(args, head, group, values);
   __syncwarp();
   // 2. Norm and rotation of queries and keys, in either order.
   const bool is_query = head.index < queries, is_value = head.index >= keys_end;
   const bool has_norm = args.norms.kind != NormKind::kNone;
   if (has_norm && !args.norms.after_rotation) NormHead<T>(args, head, angle_row, group, values);
+  __syncwarp();
+  if (active && args.clip_after_norm)
+    for (int i = group.lane; i < head.width; i += lanes) values[i] = Clipped(args, values[i]);
   __syncwarp();
   if (active && is_query && args.previous.out != nullptr)
     for (int i = group.lane; i < head.width; i += lanes) unturned[i] = values[i];

@@ -6,14 +6,17 @@ set(ROPEWAY_CUDA_KERNELS
   attention_f16.cu
   attention_mixed.cu
   attention_plain.cu
+  combine.cu
   copy_pages.cu
   embed.cu
+  expert_matmul.cu
   finish_logits.cu
   gate.cu
   kernels.cc
   norm.cu
   packed_matmul.cu
   qkv.cu
+  route.cu
   sample.cu
   score.cu
   stream_matmul.cu

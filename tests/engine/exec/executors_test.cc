@@ -102,14 +102,6 @@ INSTANTIATE_TEST_SUITE_P(Families, TinyModelsOnTest,
                                             ::testing::Values(DeviceOptions{
                                                 .kind = DeviceKind::kHostKernels})),
                          NameOfCase);
-// What families have that the others do not, on the shipped kernels.
-INSTANTIATE_TEST_SUITE_P(
-    EmulatedFamilies, TinyModelsOnTest,
-    ::testing::Combine(::testing::Values("olmo2", "gpt2", "bloom", "falcon_40b", "granite",
-                                         "hunyuan_v1_dense", "phi_qk_layernorm", "olmo"),
-                       ::testing::Values(DeviceOptions{.kind = DeviceKind::kEmulatedKernels})),
-    NameOfCase);
-
 // What devices do not compute yet is refused by name when it is loaded.
 TEST(DeviceRefusalTest, OfEveryCaseThatRunsOnTheCpuAlone) {
   for (const std::string& name : CpuOnlyTinyCases()) {

@@ -10,6 +10,8 @@
 namespace ropeway::cuda {
 namespace {
 
+constexpr ActivationNumbers kNumbers{.p = 0.8f, .n = 1.3f, .l = 0.5f, .m = -1e-6f, .s = 1.702f, .c = 7};
+
 double Activated(Activation activation, double x) {
   switch (activation) {
     case Activation::kSilu:
@@ -23,8 +25,12 @@ double Activated(Activation activation, double x) {
     case Activation::kRelu2:
       return std::fmax(x, 0) * std::fmax(x, 0);
     case Activation::kXielu:
-    case Activation::kClampedSwiglu:
-      break;  // models with them are refused
+      return x > 0 ? kNumbers.p * x * x + kNumbers.l * x
+                   : kNumbers.n * (std::expm1(std::fmin(x, kNumbers.m)) - x) + kNumbers.l * x;
+    case Activation::kClampedSwiglu: {
+      const double g = std::fmin(x, kNumbers.c);
+      return g / (1 + std::exp(-kNumbers.s * g));
+    }
   }
   return 0;
 }
@@ -57,6 +63,7 @@ class GateTest : public DeviceTest {
                 .columns = c.columns,
                 .gate_up = Upload(Encode(c.element, gate_up)),
                 .bias = c.bias ? Upload(bias) : nullptr,
+                .numbers = kNumbers,
                 .out = out},
                stream()));
     const std::vector<float> got = Decode(c.element, Download(out, size * BytesOf(c.element)));
@@ -65,7 +72,10 @@ class GateTest : public DeviceTest {
       const auto input = [&](size_t at) {
         return double{gate_up[token * width + at]} + (c.bias ? bias[at] : 0);
       };
-      const double gate = input(column), up = c.gated ? input(c.columns + column) : 1;
+      const double gate = input(column);
+      double up = c.gated ? input(c.columns + column) : 1;
+      if (c.activation == Activation::kClampedSwiglu)
+        up = std::fmax(std::fmin(up, kNumbers.c), -kNumbers.c) + 1;
       const double activated = Activated(c.activation, gate);
       const double slack = 8 * 0x1p-23 * (std::fabs(gate) + std::fabs(activated) + 1) * (std::fabs(up) + 1) +
                            RoundingOf(c.element) * std::fabs(activated * up);
@@ -75,7 +85,7 @@ class GateTest : public DeviceTest {
 };
 
 constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh,
-                                       Activation::kRelu, Activation::kRelu2};
+                                       Activation::kRelu, Activation::kRelu2,   Activation::kXielu};
 
 TEST_F(GateTest, MultipliesTheActivatedGate) {
   for (Element element : kElements)
@@ -83,6 +93,30 @@ TEST_F(GateTest, MultipliesTheActivatedGate) {
       for (bool with_bias : {false, true})
         for (Activation activation : kActivations)
           Run({.activation = activation, .element = element, .columns = columns, .bias = with_bias});
+}
+
+TEST_F(GateTest, ClampsBothHalves) {
+  for (Element element : kElements)
+    for (int columns : {1, 160})
+      Run({.activation = Activation::kClampedSwiglu, .element = element, .columns = columns, .bias = true});
+}
+
+// Rows of different experts, each with the bias of its own.
+TEST_F(GateTest, TakesTheBiasOfEachRowsExpert) {
+  const std::vector<float> gate_up = {1, 2, 3, 4, 5, 6, 7, 8};  // 4 rows of a gate and an up
+  const std::vector<const float*> biases = {Upload(std::vector<float>{10, 20}),
+                                            Upload(std::vector<float>{-30, -40})};
+  float* out = Allocate<float>(4);
+  Check(Gate({.activation = Activation::kRelu,
+              .element = Element::kF32,
+              .num_tokens = 4,
+              .columns = 1,
+              .gate_up = Upload(gate_up),
+              .expert_biases = Upload(biases),
+              .experts = Upload(std::vector<int32_t>{0, 1, 0, 0}),
+              .out = out},
+             stream()));
+  EXPECT_EQ(Download(out, 4), (std::vector<float>{11 * 22, 0, 15 * 26, 17 * 28}));
 }
 
 TEST_F(GateTest, ActivatesWithoutAGate) {

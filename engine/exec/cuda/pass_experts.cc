@@ -1,0 +1,130 @@
+// A feed-forward layer of experts, on the stream of one device. Nothing waits for the host: who goes where is
+// decided, and found, in device memory.
+#include "engine/exec/cuda/pass.h"
+
+namespace ropeway {
+namespace {
+
+cuda::ExpertScore ScoreOf(RouterScore score) {
+  switch (score) {
+    case RouterScore::kSoftmax:
+      return cuda::ExpertScore::kSoftmax;
+    case RouterScore::kSoftmaxChosen:
+      return cuda::ExpertScore::kSoftmaxChosen;
+    case RouterScore::kSigmoid:
+      break;
+  }
+  return cuda::ExpertScore::kSigmoid;
+}
+
+}  // namespace
+
+int64_t CudaRouterStride(int32_t num_experts) { return (int64_t{num_experts} + 1 + 3) / 4 * 4; }
+
+CudaExpertActivations CarveExperts(const DecoderSpec& spec, const CudaActivationsShape& shape,
+                                   Carver& carver) {
+  CudaExpertActivations a = {};
+  const ExpertsSize most = spec.max_experts();
+  if (most.count == 0) return a;
+  const int64_t bytes = cuda::BytesOf(shape.element), slots = int64_t{shape.max_tokens} * most.per_token;
+  a.z = carver.Take<float>(shape.max_tokens * CudaRouterStride(most.count));
+  a.slots.experts = carver.Take<int32_t>(slots);
+  a.slots.weights = carver.Take<float>(slots);
+  a.slots.slots = carver.Take<int32_t>(slots);
+  a.slots.slot_choices = carver.Take<int32_t>(slots);
+  a.slots.slot_experts = carver.Take<int32_t>(slots);
+  a.slots.tiles = carver.Take<cuda::ExpertTile>(cuda::MaxExpertTiles(slots, most.count));
+  a.slots.num_tiles = carver.Take<int32_t>(1);
+  a.input = carver.TakeBytes(slots * 2 * most.ffn_size * bytes);
+  a.gated = carver.TakeBytes(slots * most.ffn_size * bytes);
+  a.results = carver.TakeBytes(slots * spec.hidden_size * bytes);
+  return a;
+}
+
+void CudaPass::RouteTokens(int layer) {
+  const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
+  const CudaLayer& weights = context_.weights.layers[layer];
+  const CudaExpertActivations& a = context_.activations.experts;
+  const int64_t stride = CudaRouterStride(experts.count);
+  Multiply(weights.router, context_.activations.normed, shape_.tokens, a.z, stride, cuda::Element::kF32);
+  Try("choosing experts", [&] {
+    return context_.kernels.route({.score = ScoreOf(experts.score),
+                                   .normalised = experts.normalised,
+                                   .groups = experts.groups,
+                                   .chosen_groups = experts.chosen_groups,
+                                   .group_best = experts.group_best,
+                                   .least_sum = experts.least_sum,
+                                   .scale = experts.scale,
+                                   .num_experts = experts.count,
+                                   .per_token = experts.per_token,
+                                   .num_tokens = shape_.tokens,
+                                   .z = a.z,
+                                   .bias = weights.router.bias,
+                                   .correction = weights.router_correction,
+                                   .z_stride = stride,
+                                   .slots = a.slots},
+                                  context_.stream);
+  });
+}
+
+void CudaPass::MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product) {
+  const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
+  Try("multiplying by experts", [&] {
+    return context_.kernels.expert_matmul({.weights = matrices.shape,
+                                           .matrices = matrices.matrices,
+                                           .element = context_.element,
+                                           .num_experts = experts.count,
+                                           .num_slots = shape_.tokens * experts.per_token,
+                                           .per_token = product.of_tokens ? experts.per_token : 0,
+                                           .scales = product.of_tokens && experts.scales_input,
+                                           .slots = context_.activations.experts.slots,
+                                           .x = product.x,
+                                           .y = product.y},
+                                          context_.stream);
+  });
+}
+
+void CudaPass::ProjectExperts(int layer) {
+  const FfnSpec& ffn = context_.spec.layers[layer].ffn;
+  const CudaExperts& weights = context_.weights.experts[layer];
+  const CudaExpertActivations& a = context_.activations.experts;
+  RouteTokens(layer);
+  MultiplyExperts(layer, weights.input, {.x = context_.activations.normed, .y = a.input, .of_tokens = true});
+  Try("the activation of experts", [&] {
+    return context_.kernels.gate({.activation = ffn.activation,
+                                  .gated = ffn.gated,
+                                  .element = context_.element,
+                                  .num_tokens = shape_.tokens * ffn.experts.per_token,
+                                  .columns = ffn.size,
+                                  .gate_up = a.input,
+                                  .expert_biases = weights.input.biases,
+                                  .experts = weights.input.biases == nullptr ? nullptr : a.slots.slot_experts,
+                                  .numbers = context_.weights.layers[layer].numbers,
+                                  .out = a.gated},
+                                 context_.stream);
+  });
+}
+
+void CudaPass::AddExperts(int layer) {
+  const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
+  const CudaExperts& weights = context_.weights.experts[layer];
+  const CudaExpertActivations& a = context_.activations.experts;
+  MultiplyExperts(layer, weights.down, {.x = a.gated, .y = a.results});
+  Try("adding up experts", [&] {
+    return context_.kernels.combine({.element = context_.element,
+                                     .num_tokens = shape_.tokens,
+                                     .per_token = experts.per_token,
+                                     .columns = context_.spec.hidden_size,
+                                     .weighted = !experts.scales_input,
+                                     .slots = a.slots,
+                                     .results = a.results,
+                                     .biases = weights.down.biases,
+                                     .has_shared = experts.shared_size > 0,
+                                     .shared_z = experts.shared_gate ? a.z + experts.count : nullptr,
+                                     .z_stride = CudaRouterStride(experts.count),
+                                     .out = context_.activations.branch},
+                                    context_.stream);
+  });
+}
+
+}  // namespace ropeway

@@ -1,0 +1,97 @@
+// Layers of experts on a device: what is computed and how the tokens of a step are divided among experts.
+//
+// Plain C++. Each token goes to K of X experts. A slot is one choice of one token, T K in all; the slots of an
+// expert lie side by side, and tiles of them are multiplied together, so that the expert's weights are read
+// once for all. What is computed in a slot depends on its token and its expert alone, and a token's results
+// are added in the order of its choices: which slot a choice has changes no byte.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_EXPERTS_H_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_EXPERTS_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "engine/kernels/cuda/device_matrix.h"
+#include "engine/kernels/cuda/element.h"
+
+namespace ropeway::cuda {
+
+inline constexpr int kExpertTileSlots = 8;
+
+// Slots [first_slot, first_slot + num_slots) of one expert.
+struct ExpertTile {
+  int32_t expert = 0, first_slot = 0, num_slots = 0;
+};
+
+// The most tiles that `slots` slots of `experts` experts need.
+constexpr int64_t MaxExpertTiles(int64_t slots, int64_t experts) {
+  return slots / kExpertTileSlots + std::min(slots, experts);
+}
+
+// Who goes where, in device memory; a choice is token * K + rank, best first.
+struct ExpertSlots {
+  int32_t* experts = nullptr;       // [T K] of each choice
+  float* weights = nullptr;         // [T K] of each choice
+  int32_t* slots = nullptr;         // [T K] of each choice
+  int32_t* slot_choices = nullptr;  // [T K] the choice of each slot
+  int32_t* slot_experts = nullptr;  // [T K] the expert of each slot
+  ExpertTile* tiles = nullptr;      // [MaxExpertTiles]
+  int32_t* num_tiles = nullptr;
+};
+
+enum class ExpertScore : uint8_t {
+  kSoftmax,        // e^z / sum over all experts
+  kSoftmaxChosen,  // z to choose by, then e^z / sum over the chosen ones
+  kSigmoid,        // 1 / (1 + e^-z)
+};
+
+// Chooses by z as engine/model/expert_routing.h has it, in float32, and divides the tokens among slots. A z
+// that is no number counts as the least.
+struct RouteArgs {
+  ExpertScore score = ExpertScore::kSoftmax;
+  bool normalised = false;
+  int groups = 1, chosen_groups = 1, group_best = 2;
+  float least_sum = 0;
+  float scale = 1;
+  int num_experts = 0;  // X, at most 1024
+  int per_token = 0;    // K
+  int num_tokens = 0;
+  const float* z = nullptr;           // [T, z_stride]
+  const float* bias = nullptr;        // [X], added to z first; or null
+  const float* correction = nullptr;  // [X], or null
+  int64_t z_stride = 0;
+  ExpertSlots slots;  // out
+};
+
+// y[slot] = x W^T, W of the slot's expert. Sums are float32, in one order whatever else is in the step.
+struct ExpertMatMulArgs {
+  DeviceMatrix weights;                   // type and shape of every expert's matrix; data is not used
+  const void* const* matrices = nullptr;  // [X] their data
+  Element element = Element::kBF16;       // of x and y; dense weights are of this type
+  int num_experts = 0;
+  int num_slots = 0;    // T K
+  int per_token = 0;    // > 0: x has a row for each token, K; 0: for each slot
+  bool scales = false;  // y is multiplied by the weights of the choices
+  ExpertSlots slots;
+  const void* x = nullptr;  // [T or T K, columns]
+  void* y = nullptr;        // [T K, rows]
+};
+
+// out[t] = shared + sum over a token's choices of weight * (result + bias of the expert).
+struct CombineArgs {
+  Element element = Element::kBF16;
+  int num_tokens = 0;
+  int per_token = 0;
+  int columns = 0;       // D
+  bool weighted = true;  // else every weight counts as 1
+  ExpertSlots slots;
+  const void* results = nullptr;         // [T K, D]
+  const float* const* biases = nullptr;  // [X] of [D], or null
+  bool has_shared = false;               // out holds what the expert of all tokens gives; else zeros
+  const float* shared_z = nullptr;       // [T, z_stride] that is multiplied by 1 / (1 + e^-z); null: by 1
+  int64_t z_stride = 0;
+  void* out = nullptr;  // [T, D]
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_EXPERTS_H_
