@@ -5,11 +5,13 @@ docs/context_extension.md.
     python3 tests/tools/context_plot.py MODEL --factor 2 --out docs/context_extension.svg TEXT...
 
 One sequence, of factor times the model's context or --length tokens, from the texts one after the other, goes through
-`ropeway_inspect logits` once for each scaling. What it says is kept beside the plot as .json, and is taken from there where it is for the same tokens.
+`ropeway_inspect logits` once for each scaling, and the tokens beyond the context once more as the end of a sequence that is no longer than that: what
+they cost a model that is not beyond its context. What it says is kept beside the plot as .json, and is taken from there where it is for the same tokens.
 Needs nothing but Python.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import pathlib
@@ -17,7 +19,7 @@ import re
 import subprocess
 import sys
 
-COLOURS = {"none": "#7f7f7f", "linear": "#d62728", "ntk": "#ff7f0e", "yarn": "#1f77b4", "dynamic": "#2ca02c"}
+COLOURS = {"within": "#000000", "none": "#7f7f7f", "linear": "#d62728", "ntk": "#ff7f0e", "yarn": "#1f77b4", "dynamic": "#2ca02c"}
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 860, 420, 60, 24, 130, 48
 
 
@@ -73,10 +75,11 @@ def svg(curves, context, length, title):
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">position</text>')
     for row, (name, points) in enumerate(curves.items()):
         colour = COLOURS[name.split(":")[0]]
+        label = f"{context} at most" if name == "within" else name
         at = TOP + 20 + 20 * row
         parts.append(polyline(points, x, y, colour))
         parts.append(f'<line x1="{WIDTH - RIGHT + 8}" x2="{WIDTH - RIGHT + 26}" y1="{at - 4}" y2="{at - 4}" '
-                     f'stroke="{colour}" stroke-width="3"/><text x="{WIDTH - RIGHT + 30}" y="{at}">{name}</text>')
+                     f'stroke="{colour}" stroke-width="3"/><text x="{WIDTH - RIGHT + 30}" y="{at}">{label}</text>')
     return "\n".join(parts + ["</svg>", ""])
 
 
@@ -101,8 +104,9 @@ def main():
         sys.exit(f"context_plot.py: the texts must have {length} tokens, have {len(ids)}")
     kept = options.out.with_suffix(".json")
     known = json.loads(kept.read_text()) if kept.exists() else {}
-    if known.get("first_ids") != ids[:64] or known.get("length") != length:
-        known = {"first_ids": ids[:64], "length": length, "curves": {}}
+    asked = {"ids": hashlib.sha256(json.dumps(ids).encode()).hexdigest(), "window": options.window}
+    if {key: known.get(key) for key in asked} != asked:
+        known = asked | {"curves": {}}
     for kind in options.kinds:
         scaling = f"{kind}:factor={options.factor}"
         if scaling not in known["curves"]:
@@ -110,14 +114,24 @@ def main():
                          "--threads", options.threads)
             known["curves"][scaling] = perplexities(answer["logprobs"], options.window)
             kept.write_text(json.dumps(known))
-    curves = {scaling: known["curves"][scaling] for scaling in (f"{k}:factor={options.factor}" for k in options.kinds)}
+    if "within" not in known["curves"]:
+        start = length - context
+        answer = ask(options.inspect, "logits", options.model, {"ids": ids[start:], "last": 1}, "--threads",
+                     options.threads)
+        # The first log-probability is that of the second token.
+        beyond = perplexities(answer["logprobs"][context - start - 1:], options.window)
+        known["curves"]["within"] = [(position + context, value) for position, value in beyond]
+        kept.write_text(json.dumps(known))
+    curves = {"within": known["curves"]["within"]}
+    curves |= {scaling: known["curves"][scaling] for scaling in (f"{k}:factor={options.factor}" for k in options.kinds)}
     title = f"{pathlib.Path(options.model).name}: perplexity of windows of {options.window} tokens"
     options.out.write_text(svg(curves, context, length, title))
     for scaling, points in curves.items():
         inside = [math.log(value) for position, value in points if position + options.window // 2 <= context]
         beyond = [math.log(value) for position, value in points if position - options.window // 2 >= context]
-        print(f"{scaling}: {math.exp(sum(inside) / len(inside)):.2f} up to {context}, "
-              f"{math.exp(sum(beyond) / len(beyond)):.2f} beyond")
+        means = [f"{math.exp(sum(logs) / len(logs)):.1f} {where}"
+                 for logs, where in ((inside, f"up to {context}"), (beyond, "beyond")) if logs]
+        print(f"{scaling}: {', '.join(means)}")
 
 
 if __name__ == "__main__":
