@@ -76,4 +76,9 @@ void Door::WarnWhereOpen(absl::string_view address, bool beyond_loopback) const 
   }
 }
 
+void Door::WarnWhereMetricsOpen(absl::string_view address) const {
+  log_.Warning("THE METRICS ARE OPEN TO THE NETWORK FOR EVERYBODY",
+               {{"address", address}, {"remedy", "--metrics_needs_key=yes, or another --metrics_listen"}});
+}
+
 }  // namespace ropeway::server

@@ -39,6 +39,8 @@ class Door {
 
   // Warns where strangers may come to `address`, and nothing keeps them out or what they say secret.
   void WarnWhereOpen(absl::string_view address, bool beyond_loopback) const;
+  // The same for metrics, which say how much is asked and answered.
+  void WarnWhereMetricsOpen(absl::string_view address) const;
 
  private:
   Door(const Log& log, Metrics& metrics) : log_(log), metrics_(metrics) {}

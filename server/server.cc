@@ -205,6 +205,8 @@ absl::Status Server::Impl::Listen() {
   if (config.metrics_listen.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(metrics_server, MetricsServer::Start(config.metrics_listen, metrics, MetricsGuard()));
   log.Info("metrics on", {{"address", config.metrics_listen}, {"port", metrics_server->port()}});
+  if (metrics_server->beyond_loopback() && config.metrics_needs_key == Needed::kNo)
+    door->WarnWhereMetricsOpen(config.metrics_listen);
   return absl::OkStatus();
 }
 

@@ -88,9 +88,8 @@ TEST_F(TlsServerTest, NewCertificatesAreTakenAndStreamsGoOn) {
   std::atomic<int> deltas = 0;
   const auto old = client::Client::Create(Options());
   absl::Status stream;
-  std::thread streaming([&] {
-    stream = old->Generate(ShortRequest(400), {}, [&](const client::Delta&) { ++deltas; }).status;
-  });
+  std::thread streaming(
+      [&] { stream = old->Generate(ShortRequest(400), {}, [&](const client::Delta&) { ++deltas; }).status; });
   while (deltas < 3) absl::SleepFor(absl::Milliseconds(1));
   PutCertificate(authority_.Sign("renewed"));
   EXPECT_TRUE(WaitUntilShown("renewed"));
@@ -144,8 +143,9 @@ TEST_F(TlsServerTest, WhatIsWrongAtTheStartIsRefusedInOneLine) {
 
 TEST_F(TlsServerTest, SaysLoudlyThatItIsOpenBeyondLoopback) {
   server::Config config = SmallConfig();
-  config.listen = "0.0.0.0:0";
+  config.listen = config.metrics_listen = "0.0.0.0:0";
   Start(config);
+  EXPECT_THAT(LogText(), HasSubstr("THE METRICS ARE OPEN TO THE NETWORK FOR EVERYBODY address=0.0.0.0:0"));
   EXPECT_THAT(LogText(), HasSubstr("OPEN TO THE NETWORK WITHOUT TLS"));
   EXPECT_THAT(LogText(), HasSubstr("OPEN TO THE NETWORK FOR EVERYBODY"));
 }
