@@ -75,7 +75,19 @@ struct AttentionArgs {
   float scale;
   ScoreModifier modifier;
   uint8_t* scratch;  // attention_scratch_bytes(), 64-byte aligned, of this thread alone
+  // Where not negative, that span of kAttentionSpan positions alone is computed, and what it comes to for head j of
+  // token t is written to spans + span * span_stride + (t * queries_per_token + j) * (padded Ev + kSpanHead), in the place of
+  // `out`; nothing where the query does not see any of it. Not with a mixer.
+  int32_t span = -1;
+  float* spans = nullptr;
+  int64_t span_stride = 0;  // in floats
 };
+
+// Positions whose results are merged as one: spans may be computed apart, by any thread.
+inline constexpr int kAttentionSpan = 512;
+
+// Of one query's results in a span: maximum and sum of weights, in the first two, and from the 17th on values.
+inline constexpr int kSpanHead = 16;
 
 }  // namespace ropeway::kernels
 

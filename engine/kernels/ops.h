@@ -88,6 +88,9 @@ struct KernelTable {
   // For any number of tokens of H query heads and any modifier whose mixer is at most so wide.
   int64_t (*attention_scratch_bytes)(const KvLayout& kv, int num_heads, int mixer_width);
   void (*attention)(const AttentionArgs& args);
+  // `out` from the spans of all positions that queries see, with the bytes that `attention` gives without spans.
+  // Null where attention does not compute spans.
+  void (*merge_spans)(const AttentionArgs& args);
 
   // Over n floats.
   void (*add)(const float* x, float scale, int64_t n, float* y);  // y += scale * x

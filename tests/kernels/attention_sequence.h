@@ -83,32 +83,59 @@ class AttentionSequence {
     return out;
   }
 
+  // The same by spans, the last one first, and then merged. REQUIRES: the modifier has no mixer.
+  std::vector<float> RunBySpans(int chunk) {
+    std::vector<float> out(shape_.length * out_stride_, -7);
+    const int spans = (shape_.length + kAttentionSpan - 1) / kAttentionSpan;
+    const int64_t stride = int64_t{chunk} * shape_.queries_per_token * (kv_.padded_value_dim + kSpanHead);
+    AlignedBuffer results(spans * stride * static_cast<int64_t>(sizeof(float)));
+    for (int first = 0; first < shape_.length; first += chunk) {
+      const int count = std::min(chunk, shape_.length - first);
+      StoreTokens(first, count);
+      AlignedBuffer scratch(table_.attention_scratch_bytes(kv_, num_heads(), 0));
+      for (int g = 0; g < shape_.num_kv_heads; ++g) {
+        AttentionArgs args = ArgsOf(first, count, g, &out[first * out_stride_], scratch.data());
+        args.spans = results.as<float>();
+        args.span_stride = stride;
+        std::fill_n(args.spans, spans * stride, kNotANumber);
+        for (args.span = (first + count - 1) / kAttentionSpan; args.span >= 0; --args.span)
+          table_.attention(args);
+        table_.merge_spans(args);
+      }
+    }
+    return out;
+  }
+
   void Attend(int first, int count, float* out) {
     const ScoreModifier& modifier = modifier_.modifier;
     AlignedBuffer scratch(table_.attention_scratch_bytes(kv_, num_heads(), modifier.mixer.width));
     const int calls = modifier.mixer.width > 0 ? 1 : shape_.num_kv_heads;
-    for (int g = 0; g < calls; ++g) {
-      const int64_t head = int64_t{g} * shape_.queries_per_token;
-      const int64_t at = first * query_stride_ + head * shape_.head_dim;
-      table_.attention({.kv = kv_,
-                        .cache = cache_.data(),
-                        .page_stride = page_stride_,
-                        .page_table = page_table_.data(),
-                        .kv_head = g,
-                        .queries_per_token = shape_.queries_per_token,
-                        .num_tokens = count,
-                        .first_position = first,
-                        .queries = &queries_[at],
-                        .query_stride = query_stride_,
-                        .previous_queries = modifier.zone > 0 ? &previous_queries_[at] : nullptr,
-                        .older_queries = modifier.zone > 0 ? &older_queries_[at] : nullptr,
-                        .out = out + head * shape_.value_dim,
-                        .out_stride = out_stride_,
-                        .scale = Scale(),
-                        .modifier = modifier,
-                        .scratch = scratch.data()});
-    }
+    for (int g = 0; g < calls; ++g) table_.attention(ArgsOf(first, count, g, out, scratch.data()));
   }
+
+  AttentionArgs ArgsOf(int first, int count, int g, float* out, uint8_t* scratch) const {
+    const ScoreModifier& modifier = modifier_.modifier;
+    const int64_t head = int64_t{g} * shape_.queries_per_token;
+    const int64_t at = first * query_stride_ + head * shape_.head_dim;
+    return {.kv = kv_,
+            .cache = cache_.data(),
+            .page_stride = page_stride_,
+            .page_table = page_table_.data(),
+            .kv_head = g,
+            .queries_per_token = shape_.queries_per_token,
+            .num_tokens = count,
+            .first_position = first,
+            .queries = &queries_[at],
+            .query_stride = query_stride_,
+            .previous_queries = modifier.zone > 0 ? &previous_queries_[at] : nullptr,
+            .older_queries = modifier.zone > 0 ? &older_queries_[at] : nullptr,
+            .out = out + head * shape_.value_dim,
+            .out_stride = out_stride_,
+            .scale = Scale(),
+            .modifier = modifier,
+            .scratch = scratch};
+  }
+  bool has_mixer() const { return modifier_.modifier.mixer.width > 0; }
 
   // By how much an output of the query may be off: every weight by twice the error of a score, an exponential
   // and the sums; the weighted values by as much of the largest one. Relative values are below 1. Beside bf16

@@ -82,6 +82,18 @@ TEST(AttentionBytes, InstructionSetsAgree) {
   }
 }
 
+// Spans that are computed apart, by anyone, come to the same bytes.
+TEST(AttentionBytes, SpansApart) {
+  for (const AttentionShape& shape : AttentionShapes())
+    for (const KernelTable* table : ProductTables()) {
+      AttentionSequence whole(*table, shape), apart(*table, shape);
+      if (whole.has_mixer()) continue;
+      const std::vector<float> x = whole.Run(50), y = apart.RunBySpans(50);
+      ASSERT_EQ(FirstDifference(y.data(), x.data(), static_cast<int64_t>(x.size())), "")
+          << table->name << " " << shape;
+    }
+}
+
 // Tokens after the query are in the cache already (a chunk stores all of its tokens first): they change
 // nothing.
 TEST(AttentionBytes, LaterTokensDoNotMatter) {

@@ -84,7 +84,7 @@ CpuExecutor::CpuExecutor(Decoder decoder, std::unique_ptr<ThreadPool> pool, cons
       pages_(kv.page_bytes * limits.num_pages * decoder_.spec().num_layers()),
       cache_{.kv = kv, .data = pages_.data(), .layer_stride = kv.page_bytes * limits.num_pages},
       workspace_(decoder_.spec(), decoder_.table(), kv, pool_->size(), limits.max_tokens_per_step,
-                 kMaxLogitRows),
+                 kMaxLogitRows, limits.max_model_len),
       samplers_(pool_->size()) {}
 
 void CpuExecutor::CopyPages(absl::Span<const PageCopy> copies) {

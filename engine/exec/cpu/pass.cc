@@ -39,7 +39,7 @@ AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<i
 }  // namespace
 
 Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table, const kernels::KvLayout& kv,
-                     int threads, int max_tokens, int max_logit_rows)
+                     int threads, int max_tokens, int max_logit_rows, int32_t max_positions)
     : max_tokens_(max_tokens),
       max_logit_rows_(max_logit_rows),
       latent_stride_(Stride(WidestLatent(spec))),
@@ -84,6 +84,11 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   cosines_.resize(angles);
   sines_.resize(angles);
   first_pieces_.resize(threads);
+  first_spans_.resize(threads);
+  if (table.merge_spans != nullptr && threads > 1) {
+    const int64_t spans = kSpanRows * (int64_t{max_positions} / kernels::kAttentionSpan + 1);
+    spans_ = Floats(spans * spec.num_heads * (kv.padded_value_dim + kernels::kSpanHead));
+  }
 }
 
 void Decoder::Pass::Forward(const TokenBatch& batch, const KvCache& cache) {

@@ -37,11 +37,15 @@ struct KvCache {
   int64_t layer_stride = 0;  // in bytes
 };
 
+// Rows of a step whose positions may be shared out by spans, at most.
+inline constexpr int kSpanRows = 8;
+
 // Memory of one pass at a time.
 class Workspace {
  public:
+  // For positions [0, max_positions).
   Workspace(const DecoderSpec& spec, const kernels::KernelTable& table, const kernels::KvLayout& kv,
-            int threads, int max_tokens, int max_logit_rows);
+            int threads, int max_tokens, int max_logit_rows, int32_t max_positions);
 
   int max_tokens() const { return max_tokens_; }
   int max_logit_rows() const { return max_logit_rows_; }
@@ -76,6 +80,8 @@ class Workspace {
   std::vector<int64_t> angle_offsets_;              // [rotaries], in floats
   std::vector<std::vector<float>> private_angles_;  // [threads], of one token
   std::vector<std::vector<int64_t>> first_pieces_;  // [threads][R + 1], of attention, of each row
+  std::vector<std::vector<int64_t>> first_spans_;   // [threads][R + 1], of each row's positions
+  AlignedBuffer spans_;  // [spans of at most kSpanRows rows][H, padded Ev + kSpanHead], what they came to
 };
 
 class Decoder {

@@ -143,50 +143,101 @@ void Decoder::Pass::RotateHeads(int rotary, int64_t token) {
 // A member counts them for itself: it is sooner done than told.
 void Decoder::Pass::CountAttentionPieces() {
   std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
+  std::vector<int64_t>& first_spans = workspace_.first_spans_[team_.index()];
   first_pieces.assign(1, 0);
+  first_spans.assign(1, 0);
   for (size_t row = 0; row < batch_->page_tables.size(); ++row) {
-    const int64_t tokens = batch_->row_starts[row + 1] - batch_->row_starts[row];
-    first_pieces.push_back(first_pieces.back() + CeilDiv(tokens, kAttentionTokens));
+    const int32_t last = batch_->row_starts[row + 1];
+    first_pieces.push_back(first_pieces.back() +
+                           CeilDiv<int64_t>(last - batch_->row_starts[row], kAttentionTokens));
+    first_spans.push_back(first_spans.back() + batch_->positions[last - 1] / kernels::kAttentionSpan + 1);
   }
 }
 
-// An item is a piece, a few tokens of a row, for one KV head.
-void Decoder::Pass::Attend(int index) {
-  team_.ForEach(workspace_.first_pieces_[team_.index()].back() * HeadItems(index),
-                [&](int64_t item) { AttendItem(index, item); });
+// Whether a few sequences, each a token long, have more work than can be shared out by heads.
+bool Decoder::Pass::AttendsBySpans(int index) const {
+  const int64_t rows = batch_->page_tables.size();
+  return table_.merge_spans != nullptr && team_.size() > 1 && num_tokens() == rows && rows <= kSpanRows &&
+         HeadItems(index) == spec_.num_kv_heads && rows * spec_.num_kv_heads < kSharedItems * team_.size() &&
+         workspace_.first_spans_[team_.index()].back() > rows;
 }
+
+// An item is a piece, a few tokens of a row, for one KV head; or one span of a row's only token.
+void Decoder::Pass::Attend(int index) {
+  const int heads = HeadItems(index);
+  if (!AttendsBySpans(index)) {
+    team_.ForEach(workspace_.first_pieces_[team_.index()].back() * heads,
+                  [&](int64_t item) { AttendItem(index, item); });
+    return;
+  }
+  team_.ForEach(workspace_.first_spans_[team_.index()].back() * heads,
+                [&](int64_t item) { AttendSpanItem(index, item); });
+  team_.ForEach(num_tokens() * heads, [&](int64_t item) {
+    table_.merge_spans(SpanArgs(index, item / heads, static_cast<int>(item % heads)));
+  });
+}
+
+namespace {
+// Of things counted over all rows, the row that has number `any`.
+size_t RowWith(const std::vector<int64_t>& firsts, int64_t any) {
+  return std::upper_bound(firsts.begin(), firsts.end(), any) - firsts.begin() - 1;
+}
+}  // namespace
 
 void Decoder::Pass::AttendItem(int index, int64_t item) {
   const std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
-  const int heads = HeadItems(index), head = static_cast<int>(item % heads);
+  const int heads = HeadItems(index);
   const int64_t any_piece = item / heads;
-  const size_t row =
-      std::upper_bound(first_pieces.begin(), first_pieces.end(), any_piece) - first_pieces.begin() - 1;
+  const size_t row = RowWith(first_pieces, any_piece);
   // The last tokens see most: they come first, so that no one is left with a long piece at the end.
   const int64_t piece = first_pieces[row + 1] - 1 - any_piece;
-  const int group = spec_.heads_per_kv_head();
   const int32_t token = batch_->row_starts[row] + static_cast<int32_t>(piece) * kAttentionTokens;
+  table_.attention(AttentionOf(index, row, token, static_cast<int>(item % heads)));
+}
+
+void Decoder::Pass::AttendSpanItem(int index, int64_t item) {
+  const std::vector<int64_t>& first_spans = workspace_.first_spans_[team_.index()];
+  const int heads = HeadItems(index);
+  const size_t row = RowWith(first_spans, item / heads);
+  kernels::AttentionArgs args = SpanArgs(index, row, static_cast<int>(item % heads));
+  args.span = static_cast<int32_t>(item / heads - first_spans[row]);
+  table_.attention(args);
+}
+
+// Of the only token of a row, with the place of its spans: those of a row follow each other, all heads in each.
+kernels::AttentionArgs Decoder::Pass::SpanArgs(int index, int64_t row, int head) const {
+  kernels::AttentionArgs args = AttentionOf(index, row, batch_->row_starts[row], head);
+  const int64_t query_floats = cache_->kv.padded_value_dim + kernels::kSpanHead;
+  args.span_stride = spec_.num_heads * query_floats;
+  args.spans = workspace_.spans_.as<float>() +
+               workspace_.first_spans_[team_.index()][row] * args.span_stride +
+               int64_t{head} * spec_.heads_per_kv_head() * query_floats;
+  return args;
+}
+
+// The tokens of a row from `token` on, as many as one piece has.
+kernels::AttentionArgs Decoder::Pass::AttentionOf(int index, int64_t row, int32_t token, int head) const {
+  const int group = spec_.heads_per_kv_head();
   const int64_t column = int64_t{head} * group * spec_.head_dim;
   const bool has_zones = ChunkedRpe3dOf(spec_.layers[index].position.scheme) != nullptr;
-  table_.attention(
-      {.kv = cache_->kv,
-       .cache = cache_->data + index * cache_->layer_stride,
-       .page_stride = cache_->kv.page_bytes,
-       .page_table = batch_->page_tables[row].data(),
-       .kv_head = head,
-       .queries_per_token = group,
-       .num_tokens = std::min(kAttentionTokens, batch_->row_starts[row + 1] - token),
-       .first_position = batch_->positions[token],
-       .queries = Qkv(token) + column,
-       .query_stride = workspace_.qkv_stride_,
-       .previous_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kBefore, token) + column : nullptr,
-       .older_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kOlder, token) + column : nullptr,
-       .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
-              int64_t{head} * group * spec_.value_dim,
-       .out_stride = workspace_.attention_stride_,
-       .scale = spec_.layers[index].attention.scale,
-       .modifier = weights_.modifiers[index].modifier,
-       .scratch = workspace_.scratch_[team_.index()].data()});
+  return {.kv = cache_->kv,
+          .cache = cache_->data + index * cache_->layer_stride,
+          .page_stride = cache_->kv.page_bytes,
+          .page_table = batch_->page_tables[row].data(),
+          .kv_head = head,
+          .queries_per_token = group,
+          .num_tokens = std::min(kAttentionTokens, batch_->row_starts[row + 1] - token),
+          .first_position = batch_->positions[token],
+          .queries = Qkv(token) + column,
+          .query_stride = workspace_.qkv_stride_,
+          .previous_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kBefore, token) + column : nullptr,
+          .older_queries = has_zones ? OtherQueries(Rpe3dKeyZone::kOlder, token) + column : nullptr,
+          .out = workspace_.attention_.as<float>() + token * workspace_.attention_stride_ +
+                 int64_t{head} * group * spec_.value_dim,
+          .out_stride = workspace_.attention_stride_,
+          .scale = spec_.layers[index].attention.scale,
+          .modifier = weights_.modifiers[index].modifier,
+          .scratch = workspace_.scratch_[team_.index()].data()};
 }
 
 void Decoder::Pass::AddAttention(int index) {

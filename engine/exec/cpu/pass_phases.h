@@ -18,6 +18,9 @@ namespace ropeway {
 // Tokens of one piece of attention work.
 inline constexpr int kAttentionTokens = 16;
 
+// Where there are fewer rows times KV heads than so many a member, long rows are shared out by spans of positions.
+inline constexpr int kSharedItems = 4;
+
 // Tokens of one piece of what is done token by token.
 inline constexpr int64_t kPieceTokens = 8;
 
@@ -55,10 +58,10 @@ class Decoder::Pass {
   float* Branch(int64_t token) { return workspace_.branch_.as<float>() + token * workspace_.hidden_stride_; }
   float* Latent(int64_t token) { return workspace_.latent_.as<float>() + token * workspace_.latent_stride_; }
   float* Narrow(int64_t token) { return workspace_.narrow_.as<float>() + token * workspace_.narrow_stride_; }
-  float* Qkv(int64_t token) { return workspace_.qkv_.as<float>() + token * workspace_.qkv_stride_; }
+  float* Qkv(int64_t token) const { return workspace_.qkv_.as<float>() + token * workspace_.qkv_stride_; }
   float* Keys(int64_t token) { return Qkv(token) + int64_t{spec_.num_heads} * spec_.head_dim; }
   float* Values(int64_t token) { return Keys(token) + int64_t{spec_.num_kv_heads} * spec_.head_dim; }
-  float* OtherQueries(Rpe3dKeyZone zone, int64_t token) {
+  float* OtherQueries(Rpe3dKeyZone zone, int64_t token) const {
     AlignedBuffer& queries =
         zone == Rpe3dKeyZone::kBefore ? workspace_.previous_queries_ : workspace_.older_queries_;
     return queries.as<float>() + token * workspace_.qkv_stride_;
@@ -105,7 +108,11 @@ class Decoder::Pass {
   void RotateForOtherZones(int index, const Rpe3dSpec& spec, int64_t token);
   void ScaleQueries(int index, int64_t token);
   void RotateAndStoreToken(int index, int64_t token);
+  bool AttendsBySpans(int index) const;
   void AttendItem(int index, int64_t item);
+  void AttendSpanItem(int index, int64_t item);
+  kernels::AttentionArgs SpanArgs(int index, int64_t row, int head) const;
+  kernels::AttentionArgs AttentionOf(int index, int64_t row, int32_t token, int head) const;
 
   struct NormFormula {
     NormKind kind;

@@ -9,8 +9,9 @@
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 
 // Pages of scores, or vectors of values, that `queries` queries keep in registers.
+template <class Rows>
 constexpr int WidthFor(int queries) {
-  const int width = kAccumulators / queries;
+  const int width = Rows::kSums / queries;
   return width >= 4 ? 4 : width >= 2 ? 2 : 1;
 }
 
@@ -36,7 +37,7 @@ inline void WeighAllColumns(const typename Rows::Chunk& chunk, int64_t row, int 
                             const Weights& weights, const Query* queries) {
   float* states[Q];
   for (int q = 0; q < Q; ++q) states[q] = queries[q].values;
-  WeighColumns<Rows, Q, WidthFor(Q)>(chunk, row, 0, first, last, weights, states);
+  WeighColumns<Rows, Q, WidthFor<Rows>(Q)>(chunk, row, 0, first, last, weights, states);
 }
 
 inline bool Sees(const Query& query, int32_t first, int32_t last) {
@@ -61,7 +62,7 @@ inline void ScoreQueries(const AttentionArgs& args, const typename Rows::Chunk& 
                          const Query* queries, Weights& weights) {
   const float* factors[Q];
   for (int q = 0; q < Q; ++q) factors[q] = queries[q].factors[0];
-  ScoresOfPages<Rows, Q, WidthFor(Q)>(chunk, page, pages, args.kv.padded_head_dim, factors, weights);
+  ScoresOfPages<Rows, Q, WidthFor<Rows>(Q)>(chunk, page, pages, args.kv.padded_head_dim, factors, weights);
 }
 
 // The same where keys of other zones than the queries' own meet queries that are turned otherwise. Zones of
@@ -85,7 +86,7 @@ inline void ScoreZones(const AttentionArgs& args, const typename Rows::Chunk& ch
     }
     if (!any) continue;
     Weights turned;
-    ScoresOfPages<Rows, Q, WidthFor(Q)>(chunk, page, pages, args.kv.padded_head_dim, factors, turned);
+    ScoresOfPages<Rows, Q, WidthFor<Rows>(Q)>(chunk, page, pages, args.kv.padded_head_dim, factors, turned);
     for (int q = 0; q < Q; ++q)
       for (int p = page; p < pages; ++p) {
         const int at = p * kPageTokens;
@@ -201,34 +202,54 @@ struct GroupChunks : BlockChunks {
   }
 };
 
+// The span that begins at `span`, for `count` queries, the first of which is number `first_row` of the call.
+template <class Chunks>
+void AttendSpan(const AttentionArgs& args, const GroupMemory& memory, int32_t span, int first_row, int count,
+                Query* queries) {
+  using Rows = typename Chunks::Rows;
+  const int32_t end = queries[count - 1].last;
+  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
+  for (int q = 0; q < count; ++q) BeginSpan(args.kv, queries[q]);
+  const int32_t from = queries[0].first > span ? queries[0].first / kChunk * kChunk : span;
+  for (int32_t start = from; start < span + kAttentionSpan && start < end; start += kChunk) {
+    const int last = end - start < kChunk ? end - start : kChunk;
+    const int pages = (last + kPageTokens - 1) / kPageTokens;
+    Chunks::Attend(args, ChunkAt<ElementOf<Rows>>(args, args.kv_head, start, pages, all_pages), last, count,
+                   queries, memory.expanded);
+  }
+  for (int q = 0; q < count; ++q)
+    if (Sees(queries[q], span, span + kAttentionSpan)) EndSpan<Rows>(args, first_row + q, queries[q]);
+}
+
 // Queries [first_row, first_row + count) of the tokens' heads in order: they see ever later positions.
 template <class Chunks>
 void AttendRows(const AttentionArgs& args, int first_row, int count) {
-  using Rows = typename Chunks::Rows;
-  using Element = ElementOf<Rows>;
   const GroupMemory memory(args);
   Query queries[kAttentionGroup];
   for (int q = 0; q < count; ++q) {
     const int row = first_row + q;
-    InitQuery<Rows>(args, row / args.queries_per_token, row % args.queries_per_token, memory.Of(args, q),
-                    queries[q]);
+    InitQuery<typename Chunks::Rows>(args, row / args.queries_per_token, row % args.queries_per_token,
+                                     memory.Of(args, q), queries[q]);
   }
   Chunks::Begin(args, memory, count);
-  const int32_t end = queries[count - 1].last;
-  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
-  for (int32_t span = queries[0].first / kSpan * kSpan; span < end; span += kSpan) {
-    for (int q = 0; q < count; ++q) BeginSpan(args.kv, queries[q]);
-    const int32_t from = queries[0].first > span ? queries[0].first / kChunk * kChunk : span;
-    for (int32_t start = from; start < span + kSpan && start < end; start += kChunk) {
-      const int last = end - start < kChunk ? end - start : kChunk;
-      const int pages = (last + kPageTokens - 1) / kPageTokens;
-      Chunks::Attend(args, ChunkAt<Element>(args, args.kv_head, start, pages, all_pages), last, count,
-                     queries, memory.expanded);
-    }
-    for (int q = 0; q < count; ++q)
-      if (Sees(queries[q], span, span + kSpan)) EndSpan<Rows>(args.kv, queries[q]);
-  }
+  if (args.span >= 0)
+    return AttendSpan<Chunks>(args, memory, args.span * kAttentionSpan, first_row, count, queries);
+  for (int32_t span = queries[0].first / kAttentionSpan * kAttentionSpan; span < queries[count - 1].last;
+       span += kAttentionSpan)
+    AttendSpan<Chunks>(args, memory, span, first_row, count, queries);
   for (int q = 0; q < count; ++q) FinishQuery(args.kv, queries[q]);
+}
+
+template <class Rows>
+void MergeRow(const AttentionArgs& args, int row) {
+  Query query;
+  InitQuery<Rows>(args, row / args.queries_per_token, row % args.queries_per_token,
+                  GroupMemory(args).Of(args, 0), query);
+  for (int32_t span = query.first / kAttentionSpan; span * kAttentionSpan < query.last; ++span) {
+    const float* result = SpanOf(args, span, row);
+    MergeSpan<Rows>(args.kv, result[0], result[1], result + kSpanHead, query);
+  }
+  FinishQuery(args.kv, query);
 }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_

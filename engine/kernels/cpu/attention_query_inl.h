@@ -1,7 +1,7 @@
 // What attention knows of a query on its way through the positions; included once per instruction set after
 // attention_rows_inl.h.
 //
-// Positions are walked in spans of kSpan from position 0, and a span in chunks of kChunk. In a span a query has a
+// Positions are walked in spans of kAttentionSpan from position 0, and a span in chunks of kChunk. In a span a query has a
 // maximum m of its scores, sixteen lanes of sums l of weights, and weighted values o, which begin at nothing. A
 // chunk may raise the maximum; then its scores become weights e^(score - m), and are added:
 //   m' = max(m, scores);  l = l e^(m - m');  o = o e^(m - m');  then l += weights;  o += weights . v
@@ -115,17 +115,34 @@ inline void BeginSpan(const KvLayout& kv, Query& query) {
   SetZero(query.values, kv.padded_value_dim);
 }
 
-// REQUIRES: the query sees positions of the span.
+// Merges what a span came to into the query.
 template <class Rows>
-inline void EndSpan(const KvLayout& kv, Query& query) {
-  const float max = query.total_max < query.max ? query.max : query.total_max;
-  const float old_factor = FactorOf<Rows>(query.total_max - max), factor = FactorOf<Rows>(query.max - max);
+inline void MergeSpan(const KvLayout& kv, float span_max, float span_sum, const float* values, Query& query) {
+  const float max = query.total_max < span_max ? span_max : query.total_max;
+  const float old_factor = FactorOf<Rows>(query.total_max - max), factor = FactorOf<Rows>(span_max - max);
   query.total_max = max;
-  query.total_sum = __builtin_fmaf(query.total_sum, old_factor, SumOfLanes(Load(query.sums)) * factor);
+  query.total_sum = __builtin_fmaf(query.total_sum, old_factor, span_sum * factor);
   for (int64_t i = 0; i < kv.padded_value_dim; i += 16) {
     const Lanes old = Mul(Load(query.total_values + i), Splat(old_factor));
-    Store(query.total_values + i, Fma(Load(query.values + i), Splat(factor), old));
+    Store(query.total_values + i, Fma(Load(values + i), Splat(factor), old));
   }
+}
+
+// Where the results of query `row` of a call in a span go.
+inline float* SpanOf(const AttentionArgs& args, int32_t span, int row) {
+  return args.spans + span * args.span_stride + row * (args.kv.padded_value_dim + kSpanHead);
+}
+
+// The end of a span that the query sees positions of: it is merged, or written down.
+template <class Rows>
+inline void EndSpan(const AttentionArgs& args, int row, Query& query) {
+  const float sum = SumOfLanes(Load(query.sums));
+  if (args.span < 0) return MergeSpan<Rows>(args.kv, query.max, sum, query.values, query);
+  float* result = SpanOf(args, args.span, row);
+  result[0] = query.max;
+  result[1] = sum;
+  for (int64_t i = 0; i < args.kv.padded_value_dim; i += 16)
+    Store(result + kSpanHead + i, Load(query.values + i));
 }
 
 void FinishQuery(const KvLayout& kv, const Query& query) {

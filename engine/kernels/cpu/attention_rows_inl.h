@@ -13,6 +13,7 @@
 // Rows, a kind of them, says:
 //   Chunk              where a chunk's keys and values are
 //   kOneChain          whether sums are one chain
+//   kSums              sums that go together
 //   kSteps             columns of one chain that a step multiplies, 1 or 2
 //   Key<half>(chunk, page, step), Value<half>(chunk, row, block, step, column)
 //                      sixteen lanes of what a step multiplies; `row` is padded Ev
@@ -59,6 +60,7 @@ inline void FetchAhead(const void* p, int64_t ahead) {
 struct FloatRows {
   using Chunk = CachedChunk<float>;
   static constexpr bool kOneChain = true;
+  static constexpr int kSums = kAccumulators;
 
   static Lanes Key(const Chunk& chunk, int page, int64_t column) {
     return Load(chunk.keys[page] + column * kPageTokens);
@@ -73,6 +75,7 @@ struct FloatRows {
 struct PairRows {
   using Chunk = CachedChunk<uint16_t>;
   static constexpr bool kOneChain = false;
+  static constexpr int kSums = kAccumulators;
   static constexpr int kSteps = 1;
 
   template <int kHalf>

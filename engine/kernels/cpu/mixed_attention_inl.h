@@ -114,17 +114,17 @@ void AttendMixedToken(const AttentionArgs& args, int index) {
     InitQuery<Rows>(args, index, h, MemoryOf(args, token, h), token.queries[h]);
   const int32_t seen = token.queries[0].first, end = token.queries[0].last;
   const int all_pages = (end + kPageTokens - 1) / kPageTokens;
-  for (int32_t span = seen / kSpan * kSpan; span < end; span += kSpan) {
+  for (int32_t span = seen / kAttentionSpan * kAttentionSpan; span < end; span += kAttentionSpan) {
     for (int h = 0; h < token.num_heads; ++h) BeginSpan(args.kv, token.queries[h]);
     const int32_t from = seen > span ? seen / kChunk * kChunk : span;
-    for (int32_t start = from; start < span + kSpan && start < end; start += kChunk) {
+    for (int32_t start = from; start < span + kAttentionSpan && start < end; start += kChunk) {
       const int first = seen > start ? seen - start : 0, last = end - start < kChunk ? end - start : kChunk;
       const int page = first / kPageTokens, pages = (last + kPageTokens - 1) / kPageTokens;
       ScoreHeads<Rows>(args, token, start, page, pages, all_pages);
       for (int p = page; p < pages; ++p) MixPage(args.modifier.mixer, token, p * kPageTokens);
       WeighHeads<Rows>(args, token, start, first, last, all_pages);
     }
-    for (int h = 0; h < token.num_heads; ++h) EndSpan<Rows>(args.kv, token.queries[h]);
+    for (int h = 0; h < token.num_heads; ++h) EndSpan<Rows>(args, h, token.queries[h]);
   }
   for (int h = 0; h < token.num_heads; ++h) FinishQuery(args.kv, token.queries[h]);
 }
@@ -148,13 +148,22 @@ void AttendTokens(const AttentionArgs& args) {
     args.kv.bf16 ? AttendMixedToken<PairRows>(args, t) : AttendMixedToken<FloatRows>(args, t);
 }
 
+[[gnu::noinline]] void MergeRows(const AttentionArgs& args) {
+  for (int row = 0; row < args.num_tokens * args.queries_per_token; ++row)
+    args.kv.bf16 ? MergeRow<PairRows>(args, row) : MergeRow<FloatRows>(args, row);
+}
+
 // Denormal numbers are zero where keys are bf16, as instructions for bf16 have it.
-void Attention(const AttentionArgs& args) {
+template <void (*kRun)(const AttentionArgs&)>
+void WithoutDenormals(const AttentionArgs& args) {
   constexpr unsigned kFlushToZero = 1u << 15, kDenormalsAreZero = 1u << 6;
   const unsigned before = _mm_getcsr();
   if (args.kv.bf16) _mm_setcsr(before | kFlushToZero | kDenormalsAreZero);
-  AttendAny(args);
+  kRun(args);
   _mm_setcsr(before);
 }
+
+void Attention(const AttentionArgs& args) { WithoutDenormals<&AttendAny>(args); }
+void MergeSpans(const AttentionArgs& args) { WithoutDenormals<&MergeRows>(args); }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_MIXED_ATTENTION_INL_H_

@@ -60,6 +60,7 @@ KernelTable MakeTable(const char* name, const char* extension) {
       .store_kv = kVectors.store_kv,
       .attention_scratch_bytes = &AttentionScratchBytes,
       .attention = kVectors.attention,
+      .merge_spans = kVectors.merge_spans,
       .add = kVectors.add,
       .softcap = kVectors.softcap,
   };

@@ -11,10 +11,9 @@
 namespace ropeway::kernels::avx512_bf16 {
 namespace {
 
-// See vector_inl.h; a sum takes one register. Blocks of 8 queries by one page, whose chains of both halves stay in
-// registers, are as fast as any.
+// See vector_inl.h; a sum takes one register.
 constexpr int kQueries = 4;
-constexpr int kAccumulators = 8;
+constexpr int kAccumulators = 16;
 #define ROPEWAY_BF16_DOT
 
 // The order matters.

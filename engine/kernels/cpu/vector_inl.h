@@ -36,6 +36,7 @@ constexpr VectorKernels kVectorTable = {
     .rotate = &Rotate,
     .store_kv = &StoreKv,
     .attention = &Attention,
+    .merge_spans = &MergeSpans,
     .add = &AddRow,
     .softcap = &SoftcapRow,
 };

@@ -15,9 +15,8 @@ constexpr int kAttentionGroup = 64;
 // Up to so many queries read the cache itself: each key and value is multiplied too seldom to be worth expanding.
 constexpr int kFewQueries = 8;
 
-// Positions that attention takes together, and those whose results are merged as one.
+// Positions that attention takes together.
 constexpr int kChunk = 64;
-constexpr int kSpan = 512;
 
 // With a mixer the scratch holds, for each query head, what is known of its query, weighted values twice [padded
 // Ev], two vectors [padded E], scores and biases [kChunk]; and [width][16] floats.
@@ -30,6 +29,7 @@ struct VectorKernels {
   void (*rotate)(const RotateArgs& args);
   void (*store_kv)(const StoreKvArgs& args);
   void (*attention)(const AttentionArgs& args);
+  void (*merge_spans)(const AttentionArgs& args);
   void (*add)(const float* x, float scale, int64_t n, float* y);
   void (*softcap)(float cap, int64_t n, float* y);
 };

@@ -266,6 +266,7 @@ constexpr KernelTable kTable = {
     .store_kv = &StoreKv,
     .attention_scratch_bytes = [](const KvLayout&, int, int) { return int64_t{0}; },
     .attention = &Attention,
+    .merge_spans = nullptr,
     .add = &Add,
     .softcap = &Softcap,
 };

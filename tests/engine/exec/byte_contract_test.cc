@@ -301,5 +301,22 @@ TEST(RealByteContractTest, SmolLm2) {
   }
 }
 
+// One token after another, whose positions are shared out by spans among threads, and in chunks.
+TEST(RealByteContractTest, SmolLm2OfLongContext) {
+  if (kSlowBuild) GTEST_SKIP() << "takes too long";
+  ASSERT_OK_AND_ASSIGN(const GoldenText text, ReadGoldenText(kSmolLm2));
+  const auto ids = absl::MakeConstSpan(text.ids).subspan(0, 600);
+  const std::vector<PageId> pages = PagesFrom(3, ids.size());
+  std::vector<float> first;
+  for (const auto& [threads, chunk] : {std::pair(1, 300), std::pair(3, 1)}) {
+    ASSERT_OK_AND_ASSIGN(const auto executor, OpenExecutor(RealModelPath(kSmolLm2),
+                                                           {.threads = threads, .kv_cache_bytes = 64 << 20}));
+    const std::vector<float> logits = LogitsOf(*executor, ids, pages, chunk, 540);
+    if (first.empty()) first = logits;
+    SCOPED_TRACE(threads);
+    ExpectSameBytes(logits, first);
+  }
+}
+
 }  // namespace
 }  // namespace ropeway::testing
