@@ -94,9 +94,9 @@ void AsyncCopy16(void* shared, const void* global, bool predicate, SourceLine at
 void AsyncCopyCommit();
 void AsyncCopyWait(int groups_in_flight);
 
-// griddepcontrol.wait. Kernels are executed one after another: what is checked is that no thread of a
-// dependent one ends without it.
-void WaitForGrids();
+// griddepcontrol.wait. What a thread of a dependent kernel does before it is done before the kernel in front
+// runs, where that can be (EmulatedRuntime); no such thread may end without it.
+void WaitForGrids(SourceLine at);
 
 }  // namespace ropeway::cuda::emulation
 

@@ -33,6 +33,8 @@ const char* NameOf(Operation operation) {
       return "in ldmatrix";
     case Operation::kLoadMatrixTrans:
       return "in ldmatrix.trans";
+    case Operation::kGridWait:
+      return "in GridDependencyWait";
   }
   return "";
 }
@@ -69,17 +71,27 @@ void BlockExecutor::Prepare(const LaunchShape& shape, const std::function<void()
 }
 
 bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
+  StartBlock(index, false);
+  return FinishBlock(error);
+}
+
+void BlockExecutor::BeginBlock(uint64_t index) {
+  StartBlock(index, true);
+  RunThreads();
+}
+
+void BlockExecutor::StartBlock(uint64_t index, bool early) {
   const dim3 grid = shape_.grid, size = shape_.block;
   block_ = {{static_cast<unsigned>(index % grid.x), static_cast<unsigned>(index / grid.x % grid.y),
              static_cast<unsigned>(index / grid.x / grid.y)},
             size,
             grid};
-  current_block = &block_;
-  current_executor = this;
   live_ = num_threads_;
   ready_head_ = num_ready_ = num_waiting_ = 0;
   barrier_counts_[0] = barrier_counts_[1] = 0;
   failed_ = false;
+  early_ = early;
+  grid_waiting_.clear();
   error_[0] = 0;
   for (uint64_t& priority : priorities_) priority = Random();
   for (int w = 0; w * 32 < num_threads_; ++w) {
@@ -96,6 +108,12 @@ bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
     MakeReady(i);
   }
   shared_.Poison();
+}
+
+// Until none can go on by itself.
+void BlockExecutor::RunThreads() {
+  current_block = &block_;
+  current_executor = this;
   SanitizerRelease(&begin_sync_);
   DeviceThread& first = *threads_[NextReady()];
   current_thread = &first;
@@ -103,6 +121,13 @@ bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
   SanitizerAcquire(&end_sync_);
   current_executor = nullptr;
   current_block = nullptr;
+}
+
+bool BlockExecutor::FinishBlock(std::string* error) {
+  early_ = false;
+  for (const int id : grid_waiting_) MakeReady(id);
+  grid_waiting_.clear();
+  if (!failed_ && live_ > 0) RunThreads();
   if (!failed_) return true;
   // What the abandoned threads have done happened before what follows.
   for (int i = 0; i < num_threads_; ++i) Fiber::OrderBefore(threads_[i]->fiber, main_);
@@ -181,9 +206,10 @@ void BlockExecutor::SwitchToMain() {
 // Gives up the processor. The caller has put itself where somebody finds it.
 void BlockExecutor::Reschedule() {
   if (num_ready_ == 0) {
-    failed_ = true;
+    failed_ = grid_waiting_.empty();
     SwitchToMain();
-    std::abort();  // abandoned fibers are not resumed
+    if (failed_) std::abort();  // abandoned fibers are not resumed
+    return;
   }
   DeviceThread& me = self();
   DeviceThread& next = *threads_[NextReady()];
@@ -285,7 +311,19 @@ int SyncThreadsReduce(bool predicate, Reduction reduction, SourceLine at) {
   return BlockExecutor::Current().BarrierReduce(predicate, reduction, at);
 }
 
-void WaitForGrids() { BlockExecutor::Current().self().waited = true; }
+void BlockExecutor::GridWait(SourceLine at) {
+  DeviceThread& me = self();
+  if (early_) {
+    me.operation = Operation::kGridWait;
+    me.at = at;
+    grid_waiting_.push_back(me.id);
+    Reschedule();
+    me.operation = Operation::kNone;
+  }
+  me.waited = true;
+}
+
+void WaitForGrids(SourceLine at) { BlockExecutor::Current().GridWait(at); }
 
 void* StaticShared(const void* key, size_t bytes, size_t alignment) {
   BlockExecutor& executor = BlockExecutor::Current();

@@ -33,13 +33,16 @@ enum class Operation : uint8_t {
   kBallot,
   kMma,
   kLoadMatrix,
-  kLoadMatrixTrans
+  kLoadMatrixTrans,
+  kGridWait
 };
 
 struct AsyncCopy {
   void* to;
   const void* from;
   bool predicate;
+  bool taken = false;  // `bytes` are what is copied: what `from` had before the kernel in front ran
+  alignas(16) unsigned char bytes[16];
 };
 
 struct DeviceThread : ThreadView {
@@ -78,6 +81,10 @@ class BlockExecutor {
   // Executes block number `index`; false with the reason where it failed. REQUIRES: Prepare was called by the
   // same OS thread.
   bool RunBlock(uint64_t index, std::string* error);
+  // The same in two parts, for a block of a kernel that begins before the one in front runs: first its threads
+  // run until they all wait for that one, or for each other, or have ended.
+  void BeginBlock(uint64_t index);
+  bool FinishBlock(std::string* error);
 
   // The rest is called by device threads.
   static BlockExecutor& Current();
@@ -86,11 +93,16 @@ class BlockExecutor {
   [[noreturn]] void Fail(const char* what, SourceLine at);
   void Barrier(SourceLine at);
   int BarrierReduce(bool predicate, Reduction reduction, SourceLine at);
+  void GridWait(SourceLine at);
+  // Whether the calling thread may not see yet what the kernel in front writes.
+  bool is_early() { return early_ && !self().waited; }
   // `argument` lies on the caller's stack, and stays there while it waits.
   void Collective(Operation operation, unsigned mask, void* argument, SourceLine at);
 
  private:
   static void ThreadMain();
+  void StartBlock(uint64_t index, bool early);
+  void RunThreads();
   void RunThread();
   void Reschedule();
   void SwitchToMain();
@@ -117,6 +129,8 @@ class BlockExecutor {
   BlockView block_ = {};
   int live_ = 0;
   bool failed_ = false;
+  bool early_ = false;             // the kernel in front has not run yet
+  std::vector<int> grid_waiting_;  // threads that wait for it
   char error_[512] = {};
   uint16_t ready_[kMaxBlockThreads];  // a ring for kFifo, a stack otherwise
   int ready_head_ = 0, num_ready_ = 0;

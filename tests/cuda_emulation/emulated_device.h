@@ -185,6 +185,7 @@ inline float2 UnpackFp8Pair(uint16_t pair) {
   return {ToFloat(fp8{static_cast<uint8_t>(pair)}), ToFloat(fp8{static_cast<uint8_t>(pair >> 8)})};
 }
 
+inline void PrefetchL2(const void*) {}
 inline void CpAsync16(void* shared, const void* global, bool predicate = true,
                       emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::AsyncCopy16(shared, global, predicate, at);
@@ -214,7 +215,9 @@ void MmaM16N8K16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], 
   emulation::Mma16x8x16({kType, d, a, b, c}, at);
 }
 
-inline void GridDependencyWait() { emulation::WaitForGrids(); }
+inline void GridDependencyWait(emulation::SourceLine at = emulation::SourceLine::Here()) {
+  emulation::WaitForGrids(at);
+}
 inline void LaunchDependents() {}
 
 template <class... Parameters, class... Arguments>

@@ -223,7 +223,8 @@ ErrorCode EmulatedRuntime::RunUntil(StreamState& stream, uint64_t count) {
     const Work work = std::move(stream.queue.front());
     stream.queue.pop_front();
     ++stream.num_done;
-    if (const ErrorCode error = work()) return error;
+    if (stream.num_done < count && stream.queue.front().begin) stream.queue.front().begin();
+    if (const ErrorCode error = work.run()) return error;
   }
   if (memory_.FindOverrun() != nullptr)
     return Fail("device memory was written past the end of an allocation");
@@ -255,10 +256,10 @@ ErrorCode EmulatedRuntime::Copy(void* to, const void* from, size_t bytes, CopyKi
     return Refuse(kInvalidValue, from_device ? "the source of a copy is not inside one device allocation"
                                              : "the source of a copy is not inside one pinned allocation");
   }
-  return Enqueue(stream, [to, from, bytes] {
-    std::memmove(to, from, bytes);
-    return kSuccess;
-  });
+  return Enqueue(stream, {[to, from, bytes] {
+                   std::memmove(to, from, bytes);
+                   return kSuccess;
+                 }});
 }
 
 ErrorCode EmulatedRuntime::Fill(void* memory, int byte, size_t bytes, Stream stream) {
@@ -266,10 +267,10 @@ ErrorCode EmulatedRuntime::Fill(void* memory, int byte, size_t bytes, Stream str
   if (!memory_.Contains(memory, bytes)) {
     return Refuse(kInvalidValue, "what is filled is not inside one device allocation");
   }
-  return Enqueue(stream, [memory, byte, bytes] {
-    std::memset(memory, byte, bytes);
-    return kSuccess;
-  });
+  return Enqueue(stream, {[memory, byte, bytes] {
+                   std::memset(memory, byte, bytes);
+                   return kSuccess;
+                 }});
 }
 
 // ---- Graphs.
@@ -331,10 +332,10 @@ ErrorCode EnqueueOnHost(Stream stream, std::function<void()> work) {
   auto* state = static_cast<EmulatedRuntime::StreamState*>(stream.native);
   if (state == nullptr) return kInvalidHandle;
   if (const ErrorCode error = state->runtime->Enter(true)) return error;
-  return state->runtime->Enqueue(stream, [work = std::move(work)] {
-    work();
-    return kSuccess;
-  });
+  return state->runtime->Enqueue(stream, {[work = std::move(work)] {
+                                   work();
+                                   return kSuccess;
+                                 }});
 }
 
 ErrorCode LaunchKernel(Stream stream, const LaunchShape& shape, std::function<void()> body) {
@@ -343,8 +344,9 @@ ErrorCode LaunchKernel(Stream stream, const LaunchShape& shape, std::function<vo
   EmulatedRuntime* runtime = state->runtime;
   if (const ErrorCode error = runtime->Enter(true)) return error;
   if (const ErrorCode error = runtime->CheckLaunch(shape)) return error;
+  if (shape.dependent) return runtime->Enqueue(stream, runtime->EarlyWork(shape, std::move(body)));
   return runtime->Enqueue(
-      stream, [runtime, shape, body = std::move(body)] { return runtime->RunKernel(shape, body); });
+      stream, {[runtime, shape, body = std::move(body)] { return runtime->RunKernel(shape, body); }});
 }
 
 }  // namespace ropeway::cuda::emulation

@@ -6,6 +6,9 @@
 // kKernelFailed, which stays, as the loss of a context does; Describe says what happened, where, and which
 // threads wait for what.
 //
+// A dependent kernel begins before the kernel in front of it runs, where it has few threads and a single OS
+// thread runs everything: what it reads too early is old, what it writes too early is overwritten.
+//
 // Thread-safe as Runtime is. Several devices are several objects, which share nothing.
 #ifndef ROPEWAY_TESTS_CUDA_EMULATION_EMULATED_RUNTIME_H_
 #define ROPEWAY_TESTS_CUDA_EMULATION_EMULATED_RUNTIME_H_
@@ -84,7 +87,12 @@ class EmulatedRuntime final : public Runtime {
   friend ErrorCode LaunchKernel(Stream stream, const LaunchShape& shape, std::function<void()> body);
   friend ErrorCode EnqueueOnHost(Stream stream, std::function<void()> work);
 
-  using Work = std::function<ErrorCode()>;
+  // `begin`, of a dependent kernel, is called before the work in front of it is done; it may be null.
+  struct Work {
+    std::function<ErrorCode()> run;
+    std::function<void()> begin = nullptr;
+  };
+  struct EarlyKernel;
   struct StreamState;
   struct GraphState;
 
@@ -99,19 +107,21 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode RunUntil(StreamState& stream, uint64_t count);
   ErrorCode RunAll();
   ErrorCode CheckLaunch(const LaunchShape& shape) const;
+  Work EarlyWork(const LaunchShape& shape, std::function<void()> body);
   ErrorCode RunKernel(const LaunchShape& shape, const std::function<void()>& body);
   bool IsPinned(const void* address, size_t bytes) const;
   bool IsCapturing() const;
 
   const RuntimeOptions options_;
   DeviceMemory memory_;
-  std::vector<std::unique_ptr<BlockExecutor>> executors_;  // [os_threads]
+  std::vector<std::unique_ptr<BlockExecutor>> executors_;       // [os_threads]
+  std::vector<std::unique_ptr<BlockExecutor>> free_executors_;  // for blocks that begin early
   std::vector<std::unique_ptr<StreamState>> streams_;
   uint64_t num_launches_ = 0;
   ErrorCode lost_ = kSuccess;  // the error that stays
 
   mutable std::mutex mutex_;  // of what follows
-  int injected_calls_ = -1;  // until the injected error; -1: none
+  int injected_calls_ = -1;   // until the injected error; -1: none
   ErrorCode injected_code_ = kSuccess;
   CallCounts counts_;
   std::map<uintptr_t, size_t> pinned_;

@@ -10,7 +10,7 @@
 
 namespace ropeway::cuda::emulation {
 
-class HostGemm final : public Gemm {
+class HostGemm : public Gemm {
  public:
   ErrorCode Prepare(const GemmArgs&, Stream) override { return 0; }
   ErrorCode Run(const GemmArgs& args, Stream stream) override;

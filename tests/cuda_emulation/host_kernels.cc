@@ -102,13 +102,32 @@ void EmbedOnHost(const EmbedArgs& args) {
   }
 }
 
+// As x has them: rounded to its type.
+std::vector<float> RoundedRowOf(const DeviceMatrix& matrix, int64_t row, Element element) {
+  std::vector<float> values = RowOf(matrix, row);
+  for (float& value : values) {
+    uint8_t bytes[sizeof(float)];
+    StoreElement(element, bytes, 0, value);
+    value = LoadElement(element, bytes, 0);
+  }
+  return values;
+}
+
+void UnpackOnHost(const UnpackArgs& args) {
+  const int64_t columns = args.weights.columns;
+  for (int64_t row = 0; row < args.num_rows; ++row) {
+    const std::vector<float> values = RowOf(args.weights, args.first_row + row);
+    for (int64_t c = 0; c < columns; ++c) StoreElement(args.element, args.out, row * columns + c, values[c]);
+  }
+}
+
 void MatMulOnHost(const MatMulArgs& args) {
   MultiplyOnHost({.tokens = args.num_tokens,
                   .outputs = args.weights.rows,
                   .columns = args.weights.columns,
                   .element = args.element,
                   .x = args.x,
-                  .weight_row = [&](int64_t m) { return RowOf(args.weights, m); },
+                  .weight_row = [&](int64_t m) { return RoundedRowOf(args.weights, m, args.element); },
                   .store = [&](int64_t t, int64_t m,
                                float sum) { StoreElement(args.out, args.y, t * args.y_stride + m, sum); }});
 }
@@ -533,6 +552,7 @@ constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
                                 .combine = OnStream<CombineOnHost>,
                                 .dense_matmul = OnStream<MatMulOnHost>,
                                 .packed_matmul = OnStream<MatMulOnHost>,
+                                .unpack = OnStream<UnpackOnHost>,
                                 .copy_pages = OnStream<CopyPagesOnHost>,
                                 .finish_logits = OnStream<FinishLogitsOnHost>,
                                 .sample = OnStream<SampleOnHost>,

@@ -1,9 +1,12 @@
 // How a launch is divided over OS threads, and in what order its blocks run.
 #include <algorithm>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "tests/cuda_emulation/emulated_runtime.h"
 
@@ -52,6 +55,43 @@ ErrorCode EmulatedRuntime::CheckLaunch(const LaunchShape& shape) const {
                                      std::to_string(options_.shared_bytes_max));
   }
   return kSuccess;
+}
+
+// A dependent kernel between its two parts: an executor for each block, none where it has not begun.
+struct EmulatedRuntime::EarlyKernel {
+  std::vector<std::unique_ptr<BlockExecutor>> blocks;
+};
+
+EmulatedRuntime::Work EmulatedRuntime::EarlyWork(const LaunchShape& shape, std::function<void()> body) {
+  constexpr uint64_t kMaxThreads = 4096;  // each has a stack
+  const uint64_t count = uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
+  const uint64_t threads = count * shape.block.x * shape.block.y * shape.block.z;
+  const auto kernel = std::make_shared<EarlyKernel>();
+  const auto shared_body = std::make_shared<std::function<void()>>(std::move(body));
+  Work work;
+  work.run = [this, shape, kernel, shared_body] {
+    if (kernel->blocks.empty()) return RunKernel(shape, *shared_body);
+    std::string error, failure;  // the first
+    for (auto& block : kernel->blocks) {
+      if (!block->FinishBlock(&error) && failure.empty()) failure = error;
+      free_executors_.push_back(std::move(block));
+    }
+    kernel->blocks.clear();
+    return failure.empty() ? kSuccess : Fail(failure);
+  };
+  if (executors_.size() > 1 || threads > kMaxThreads) return work;  // races between blocks are looked for
+  work.begin = [this, shape, kernel, shared_body, count] {
+    const uint64_t seed = (options_.seed + num_launches_++) * kGolden;
+    const BlockOrder order(options_.schedule, count, seed >> 1);
+    for (uint64_t i = 0; i < count; ++i) {
+      if (free_executors_.empty()) free_executors_.push_back(std::make_unique<BlockExecutor>());
+      kernel->blocks.push_back(std::move(free_executors_.back()));
+      free_executors_.pop_back();
+      kernel->blocks.back()->Prepare(shape, *shared_body, options_.schedule, seed + i);
+      kernel->blocks.back()->BeginBlock(order(i));
+    }
+  };
+  return work;
 }
 
 ErrorCode EmulatedRuntime::RunKernel(const LaunchShape& shape, const std::function<void()>& body) {

@@ -220,6 +220,29 @@ __global__ void EndsWithoutGridWait(const float*, float* out) {
   out[threadIdx.x] = 1;
 }
 
+// Reads what the kernel in front writes before that one has ended.
+__global__ void WriteOnes(float* out) { out[threadIdx.x] = 1; }
+template <bool kPlanted>
+__global__ void ReadsBeforeGridWait(const float*, float* out) {
+  if (!kPlanted) GridDependencyWait();
+  const float value = out[threadIdx.x];
+  GridDependencyWait();
+  out[threadIdx.x] = value + 1;
+}
+// Likewise by an asynchronous copy.
+template <bool kPlanted>
+__global__ void CopiesBeforeGridWait(const float*, float* out) {
+  ROPEWAY_SHARED(tile, float[kBugOutputs]);
+  const int first = ThreadId() / 4 * 4;
+  if (!kPlanted) GridDependencyWait();
+  if (ThreadId() == first) CpAsync16(tile + first, out + first);
+  CpAsyncCommit();
+  GridDependencyWait();
+  CpAsyncWait<0>();
+  __syncthreads();
+  out[threadIdx.x] = tile[threadIdx.x] + 1;
+}
+
 constexpr float Zeros(int) { return 0; }
 constexpr float Ones(int) { return 1; }
 constexpr float OnesOfAWarp(int i) { return i < 32 ? 1 : 0; }
@@ -235,8 +258,10 @@ ErrorCode LaunchEither(bool planted, const float* in, float* out, Stream stream)
 
 template <Kernel kPlanted, Kernel kRight>
 ErrorCode LaunchEitherDependent(bool planted, const float* in, float* out, Stream stream) {
+  if (const ErrorCode error = Launch(stream, WriteOnes, dim3(1), dim3(kBugOutputs), 0, out)) return error;
   return LaunchDependent(stream, planted ? kPlanted : kRight, dim3(1), dim3(kBugOutputs), 0, in, out);
 }
+constexpr float Twos(int) { return 2; }
 
 // clang-format off
 #define BUG(kernel, blocks, threads, want) \
@@ -264,6 +289,8 @@ constexpr PlantedBug kBugs[] = {
     BUG(StaticSharedPastTheEnd, 1, 32, OnesOfAWarp),
     BUG(DynamicSharedPastTheEnd, 1, 32, OnesOfAWarp),
     {"EndsWithoutGridWait", LaunchEitherDependent<EndsWithoutGridWait<true>, EndsWithoutGridWait<false>>, Ones},
+    {"ReadsBeforeGridWait", LaunchEitherDependent<ReadsBeforeGridWait<true>, ReadsBeforeGridWait<false>>, Twos},
+    {"CopiesBeforeGridWait", LaunchEitherDependent<CopiesBeforeGridWait<true>, CopiesBeforeGridWait<false>>, Twos},
     BUG(SumOfBlocks, 8, 1, [](int i) { return i == 0 ? 8.0f : 0.0f; }),
 };
 #undef BUG

@@ -51,6 +51,8 @@ EXPECTED = {
     "StaticSharedPastTheEnd": {"asan": "index 2 out of bounds"},
     "DynamicSharedPastTheEnd": {"asan": POISON},
     "EndsWithoutGridWait": {run: FAILED + "*without GridDependencyWait" for run in ("plain", "asan", "tsan")},
+    "ReadsBeforeGridWait": {run: WRONG for run in ("plain", "asan")},
+    "CopiesBeforeGridWait": {run: WRONG for run in ("plain", "asan")},
     "SumOfBlocks": {"tsan": RACE},
 }
 

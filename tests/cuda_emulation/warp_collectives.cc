@@ -111,6 +111,7 @@ void Perform(const Gathering& gathering) {
     case Operation::kNone:
     case Operation::kBarrier:
     case Operation::kSyncWarp:
+    case Operation::kGridWait:
       return;
   }
 }
@@ -197,7 +198,13 @@ void AsyncCopy16(void* shared, const void* global, bool predicate, SourceLine at
     executor.Fail("cp.async to an address outside shared memory", at);
   SanitizerWrite16(shared);
   __builtin_memset(shared, 0xFF, 16);
-  executor.self().copies.push_back({shared, global, predicate});
+  AsyncCopy copy = {.to = shared, .from = global, .predicate = predicate};
+  if (predicate && executor.is_early()) {
+    copy.taken = true;
+    SanitizerRead16(global);
+    __builtin_memcpy(copy.bytes, global, 16);
+  }
+  executor.self().copies.push_back(copy);
 }
 
 void AsyncCopyCommit() {
@@ -211,7 +218,9 @@ void AsyncCopyWait(int groups_in_flight) {
   while (static_cast<int>(me.copy_groups.size()) > groups_in_flight) {
     for (const AsyncCopy& copy : me.copy_groups.front()) {
       SanitizerWrite16(copy.to);
-      if (copy.predicate) {
+      if (copy.taken) {
+        __builtin_memcpy(copy.to, copy.bytes, 16);
+      } else if (copy.predicate) {
         SanitizerRead16(copy.from);
         __builtin_memcpy(copy.to, copy.from, 16);
       } else {

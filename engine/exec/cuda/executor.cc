@@ -113,6 +113,7 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
           .max_tokens = options.max_tokens_per_step,
           .max_rows = options.max_rows_per_step,
           .max_logprobs = options.max_logprobs,
+          .largest_packed_matrix = LargestPackedMatrix(model),
           .max_changes = options.max_changes,
           .memory_fraction = options.memory_fraction,
           .kv_cache_bytes = options.kv_cache_bytes};

@@ -53,6 +53,13 @@ CudaStepOptions StepOptionsOf(const DecoderSpec& spec, const CudaMemoryOptions& 
       .ropes = RequestRopes(spec)};
 }
 
+// Of the slices that packed weights are unpacked in.
+int64_t UnpackedBytes(const CudaMemoryOptions& options) {
+  const bool unpacks = options.element != cuda::Element::kF32 && options.max_tokens > kPackedTokens;
+  const int64_t matrix = options.largest_packed_matrix * cuda::BytesOf(options.element);
+  return unpacks ? std::min(matrix, kMaxSliceBytes) : 0;
+}
+
 CudaStepShape LargestStepOf(const CudaMemoryOptions& options, const CudaStepOptions& step,
                             const cuda::AttentionBounds& bounds) {
   return {.tokens = options.max_tokens,
@@ -122,7 +129,8 @@ absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMem
   plan.activations = {.element = options.element,
                       .max_tokens = options.max_tokens,
                       .max_logit_rows = plan.step.max_logit_rows,
-                      .partial_floats = cuda::AttentionWorkspaceFloats(attention, bounds.partials)};
+                      .partial_floats = cuda::AttentionWorkspaceFloats(attention, bounds.partials),
+                      .unpacked_bytes = UnpackedBytes(options)};
   Carver activations(nullptr), inputs(nullptr), results(nullptr);
   CarveActivations(spec, plan.activations, activations);
   CarveStep(plan.largest_step, inputs);

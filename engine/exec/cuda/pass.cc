@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
-#include "engine/exec/cuda/product.h"
 
 namespace ropeway {
 namespace {
@@ -34,6 +33,7 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.gated = carver.TakeBytes(t * spec.max_ffn_size() * bytes);
   a.experts = CarveExperts(spec, shape, carver);
   a.partials = carver.Take<float>(shape.partial_floats);
+  a.unpacked = {carver.TakeBytes(shape.unpacked_bytes), shape.unpacked_bytes};
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
   a.scratch = carver.Take<float>(s * spec.vocab_size);
@@ -43,6 +43,13 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
 absl::Status CudaPass::status() const {
   if (error_ < cuda::kFirstGemmError) return CudaStatus(context_.runtime, error_, what_);
   return absl::InternalError(absl::StrCat(what_, ": ", context_.gemm.Describe(error_)));
+}
+
+ProductTools CudaPass::Tools() const {
+  return {.kernels = context_.kernels,
+          .gemm = context_.gemm,
+          .slice = context_.activations.unpacked,
+          .stream = context_.stream};
 }
 
 void CudaPass::MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
@@ -56,7 +63,7 @@ void CudaPass::MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, 
                            .x = x,
                            .y = y,
                            .y_stride = y_stride},
-                          context_.kernels, context_.gemm, context_.stream);
+                          Tools());
   });
 }
 
@@ -80,7 +87,7 @@ void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x
                             .x = x,
                             .y = static_cast<uint8_t*>(y) + part.first_output * cuda::BytesOf(out),
                             .y_stride = y_stride},
-                           context_.gemm, context_.stream);
+                           Tools());
     });
   }
 }

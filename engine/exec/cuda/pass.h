@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "engine/exec/cuda/product.h"
 #include "engine/exec/cuda/step.h"
 #include "engine/exec/cuda/weights.h"
 #include "engine/kernels/cuda/collective.h"
@@ -40,16 +41,17 @@ struct CudaActivations {
   uint8_t* ffn_input;         // [T, 2 F], or [T, F] without a gate
   uint8_t* gated;             // [T, F]
   CudaExpertActivations experts;
-  float* partials;  // of attention
-  uint8_t* chosen;  // [max_logit_rows, D] rows on their way to the output layer
-  float* logits;    // [max_logit_rows, logit_stride]
-  float* scratch;   // [max_logit_rows, V] of sampling
+  float* partials;         // of attention
+  UnpackedSlice unpacked;  // of packed weights on their way to the library
+  uint8_t* chosen;         // [max_logit_rows, D] rows on their way to the output layer
+  float* logits;           // [max_logit_rows, logit_stride]
+  float* scratch;          // [max_logit_rows, V] of sampling
 };
 
 struct CudaActivationsShape {
   cuda::Element element = cuda::Element::kBF16;
   int32_t max_tokens = 0, max_logit_rows = 0;
-  int64_t partial_floats = 0;
+  int64_t partial_floats = 0, unpacked_bytes = 0;
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 
@@ -122,6 +124,7 @@ class CudaPass {
   }
   void Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y, int64_t y_stride,
                 cuda::Element out);
+  ProductTools Tools() const;
   void MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
                     int64_t y_stride, cuda::Element out);
   void PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,

@@ -1,7 +1,15 @@
 #include "engine/exec/cuda/product.h"
 
+#include <algorithm>
+
+#include "engine/base/ceil_div.h"
+#include "engine/base/check.h"
+
 namespace ropeway {
 namespace {
+
+// Of slices but the last: whole tiles of the library's.
+constexpr int64_t kSliceRows = 128;
 
 cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
   return {.tokens = args.num_tokens,
@@ -15,31 +23,78 @@ cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
           .y_stride = args.y_stride};
 }
 
+// Calls visit(first_row, product) for each slice, a product of dense weights that lie in `slice`, until one
+// fails. Slices are as few as there can be, and of about one size.
+template <typename Visit>
+cuda::ErrorCode ForSlices(const cuda::MatMulArgs& args, const UnpackedSlice& slice, const Visit& visit) {
+  const int64_t row_bytes = args.weights.columns * BytesOf(args.element);
+  const int64_t most = slice.bytes / row_bytes;
+  ROPEWAY_CHECK(most > 0);
+  const int64_t slices = CeilDiv(args.weights.rows, most);
+  const int64_t even = CeilDiv(CeilDiv(args.weights.rows, slices), kSliceRows) * kSliceRows;
+  const int64_t rows = std::min(most, even);
+  for (int64_t first = 0; first < args.weights.rows; first += rows) {
+    cuda::MatMulArgs part = args;
+    part.weights = {.type = cuda::DenseType(args.element),
+                    .rows = std::min(rows, args.weights.rows - first),
+                    .columns = args.weights.columns,
+                    .data = slice.data};
+    part.y = static_cast<uint8_t*>(args.y) + first * BytesOf(args.out);
+    if (const cuda::ErrorCode error = visit(first, part)) return error;
+  }
+  return 0;
+}
+
+cuda::ErrorCode UnpackAndMultiply(const cuda::MatMulArgs& args, const ProductTools& tools) {
+  return ForSlices(args, tools.slice, [&](int64_t first_row, const cuda::MatMulArgs& part) {
+    const cuda::ErrorCode error = tools.kernels.unpack({.weights = args.weights,
+                                                        .element = args.element,
+                                                        .first_row = first_row,
+                                                        .num_rows = part.weights.rows,
+                                                        .out = tools.slice.data},
+                                                       tools.stream);
+    return error != 0 ? error : tools.gemm.Run(ForLibrary(part), tools.stream);
+  });
+}
+
 }  // namespace
 
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args) {
-  if (cuda::IsPacked(args.weights.type)) return ProductKernel::kPacked;
   // float32 has no tensor cores; rows of other widths are not aligned to copies of 16 bytes.
-  const bool streams = args.element != cuda::Element::kF32 && args.weights.columns % 8 == 0;
+  const bool is_float = args.element == cuda::Element::kF32;
+  if (cuda::IsPacked(args.weights.type))
+    return is_float || args.num_tokens <= kPackedTokens ? ProductKernel::kPacked : ProductKernel::kUnpack;
+  const bool streams = !is_float && args.weights.columns % 8 == 0;
   return streams && args.num_tokens <= kStreamedTokens ? ProductKernel::kDense : ProductKernel::kGemm;
 }
 
-cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, cuda::Gemm& gemm, cuda::Stream stream) {
-  if (ProductKernelFor(args) != ProductKernel::kGemm) return 0;
-  return gemm.Prepare(ForLibrary(args), stream);
-}
-
-cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const cuda::KernelTable& kernels,
-                               cuda::Gemm& gemm, cuda::Stream stream) {
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
   switch (ProductKernelFor(args)) {
     case ProductKernel::kDense:
-      return kernels.dense_matmul(args, stream);
     case ProductKernel::kPacked:
-      return kernels.packed_matmul(args, stream);
+      return 0;
+    case ProductKernel::kUnpack:
+      return ForSlices(args, tools.slice, [&](int64_t, const cuda::MatMulArgs& part) {
+        return tools.gemm.Prepare(ForLibrary(part), tools.stream);
+      });
     case ProductKernel::kGemm:
-      break;
+      return tools.gemm.Prepare(ForLibrary(args), tools.stream);
   }
-  return gemm.Run(ForLibrary(args), stream);
+  ROPEWAY_CHECK(false);
+}
+
+cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
+  switch (ProductKernelFor(args)) {
+    case ProductKernel::kDense:
+      return tools.kernels.dense_matmul(args, tools.stream);
+    case ProductKernel::kPacked:
+      return tools.kernels.packed_matmul(args, tools.stream);
+    case ProductKernel::kUnpack:
+      return UnpackAndMultiply(args, tools);
+    case ProductKernel::kGemm:
+      return tools.gemm.Run(ForLibrary(args), tools.stream);
+  }
+  ROPEWAY_CHECK(false);
 }
 
 }  // namespace ropeway

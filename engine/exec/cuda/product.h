@@ -1,4 +1,4 @@
-// Which kernel makes a product: the one place that knows.
+// Which kernels make a product: the one place that knows.
 //
 // All of them keep the rule of sums (engine/kernels/cuda/gemm.h): a row of y has the same bytes whichever is
 // taken.
@@ -15,20 +15,40 @@ namespace ropeway {
 enum class ProductKernel {
   kDense,   // our own for few tokens
   kPacked,  // our own, which unpacks as it goes
+  kUnpack,  // rows are unpacked and multiplied by the library, a slice of the matrix at a time
   kGemm,    // of the library
 };
 
-// Up to so many tokens weights stream through our own kernel: two tiles of mma.
+// Up to so many tokens dense weights stream through our own kernel: two tiles of mma.
 inline constexpr int64_t kStreamedTokens = 16;
+
+// Up to so many tokens packed weights are unpacked once per 32 of them, beyond once. Of an 8B in Q4_K a pass
+// over all of W unpacks 8e9 numbers, at 4 instructions a number 2 ms of an H100; unpacking first moves
+// 0.56 + 2 bytes a number to and fro, 7 ms. Neither was measured.
+inline constexpr int64_t kPackedTokens = 128;
 
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args);
 
+// Device memory for a slice of unpacked weights, of bytes > 0 where kUnpack may come up.
+struct UnpackedSlice {
+  void* data = nullptr;
+  int64_t bytes = 0;
+};
+// Slices of so many bytes keep the library's tiles busy, and are half of what a cache holds or more.
+inline constexpr int64_t kMaxSliceBytes = int64_t{64} << 20;
+
+struct ProductTools {
+  const cuda::KernelTable& kernels;
+  cuda::Gemm& gemm;
+  UnpackedSlice slice;
+  cuda::Stream stream;
+};
+
 // Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.
 // Overwrites y and waits for the stream.
-cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, cuda::Gemm& gemm, cuda::Stream stream);
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
 
-cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const cuda::KernelTable& kernels,
-                               cuda::Gemm& gemm, cuda::Stream stream);
+cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
 
 }  // namespace ropeway
 

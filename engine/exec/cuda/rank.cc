@@ -69,7 +69,6 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   ASSIGN_OR_RETURN(weight_memory_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.weight_bytes, "the weights"));
   RETURN_IF_ERROR(AllocateWorkspace());
-  RETURN_IF_ERROR(AllocatePages());
   ASSIGN_OR_RETURN(weights_, LoadCudaWeights({.spec = options_.model->spec,
                                               .tensors = *options_.model->tensors,
                                               .element = options_.memory.element,
@@ -78,7 +77,9 @@ absl::Status CudaRank::Load(int32_t num_pages) {
                                               .progress = options_.progress},
                                              runtime, stream_, weight_memory_));
   options_.model = nullptr;
-  return PrepareProducts();
+  // Before pages take the rest of the memory: some is needed meanwhile.
+  RETURN_IF_ERROR(PrepareProducts());
+  return AllocatePages();
 }
 
 // Finite numbers in, as a step has them; fresh memory's out, so that a step that reads what it has not written

@@ -284,4 +284,15 @@ cuda::Element AutomaticElement(const OpenedModel& model) {
   return f16 > others ? cuda::Element::kF16 : cuda::Element::kBF16;
 }
 
+int64_t LargestPackedMatrix(const OpenedModel& model) {
+  int64_t largest = 0;
+  for (const TensorId& id : TensorsOf(model.spec)) {
+    const std::vector<int64_t> shape = ShapeOf(id, model.spec);
+    const auto type = model.tensors->TypeOf(id);
+    if (shape.size() < 2 || !type.ok() || !cuda::IsPacked(*type)) continue;
+    largest = std::max(largest, shape[0] * shape[1]);
+  }
+  return largest;
+}
+
 }  // namespace ropeway

@@ -86,6 +86,9 @@ absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, c
 // The type of most of a model's dense weights decides: F16 files compute in f16, all others in bf16.
 cuda::Element AutomaticElement(const OpenedModel& model);
 
+// Numbers of the largest matrix of a model that stays packed on the device; 0: none does.
+int64_t LargestPackedMatrix(const OpenedModel& model);
+
 }  // namespace ropeway
 
 #endif  // ROPEWAY_ENGINE_EXEC_CUDA_WEIGHTS_H_

@@ -38,6 +38,8 @@ ROPEWAY_DEVICE void MergeColumns(const AttentionParams& params, const AttentionM
 template <class T>
 __global__ void __launch_bounds__(kWarps * 32, 8)  // 64 registers: with fewer it spills on sm_86
     MergeKernel(AttentionParams params) {
+  LaunchDependents();
+  GridDependencyWait();
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const WorkList<AttentionMerge>& work = params.args.merges;
   const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
@@ -75,7 +77,7 @@ ErrorCode Attend(const AttentionParams& params, Stream stream) {
 template <class T>
 ErrorCode LaunchMerge(const AttentionParams& params, Stream stream) {
   const dim3 grid(static_cast<unsigned>(params.args.merges.blocks));
-  return Launch(stream, MergeKernel<T>, grid, dim3(kWarps * 32), 0, params);
+  return LaunchDependent(stream, MergeKernel<T>, grid, dim3(kWarps * 32), 0, params);
 }
 
 }  // namespace

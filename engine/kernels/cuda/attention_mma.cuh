@@ -327,6 +327,8 @@ template <class Tile, class Modifier>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
     AttendKernel(AttentionParams params, WorkList<AttentionItem> work) {
   ROPEWAY_DYNAMIC_SHARED(SharedTile<Tile>, shared);
+  LaunchDependents();
+  GridDependencyWait();
   const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
   for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
     Task task{.item = work.data[w / kv_heads], .kv_head = w % kv_heads};
@@ -341,8 +343,8 @@ ErrorCode LaunchTiles(const AttentionParams& params, const WorkList<AttentionIte
   const kernels::BiasKind kind = params.args.modifier.bias.kind;
   const bool slopes = kind == kernels::BiasKind::kNone || kind == kernels::BiasKind::kSlope;
   const auto kernel = slopes ? AttendKernel<Tile, SlopeModifier> : AttendKernel<Tile, TableModifier>;
-  return Launch(stream, kernel, dim3(static_cast<unsigned>(work.blocks)), dim3(Tile::kThreads),
-                sizeof(SharedTile<Tile>), params, work);
+  return LaunchDependent(stream, kernel, dim3(static_cast<unsigned>(work.blocks)), dim3(Tile::kThreads),
+                         sizeof(SharedTile<Tile>), params, work);
 }
 
 template <class T, int kWidth, bool kCodes>

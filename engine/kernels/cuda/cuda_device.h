@@ -80,6 +80,9 @@ ROPEWAY_DEVICE float FastRsqrt(float value) { return rsqrtf(value); }
 ROPEWAY_DEVICE float FastDivide(float a, float b) { return __fdividef(a, b); }
 
 // ---- Tensor cores and asynchronous copies (sm_80).
+ROPEWAY_DEVICE void PrefetchL2(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];\n" ::"l"(global));
+}
 ROPEWAY_DEVICE uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }

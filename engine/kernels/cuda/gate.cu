@@ -39,6 +39,8 @@ ROPEWAY_DEVICE float Gated(Activation activation, const ActivationNumbers& numbe
 
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) GateKernel(GateArgs args) {
+  LaunchDependents();
+  GridDependencyWait();
   const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * kWidth;
   if (column >= args.columns) return;
   const int64_t token = blockIdx.x;
@@ -64,7 +66,7 @@ ErrorCode LaunchGate(const GateArgs& args, Stream stream) {
   constexpr int kColumns = kThreads * kWidth;
   const dim3 grid(static_cast<unsigned>(args.num_tokens),
                   static_cast<unsigned>((args.columns + kColumns - 1) / kColumns));
-  return Launch(stream, GateKernel<T, kWidth>, grid, dim3(kThreads), 0, args);
+  return LaunchDependent(stream, GateKernel<T, kWidth>, grid, dim3(kThreads), 0, args);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ const KernelTable& Kernels() {
                                          .combine = Combine,
                                          .dense_matmul = DenseMatMul,
                                          .packed_matmul = PackedMatMul,
+                                         .unpack = Unpack,
                                          .copy_pages = CopyPages,
                                          .finish_logits = FinishLogits,
                                          .sample = Sample,

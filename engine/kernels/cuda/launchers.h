@@ -18,6 +18,7 @@ ErrorCode ExpertMatMul(const ExpertMatMulArgs& args, Stream stream);
 ErrorCode Combine(const CombineArgs& args, Stream stream);
 ErrorCode DenseMatMul(const MatMulArgs& args, Stream stream);
 ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream);
+ErrorCode Unpack(const UnpackArgs& args, Stream stream);
 ErrorCode CopyPages(const CopyPagesArgs& args, Stream stream);
 ErrorCode FinishLogits(const FinishLogitsArgs& args, Stream stream);
 ErrorCode Sample(const SampleArgs& args, Stream stream);

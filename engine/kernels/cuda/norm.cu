@@ -2,21 +2,31 @@
 // residual.
 //
 // A block a row, which it keeps in shared memory as float32; each thread touches only its own columns, so
-// that barriers are needed by the sums alone. Moves 8 D bytes of residual, and D elements each of branch and
-// out, per row, 128 bits at a time.
+// that barriers are needed by the sums alone. Blocks are as wide as rows of 4096 and more need for one load a
+// thread: with few tokens a row's time is that of the loads that wait for each other. For the same reason
+// weights are fetched before the wait for the kernel in front. Moves 8 D bytes of residual, and D elements
+// each of branch and out, per row, 128 bits at a time.
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
 
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kMaxThreads = 512;
 
 // Calls visit(column) for the first of every kWidth columns of this thread.
-template <int kWidth, class Visit>
+template <int kThreads, int kWidth, class Visit>
 ROPEWAY_DEVICE void ForMyColumns(int columns, const Visit& visit) {
   for (int i = static_cast<int>(threadIdx.x) * kWidth; i < columns; i += kThreads * kWidth) visit(i);
+}
+
+// The device's second cache fetches a vector of the weights, wherever there is one.
+template <int kThreads, int kWidth>
+ROPEWAY_DEVICE void PrefetchWeights(const NormArgs& args) {
+  for (const float* weights : {args.branch_bias, args.post_weight, args.post_bias, args.weight, args.bias}) {
+    if (weights == nullptr) continue;
+    ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) { PrefetchL2(weights + i); });
+  }
 }
 
 // What a row is multiplied by after `mean` was subtracted from it.
@@ -24,50 +34,61 @@ struct Moments {
   float mean, inverse;
 };
 
-template <int kWidth>
+template <int kThreads, int kWidth>
 ROPEWAY_DEVICE Moments MomentsOf(NormKind kind, const float* row, const NormArgs& args) {
   if (kind == NormKind::kNone) return {0, 1};
   const float count = static_cast<float>(args.columns);
   float mean = 0;
   if (kind == NormKind::kLayer) {
     float sum = 0;
-    ForMyColumns<kWidth>(args.columns, [&](int i) {
+    ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) sum += row[i + j];
     });
-    mean = BlockSum<kWarps>(sum) / count;
+    mean = BlockSum<kThreads / 32>(sum) / count;
   }
   float squares = 0;
-  ForMyColumns<kWidth>(args.columns, [&](int i) {
+  ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
       const float x = row[i + j] - mean;
       squares += x * x;
     }
   });
-  return {mean, 1.0f / sqrtf(BlockSum<kWarps>(squares) / count + args.epsilon)};
+  return {mean, 1.0f / sqrtf(BlockSum<kThreads / 32>(squares) / count + args.epsilon)};
+}
+
+// values += the branch at `column`, whose row begins at `branch`.
+template <class T, int kWidth>
+ROPEWAY_DEVICE void LoadBranch(const NormArgs& args, const T* branch, int column, float (&values)[kWidth]) {
+  LoadFloats(branch + column, values);
+  if (args.branch_bias == nullptr) return;
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) values[j] += args.branch_bias[column + j];
 }
 
 // residual += branch, by way of `row`, which ends up with the new residual.
-template <class T, int kWidth>
+template <class T, int kThreads, int kWidth>
 ROPEWAY_DEVICE void AddBranch(const NormArgs& args, int64_t first, float* row) {
   const T* branch = static_cast<const T*>(args.branch) + first;
-  ForMyColumns<kWidth>(args.columns, [&](int i) {
-    float values[kWidth];
-    LoadFloats(branch + i, values);
+  const bool normed = args.post_kind != NormKind::kNone;
+  Moments moments = {0, 1};
+  if (normed) {
+    ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
+      float values[kWidth];
+      LoadBranch(args, branch, i, values);
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j)
-      row[i + j] = args.branch_bias == nullptr ? values[j] : values[j] + args.branch_bias[i + j];
-  });
-  const Moments moments = MomentsOf<kWidth>(args.post_kind, row, args);
-  ForMyColumns<kWidth>(args.columns, [&](int i) {
-    float values[kWidth];
+      for (int j = 0; j < kWidth; ++j) row[i + j] = values[j];
+    });
+    moments = MomentsOf<kThreads, kWidth>(args.post_kind, row, args);
+  }
+  ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
+    float values[kWidth], added[kWidth];
     LoadFloats(args.residual + first + i, values);
+    if (!normed) LoadBranch(args, branch, i, added);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      float x = row[i + j];
-      if (args.post_kind != NormKind::kNone)
-        x = (x - moments.mean) * moments.inverse * args.post_weight[i + j];
+      float x = normed ? (row[i + j] - moments.mean) * moments.inverse * args.post_weight[i + j] : added[j];
       if (args.post_bias != nullptr) x += args.post_bias[i + j];
       values[j] += args.branch_scale * x;
       row[i + j] = values[j];
@@ -76,15 +97,18 @@ ROPEWAY_DEVICE void AddBranch(const NormArgs& args, int64_t first, float* row) {
   });
 }
 
-template <class T, int kWidth>
+template <class T, int kThreads, int kWidth>
 __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
   ROPEWAY_DYNAMIC_SHARED(float, row);
+  LaunchDependents();
+  PrefetchWeights<kThreads, kWidth>(args);
+  GridDependencyWait();
   const int64_t index = blockIdx.x;
   const int64_t first = (args.rows == nullptr ? index : args.rows[index]) * args.columns;
   if (args.branch != nullptr) {
-    AddBranch<T, kWidth>(args, first, row);
+    AddBranch<T, kThreads, kWidth>(args, first, row);
   } else {
-    ForMyColumns<kWidth>(args.columns, [&](int i) {
+    ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
       float values[kWidth];
       LoadFloats(args.residual + first + i, values);
 #pragma unroll
@@ -92,9 +116,9 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
     });
   }
   if (args.out == nullptr) return;  // alike for all threads
-  const Moments moments = MomentsOf<kWidth>(args.kind, row, args);
+  const Moments moments = MomentsOf<kThreads, kWidth>(args.kind, row, args);
   T* out = static_cast<T*>(args.out) + index * args.columns;
-  ForMyColumns<kWidth>(args.columns, [&](int i) {
+  ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
     float values[kWidth];
     if (args.kind != NormKind::kNone) LoadFloats(args.weight + i, values);
 #pragma unroll
@@ -110,10 +134,15 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
 }  // namespace
 
 ErrorCode Norm(const NormArgs& args, Stream stream) {
+  const bool wide = args.columns > kMaxThreads / 2 * 8;
   return WithElement(args.element, [&]<class T>() {
-    const auto kernel = TakesVectors(args.columns) ? NormKernel<T, 8> : NormKernel<T, 1>;
-    return Launch(stream, kernel, dim3(static_cast<unsigned>(args.num_rows)), dim3(kThreads),
-                  static_cast<size_t>(args.columns) * sizeof(float), args);
+    const auto kernel = !TakesVectors(args.columns) ? NormKernel<T, kMaxThreads, 1>
+                        : wide                      ? NormKernel<T, kMaxThreads, 8>
+                                                    : NormKernel<T, kMaxThreads / 2, 8>;
+    const int threads = wide || !TakesVectors(args.columns) ? kMaxThreads : kMaxThreads / 2;
+    return LaunchDependent(stream, kernel, dim3(static_cast<unsigned>(args.num_rows)),
+                           dim3(static_cast<unsigned>(threads)),
+                           static_cast<size_t>(args.columns) * sizeof(float), args);
   });
 }
 

@@ -125,10 +125,9 @@ struct GateArgs {
   void* out = nullptr;  // [T, F] of element
 };
 
-// y = x W^T, any number of tokens; each output is summed over K in one order whatever T is: that of gemm.h
-// where x has 16 bits. Packed weights, which are the numbers of engine/tensor/dequantize, are rounded to the
-// type of x first if that has 16 bits; dense ones are of the type of x, which then has 16 bits, and K is a
-// multiple of 8.
+// y = x W^T, any number of tokens; each output is summed over K in one order whatever T is: where x has 16
+// bits that of gemm.h, with packed weights, which are the numbers of engine/tensor/dequantize, rounded to the
+// type of x. Dense weights are of the type of x, which has 16 bits, and K is a multiple of 8.
 struct MatMulArgs {
   DeviceMatrix weights;              // [M, K]
   Element element = Element::kBF16;  // of x
@@ -138,6 +137,15 @@ struct MatMulArgs {
   const void* x = nullptr;  // [T, K]
   void* y = nullptr;        // [T, y_stride]
   int64_t y_stride = 0;
+};
+
+// Rows [first_row, first_row + num_rows) of packed weights as a dense matrix: the numbers of
+// engine/tensor/dequantize, rounded to `element`, as packed_matmul multiplies them where x has 16 bits.
+struct UnpackArgs {
+  DeviceMatrix weights;  // of a packed type
+  Element element = Element::kBF16;
+  int64_t first_row = 0, num_rows = 0;
+  void* out = nullptr;  // [num_rows, K]
 };
 
 // Contents of page from[i] are copied to page to[i], keys, values and scales, of all layers. REQUIRES: no
@@ -173,6 +181,7 @@ struct KernelTable {
   ErrorCode (*combine)(const CombineArgs&, Stream);
   ErrorCode (*dense_matmul)(const MatMulArgs&, Stream);  // made for few tokens
   ErrorCode (*packed_matmul)(const MatMulArgs&, Stream);
+  ErrorCode (*unpack)(const UnpackArgs&, Stream);
   ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);
   ErrorCode (*finish_logits)(const FinishLogitsArgs&, Stream);
   ErrorCode (*sample)(const SampleArgs&, Stream);

@@ -23,16 +23,47 @@ inline PackedPlanes PlanesOf(const DeviceMatrix& matrix) {
   return {data + layout.codes, data + layout.high, data + layout.scales, data + layout.blocks};
 }
 
-ROPEWAY_DEVICE float HalfAt(const uint8_t* plane, int64_t index) {
-  return HalfToFloat(reinterpret_cast<const uint16_t*>(plane)[index]);
+// A unit as memory has it.
+template <DType kType>
+struct RawUnit {
+  static constexpr int kWords = kType == DType::kQ8_0 ? 8 : 4;
+  uint32_t codes[kWords];
+  uint2 high;       // of Q6_K
+  uint32_t scales;  // what the scales plane has, in the low bits first
+  uint32_t block;   // likewise the blocks plane
+};
+
+template <DType kType>
+ROPEWAY_DEVICE RawUnit<kType> LoadUnit(const PackedPlanes& planes, int64_t unit) {
+  RawUnit<kType> raw = {};
+#pragma unroll
+  for (int i = 0; i < RawUnit<kType>::kWords; i += 4) {
+    const auto words =
+        Load128(reinterpret_cast<const uint32_t*>(planes.codes + unit * RawUnit<kType>::kWords * 4 + i * 4));
+#pragma unroll
+    for (int j = 0; j < 4; ++j) raw.codes[i + j] = words.values[j];
+  }
+  if constexpr (kType == DType::kQ4_1)
+    raw.scales = reinterpret_cast<const uint32_t*>(planes.scales)[unit];
+  else
+    raw.scales = reinterpret_cast<const uint16_t*>(planes.scales)[unit];
+  if constexpr (kType == DType::kQ4_K)
+    raw.block = reinterpret_cast<const uint32_t*>(planes.blocks)[unit / kBlockUnits];
+  if constexpr (kType == DType::kQ6_K) {
+    raw.high = reinterpret_cast<const uint2*>(planes.high)[unit];
+    raw.block = reinterpret_cast<const uint16_t*>(planes.blocks)[unit / kBlockUnits];
+  }
+  return raw;
 }
 
-// 16 bytes of nibbles: columns 0..15 in the low ones, 16..31 in the high ones.
-ROPEWAY_DEVICE void LoadNibbles(const uint8_t* codes, int64_t unit, int (&values)[kUnitColumns]) {
-  const Vector128<uint32_t> words = Load128(reinterpret_cast<const uint32_t*>(codes + unit * 16));
+ROPEWAY_DEVICE float LowHalf(uint32_t bits) { return HalfToFloat(static_cast<uint16_t>(bits)); }
+ROPEWAY_DEVICE float HighHalf(uint32_t bits) { return HalfToFloat(static_cast<uint16_t>(bits >> 16)); }
+
+// Nibbles: columns 0..15 in the low ones, 16..31 in the high ones.
+ROPEWAY_DEVICE void UnpackNibbles(const uint32_t (&words)[4], int (&values)[kUnitColumns]) {
 #pragma unroll
   for (int i = 0; i < 16; ++i) {
-    const int byte = static_cast<int>(words.values[i / 4] >> (i % 4 * 8));
+    const int byte = static_cast<int>(words[i / 4] >> (i % 4 * 8));
     values[i] = byte & 15;
     values[i + 16] = byte >> 4 & 15;
   }
@@ -40,51 +71,52 @@ ROPEWAY_DEVICE void LoadNibbles(const uint8_t* codes, int64_t unit, int (&values
 
 // Every operation is rounded by itself: a fused multiply-add would give other weights than the CPU has.
 template <DType kType>
-ROPEWAY_DEVICE void UnpackUnit(const PackedPlanes& planes, int64_t unit, float (&weights)[kUnitColumns]) {
+ROPEWAY_DEVICE void UnpackRaw(const RawUnit<kType>& raw, float (&weights)[kUnitColumns]) {
   if constexpr (kType == DType::kQ8_0) {
-    const float scale = HalfAt(planes.scales, unit);
+    const float scale = LowHalf(raw.scales);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const Vector128<int8_t> codes =
-          Load128(reinterpret_cast<const int8_t*>(planes.codes + unit * kUnitColumns + half * 16));
-#pragma unroll
-      for (int i = 0; i < 16; ++i)
-        weights[half * 16 + i] = __fmul_rn(scale, static_cast<float>(codes.values[i]));
+    for (int i = 0; i < kUnitColumns; ++i) {
+      const auto code = static_cast<int8_t>(raw.codes[i / 4] >> (i % 4 * 8));
+      weights[i] = __fmul_rn(scale, static_cast<float>(code));
     }
     return;
   } else {
     int codes[kUnitColumns];
-    LoadNibbles(planes.codes, unit, codes);
+    UnpackNibbles(raw.codes, codes);
     if constexpr (kType == DType::kQ4_0) {
-      const float scale = HalfAt(planes.scales, unit);
+      const float scale = LowHalf(raw.scales);
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i) weights[i] = __fmul_rn(scale, static_cast<float>(codes[i] - 8));
     } else if constexpr (kType == DType::kQ4_1) {
-      const float scale = HalfAt(planes.scales, 2 * unit), offset = HalfAt(planes.scales, 2 * unit + 1);
+      const float scale = LowHalf(raw.scales), offset = HighHalf(raw.scales);
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i)
         weights[i] = __fadd_rn(__fmul_rn(scale, static_cast<float>(codes[i])), offset);
     } else if constexpr (kType == DType::kQ4_K) {
-      const int64_t block = unit / kBlockUnits;
-      const float scale = __fmul_rn(HalfAt(planes.blocks, 2 * block), planes.scales[2 * unit]);
-      const float least = __fmul_rn(HalfAt(planes.blocks, 2 * block + 1), planes.scales[2 * unit + 1]);
+      const float scale = __fmul_rn(LowHalf(raw.block), static_cast<float>(raw.scales & 255));
+      const float least = __fmul_rn(HighHalf(raw.block), static_cast<float>(raw.scales >> 8));
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i)
         weights[i] = __fadd_rn(__fmul_rn(scale, static_cast<float>(codes[i])), -least);
     } else {
       static_assert(kType == DType::kQ6_K);
-      const float block_scale = HalfAt(planes.blocks, unit / kBlockUnits);
-      const auto* scales = reinterpret_cast<const int8_t*>(planes.scales + 2 * unit);
-      const float scale[2] = {__fmul_rn(block_scale, scales[0]), __fmul_rn(block_scale, scales[1])};
-      const uint2 high = reinterpret_cast<const uint2*>(planes.high)[unit];
+      const float block_scale = LowHalf(raw.block);
+      const float scale[2] = {
+          __fmul_rn(block_scale, static_cast<float>(static_cast<int8_t>(raw.scales))),
+          __fmul_rn(block_scale, static_cast<float>(static_cast<int8_t>(raw.scales >> 8)))};
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i) {
-        const unsigned word = i % 8 < 4 ? high.x : high.y;
+        const unsigned word = i % 8 < 4 ? raw.high.x : raw.high.y;
         const int two_bits = static_cast<int>(word >> (i % 4 * 8 + i / 8 * 2)) & 3;
         weights[i] = __fmul_rn(scale[i / 16], static_cast<float>((codes[i] | two_bits << 4) - 32));
       }
     }
   }
+}
+
+template <DType kType>
+ROPEWAY_DEVICE void UnpackUnit(const PackedPlanes& planes, int64_t unit, float (&weights)[kUnitColumns]) {
+  UnpackRaw(LoadUnit<kType>(planes, unit), weights);
 }
 
 // Returns launch.operator()<kType>() for a packed type.

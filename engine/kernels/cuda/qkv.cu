@@ -223,6 +223,8 @@ template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes, int heads_per_block) {
   // [kThreads / lanes][the larger of E, Ev]; with queries for other zones as much again, unturned
   ROPEWAY_DYNAMIC_SHARED(float, heads);
+  LaunchDependents();
+  GridDependencyWait();
   const int slot = static_cast<int>(threadIdx.x) / lanes;
   const Group group = {lanes, static_cast<int>(threadIdx.x) % lanes};
   const int widest = max(args.kv.head_dim, args.kv.value_dim);
@@ -285,7 +287,7 @@ ErrorCode Qkv(const QkvArgs& args, Stream stream) {
   return WithElement(args.element, [&]<class T>() {
     const auto kernel =
         TakesVectors(args.kv.head_dim) && TakesVectors(args.kv.value_dim) ? QkvKernel<T, 8> : QkvKernel<T, 1>;
-    return Launch(stream, kernel, grid, dim3(kThreads), shared_bytes, args, lanes, heads_per_block);
+    return LaunchDependent(stream, kernel, grid, dim3(kThreads), shared_bytes, args, lanes, heads_per_block);
   });
 }
 

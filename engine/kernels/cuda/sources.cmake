@@ -20,4 +20,5 @@ set(ROPEWAY_CUDA_KERNELS
   sample.cu
   score.cu
   stream_matmul.cu
+  unpack.cu
 )

@@ -99,11 +99,15 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
                                            .y = device.Allocate(tokens * outputs * BytesOf(out)),
                                            .y_stride = outputs};
             // What went wrong goes wrong again below.
-            static_cast<void>(PrepareOnCuda(args, device.gemm(), device.stream()));
+            const ProductTools tools = {.kernels = device.kernels(),
+                                        .gemm = device.gemm(),
+                                        .slice = {device.Allocate(kMaxSliceBytes), kMaxSliceBytes},
+                                        .stream = device.stream()};
+            static_cast<void>(PrepareOnCuda(args, tools));
             return [=, &device](int64_t repeat) {
               cuda::MatMulArgs again = args;
               again.weights.data = device.FromPool(bytes, repeat);
-              return MultiplyOnCuda(again, device.kernels(), device.gemm(), device.stream());
+              return MultiplyOnCuda(again, tools);
             };
           }};
 }

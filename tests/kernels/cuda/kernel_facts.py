@@ -16,7 +16,7 @@ class Kernel:
     mma: bool = False
     cp_async: bool = False
     vector_loads: bool = True  # 128-bit loads from global memory, or cp.async of 16 bytes
-    scalar_variants: str = r"<\w+, 1>"  # for rows that are no whole multiple of 128 bits: exempt from the above
+    scalar_variants: str = r"<\w+(?:, \d+)?, 1>"  # for rows that are no whole multiple of 128 bits: exempt from the above
     dynamic_shared: Callable[[str], int] = lambda variant: 0  # bytes, of the variant's template arguments
 
 
@@ -34,6 +34,12 @@ def attention_tile_bytes(variant):
     size += 4 * column_warps * pairs
     size = round_up(size, 16) + 16 * threads * (width // 8 // column_warps)
     return size + (keys * width + 4 * keys if codes else 16)
+
+
+def packed_slab_bytes(variant):
+    """Slabs<kTokenTiles>::kBytes of packed_matmul.cu: two slabs of 16 rows of W and of the tokens."""
+    token_tiles = int(re.search(r"PackedStreamKernel<[^,]+, (\d+),", variant)[1])
+    return 2 * 1024 * (16 + 8 * token_tiles)
 
 
 # Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
@@ -58,7 +64,9 @@ KERNELS = {
     ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,
                                    moved="8 D + 2 D elements (branch, out); the least"),
     ("packed_matmul", "PackedFloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
-    ("packed_matmul", "PackedMmaKernel"): Kernel(mma=True, moved="W once per 64 tokens; the least up to 64 tokens"),
+    ("packed_matmul", "PackedStreamKernel"): Kernel(
+        mma=True, dynamic_shared=packed_slab_bytes, moved="W once per 32 tokens; the least up to 32 tokens"),
+    ("unpack", "UnpackKernel"): Kernel(moved="a packed row + K elements; the least"),
     ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
                                  moved="H E + G (E + Ev) elements in and out; the least"),
     ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),

@@ -134,6 +134,44 @@ TEST_P(PackedTest, ProductsOfATokenDoNotDependOnTheOthers) {
   }
 }
 
+// By the rule of sums: of the matrix that the weights are when unpacked and rounded.
+TEST_P(PackedTest, ProductsAreThoseOfTheUnpackedMatrix) {
+  constexpr int64_t kRows = 21, kMost = 34;
+  const int64_t columns = (1600 + block() - 1) / block() * block();  // several slabs, the last a part
+  const Weights weights = RandomWeights(GetParam(), kRows, columns, 8);
+  const DeviceMatrix matrix = UploadWeights(weights);
+  for (Element element : {Element::kF16, Element::kBF16}) {
+    const std::vector<uint8_t> rounded = Encode(element, weights.values);
+    uint8_t* unpacked = Upload(std::vector<uint8_t>(rounded.size(), 0xEE));
+    Check(Unpack(
+        {.weights = matrix, .element = element, .first_row = 0, .num_rows = kRows - 4, .out = unpacked},
+        stream()));
+    Check(Unpack({.weights = matrix,
+                  .element = element,
+                  .first_row = kRows - 4,
+                  .num_rows = 4,
+                  .out = unpacked + (kRows - 4) * columns * BytesOf(element)},
+                 stream()));
+    EXPECT_EQ(Download(unpacked, rounded.size()), rounded) << NameOf(element);
+    const std::vector<float> x = RandomValues(element, kMost * columns, 9);
+    for (int64_t tokens : {1, 2, 8, 9, 16, 17, 34}) {
+      const std::vector<float> first(x.begin(), x.begin() + tokens * columns);
+      uint8_t* y = Allocate<uint8_t>(tokens * kRows * sizeof(float));
+      Check(DenseMatMul({.weights = {DenseType(element), kRows, columns, unpacked},
+                         .element = element,
+                         .out = Element::kF32,
+                         .num_tokens = tokens,
+                         .x = Upload(Encode(element, first)),
+                         .y = y,
+                         .y_stride = kRows},
+                        stream()));
+      EXPECT_EQ(Multiply(matrix, element, Element::kF32, tokens, kRows, x),
+                Download(y, tokens * kRows * sizeof(float)))
+          << NameOf(element) << " T " << tokens;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, PackedTest, testing::ValuesIn(kPackedTypes),
                          [](const auto& info) { return std::string(NameOf(info.param)); });
 

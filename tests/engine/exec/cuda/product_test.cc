@@ -29,13 +29,26 @@ class ProductTest : public cuda::DeviceTest {
                           .x = Upload(cuda::Encode(element, first)),
                           .y = y,
                           .y_stride = weights.rows},
-                         cuda::Kernels(), gemm_, stream()));
+                         {.kernels = cuda::Kernels(), .gemm = gemm_, .slice = slice_, .stream = stream()}));
     return Download(y, bytes);
   }
+  // A row has the same bytes for any number of tokens of `counts`, the largest first.
+  void ExpectEqualRows(const cuda::DeviceMatrix& weights, Element element,
+                       const std::vector<int64_t>& counts) {
+    const std::vector<float> x = cuda::RandomValues(element, counts[0] * weights.columns, 2);
+    const std::vector<uint8_t> all = Multiply(weights, element, x, counts[0]);
+    for (const int64_t tokens : counts) {
+      const std::vector<uint8_t> some = Multiply(weights, element, x, tokens);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin()))
+          << cuda::NameOf(element) << " K " << weights.columns << " T " << tokens;
+    }
+  }
+
   cuda::emulation::HostGemm gemm_;
+  UnpackedSlice slice_;
 };
 
-TEST_F(ProductTest, FewTokensOfDenseWeightsStream) {
+TEST_F(ProductTest, TheNumberOfTokensDecides) {
   const auto kernel = [](Element element, DType type, int64_t columns, int64_t tokens) {
     return ProductKernelFor(
         {.weights = {type, 16, columns, nullptr}, .element = element, .num_tokens = tokens});
@@ -46,22 +59,35 @@ TEST_F(ProductTest, FewTokensOfDenseWeightsStream) {
   EXPECT_EQ(kernel(Element::kBF16, DType::kBF16, 60, 1), ProductKernel::kGemm);
   EXPECT_EQ(kernel(Element::kF32, DType::kF32, 64, 1), ProductKernel::kGemm);
   EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 1), ProductKernel::kPacked);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 128), ProductKernel::kPacked);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 129), ProductKernel::kUnpack);
+  EXPECT_EQ(kernel(Element::kF32, DType::kQ4_K, 256, 2000), ProductKernel::kPacked);
 }
 
 TEST_F(ProductTest, ARowHasTheSameBytesOnBothSidesOfTheSwitch) {
-  constexpr int64_t kMost = 40, kRows = 37;
+  constexpr int64_t kRows = 37;
   for (const Element element : {Element::kBF16, Element::kF16}) {
     for (const int64_t columns : {8, 72, 576}) {
-      const cuda::DeviceMatrix weights = {
-          cuda::DenseType(element), kRows, columns,
-          Upload(cuda::Encode(element, cuda::RandomValues(element, kRows * columns, 1)))};
-      const std::vector<float> x = cuda::RandomValues(element, kMost * columns, 2);
-      const std::vector<uint8_t> all = Multiply(weights, element, x, kMost);
-      for (const int64_t tokens : {1, 2, 7, 8, 9, 16, 17, 33}) {
-        const std::vector<uint8_t> some = Multiply(weights, element, x, tokens);
-        EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin()))
-            << cuda::NameOf(element) << " K " << columns << " T " << tokens;
-      }
+      const std::vector<float> numbers = cuda::RandomValues(element, kRows * columns, 1);
+      ExpectEqualRows({cuda::DenseType(element), kRows, columns, Upload(cuda::Encode(element, numbers))},
+                      element, {40, 1, 2, 7, 8, 9, 16, 17, 33});
+    }
+  }
+}
+
+// The slice holds so few rows that there are several, the last of them smaller.
+TEST_F(ProductTest, ARowOfPackedWeightsHasTheSameBytesWhereTheyAreUnpackedFirst) {
+  constexpr int64_t kRows = 300, kColumns = 256;
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K}) {
+    const std::vector<uint8_t> file = cuda::RandomPacked(type, kRows, kColumns, 3);
+    std::vector<uint8_t> device(cuda::DeviceMatrixBytes(type, kRows, kColumns));
+    cuda::PackRows({.type = type, .shape = {kRows, kColumns}, .data = file.data()}, type, kRows, 0,
+                   device.data());
+    const cuda::DeviceMatrix weights = {type, kRows, kColumns, Upload(device)};
+    for (const int64_t slice_rows : {200, 1000}) {
+      slice_.bytes = slice_rows * kColumns * 2;
+      slice_.data = Allocate<uint8_t>(slice_.bytes);
+      ExpectEqualRows(weights, Element::kBF16, {kPackedTokens + 2, 1, 17, kPackedTokens, kPackedTokens + 1});
     }
   }
 }
