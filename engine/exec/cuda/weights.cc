@@ -289,7 +289,7 @@ int64_t LargestPackedMatrix(const OpenedModel& model) {
   for (const TensorId& id : TensorsOf(model.spec)) {
     const std::vector<int64_t> shape = ShapeOf(id, model.spec);
     const auto type = model.tensors->TypeOf(id);
-    if (shape.size() < 2 || !type.ok() || !cuda::IsPacked(*type)) continue;
+    if (shape.size() != 2 || !type.ok() || !cuda::IsPacked(*type)) continue;
     largest = std::max(largest, shape[0] * shape[1]);
   }
   return largest;

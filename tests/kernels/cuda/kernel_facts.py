@@ -74,6 +74,11 @@ KERNELS = {
                                      moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
     ("stream_matmul", "StreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=lambda _: 96 * 1024, moved="W once per 16 tokens; the least up to 16"),
+    ("expert_matmul", "ExpertKernel"): Kernel(moved="W of an expert once per 8 of its slots"),
+    ("route", "ChooseKernel"): Kernel(
+        vector_loads=False, dynamic_shared=lambda _: 4 * 4 * 2 * 128, moved="X numbers; the least"),
+    ("route", "PlaceKernel"): Kernel(vector_loads=False, moved="20 B a choice"),
+    ("combine", "CombineKernel"): Kernel(moved="K + 2 elements an element of out; the least"),
     ("finish_logits", "FinishLogitsKernel"): Kernel(moved="8 V; the least"),
 }
 KERNELS["attention_f16", "AttendKernel"] = KERNELS["attention_bf16", "AttendKernel"]
