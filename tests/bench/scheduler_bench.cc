@@ -5,7 +5,7 @@
 //   chunks        from one token to the next of eight streams while a long prompt is computed beside them, with a
 //                 target and without
 //
-//   build/release/bin/scheduler_bench [MODEL [SEQUENCES [PROMPT_TOKENS [TARGET_MS]]]]
+//   build/release/bin/scheduler_bench [MODEL [SEQUENCES [PROMPT_TOKENS [TARGET_MS]]]]    (0 SEQUENCES: chunks alone)
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -82,7 +82,7 @@ class Runner {
 };
 
 void MeasureBookkeeping(Executor& executor, const Options& options, bool cached) {
-  constexpr int kSteps = 64;
+  constexpr int kSteps = 24;
   Runner runner(executor, {.max_running = options.sequences, .max_requests = options.sequences});
   for (int i = 0; i < options.sequences; ++i)
     runner.Add(Request(static_cast<RequestId>(i + 1), 33, kSteps + 40, cached));
@@ -126,6 +126,7 @@ void MeasureChunks(Executor& executor, const Options& options, int target_ms) {
 
 int Main(int argc, char** argv) {
   Options options;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   if (argc > 1) options.model = argv[1];
   if (argc > 2) options.sequences = std::atoi(argv[2]);
   if (argc > 3) options.prompt_tokens = std::atoi(argv[3]);
@@ -136,7 +137,8 @@ int Main(int argc, char** argv) {
       CpuExecutor::Make(*std::move(model), {.max_tokens_per_step = std::max(256, 2 * options.sequences),
                                             .max_rows_per_step = std::max(64, options.sequences)});
   if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
-  for (const bool cached : {false, true}) MeasureBookkeeping(**executor, options, cached);
+  for (const bool cached : {false, true})
+    if (options.sequences > 0) MeasureBookkeeping(**executor, options, cached);
   for (const int target_ms : {0, options.target_ms}) MeasureChunks(**executor, options, target_ms);
   return 0;
 }
