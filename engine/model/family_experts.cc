@@ -125,6 +125,47 @@ absl::Status ReadGraniteMoeShared(JsonFields& config, DecoderSpec& spec, LayerSp
   return ReadGraniteMoe(config, spec, layer);
 }
 
+absl::Status ReadErnieMoe(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
+  ExpertsSpec& experts = layer.ffn.experts;
+  RETURN_IF_ERROR(ReadExpertCounts(config, {"moe_num_experts", "num_experts"},
+                                   {"moe_k", "num_experts_per_tok"}, experts));
+  ASSIGN_OR_RETURN(layer.ffn.size, config.Int("moe_intermediate_size"));
+  ASSIGN_OR_RETURN(const int32_t shared, config.IntOr("moe_num_shared_experts", 2));
+  ASSIGN_OR_RETURN(const double least, config.DoubleOr("moe_norm_min", 1e-12));
+  experts.correction = true;
+  experts.normalised = true;
+  experts.least_sum = static_cast<float>(least);
+  experts.shared_size = static_cast<int32_t>(std::min<int64_t>(int64_t{shared} * layer.ffn.size, INT32_MAX));
+  ASSIGN_OR_RETURN(const bool bias, config.BoolOr("use_bias", false));
+  if (!bias) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat(config.NameOf("use_bias"), " is true; only false is supported beside experts"));
+}
+
+// Layers from the first to the last one that has experts, and which of them.
+absl::Status FinishErnieMoe(JsonFields& config, DecoderSpec& spec) {
+  ASSIGN_OR_RETURN(const int32_t size, config.Int("intermediate_size"));
+  ASSIGN_OR_RETURN(const int32_t step, Interval(config, "moe_layer_interval", 1));
+  ASSIGN_OR_RETURN(const int32_t first, config.IntOr("moe_layer_start_index", 1));
+  const Json* end = config.Find("moe_layer_end_index");
+  int32_t last = spec.num_layers() - 1;  // as -1 says
+  if (end != nullptr && *end != -1) {
+    ASSIGN_OR_RETURN(last, config.Int("moe_layer_end_index"));
+  }
+  for (int32_t i = 0; i < spec.num_layers(); ++i)
+    if (i < first || i > last || (i + 1) % step != 0) MakeDense(size, spec.layers[i].ffn);
+  return absl::OkStatus();
+}
+
+absl::Status ReadHunyuanMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
+  ExpertsSpec& experts = layer.ffn.experts;
+  experts.normalised = true;
+  experts.shared_size = layer.ffn.size;
+  layer.attention.head_norm.epsilon = spec.norm.epsilon;
+  return ReadExpertCounts(config, {"num_experts", "num_local_experts"}, {"moe_topk", "num_experts_per_tok"},
+                          experts);
+}
+
 absl::Status ReadGptOss(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   ExpertsSpec& experts = layer.ffn.experts;
   experts.score = RouterScore::kSoftmaxChosen;

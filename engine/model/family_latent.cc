@@ -91,10 +91,8 @@ absl::Status ReadGroups(JsonFields& config, ExpertsSpec& experts) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::Status ReadDeepSeekV3(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
-  RETURN_IF_ERROR(ReadLatent(config, spec, layer));
+// Those of version 3.
+absl::Status ReadSigmoidExperts(JsonFields& config, LayerSpec& layer) {
   RETURN_IF_ERROR(ReadDeepSeekExperts(config, layer));
   ExpertsSpec& experts = layer.ffn.experts;
   experts.score = RouterScore::kSigmoid;
@@ -104,6 +102,21 @@ absl::Status ReadDeepSeekV3(JsonFields& config, DecoderSpec& spec, LayerSpec& la
   ASSIGN_OR_RETURN(experts.normalised, config.BoolOr("norm_topk_prob", true));
   RETURN_IF_ERROR(OnlyChoice(config, "scoring_func", "sigmoid"));
   return OnlyChoice(config, "topk_method", "noaux_tc");
+}
+
+}  // namespace
+
+absl::Status ReadDeepSeekV3(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
+  RETURN_IF_ERROR(ReadLatent(config, spec, layer));
+  return ReadSigmoidExperts(config, layer);
+}
+
+// The experts of DeepSeek-V3 with other attention.
+absl::Status ReadGlm4Moe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
+  RETURN_IF_ERROR(ReadSigmoidExperts(config, layer));
+  ASSIGN_OR_RETURN(const bool norms, config.BoolOr("use_qk_norm", false));
+  if (norms) layer.attention.head_norm = {.kind = NormKind::kRms, .epsilon = spec.norm.epsilon};
+  return absl::OkStatus();
 }
 
 // Its groups are as good as their best expert, and its weights never normalised.

@@ -78,6 +78,17 @@ inline constexpr HfName kApertusNames[] = {
     {Role::kAttentionNorm, "model.layers.*.attention_layernorm.weight"},
     {Role::kFfnNorm, "model.layers.*.feedforward_layernorm.weight"},
 };
+inline constexpr HfName kErnieMoeNames[] = {
+    {Role::kRouterCorrection, "model.layers.*.mlp.moe_statics.e_score_correction_bias"},
+};
+inline constexpr HfName kHunyuanMoeNames[] = {
+    {Role::kQueryNorm, "model.layers.*.self_attn.query_layernorm.weight"},
+    {Role::kKeyNorm, "model.layers.*.self_attn.key_layernorm.weight"},
+    {Role::kRouter, "model.layers.*.mlp.gate.wg.weight"},
+    {Role::kSharedGate, "model.layers.*.mlp.shared_mlp.gate_proj.weight"},
+    {Role::kSharedUp, "model.layers.*.mlp.shared_mlp.up_proj.weight"},
+    {Role::kSharedDown, "model.layers.*.mlp.shared_mlp.down_proj.weight"},
+};
 inline constexpr HfName kMixtralNames[] = {
     {Role::kRouter, "model.layers.*.block_sparse_moe.gate.weight"},
     {Role::kExpertGate, "model.layers.*.block_sparse_moe.experts.#.w1.weight", Layout::kExperts},

@@ -51,6 +51,7 @@ absl::StatusOr<RopeObject> RequireRope(JsonFields& config);
 // Families of latent attention: family_latent.cc.
 absl::Status ReadDeepSeekV2(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status ReadDeepSeekV3(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadGlm4Moe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status FinishDeepSeek(JsonFields& config, DecoderSpec& spec);
 absl::Status FinishDeepSeekV3(JsonFields& config, DecoderSpec& spec);
 absl::Status ReadMiniCpm3(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
@@ -65,6 +66,9 @@ absl::Status FinishQwenMoe(JsonFields& config, DecoderSpec& spec);
 absl::Status ReadOlmoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status ReadGraniteMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status ReadGraniteMoeShared(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status ReadErnieMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+absl::Status FinishErnieMoe(JsonFields& config, DecoderSpec& spec);
+absl::Status ReadHunyuanMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status ReadGptOss(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status ReadLlama4(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
 absl::Status FinishLlama4(JsonFields& config, DecoderSpec& spec);

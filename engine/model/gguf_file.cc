@@ -36,6 +36,9 @@ enum GgufType : uint32_t {
   kFloat64 = 12,
 };
 
+// Of gpt-oss, in messages.
+constexpr uint32_t kMxfp4 = 39;
+
 std::optional<DType> DTypeOf(uint32_t type) {
   switch (type) {
     case 0:
@@ -257,8 +260,9 @@ absl::StatusOr<TensorEntry> ReadTensor(Reader& reader, uint64_t index, const Ggu
   ASSIGN_OR_RETURN(const uint32_t type, reader.Number<uint32_t>(what));
   const std::optional<DType> dtype = DTypeOf(type);
   if (!dtype)
-    return absl::UnimplementedError(absl::StrCat(
-        what, " has the type ", type, ", which is not supported; supported are ", SupportedTypes()));
+    return absl::UnimplementedError(
+        absl::StrCat(what, " has the type ", type, type == kMxfp4 ? " (MXFP4)" : "",
+                     ", which is not supported; supported are ", SupportedTypes()));
   entry.view.type = *dtype;
   ASSIGN_OR_RETURN(entry.offset, reader.Number<uint64_t>(what));
   return entry;

@@ -12,12 +12,15 @@
 namespace ropeway {
 namespace {
 
+// One row may be a vector, and the other way round.
+bool IsOneRow(const std::vector<int64_t>& shape, const std::vector<int64_t>& vector) {
+  return shape.size() == 2 && vector.size() == 1 && shape[0] == 1 && shape[1] == vector[0];
+}
+
 absl::Status CheckShape(absl::string_view name, const std::vector<int64_t>& expected,
                         const TensorView& view) {
-  // One row may be a vector.
-  const std::vector<int64_t> one_row =
-      expected.size() == 2 && expected[0] == 1 ? std::vector<int64_t>{expected[1]} : expected;
-  if (view.shape == expected || view.shape == one_row) return absl::OkStatus();
+  if (view.shape == expected || IsOneRow(view.shape, expected) || IsOneRow(expected, view.shape))
+    return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' must have the shape [",
                                                  absl::StrJoin(expected, ", "), "], has [",
                                                  absl::StrJoin(view.shape, ", "), "]"));

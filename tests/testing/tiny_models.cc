@@ -106,14 +106,15 @@ const std::vector<std::string>& SupportedTinyCases() {
       "gpt2 gpt2_scaled gpt_bigcode gpt_neo gptj codegen gpt_neox gpt_neox_sequential opt biogpt xglm "
       "bloom mpt falcon_rw falcon_7b falcon_40b falcon_11b mixtral qwen2_moe qwen3_moe olmoe "
       "granitemoe gpt_oss llama4_text deepseek_v3 minicpm3 ministral3 apertus opt_post_norm "
-      "bloom_pow2 llama_rope_dynamic llama_rope_longrope phi3_longrope phi3_partial",
+      "bloom_pow2 llama_rope_dynamic llama_rope_longrope phi3_longrope phi3_partial "
+      "deepseek_v3_plain deepseek_v2 granitemoeshared hunyuan_v1_moe glm4_moe",
       ' '));
   return names;
 }
 
 const std::vector<std::string>& CpuOnlyTinyCases() {
-  static const auto& names =
-      *new std::vector<std::string>{"deepseek_v3", "minicpm3", "opt_post_norm", "bloom_pow2"};
+  static const auto& names = *new std::vector<std::string>{"deepseek_v3", "deepseek_v3_plain", "deepseek_v2",
+                                                           "minicpm3",    "opt_post_norm",     "bloom_pow2"};
   return names;
 }
 

@@ -201,7 +201,10 @@ std::vector<std::string> GgufCases() {
       "biogpt", "codegen", "gpt_neo", "gptj", "helium", "opt", "opt_post_norm", "persimmon", "xglm",
       // No key: dynamic rotations, Falcon's ALiBi, windows or scales of some layers, norms of Phi's heads and of
       // BLOOM's stream.
-      "bloom_pow2", "falcon_rw", "gpt2_scaled", "llama_rope_dynamic", "phi_qk_layernorm", "qwen2_window"};
+      "bloom_pow2", "falcon_rw", "gpt2_scaled", "llama_rope_dynamic", "phi_qk_layernorm", "qwen2_window",
+      "deepseek_v3_plain",
+      // Not written yet.
+      "deepseek_v2", "hunyuan_v1_moe", "glm4_moe"};
   std::vector<std::string> cases;
   for (const std::string& name : SupportedTinyCases())
     if (!others.contains(name)) cases.push_back(name);
