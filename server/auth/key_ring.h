@@ -30,14 +30,15 @@ class KeyRing {
 
  private:
   struct Lock {
-    std::array<char, ApiKey::kIdDigits> id;
     std::array<uint8_t, 16> salt;
     std::array<uint8_t, 32> digest;
     IdentityPtr identity;  // null: of the lock that nothing opens
   };
 
   size_t size_ = 0;
-  std::vector<Lock> locks_;  // the first one is what unknown IDs are tried at
+  // One after the other; the first one is what unknown IDs are tried at.
+  std::vector<uint64_t> ids_;
+  std::vector<Lock> locks_;
   absl::flat_hash_map<std::string, IdentityPtr> subjects_;
 };
 

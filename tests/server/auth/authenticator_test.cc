@@ -80,6 +80,30 @@ TEST_F(AuthenticatorTest, NobodyElseGetsInAndIsToldWhy) {
   }
 }
 
+TEST(KeyRingTest, FindsEachOfManyKeysAndNoOther) {
+  std::vector<KeyEntry> entries;
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < 1000; ++i) {
+    const ApiKey key = NewApiKey();
+    keys.push_back(key.Text());
+    entries.push_back({.name = absl::StrCat("k", i), .hash = HashApiKey(key), .tenant = "t"});
+  }
+  // An ID that is as good as none.
+  const ApiKey zero = {.id = std::string(16, '0'), .secret = NewApiKey().secret};
+  entries.push_back({.name = "zero", .hash = HashApiKey(zero), .tenant = "t"});
+  const KeyRing ring(entries);
+  EXPECT_EQ(ring.size(), 1001);
+  for (const size_t i : {0, 1, 499, 998, 999}) {
+    ASSERT_NE(ring.FindKey(keys[i]), nullptr) << i;
+    EXPECT_EQ(ring.FindKey(keys[i])->name, absl::StrCat("k", i));
+    // The ID of one with the secret of another.
+    EXPECT_EQ(ring.FindKey(keys[i].substr(0, 20) + keys[(i + 1) % 1000].substr(20)), nullptr);
+  }
+  EXPECT_EQ(ring.FindKey(zero.Text())->name, "zero");
+  for (const char* text : {"", "x", "rk_0000000000000000_"}) EXPECT_EQ(ring.FindKey(text), nullptr);
+  EXPECT_EQ(KeyRing({}).FindKey(keys[0]), nullptr);
+}
+
 TEST_F(AuthenticatorTest, ACertificateIsAsGoodAsAKeyAndCountsOnlyWithoutOne) {
   ASSERT_OK_AND_ASSIGN(const IdentityPtr bob,
                        authenticator_->Admit({.subject = "CN=bob,O=Acme"}, Access::kGenerate));
