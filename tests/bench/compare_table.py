@@ -19,7 +19,7 @@ def peer(folder, number):
     for line in (folder / f"decode.{number}").read_text().splitlines():
         if line.startswith("{"):
             entry = json.loads(line)
-            rates[f"Decode/{entry['pl']}"] = entry["speed_tg"]
+            rates[f"Decode/streams:{entry['pl']}/context:{entry['pp']}"] = entry["speed_tg"]
     return rates
 
 
@@ -28,6 +28,9 @@ def main():
     pairs = [(ours(folder / f"ours.{i}"), peer(folder, i)) for i in range(1, rounds + 1)]
     print("| tokens/s | Ropeway | llama.cpp | ratio |\n|---|---|---|---|")
     for name in pairs[0][0]:
+        if name not in pairs[0][1]:
+            print(f"| {name} | {statistics.median(pair[0][name] for pair in pairs):.0f} | - | - |")
+            continue
         mine, theirs = ([pair[i][name] for pair in pairs] for i in (0, 1))
         ratio = statistics.median(a / b for a, b in zip(mine, theirs))
         print(f"| {name} | {statistics.median(mine):.0f} | {statistics.median(theirs):.0f} | {ratio:.1f} |")

@@ -13,7 +13,7 @@ import numpy
 import openvino
 import openvino_genai
 
-PREFILL_TOKENS = 512
+PREFILL_TOKENS = (512, 2048, 4096, 8000)
 DECODE_START, DECODE_STEPS = 128, 64
 REPETITIONS = 3
 
@@ -30,13 +30,14 @@ def main():
     model = sys.argv[1]
     threads = int(sys.argv[2]) if len(sys.argv) > 2 else os.cpu_count()
     pipeline = openvino_genai.LLMPipeline(model, "CPU", INFERENCE_NUM_THREADS=threads)
-    generate(pipeline, 1, PREFILL_TOKENS, 2)  # compiles for the shapes
-    rates = {f"Prefill/{PREFILL_TOKENS}": statistics.median(
-        PREFILL_TOKENS * 1000 / generate(pipeline, 1, PREFILL_TOKENS, 2).get_ttft().mean for _ in range(REPETITIONS))}
+    generate(pipeline, 1, PREFILL_TOKENS[0], 2)  # compiles for the shapes
+    rates = {f"Prefill/{tokens}": statistics.median(
+        tokens * 1000 / generate(pipeline, 1, tokens, 2).get_ttft().mean for _ in range(REPETITIONS))
+             for tokens in PREFILL_TOKENS}
     for streams in (1, 8, 32):
         runs = [generate(pipeline, streams, DECODE_START, DECODE_STEPS + 1) for _ in range(REPETITIONS)]
         # Its own time per output token is divided by the streams in some versions; these two times are not.
-        rates[f"Decode/{streams}"] = statistics.median(
+        rates[f"Decode/streams:{streams}/context:{DECODE_START}"] = statistics.median(
             streams * DECODE_STEPS * 1000 / (run.get_generate_duration().mean - run.get_ttft().mean) for run in runs)
     print(json.dumps(rates))
 
