@@ -98,11 +98,14 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
                                     .kv_cache_bytes = config.kv_cache_mb << 20,
                                     .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCuda),
                                     .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda),
+                                    .gemm_search = config.gemm_search == GemmSearch::kOn,
+                                    .gemm_cache = config.gemm_cache,
                                     .warm_up = true};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, options));
   MadeExecutor made;
   made.device = Device::kCuda;
   made.kernels = absl::StrCat("cuda: ", executor->description());
+  made.products = executor->products();
   made.num_threads = config.tensor_parallel;
   made.executor = std::move(executor);
   return made;

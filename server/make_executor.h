@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
@@ -16,10 +17,11 @@ namespace ropeway::server {
 
 struct MadeExecutor {
   std::unique_ptr<Executor> executor;
-  Device device = Device::kCpu;  // where it computes
-  std::string kernels;           // the set that computes: "avx512+amx", "cuda: NVIDIA L4, bf16"
-  int32_t num_threads = 0;       // that compute
-  std::string warning;           // why it computes on the CPU, where a GPU was looked for; else empty
+  Device device = Device::kCpu;       // where it computes
+  std::string kernels;                // the set that computes: "avx512+amx", "cuda: NVIDIA L4, bf16"
+  std::vector<std::string> products;  // how a GPU's matrices are multiplied, a line for each shape
+  int32_t num_threads = 0;            // that compute
+  std::string warning;                // why it computes on the CPU, where a GPU was looked for; else empty
 };
 
 // Tests open backends of their own.

@@ -85,6 +85,7 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
   bundle.served.num_threads = made.num_threads;
   bundle.executor = std::move(made.executor);
   bundle.device = made.device;
+  bundle.products = std::move(made.products);
   bundle.warning = std::move(made.warning);
   return bundle;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
@@ -17,6 +18,7 @@ struct ModelBundle {
   ServedModel served;
   std::unique_ptr<Executor> executor;  // never null
   Device device = Device::kCpu;        // where it computes
+  std::vector<std::string> products;   // how a GPU's matrices are multiplied, for the log
   std::string warning;                 // why it computes on the CPU, where a GPU was looked for; else empty
 };
 

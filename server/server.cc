@@ -285,6 +285,7 @@ void Server::Impl::OnLost() {
 
 absl::Status Server::Impl::Load(const ModelLoader& load) {
   ASSIGN_OR_RETURN(model, load(config));
+  for (const std::string& line : model.products) log.Info("products of a matrix", {{"by", line}});
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   const ServedModel& served = model.served;
   for (const std::string& problem : served.chat_templates.Problems()) {

@@ -1,9 +1,11 @@
 #include "server/make_executor.h"
 
 #include <string>
+#include <vector>
 
 #include "engine/kernels/ops.h"
 #include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/cuda_emulation/host_gemm.h"
 #include "tests/cuda_emulation/host_kernels.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -49,6 +51,33 @@ TEST_F(MakeExecutorTest, TakesTheGpuThatIsThere) {
     EXPECT_EQ(made.executor->limits().max_tokens_per_step, 2048);
     EXPECT_EQ(made.executor->limits().max_rows_per_step, 256);
   }
+}
+
+cuda::GemmOptions gemm_options;  // that the last Gemm was made with
+
+// Products as they are, and a line about them.
+class ToldGemm final : public cuda::emulation::HostGemm {
+ public:
+  std::vector<std::string> Choices() const override { return {"by hand"}; }
+};
+
+TEST_F(MakeExecutorTest, SaysHowProductsAreChosenAndTellsHowTheyWere) {
+  cuda::Backend backend = **emulated_();
+  backend.make_gemm = [](cuda::Runtime&, const cuda::GemmOptions& options, const char**) -> cuda::Gemm* {
+    gemm_options = options;
+    return new ToldGemm;
+  };
+  const server::CudaBackendOpener open = [&] { return &backend; };
+  server::Config config{.device = server::Device::kCuda, .dtype = server::ActivationType::kF32};
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor made, Make(config, open));
+  EXPECT_TRUE(gemm_options.search);
+  EXPECT_EQ(gemm_options.cache_path, "");
+  EXPECT_THAT(made.products, ::testing::ElementsAre("by hand"));
+  config.gemm_search = server::GemmSearch::kOff;
+  config.gemm_cache = "/somewhere/choices";
+  ASSERT_OK(Make(config, open).status());
+  EXPECT_FALSE(gemm_options.search);
+  EXPECT_EQ(gemm_options.cache_path, "/somewhere/choices");
 }
 
 TEST_F(MakeExecutorTest, SharesTheModelAmongGpus) {
