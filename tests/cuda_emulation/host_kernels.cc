@@ -171,6 +171,15 @@ void NormOnHost(const NormArgs& args) {
   }
 }
 
+void NormColumnsOnHost(const NormColumnsArgs& args) {
+  std::vector<float> row(args.columns);
+  for (int64_t t = 0; t < args.num_tokens; ++t) {
+    for (int c = 0; c < args.columns; ++c) row[c] = LoadElement(args.element, args.x, t * args.x_stride + c);
+    NormInPlace(NormKind::kRms, args.epsilon, args.weight, nullptr, row);
+    for (int c = 0; c < args.columns; ++c) StoreElement(args.element, args.out, t * args.columns + c, row[c]);
+  }
+}
+
 float Activate(Activation activation, const ActivationNumbers& numbers, float x) {
   switch (activation) {
     case Activation::kSilu:
@@ -422,6 +431,10 @@ void QkvOnHost(const QkvArgs& args) {
       if (args.bias != nullptr) row[c] += args.bias[c];
       if (args.clip > 0 && !args.clip_after_norm) row[c] = std::clamp(row[c], -args.clip, args.clip);
     }
+    for (int c = 0; c < args.shared_columns; ++c)
+      for (int h = args.num_heads; h < heads; ++h)
+        row[int64_t{h} * kv.head_dim + c] =
+            LoadElement(args.element, args.shared_keys, t * args.shared_stride + c);
     if (!args.norms.after_rotation) NormHeads(args, row.data());
     if (args.clip > 0 && args.clip_after_norm)
       for (float& x : row) x = std::clamp(x, -args.clip, args.clip);
@@ -544,6 +557,7 @@ ErrorCode OnStream(const Args& args, Stream stream) {
 
 constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
                                 .norm = OnStream<NormOnHost>,
+                                .norm_columns = OnStream<NormColumnsOnHost>,
                                 .qkv = OnStream<QkvOnHost>,
                                 .attention = OnStream<AttentionOnHost>,
                                 .gate = OnStream<GateOnHost>,

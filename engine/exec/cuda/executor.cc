@@ -13,21 +13,14 @@
 namespace ropeway {
 namespace {
 
-// UNIMPLEMENTED naming what of a layer's formulas has no kernel yet.
-absl::Status CheckFormulas(const LayerSpec& layer) {
-  if (layer.attention.is_latent())
-    return absl::UnimplementedError("layers of latent attention are not supported on CUDA devices");
-  return absl::OkStatus();
-}
-
-// Likewise of what all layers have alike.
-absl::Status CheckStream(const DecoderSpec& spec) {
-  if (spec.block.norms_stream || spec.block.norms_sum)
-    return absl::UnimplementedError("norms of the stream itself are not supported on CUDA devices");
-  if (spec.embedding_size > 0 || !spec.output_norm)
-    return absl::UnimplementedError(
-        "embeddings narrower than the stream, or no norm before the output layer, are not supported on CUDA "
-        "devices");
+// UNIMPLEMENTED naming what the pass does not carry out.
+absl::Status CheckFormulas(const DecoderSpec& spec) {
+  if (spec.embedding_size > 0)
+    return absl::UnimplementedError("embeddings narrower than the stream are not supported on CUDA devices");
+  for (const LayerSpec& layer : spec.layers)
+    if (layer.attention.is_latent() && layer.attention.head_norm.kind != NormKind::kNone)
+      return absl::UnimplementedError(
+          "latent attention with norms of heads is not supported on CUDA devices");
   return absl::OkStatus();
 }
 
@@ -45,8 +38,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
   }
-  RETURN_IF_ERROR(CheckStream(spec));
-  for (const LayerSpec& layer : spec.layers) RETURN_IF_ERROR(CheckFormulas(layer));
+  RETURN_IF_ERROR(CheckFormulas(spec));
   return CheckTensorParallel(spec, options.tensor_parallel);
 }
 

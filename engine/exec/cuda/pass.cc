@@ -16,17 +16,36 @@ NormKind KindOf(const DecoderSpec& spec, const NormWeights<const float*>& norm) 
   return norm.weight == nullptr ? NormKind::kNone : spec.norm.kind;
 }
 
+// The most of each field.
+LatentSpec WidestLatent(const DecoderSpec& spec) {
+  LatentSpec widest;
+  for (const LayerSpec& layer : spec.layers) {
+    const LatentSpec& latent = layer.attention.latent;
+    widest.query_rank = std::max(widest.query_rank, latent.query_rank);
+    widest.kv_rank = std::max(widest.kv_rank, latent.kv_rank);
+    widest.rotary_dim = std::max(widest.rotary_dim, latent.rotary_dim);
+  }
+  return widest;
+}
+
 }  // namespace
 
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver) {
   const int64_t t = shape.max_tokens, s = shape.max_logit_rows, bytes = cuda::BytesOf(shape.element);
-  CudaActivations a;
+  CudaActivations a = {};
   a.residual = carver.Take<float>(t * spec.hidden_size);
   a.normed = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.qkv = carver.TakeBytes(t * spec.qkv_size() * bytes);
   a.queries = carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes);
   for (uint8_t** turned : {&a.previous_queries, &a.older_queries})
     *turned = spec.has_zones() ? carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes) : nullptr;
+  const LatentSpec latent = WidestLatent(spec);
+  if (latent.kv_rank > 0) {
+    a.latent =
+        carver.TakeBytes(t * (latent.query_rank + latent.kv_rank + int64_t{latent.rotary_dim}) * bytes);
+    a.latent_query = carver.TakeBytes(t * latent.query_rank * bytes);
+    a.latent_kv = carver.TakeBytes(t * latent.kv_rank * bytes);
+  }
   a.attention = carver.TakeBytes(t * spec.num_heads * spec.value_dim * bytes);
   a.branch = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.ffn_input = carver.TakeBytes(t * 2 * spec.max_ffn_size() * bytes);
@@ -97,7 +116,12 @@ void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
   const DecoderSpec& spec = context_.spec;
   const cuda::Element element = context_.element;
   for (const CudaLayer& layer : context_.weights.layers) {  // of one shape the first is measured
-    PrepareProduct(layer.qkv, a.normed, max_tokens, a.qkv, spec.qkv_size(), element);
+    PrepareProduct(layer.latent, a.normed, max_tokens, a.latent, layer.latent.outputs, element);
+    PrepareProduct(layer.latent_kv, a.latent_kv, max_tokens,
+                   a.qkv + int64_t{spec.num_heads} * spec.head_dim * cuda::BytesOf(element), spec.qkv_size(),
+                   element);
+    PrepareProduct(layer.qkv, layer.latent_query_norm == nullptr ? a.normed : a.latent_query, max_tokens,
+                   a.qkv, spec.qkv_size(), element);
     PrepareProduct(layer.attention_output, a.attention, max_tokens, a.branch, spec.hidden_size, element);
     PrepareProduct(layer.ffn_input, a.normed, max_tokens, a.ffn_input, layer.ffn_input.outputs, element);
     if (!layer.router.parts.empty())
@@ -127,9 +151,8 @@ void CudaPass::NormResidual(const Vectors& norm) {
 }
 
 // residual = norm(residual)
-void CudaPass::NormEmbedding() {
-  const Vectors& norm = context_.weights.embedding_norm;
-  Try("normalising embeddings", [&] {
+void CudaPass::NormResidualInPlace(const Vectors& norm) {
+  Try("normalising the residual", [&] {
     return context_.kernels.norm({.kind = context_.spec.norm.kind,
                                   .element = cuda::Element::kF32,
                                   .num_rows = shape_.tokens,
@@ -141,6 +164,12 @@ void CudaPass::NormEmbedding() {
                                   .out = context_.activations.residual},
                                  context_.stream);
   });
+}
+
+// normed = residual = norm(residual)
+void CudaPass::NormStream(const Vectors& norm) {
+  NormResidualInPlace(norm);
+  NormResidual({});
 }
 
 // The end of a block and the norm at the beginning of the next one, by the same kernel.
@@ -203,14 +232,46 @@ void CudaPass::Embed() {
                                    .residual = context_.activations.residual},
                                   context_.stream);
   });
-  if (context_.spec.embedding_norm) NormEmbedding();
-  NormResidual(context_.weights.layers[0].attention_norm);
+  if (context_.spec.embedding_norm) NormResidualInPlace(context_.weights.embedding_norm);
+  NormResidual(NormsStream() ? Vectors{} : context_.weights.layers[0].attention_norm);
 }
 
 void CudaPass::ProjectQkv(int layer) {
   const CudaActivations& a = context_.activations;
-  Multiply(context_.weights.layers[layer].qkv, a.normed, shape_.tokens, a.qkv, context_.spec.qkv_size(),
+  const CudaLayer& weights = context_.weights.layers[layer];
+  if (context_.spec.block.norms_stream) NormStream(weights.attention_norm);
+  if (context_.spec.layers[layer].attention.is_latent()) return ProjectLatent(layer);
+  Multiply(weights.qkv, a.normed, shape_.tokens, a.qkv, context_.spec.qkv_size(), context_.element);
+}
+
+// Queries, keys and values of all heads, from narrow rows; the rotated columns of keys are left to qkv.
+void CudaPass::ProjectLatent(int layer) {
+  const DecoderSpec& spec = context_.spec;
+  const CudaActivations& a = context_.activations;
+  const CudaLayer& weights = context_.weights.layers[layer];
+  const LatentSpec& latent = spec.layers[layer].attention.latent;
+  const int64_t bytes = cuda::BytesOf(context_.element), stride = weights.latent.outputs;
+  Multiply(weights.latent, a.normed, shape_.tokens, a.latent, stride, context_.element);
+  const auto norm = [&](int64_t first, int columns, const float* weight, uint8_t* out) {
+    Try("normalising latent rows", [&] {
+      return context_.kernels.norm_columns({.element = context_.element,
+                                            .num_tokens = shape_.tokens,
+                                            .columns = columns,
+                                            .epsilon = latent.epsilon,
+                                            .x = a.latent + first * bytes,
+                                            .x_stride = stride,
+                                            .weight = weight,
+                                            .out = out},
+                                           context_.stream);
+    });
+  };
+  const bool is_narrow = latent.query_rank > 0;
+  if (is_narrow) norm(0, latent.query_rank, weights.latent_query_norm, a.latent_query);
+  norm(latent.query_rank, latent.kv_rank, weights.latent_kv_norm, a.latent_kv);
+  Multiply(weights.qkv, is_narrow ? a.latent_query : a.normed, shape_.tokens, a.qkv, spec.qkv_size(),
            context_.element);
+  Multiply(weights.latent_kv, a.latent_kv, shape_.tokens,
+           a.qkv + int64_t{spec.num_heads} * spec.head_dim * bytes, spec.qkv_size(), context_.element);
 }
 
 void CudaPass::SetRotation(int layer, cuda::QkvArgs& args) const {
@@ -259,6 +320,12 @@ void CudaPass::RotateAndStore(int layer) {
                      .max_pages = shape_.max_pages,
                      .kv = KvOf(layer),
                      .queries = context_.activations.queries};
+  if (const LatentSpec& latent = attention.latent; latent.kv_rank > 0) {
+    args.shared_keys = context_.activations.latent +
+                       (int64_t{latent.query_rank} + latent.kv_rank) * cuda::BytesOf(context_.element);
+    args.shared_stride = weights.latent.outputs;
+    args.shared_columns = latent.rotary_dim;
+  }
   SetRotation(layer, args);
   Try("rotating queries and keys", [&] { return context_.kernels.qkv(args, context_.stream); });
 }
@@ -292,7 +359,9 @@ void CudaPass::AddAttention(int layer) {
   SumOverRanks();
   // A parallel block has read the residual for both branches already.
   const bool sequential = context_.spec.block.kind == BlockKind::kSequential;
-  AddBranch(weights.attention_output, weights.attention_post_norm, sequential ? &weights.ffn_norm : nullptr);
+  AddBranch(weights.attention_output, weights.attention_post_norm,
+            sequential && !NormsStream() ? &weights.ffn_norm : nullptr);
+  if (context_.spec.block.norms_sum) NormStream(weights.attention_norm);
 }
 
 void CudaPass::ProjectFfn(int layer) {
@@ -300,6 +369,7 @@ void CudaPass::ProjectFfn(int layer) {
   const CudaActivations& a = context_.activations;
   const CudaLayer& weights = context_.weights.layers[layer];
   if (context_.spec.block.kind == BlockKind::kParallelTwoNorms) NormResidual(weights.ffn_norm);
+  if (context_.spec.block.norms_stream) NormStream(weights.ffn_norm);
   if (ffn.has_experts()) ProjectExperts(layer);
   if (weights.ffn_input.parts.empty()) return;  // no expert that all tokens go to
   Multiply(weights.ffn_input, a.normed, shape_.tokens, a.ffn_input, weights.ffn_input.outputs,
@@ -326,7 +396,9 @@ void CudaPass::AddFeedForward(int layer) {
   if (context_.spec.layers[layer].ffn.has_experts()) AddExperts(layer);
   SumOverRanks();
   const bool last = layer + 1 == context_.spec.num_layers();
-  AddBranch(weights.down, weights.ffn_post_norm, last ? nullptr : &layers[layer + 1].attention_norm);
+  AddBranch(weights.down, weights.ffn_post_norm,
+            last || NormsStream() ? nullptr : &layers[layer + 1].attention_norm);
+  if (context_.spec.block.norms_sum) NormStream(weights.ffn_norm);
 }
 
 void CudaPass::ChooseLogitRows(int32_t first, int32_t count) {
@@ -336,7 +408,7 @@ void CudaPass::ChooseLogitRows(int32_t first, int32_t count) {
 
 void CudaPass::NormOutput() {
   Try("normalising the output", [&] {
-    return context_.kernels.norm({.kind = context_.spec.norm.kind,
+    return context_.kernels.norm({.kind = KindOf(context_.spec, context_.weights.output_norm),
                                   .element = context_.element,
                                   .num_rows = num_logit_rows_,
                                   .columns = context_.spec.hidden_size,

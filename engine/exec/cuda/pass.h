@@ -36,6 +36,9 @@ struct CudaActivations {
   // Turned for keys of the zone before their own, and of older ones; null where the model has no zones.
   uint8_t* previous_queries;  // [T, H, E]
   uint8_t* older_queries;     // [T, H, E]
+  uint8_t* latent;            // [T, query_rank + kv_rank + rotary_dim] of latent attention; or null
+  uint8_t* latent_query;      // [T, query_rank], normed
+  uint8_t* latent_kv;         // [T, kv_rank], normed
   uint8_t* attention;         // [T, H, Ev]
   uint8_t* branch;            // [T, D]
   uint8_t* ffn_input;         // [T, 2 F], or [T, F] without a gate
@@ -136,12 +139,15 @@ class CudaPass {
     uint8_t* y;
     bool of_tokens = false;
   };
+  void ProjectLatent(int layer);
+  bool NormsStream() const { return context_.spec.block.norms_stream || context_.spec.block.norms_sum; }
+  void NormStream(const Vectors& norm);
   void RouteTokens(int layer);
   void MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product);
   void ProjectExperts(int layer);
   void AddExperts(int layer);
   void SetRotation(int layer, cuda::QkvArgs& args) const;
-  void NormEmbedding();
+  void NormResidualInPlace(const Vectors& norm);
   void NormResidual(const Vectors& norm);
   void AddBranch(const CudaProjection& projection, const Vectors& post_norm, const Vectors* next_norm);
   void SumOverRanks();

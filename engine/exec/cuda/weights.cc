@@ -231,6 +231,9 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
   CudaWing wing(request.element, uploader);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
+  for (int i = 0; i < spec.num_layers(); ++i)
+    if (HasTensor({WeightRole::kLatentKv, i, /*is_bias=*/true}, spec))
+      return absl::UnimplementedError("biases of latent attention are not supported on CUDA devices");
   for (int i = 0; i < spec.num_layers(); ++i) {
     CudaExperts& experts = weights.experts.emplace_back();
     const CudaLayer& layer = weights.layers[i];

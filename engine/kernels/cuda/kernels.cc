@@ -5,6 +5,7 @@ namespace ropeway::cuda {
 const KernelTable& Kernels() {
   static constexpr KernelTable kTable = {.embed = Embed,
                                          .norm = Norm,
+                                         .norm_columns = NormColumns,
                                          .qkv = Qkv,
                                          .attention = Attention,
                                          .gate = Gate,

@@ -10,6 +10,7 @@ namespace ropeway::cuda {
 
 ErrorCode Embed(const EmbedArgs& args, Stream stream);
 ErrorCode Norm(const NormArgs& args, Stream stream);
+ErrorCode NormColumns(const NormColumnsArgs& args, Stream stream);
 ErrorCode Qkv(const QkvArgs& args, Stream stream);
 ErrorCode Attention(const AttentionArgs& args, Stream stream);
 ErrorCode Gate(const GateArgs& args, Stream stream);

@@ -63,6 +63,18 @@ struct NormArgs {
   void* out = nullptr;            // [num_rows, D] of element; may be null
 };
 
+// out = RMS norm of N columns of each row of x, in float32.
+struct NormColumnsArgs {
+  Element element = Element::kBF16;
+  int num_tokens = 0;
+  int columns = 0;  // N
+  float epsilon = 0;
+  const void* x = nullptr;  // [T, x_stride] of element, from the first of the columns on
+  int64_t x_stride = 0;
+  const float* weight = nullptr;  // [N]
+  void* out = nullptr;            // [T, N] of element
+};
+
 // Queries turned otherwise than for keys of their own zone: see kernels::ScoreModifier::zone.
 struct TurnedQueries {
   const float* cosines = nullptr;  // [max_model_len, rotary_dim / 2], by position
@@ -87,8 +99,12 @@ struct HeadNorms {
 struct QkvArgs {
   Element element = Element::kBF16;
   int num_tokens = 0;
-  int num_heads = 0;             // H; G, E and Ev are those of kv
-  const void* qkv = nullptr;     // [T, H E + G E + G Ev] of element
+  int num_heads = 0;          // H; G, E and Ev are those of kv
+  const void* qkv = nullptr;  // [T, H E + G E + G Ev] of element
+  // The first columns of each key, the same for all heads, in the place of those of qkv; or null.
+  const void* shared_keys = nullptr;  // [T, shared_stride] of element
+  int64_t shared_stride = 0;
+  int shared_columns = 0;        // REQUIRES: no norm over all heads
   const float* bias = nullptr;   // [H E + G E + G Ev], or null
   float clip = 0;                // > 0: queries, keys and values are clamped to [-clip, clip]
   bool clip_after_norm = false;  // of query and key heads; else before
@@ -173,6 +189,7 @@ struct FinishLogitsArgs {
 struct KernelTable {
   ErrorCode (*embed)(const EmbedArgs&, Stream);
   ErrorCode (*norm)(const NormArgs&, Stream);
+  ErrorCode (*norm_columns)(const NormColumnsArgs&, Stream);
   ErrorCode (*qkv)(const QkvArgs&, Stream);
   ErrorCode (*attention)(const AttentionArgs&, Stream);
   ErrorCode (*gate)(const GateArgs&, Stream);

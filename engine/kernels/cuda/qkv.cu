@@ -65,6 +65,14 @@ ROPEWAY_DEVICE void LoadHead(const QkvArgs& args, const Head& head, const Group&
   }
 }
 
+// The columns that all key heads share, in the place of the head's own.
+template <class T>
+ROPEWAY_DEVICE void LoadSharedColumns(const QkvArgs& args, const Head& head, const Group& group,
+                                      float* values) {
+  const T* source = static_cast<const T*>(args.shared_keys) + head.token * args.shared_stride;
+  for (int i = group.lane; i < args.shared_columns; i += group.lanes) values[i] = ToFloat(source[i]);
+}
+
 // This lane's part of the sum of squares over all heads of the token that the head belongs to, queries or
 // keys. Every group walks all of them: a few models ask for it, and their rows lie in the cache.
 template <class T>
@@ -243,6 +251,9 @@ __global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes
 
   // 1. Load, with the bias, clipped if that is not done after the norm.
   if (active) LoadHead<T, kWidth>(args, head, group, values);
+  __syncwarp();
+  if (active && head.index >= queries && head.index < keys_end && args.shared_keys != nullptr)
+    LoadSharedColumns<T>(args, head, group, values);
   __syncwarp();
   // 2. Norm and rotation of queries and keys, in either order.
   const bool is_query = head.index < queries, is_value = head.index >= keys_end;

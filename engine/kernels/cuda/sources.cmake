@@ -14,6 +14,7 @@ set(ROPEWAY_CUDA_KERNELS
   gate.cu
   kernels.cc
   norm.cu
+  norm_columns.cu
   packed_matmul.cu
   qkv.cu
   route.cu

@@ -53,7 +53,10 @@ TEST_P(TinyModelsOnTest, GreedyTokensAreThoseOfTheGoldenFile) {
   const TempFolder folder;
   ASSERT_TRUE(WriteTinyModel(name, folder.path()).ok());
   ASSERT_OK_AND_ASSIGN(const auto golden, ReadTinyGolden(name));
-  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), device));
+  auto opened = OpenOn(folder.path(), device);
+  if (device.element != Element::kF32 && absl::IsUnimplemented(opened.status()))
+    GTEST_SKIP() << opened.status();  // 16 bits want heads of whole multiples of 8
+  ASSERT_OK_AND_ASSIGN(const auto executor, std::move(opened));
   std::vector<ValidRequest> requests;
   for (const auto& sequence : golden["sequences"]) {
     requests.push_back(Greedy(sequence["input_ids"].get<std::vector<TokenId>>(),

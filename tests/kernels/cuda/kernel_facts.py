@@ -63,6 +63,8 @@ KERNELS = {
     ("gate", "GateKernel"): Kernel(moved="3 F elements; the least"),
     ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,
                                    moved="8 D + 2 D elements (branch, out); the least"),
+    ("norm_columns", "NormColumnsKernel"): Kernel(
+        vector_loads=False, moved="2 N elements of a row, read twice; rows are narrow"),
     ("packed_matmul", "PackedFloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
     ("packed_matmul", "PackedStreamKernel"): Kernel(
         mma=True, dynamic_shared=packed_slab_bytes, moved="W once per 32 tokens; the least up to 32 tokens"),
