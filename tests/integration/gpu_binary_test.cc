@@ -85,6 +85,19 @@ class GpuBinaryTest : public ::testing::Test {
         .status;
   }
 
+  // A greedy answer to some 50 tokens, with its log-probabilities.
+  static client::Answer AskScored(int port) {
+    const auto client = client::Client::Create({.server = absl::StrCat("127.0.0.1:", port)});
+    return client->Generate(
+        {.prompt =
+             client::TextPrompt{.text = "The cable car carried 31 people over the river and up to the old "
+                                        "castle, where they looked at the sea, ate bread and cheese, and "
+                                        "sang until the sun went down behind the hills. On the way back"},
+         .sampling = {.temperature = 0.f},
+         .stopping = {.max_tokens = 4, .ignore_eos = true},
+         .output = {.logprobs = 1}});
+  }
+
   const TempFolder folder_;
   const std::string program_ = folder_.File("ropeway_server");
   std::vector<std::string> environment_;
@@ -104,6 +117,32 @@ TEST_F(GpuBinaryTest, EndsWithOneWhenTheGpuIsLost) {
   EXPECT_EQ(health.Next(), "NOT_SERVING");
   EXPECT_EQ(process.Wait(), 1) << process.Log();
   EXPECT_THAT(process.Log(), HasSubstr("the device is lost"));
+}
+
+// Neither what is found in the prefix cache nor how prompts are cut changes an answer.
+TEST_F(GpuBinaryTest, TheCacheAndChunksByTimeKeepTheBytes) {
+  const auto start = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--device", "cuda", "--max_running", "2"});
+    return std::make_unique<ServerProcess>(Arguments(std::move(more)), program_, environment_);
+  };
+  const auto plain = start({"--prefix_cache", "off", "--target_itl_ms", "0"});
+  const auto cached =
+      start({"--prefix_cache", "tenant", "--target_itl_ms", "1", "--max_tokens_per_step", "24"});
+  const int plain_port = plain->WaitUntilServing(), cached_port = cached->WaitUntilServing();
+  ASSERT_NE(plain_port, 0) << plain->Log();
+  ASSERT_NE(cached_port, 0) << cached->Log();
+  const client::Answer expected = AskScored(plain_port);
+  const client::Answer first = AskScored(cached_port), second = AskScored(cached_port);
+  ASSERT_OK(expected.status);
+  ASSERT_OK(second.status);
+  EXPECT_EQ(first.receipt->cached_tokens, 0);
+  EXPECT_GE(second.receipt->cached_tokens, 32);
+  for (const client::Answer* answer : {&first, &second}) {
+    EXPECT_EQ(answer->samples[0].token_ids, expected.samples[0].token_ids);
+    for (size_t i = 0; i < expected.samples[0].logprobs.size(); ++i)
+      EXPECT_EQ(answer->samples[0].logprobs[i].chosen.logprob, expected.samples[0].logprobs[i].chosen.logprob)
+          << i;
+  }
 }
 
 TEST_F(GpuBinaryTest, TakesTheGpuByItself) {
