@@ -12,15 +12,14 @@
 namespace ropeway {
 namespace {
 
-// One row may be a vector, and the other way round.
-bool IsOneRow(const std::vector<int64_t>& shape, const std::vector<int64_t>& vector) {
-  return shape.size() == 2 && vector.size() == 1 && shape[0] == 1 && shape[1] == vector[0];
+// A matrix of one row lies in GGUF files as a vector.
+bool IsOneRow(const std::vector<int64_t>& matrix, const std::vector<int64_t>& vector) {
+  return matrix.size() == 2 && vector.size() == 1 && matrix[0] == 1 && matrix[1] == vector[0];
 }
 
 absl::Status CheckShape(absl::string_view name, const std::vector<int64_t>& expected,
                         const TensorView& view) {
-  if (view.shape == expected || IsOneRow(view.shape, expected) || IsOneRow(expected, view.shape))
-    return absl::OkStatus();
+  if (view.shape == expected || IsOneRow(expected, view.shape)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' must have the shape [",
                                                  absl::StrJoin(expected, ", "), "], has [",
                                                  absl::StrJoin(view.shape, ", "), "]"));
