@@ -72,6 +72,15 @@ class GuardedServerTest : public ::testing::Test {
 
   std::string Metrics() const { return HttpGet(server_->metrics_port(), "/metrics"); }
 
+  // Waits until so many requests wait for a limit of their key; whether they do.
+  bool AwaitQueued(int count) const {
+    for (const absl::Time end = absl::Now() + kPatience; absl::Now() < end;
+         absl::SleepFor(absl::Milliseconds(5))) {
+      if (MetricValue(Metrics(), "ropeway_key_requests_queued") == count) return true;
+    }
+    return false;
+  }
+
   std::string LogText() const {
     log_.Flush();
     std::ifstream file(folder_.File("log"));

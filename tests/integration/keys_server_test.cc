@@ -192,7 +192,7 @@ TEST_F(KeysServerTest, LimitsOfAKeyHoldAndLeaveOthersAlone) {
   EXPECT_GE(refused, 1);
   EXPECT_EQ(ok + refused, 8);
   EXPECT_LE(most_running, 2);
-  EXPECT_EQ(MetricValue(Metrics(), "ropeway_key_requests_queued"), 0);
+  EXPECT_TRUE(AwaitQueued(0));
 
   EXPECT_OK(Ask(With(minute), ShortRequest(20)));
   EXPECT_OK(Ask(With(minute), ShortRequest(20)));
@@ -219,26 +219,28 @@ TEST_F(KeysServerTest, WhoWaitsForATurnMayBeAbortedGiveUpAndExpire) {
   while (!begun) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_THAT(client->Generate(ShortRequest(), {.timeout = absl::Milliseconds(300)}).status,
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
+  // The client knows of its deadline before the server.
+  EXPECT_TRUE(AwaitQueued(0));
   client::Request second = ShortRequest();
   second.request_id = "second";
   std::thread waiting([&] {
     const absl::Status end = client->Generate(second).status;
     EXPECT_TRUE(absl::IsCancelled(end)) << end;
   });
-  while (MetricValue(Metrics(), "ropeway_key_requests_queued") != 1) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_TRUE(AwaitQueued(1));
   const auto found = client->Abort("second", "");
   EXPECT_TRUE(found.ok() && *found);
   waiting.join();
-  EXPECT_EQ(MetricValue(Metrics(), "ropeway_key_requests_queued"), 0);
+  EXPECT_TRUE(AwaitQueued(0));
   client::Cancellation cancellation;
   std::thread leaving([&] {
     EXPECT_TRUE(absl::IsCancelled(client->Generate(ShortRequest(), {}, nullptr, &cancellation).status));
   });
-  while (MetricValue(Metrics(), "ropeway_key_requests_queued") != 1) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_TRUE(AwaitQueued(1));
   cancellation.Cancel();
   leaving.join();
   std::thread last([&] { EXPECT_OK(client->Generate(ShortRequest()).status); });
-  while (MetricValue(Metrics(), "ropeway_key_requests_queued") != 1) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_TRUE(AwaitQueued(1));
   EXPECT_TRUE(client->Abort("first", "").ok());
   running.join();
   last.join();
@@ -257,7 +259,7 @@ TEST_F(KeysServerTest, ADrainEndsThoseWhoWaitForATurn) {
       ++ended;
     });
   }
-  while (MetricValue(Metrics(), "ropeway_key_requests_queued") != 3) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_TRUE(AwaitQueued(3));
   server_->Drain(absl::ZeroDuration());
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(ended, 4);
