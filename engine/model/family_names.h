@@ -1,4 +1,5 @@
 // The names of tensors in the folders of each family, where they are not those of Llama (weight_roles.cc).
+// A tensor that several roles share stands under the first of them: queries, or gate.
 #ifndef ROPEWAY_ENGINE_MODEL_FAMILY_NAMES_H_
 #define ROPEWAY_ENGINE_MODEL_FAMILY_NAMES_H_
 
@@ -15,11 +16,9 @@ inline constexpr HfName kGemmaNames[] = {
 };
 inline constexpr HfName kGlmNames[] = {
     {Role::kGate, "model.layers.*.mlp.gate_up_proj.weight", Layout::kGateUp},
-    {Role::kUp, "model.layers.*.mlp.gate_up_proj.weight", Layout::kGateUp},
 };
 inline constexpr HfName kGlm4Names[] = {
     {Role::kGate, "model.layers.*.mlp.gate_up_proj.weight", Layout::kGateUp},
-    {Role::kUp, "model.layers.*.mlp.gate_up_proj.weight", Layout::kGateUp},
     {Role::kAttentionPostNorm, "model.layers.*.post_self_attn_layernorm.weight"},
     {Role::kFfnPostNorm, "model.layers.*.post_mlp_layernorm.weight"},
 };
@@ -28,8 +27,6 @@ inline constexpr HfName kInternLm2Names[] = {
     {Role::kOutput, "output.weight"},
     {Role::kAttentionNorm, "model.layers.*.attention_norm.weight"},
     {Role::kQuery, "model.layers.*.attention.wqkv.weight", Layout::kQkvByGroup},
-    {Role::kKey, "model.layers.*.attention.wqkv.weight", Layout::kQkvByGroup},
-    {Role::kValue, "model.layers.*.attention.wqkv.weight", Layout::kQkvByGroup},
     {Role::kAttentionOutput, "model.layers.*.attention.wo.weight"},
     {Role::kFfnNorm, "model.layers.*.ffn_norm.weight"},
     {Role::kGate, "model.layers.*.feed_forward.w1.weight"},
@@ -50,16 +47,11 @@ inline constexpr HfName kPhiNames[] = {
 };
 inline constexpr HfName kPhi3Names[] = {
     {Role::kQuery, "model.layers.*.self_attn.qkv_proj.weight", Layout::kQkv},
-    {Role::kKey, "model.layers.*.self_attn.qkv_proj.weight", Layout::kQkv},
-    {Role::kValue, "model.layers.*.self_attn.qkv_proj.weight", Layout::kQkv},
     {Role::kGate, "model.layers.*.mlp.gate_up_proj.weight", Layout::kGateUp},
-    {Role::kUp, "model.layers.*.mlp.gate_up_proj.weight", Layout::kGateUp},
 };
 inline constexpr HfName kPersimmonNames[] = {
     {Role::kOutputNorm, "model.final_layernorm.weight"},
     {Role::kQuery, "model.layers.*.self_attn.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kKey, "model.layers.*.self_attn.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kValue, "model.layers.*.self_attn.query_key_value.weight", Layout::kQkvByGroup},
     {Role::kQueryNorm, "model.layers.*.self_attn.q_layernorm.weight"},
     {Role::kKeyNorm, "model.layers.*.self_attn.k_layernorm.weight"},
     {Role::kAttentionOutput, "model.layers.*.self_attn.dense.weight"},
@@ -103,16 +95,13 @@ inline constexpr HfName kQwen2MoeNames[] = {
 inline constexpr HfName kGraniteMoeNames[] = {
     {Role::kRouter, "model.layers.*.block_sparse_moe.router.layer.weight"},
     {Role::kExpertGate, "model.layers.*.block_sparse_moe.input_linear.weight", Layout::kExpertsGateUp},
-    {Role::kExpertUp, "model.layers.*.block_sparse_moe.input_linear.weight", Layout::kExpertsGateUp},
     {Role::kExpertDown, "model.layers.*.block_sparse_moe.output_linear.weight", Layout::kExpertsStacked},
     {Role::kSharedGate, "model.layers.*.shared_mlp.input_linear.weight", Layout::kGateUp},
-    {Role::kSharedUp, "model.layers.*.shared_mlp.input_linear.weight", Layout::kGateUp},
     {Role::kSharedDown, "model.layers.*.shared_mlp.output_linear.weight"},
 };
 inline constexpr HfName kGptOssNames[] = {
     {Role::kRouter, "model.layers.*.mlp.router.weight"},
     {Role::kExpertGate, "model.layers.*.mlp.experts.gate_up_proj", Layout::kExpertsGateUpAlternating},
-    {Role::kExpertUp, "model.layers.*.mlp.experts.gate_up_proj", Layout::kExpertsGateUpAlternating},
     {Role::kExpertDown, "model.layers.*.mlp.experts.down_proj", Layout::kExpertsTransposed},
 };
 inline constexpr HfName kLlama4Names[] = {
@@ -121,7 +110,6 @@ inline constexpr HfName kLlama4Names[] = {
     {Role::kDown, "model.layers.*.feed_forward.down_proj.weight"},
     {Role::kRouter, "model.layers.*.feed_forward.router.weight"},
     {Role::kExpertGate, "model.layers.*.feed_forward.experts.gate_up_proj", Layout::kExpertsGateUpTransposed},
-    {Role::kExpertUp, "model.layers.*.feed_forward.experts.gate_up_proj", Layout::kExpertsGateUpTransposed},
     {Role::kExpertDown, "model.layers.*.feed_forward.experts.down_proj", Layout::kExpertsTransposed},
     {Role::kSharedGate, "model.layers.*.feed_forward.shared_expert.gate_proj.weight"},
     {Role::kSharedUp, "model.layers.*.feed_forward.shared_expert.up_proj.weight"},
@@ -133,8 +121,6 @@ inline constexpr HfName kGpt2Names[] = {
     {Role::kOutputNorm, "transformer.ln_f.weight"},
     {Role::kAttentionNorm, "transformer.h.*.ln_1.weight"},
     {Role::kQuery, "transformer.h.*.attn.c_attn.weight", Layout::kQkvTransposed},
-    {Role::kKey, "transformer.h.*.attn.c_attn.weight", Layout::kQkvTransposed},
-    {Role::kValue, "transformer.h.*.attn.c_attn.weight", Layout::kQkvTransposed},
     {Role::kAttentionOutput, "transformer.h.*.attn.c_proj.weight", Layout::kTransposed},
     {Role::kFfnNorm, "transformer.h.*.ln_2.weight"},
     {Role::kUp, "transformer.h.*.mlp.c_fc.weight", Layout::kTransposed},
@@ -146,8 +132,6 @@ inline constexpr HfName kGptBigCodeNames[] = {
     {Role::kOutputNorm, "transformer.ln_f.weight"},
     {Role::kAttentionNorm, "transformer.h.*.ln_1.weight"},
     {Role::kQuery, "transformer.h.*.attn.c_attn.weight", Layout::kQkvByGroup},
-    {Role::kKey, "transformer.h.*.attn.c_attn.weight", Layout::kQkvByGroup},
-    {Role::kValue, "transformer.h.*.attn.c_attn.weight", Layout::kQkvByGroup},
     {Role::kAttentionOutput, "transformer.h.*.attn.c_proj.weight"},
     {Role::kFfnNorm, "transformer.h.*.ln_2.weight"},
     {Role::kUp, "transformer.h.*.mlp.c_fc.weight"},
@@ -182,8 +166,6 @@ inline constexpr HfName kCodeGenNames[] = {
     {Role::kOutputNorm, "transformer.ln_f.weight"},
     {Role::kAttentionNorm, "transformer.h.*.ln_1.weight"},
     {Role::kQuery, "transformer.h.*.attn.qkv_proj.weight", Layout::kQvkInFour},
-    {Role::kKey, "transformer.h.*.attn.qkv_proj.weight", Layout::kQvkInFour},
-    {Role::kValue, "transformer.h.*.attn.qkv_proj.weight", Layout::kQvkInFour},
     {Role::kAttentionOutput, "transformer.h.*.attn.out_proj.weight"},
     {Role::kUp, "transformer.h.*.mlp.fc_in.weight"},
     {Role::kDown, "transformer.h.*.mlp.fc_out.weight"},
@@ -194,8 +176,6 @@ inline constexpr HfName kGptNeoXNames[] = {
     {Role::kOutput, "embed_out.weight"},
     {Role::kAttentionNorm, "gpt_neox.layers.*.input_layernorm.weight"},
     {Role::kQuery, "gpt_neox.layers.*.attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kKey, "gpt_neox.layers.*.attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kValue, "gpt_neox.layers.*.attention.query_key_value.weight", Layout::kQkvByGroup},
     {Role::kAttentionOutput, "gpt_neox.layers.*.attention.dense.weight"},
     {Role::kFfnNorm, "gpt_neox.layers.*.post_attention_layernorm.weight"},
     {Role::kUp, "gpt_neox.layers.*.mlp.dense_h_to_4h.weight"},
@@ -241,8 +221,6 @@ inline constexpr HfName kBloomNames[] = {
     {Role::kOutputNorm, "transformer.ln_f.weight"},
     {Role::kAttentionNorm, "transformer.h.*.input_layernorm.weight"},
     {Role::kQuery, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kKey, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kValue, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
     {Role::kAttentionOutput, "transformer.h.*.self_attention.dense.weight"},
     {Role::kFfnNorm, "transformer.h.*.post_attention_layernorm.weight"},
     {Role::kUp, "transformer.h.*.mlp.dense_h_to_4h.weight"},
@@ -253,8 +231,6 @@ inline constexpr HfName kFalconNames[] = {
     {Role::kOutputNorm, "transformer.ln_f.weight"},
     {Role::kAttentionNorm, "transformer.h.*.input_layernorm.weight"},
     {Role::kQuery, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kKey, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kValue, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
     {Role::kAttentionOutput, "transformer.h.*.self_attention.dense.weight"},
     {Role::kFfnNorm, "transformer.h.*.post_attention_layernorm.weight"},
     {Role::kUp, "transformer.h.*.mlp.dense_h_to_4h.weight"},
@@ -265,8 +241,6 @@ inline constexpr HfName kFalconNamesOfTwoNorms[] = {
     {Role::kOutputNorm, "transformer.ln_f.weight"},
     {Role::kAttentionNorm, "transformer.h.*.ln_attn.weight"},
     {Role::kQuery, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kKey, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
-    {Role::kValue, "transformer.h.*.self_attention.query_key_value.weight", Layout::kQkvByGroup},
     {Role::kAttentionOutput, "transformer.h.*.self_attention.dense.weight"},
     {Role::kFfnNorm, "transformer.h.*.ln_mlp.weight"},
     {Role::kUp, "transformer.h.*.mlp.dense_h_to_4h.weight"},
@@ -277,8 +251,6 @@ inline constexpr HfName kMptNames[] = {
     {Role::kOutputNorm, "transformer.norm_f.weight"},
     {Role::kAttentionNorm, "transformer.blocks.*.norm_1.weight"},
     {Role::kQuery, "transformer.blocks.*.attn.Wqkv.weight", Layout::kQkv},
-    {Role::kKey, "transformer.blocks.*.attn.Wqkv.weight", Layout::kQkv},
-    {Role::kValue, "transformer.blocks.*.attn.Wqkv.weight", Layout::kQkv},
     {Role::kAttentionOutput, "transformer.blocks.*.attn.out_proj.weight"},
     {Role::kFfnNorm, "transformer.blocks.*.norm_2.weight"},
     {Role::kUp, "transformer.blocks.*.ffn.up_proj.weight"},

@@ -17,13 +17,10 @@ using Role = WeightRole;
 std::vector<HfName> OtherNames(const GgufContent& content, const DecoderSpec& spec) {
   const auto has = [&](const char* name) { return content.tensors.contains(name); };
   std::vector<HfName> names;
-  if (has("blk.0.attn_qkv.weight"))
-    for (const Role role : {Role::kQuery, Role::kKey, Role::kValue})
-      names.push_back({role, "blk.*.attn_qkv.weight", HfLayout::kQkv});
+  if (has("blk.0.attn_qkv.weight")) names.push_back({Role::kQuery, "blk.*.attn_qkv.weight", HfLayout::kQkv});
   if (spec.layers[0].ffn.gated && !spec.layers[0].ffn.has_experts() && has("blk.0.ffn_up.weight") &&
       !has("blk.0.ffn_gate.weight"))
-    for (const Role role : {Role::kGate, Role::kUp})
-      names.push_back({role, "blk.*.ffn_up.weight", HfLayout::kGateUp});
+    names.push_back({Role::kGate, "blk.*.ffn_up.weight", HfLayout::kGateUp});
   // Falcon's with two norms: the first of the table is that of the feed-forward layer.
   if (spec.block.kind == BlockKind::kParallelTwoNorms && has("blk.0.attn_norm_2.weight")) {
     names.push_back({Role::kAttentionNorm, "blk.*.attn_norm_2.weight"});
@@ -45,8 +42,7 @@ bool Ignorable(absl::string_view name) {
 
 NamedTensors::Naming GgufNaming(const GgufContent& content, const DecoderSpec& spec) {
   const auto parts_of = [spec, names = OtherNames(content, spec)](const TensorId& id) {
-    for (const HfName& name : names)
-      if (name.role == id.role) return HfPartsOf(id, spec, absl::MakeConstSpan(&name, 1));
+    if (FindName(id.role, names) != nullptr) return HfPartsOf(id, spec, names);
     return std::vector<StoredPart>{
         {.name = ExpandName(InfoOf(id.role).gguf_name, id), .stacked = IsOfExperts(id.role)}};
   };

@@ -11,9 +11,41 @@ namespace {
 
 using Role = WeightRole;
 
+// Under which role the tensor stands that `role` shares with others, where it does.
+Role FirstOfShared(Role role) {
+  switch (role) {
+    case Role::kKey:
+    case Role::kValue:
+      return Role::kQuery;
+    case Role::kUp:
+      return Role::kGate;
+    case Role::kExpertUp:
+      return Role::kExpertGate;
+    case Role::kSharedUp:
+      return Role::kSharedGate;
+    default:
+      return role;
+  }
+}
+
+bool IsShared(HfLayout layout) {
+  switch (layout) {
+    case HfLayout::kQkv:
+    case HfLayout::kQkvTransposed:
+    case HfLayout::kQkvByGroup:
+    case HfLayout::kQvkInFour:
+    case HfLayout::kGateUp:
+    case HfLayout::kExpertsGateUp:
+    case HfLayout::kExpertsGateUpTransposed:
+    case HfLayout::kExpertsGateUpAlternating:
+      return true;
+    default:
+      return false;
+  }
+}
+
 HfName NameFor(Role role, absl::Span<const HfName> names) {
-  for (const HfName& name : names)
-    if (name.role == role) return name;
+  if (const HfName* name = FindName(role, names)) return *name;
   return {role, InfoOf(role).hf_name, IsOfExperts(role) ? HfLayout::kExperts : HfLayout::kWhole};
 }
 
@@ -63,6 +95,12 @@ bool IsTransposed(HfLayout layout) {
 }
 
 }  // namespace
+
+const HfName* FindName(WeightRole role, absl::Span<const HfName> names) {
+  for (const HfName& name : names)
+    if (name.role == role || (IsShared(name.layout) && name.role == FirstOfShared(role))) return &name;
+  return nullptr;
+}
 
 std::vector<StoredPart> HfPartsOf(const TensorId& id, const DecoderSpec& spec,
                                   absl::Span<const HfName> names) {

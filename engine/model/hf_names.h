@@ -32,10 +32,13 @@ enum class HfLayout : uint8_t {
 };
 
 struct HfName {
-  WeightRole role;
+  WeightRole role;   // the first of those that share the tensor: queries, or gate
   const char* name;  // of the weight; '*' stands for the layer
   HfLayout layout = HfLayout::kWhole;
 };
+
+// The row of a role, or of the first of the roles that it shares a tensor with; null where there is none.
+const HfName* FindName(WeightRole role, absl::Span<const HfName> names);
 
 // Where a folder of a family holds a tensor. `names` are those that differ from Llama's (weight_roles.cc).
 std::vector<StoredPart> HfPartsOf(const TensorId& id, const DecoderSpec& spec,
