@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -71,9 +72,33 @@ std::string RopeText(const RopeSpec& rope) {
 }
 
 const char* ActivationText(const FfnSpec& ffn) {
-  constexpr const char* kGated[] = {"SwiGLU", "GeGLU (erf)", "GeGLU", "ReGLU", "gated ReLU squared"};
-  constexpr const char* kPlain[] = {"SiLU", "GELU (erf)", "GELU (tanh)", "ReLU", "ReLU squared"};
-  return (ffn.gated ? kGated : kPlain)[static_cast<int>(ffn.activation)];
+  constexpr const char* kGated[] = {"SwiGLU",      "GeGLU (erf)",   "GeGLU", "ReGLU", "gated ReLU squared",
+                                    "gated xIELU", "clamped SwiGLU"};
+  // The last is of gated layers alone.
+  constexpr const char* kPlain[] = {"SiLU",         "GELU (erf)", "GELU (tanh)",   "ReLU",
+                                    "ReLU squared", "xIELU",      "clamped SwiGLU"};
+  constexpr size_t kActivations = static_cast<size_t>(Activation::kClampedSwiglu) + 1;
+  static_assert(std::size(kGated) == kActivations && std::size(kPlain) == kActivations);
+  return (ffn.gated ? kGated : kPlain)[static_cast<size_t>(ffn.activation)];
+}
+
+std::string FeedForwardText(const FfnSpec& ffn) {
+  std::string text = absl::StrCat(ffn.size, ", ", ActivationText(ffn));
+  const ExpertsSpec& experts = ffn.experts;
+  if (!ffn.has_experts()) return text;
+  absl::StrAppend(&text, ", ", experts.count, " experts, of which a token goes to ", experts.per_token);
+  if (experts.shared_size > 0) absl::StrAppend(&text, ", a shared one of ", experts.shared_size);
+  return text;
+}
+
+// Of the first layer, and of the first that has experts, where that is another: the first ones may be dense.
+std::vector<std::string> FeedForwardTexts(const DecoderSpec& spec) {
+  std::vector<std::string> texts = {FeedForwardText(spec.layers[0].ffn)};
+  const auto experts = std::find_if(spec.layers.begin(), spec.layers.end(),
+                                    [](const LayerSpec& layer) { return layer.ffn.has_experts(); });
+  if (experts != spec.layers.end() && experts != spec.layers.begin())
+    texts.push_back(FeedForwardText(experts->ffn));
+  return texts;
 }
 
 std::string PositionText(const LayerSpec& layer, const std::vector<RopeSpec>& ropes) {
@@ -105,7 +130,7 @@ void AppendSpec(const DecoderSpec& spec, std::string& out) {
       &out, "spec:\n  architecture ", spec.architecture, "\n  layers ", spec.num_layers(), "\n  hidden size ",
       spec.hidden_size, "\n  heads ", spec.num_heads, ", for keys and values ", spec.num_kv_heads,
       "\n  head dimension ", spec.head_dim, ", of values ", spec.value_dim, "\n  feed-forward size ",
-      first.ffn.size, ", ", ActivationText(first.ffn), "\n  vocabulary ", spec.vocab_size,
+      absl::StrJoin(FeedForwardTexts(spec), "\n  feed-forward size "), "\n  vocabulary ", spec.vocab_size,
       spec.tied_output ? ", output tied to the embedding" : "", "\n  context ", spec.context_length,
       "\n  block ", BlockText(spec),
       first.attention.head_norm.kind != NormKind::kNone ? ", norms of queries and keys" : "",
@@ -139,8 +164,8 @@ void AppendMemory(const OpenedModel& model, const std::vector<NamedTensor>& tens
       kernels::MakeKvLayout(kernels::KvType::kBF16, spec.num_kv_heads, spec.head_dim, spec.value_dim);
   const int64_t token = kv.page_bytes * spec.num_layers() / kPageTokens;
   absl::StrAppend(&out, "memory needed:\n  weights ", MegabytesText(repacked), " repacked, beside ",
-                  MegabytesText(stored), " of the file, which is mapped until then\n  keys and values ", token,
-                  " bytes a token in bf16, ", MegabytesText(token * spec.context_length),
+                  MegabytesText(stored), " of the file, which is mapped until then\n  keys and values ",
+                  token, " bytes a token in bf16, ", MegabytesText(token * spec.context_length),
                   " for the whole context\n");
 }
 

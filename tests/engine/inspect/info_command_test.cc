@@ -46,6 +46,23 @@ TEST(InfoCommandTest, ShowsAFolder) {
                   HasSubstr("  model.layers.2.self_attn.q_proj.weight F32 [96, 96]\n")));
 }
 
+TEST(InfoCommandTest, NamesEveryActivation) {
+  const struct {
+    const char* case_name;
+    const char* says;
+  } cases[] = {{"llama_rope_yarn", "  feed-forward size 160, SwiGLU\n"},
+               {"arcee", "  feed-forward size 160, ReLU squared\n"},
+               {"apertus", "  feed-forward size 160, xIELU\n"},
+               {"gpt_oss", "  feed-forward size 56, clamped SwiGLU, 5 experts, of which a token goes to 2\n"},
+               {"deepseek_v3", "160, SwiGLU\n  feed-forward size 56, SwiGLU, 6 experts, of which"}};
+  for (const auto& test : cases) {
+    const TempFolder folder;
+    ASSERT_OK(ropeway::testing::WriteTinyModel(test.case_name, folder.path()));
+    ASSERT_OK_AND_ASSIGN(const std::string text, InfoText(folder.path()));
+    EXPECT_THAT(text, HasSubstr(test.says)) << test.case_name;
+  }
+}
+
 TEST(InfoCommandTest, ShowsWhatItCanOfAModelThatIsNotSupported) {
   const TempFolder folder;
   ASSERT_OK_AND_ASSIGN(GgufModel model, MakeTinyGguf("llama_base"));
