@@ -136,7 +136,18 @@ absl::Status ValidateEnds(const DecoderSpec& spec) {
       "a scale of logits without a norm before the output layer is not supported");
 }
 
-absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
+// There is nothing beyond the last row.
+absl::Status ValidateLearned(const LearnedSpec& learned, int32_t context_length) {
+  RETURN_IF_ERROR(InRange("offset of learned positions", learned.offset, 0, kMaxContext));
+  const int64_t needed = int64_t{context_length} + learned.offset;
+  if (learned.rows >= needed) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("rows of learned positions must be at least ", needed,
+                                                 ", are ", learned.rows, " for a context of ",
+                                                 context_length));
+}
+
+absl::Status ValidateLayer(const LayerSpec& layer, const DecoderSpec& spec) {
+  const int32_t head_dim = spec.head_dim;
   RETURN_IF_ERROR(InRange("ffn_size", layer.ffn.size, 1, kMaxWidth));
   RETURN_IF_ERROR(ValidateExperts(layer.ffn));
   RETURN_IF_ERROR(ValidateActivation(layer.ffn));
@@ -146,6 +157,8 @@ absl::Status ValidateLayer(const LayerSpec& layer, int32_t head_dim) {
   RETURN_IF_ERROR(InRange("chunk", layer.position.chunk, 0, kMaxContext));
   if (const RopeSpec* rope = RopeOf(layer.position.scheme); rope != nullptr)
     RETURN_IF_ERROR(ValidateRope(*rope, head_dim));
+  if (const auto* learned = std::get_if<LearnedSpec>(&layer.position.scheme); learned != nullptr)
+    RETURN_IF_ERROR(ValidateLearned(*learned, spec.context_length));
   return absl::OkStatus();
 }
 
@@ -246,7 +259,7 @@ absl::Status DecoderSpec::Validate() const {
   RETURN_IF_ERROR(Positive("norm_epsilon", norm.epsilon));
   RETURN_IF_ERROR(ValidateBlock(block));
   RETURN_IF_ERROR(ValidateEnds(*this));
-  for (const LayerSpec& layer : layers) RETURN_IF_ERROR(ValidateLayer(layer, head_dim));
+  for (const LayerSpec& layer : layers) RETURN_IF_ERROR(ValidateLayer(layer, *this));
   return absl::OkStatus();
 }
 

@@ -87,5 +87,20 @@ TEST(RopeScalingTest, RefusesWhatCannotBe) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4 rotated columns")));
 }
 
+TEST(RopeScalingTest, GrowsNoFurtherThanLearnedPositions) {
+  const PositionSpec learned{.scheme = LearnedSpec{.rows = 1026, .offset = 2}};
+  DecoderSpec spec = SpecOf({learned, {.scheme = kRope}});
+  ASSERT_OK(OverrideRopeScaling("--rope_scaling", "linear:factor=2", spec));
+  EXPECT_EQ(spec.context_length, 1024);
+  const char* says = "rows of learned positions must be at least 1538, are 1026";
+  EXPECT_THAT(OverrideRopeScaling("--rope_scaling", "linear:factor=1.5,original=1024", spec),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(says)));
+  DecoderSpec last = SpecOf({{.scheme = kRope}, {.scheme = LearnedSpec{.rows = 512}}});
+  EXPECT_OK(last.Validate());
+  EXPECT_THAT(OverrideRopeScaling("--rope_scaling", "yarn:factor=2", last),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("rows of learned positions must be at least 1024, are 512")));
+}
+
 }  // namespace
 }  // namespace ropeway
