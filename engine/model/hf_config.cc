@@ -175,6 +175,13 @@ absl::Status ReadHeads(JsonFields& config, const Family& family, DecoderSpec& sp
   return absl::OkStatus();
 }
 
+// Before anything is computed of it that could overflow.
+absl::Status CheckMost(const JsonFields& config, const char* name, int32_t value, int32_t most) {
+  if (value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.NameOf(name), " may be at most ", most, ", is ", value));
+}
+
 // `layer` gets what all layers have alike.
 absl::Status ReadSizes(JsonFields& config, const Family& family, DecoderSpec& spec, LayerSpec& layer) {
   const HfFields& fields = family.fields;
@@ -184,13 +191,11 @@ absl::Status ReadSizes(JsonFields& config, const Family& family, DecoderSpec& sp
   if (family.ffn_factor == 0) {
     ASSIGN_OR_RETURN(layer.ffn.size, config.Int(fields.ffn_size));
   } else {
-    if (spec.hidden_size > kMaxHiddenSize)
-      return absl::InvalidArgumentError(absl::StrCat(config.NameOf(fields.hidden_size), " may be at most ",
-                                                     kMaxHiddenSize, ", is ", spec.hidden_size));
+    RETURN_IF_ERROR(CheckMost(config, fields.hidden_size, spec.hidden_size, kMaxHiddenSize));
     ASSIGN_OR_RETURN(layer.ffn.size, SizeOr(config, fields.ffn_size, family.ffn_factor * spec.hidden_size));
   }
   ASSIGN_OR_RETURN(spec.context_length, config.IntOr(fields.context, family.context_length));
-  return absl::OkStatus();
+  return CheckMost(config, fields.context, spec.context_length, kMaxConfigContext);
 }
 
 // By the names of transformers, several of which are one function.

@@ -392,6 +392,23 @@ TEST(HfConfigTest, RefusesWhatContradictsItself) {
         << test.changes;
 }
 
+TEST(HfConfigTest, BoundsTheContextBeforeAnOffsetIsAdded) {
+  const struct {
+    const char* case_name;
+    const char* field;
+    int64_t value;
+  } cases[] = {{"opt", "max_position_embeddings", INT32_MAX},
+               {"biogpt", "max_position_embeddings", (1 << 26) + 1},
+               {"gpt2", "n_positions", INT32_MAX},
+               {"llama_base", "max_position_embeddings", INT32_MAX}};
+  for (const auto& test : cases)
+    EXPECT_THAT(
+        With(test.case_name, {{test.field, test.value}}),
+        StatusIs(absl::StatusCode::kInvalidArgument,
+                 HasSubstr(absl::StrCat("'", test.field, "' may be at most 67108864, is ", test.value))))
+        << test.case_name;
+}
+
 TEST(HfConfigTest, RefusesTextThatIsNoConfig) {
   const struct {
     std::string text;
