@@ -15,10 +15,16 @@ namespace {
 bool IsMatrix(WeightRole role) {
   switch (role) {
     case WeightRole::kTokenEmbedding:
+    case WeightRole::kEmbeddingIn:
+    case WeightRole::kEmbeddingOut:
     case WeightRole::kOutput:
     case WeightRole::kQuery:
     case WeightRole::kKey:
     case WeightRole::kValue:
+    case WeightRole::kLatentQuery:
+    case WeightRole::kQueryFromLatent:
+    case WeightRole::kLatentKv:
+    case WeightRole::kKeyValueFromLatent:
     case WeightRole::kAttentionOutput:
     case WeightRole::kGate:
     case WeightRole::kUp:
