@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -86,6 +87,11 @@ std::vector<std::string> UsableKernels() {
 
 TokenId Likeliest(absl::Span<const float> logits) {
   return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+float DifferenceOf(float a, float b) {
+  const float difference = std::fabs(a - b);
+  return std::isnan(difference) ? std::numeric_limits<float>::infinity() : difference;
 }
 
 std::vector<double> LogProbabilities(absl::Span<const float> logits) {

@@ -67,6 +67,9 @@ std::vector<std::string> UsableKernels();
 
 TokenId Likeliest(absl::Span<const float> logits);
 
+// |a - b|, and infinity where that is not a number: std::max would pass over it.
+float DifferenceOf(float a, float b);
+
 // Natural log-probabilities under softmax(logits).
 std::vector<double> LogProbabilities(absl::Span<const float> logits);
 

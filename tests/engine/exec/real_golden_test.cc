@@ -35,7 +35,7 @@ float ToleranceOf(absl::Span<const float> golden) {
 void ExpectClose(absl::Span<const float> logits, absl::Span<const float> golden) {
   ASSERT_EQ(logits.size(), golden.size());
   float worst = 0;
-  for (size_t i = 0; i < golden.size(); ++i) worst = std::max(worst, std::fabs(logits[i] - golden[i]));
+  for (size_t i = 0; i < golden.size(); ++i) worst = std::max(worst, DifferenceOf(logits[i], golden[i]));
   EXPECT_LE(worst, ToleranceOf(golden));
 }
 

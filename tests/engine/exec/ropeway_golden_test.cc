@@ -4,7 +4,6 @@
 // and in uneven pieces must give the same bytes, and AVX2 those of AVX-512. Prints the table of
 // docs/positions.md.
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <iterator>
 #include <map>
@@ -88,7 +87,7 @@ float Compare(const Sequence& sequence, const Logits& logits, float tolerance) {
   const size_t vocabulary = sequence.last_logits.size();
   float worst = 0;
   for (size_t v = 0; v < vocabulary; ++v)
-    worst = std::max(worst, std::fabs(logits[v] - sequence.last_logits[v]));
+    worst = std::max(worst, DifferenceOf(logits[v], sequence.last_logits[v]));
   for (size_t step = 0; step < sequence.greedy.size(); ++step) {
     if (sequence.margins[step] < 2 * tolerance) break;
     EXPECT_EQ(Likeliest(absl::MakeConstSpan(logits).subspan(step * vocabulary, vocabulary)),

@@ -2,9 +2,9 @@
 // against the logits and greedy tokens that Hugging Face transformers computes
 // (tests/golden/models/README.md).
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -59,6 +59,12 @@ absl::StatusOr<std::unique_ptr<CpuExecutor>> OpenCase(const std::string& name, S
       path, {.kv_type = kernels::KvType::kF32, .kernels = kernels, .threads = 2, .kv_cache_bytes = 8 << 20});
 }
 
+TEST(DifferenceTest, IsLargerThanAnyToleranceWhereNoNumber) {
+  EXPECT_EQ(DifferenceOf(1, 3), 2);
+  EXPECT_GT(std::max(0.0f, DifferenceOf(std::numeric_limits<float>::quiet_NaN(), 1)), 1e30f);
+  EXPECT_GT(std::max(0.0f, DifferenceOf(1, std::numeric_limits<float>::quiet_NaN())), 1e30f);
+}
+
 using Param = std::tuple<std::string, Source>;
 class TinyGoldenTest : public ::testing::TestWithParam<Param> {};
 
@@ -106,7 +112,7 @@ size_t ExpectSteps(CpuExecutor& executor, const GoldenSequence& sequence, size_t
         if (at < length)
           for (size_t v = 0; v < vocabulary; ++v)
             worst = std::max(
-                worst, std::fabs(logits[v] - sequence.logits[(at - sequence.first()) * vocabulary + v]));
+                worst, DifferenceOf(logits[v], sequence.logits[(at - sequence.first()) * vocabulary + v]));
         if (at + 1 < length) return;
         const size_t step = at + 1 - length;
         if (sequence.margins[step] < 2 * tolerance) return;
