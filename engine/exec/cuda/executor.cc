@@ -17,10 +17,6 @@ namespace {
 absl::Status CheckFormulas(const DecoderSpec& spec) {
   if (spec.embedding_size > 0)
     return absl::UnimplementedError("embeddings narrower than the stream are not supported on CUDA devices");
-  for (const LayerSpec& layer : spec.layers)
-    if (layer.attention.is_latent() && layer.attention.head_norm.kind != NormKind::kNone)
-      return absl::UnimplementedError(
-          "latent attention with norms of heads is not supported on CUDA devices");
   return absl::OkStatus();
 }
 
