@@ -104,7 +104,8 @@ def main():
         sys.exit(f"context_plot.py: the texts must have {length} tokens, have {len(ids)}")
     kept = options.out.with_suffix(".json")
     known = json.loads(kept.read_text()) if kept.exists() else {}
-    asked = {"ids": hashlib.sha256(json.dumps(ids).encode()).hexdigest(), "window": options.window}
+    asked = {"model": pathlib.Path(options.model).name, "context": context, "window": options.window,
+             "ids": hashlib.sha256(json.dumps(ids).encode()).hexdigest()}
     if {key: known.get(key) for key in asked} != asked:
         known = asked | {"curves": {}}
     for kind in options.kinds:
