@@ -23,6 +23,15 @@ using PageId = int32_t;
 // How many pages hold `num_tokens` tokens.
 constexpr int32_t PagesFor(int32_t num_tokens) { return CeilDiv(num_tokens, kPageTokens); }
 
+// How many pages a request may come to need: its samples share the full pages of the prompt, and the last token of
+// each is never written.
+inline int64_t MaxPagesOf(const ValidRequest& request) {
+  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  const int64_t shared = prompt_tokens / kPageTokens;
+  const int64_t all = CeilDiv<int64_t>(prompt_tokens + request.max_tokens - 1, kPageTokens);
+  return shared + request.num_samples * (all - shared);
+}
+
 // A token to choose from the logits of the last token of `row`.
 struct SampleRow {
   int32_t row = 0;

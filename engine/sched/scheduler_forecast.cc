@@ -178,9 +178,7 @@ ExpectedTimes Scheduler::ExpectTimes(const Sequence& sequence, const Forecast& f
 
 Forecast Scheduler::ForecastFor(Sequence& sequence, absl::Time now) {
   const ValidRequest& spec = sequence.request.spec;
-  const int32_t shared = sequence.request.prompt_size() / kPageTokens;
-  const int32_t all = PagesFor(sequence.request.prompt_size() + spec.max_tokens - 1);
-  Forecast forecast = {.pages = shared + spec.num_samples * (all - shared),
+  Forecast forecast = {.pages = static_cast<int32_t>(MaxPagesOf(spec)),
                        .cached_tokens = CountKnownPages(sequence).all * kPageTokens,
                        .expected_tokens = ExpectedTokens(spec)};
   if (cost_.num_steps() < kMeasuredSteps) return forecast;

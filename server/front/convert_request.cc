@@ -6,7 +6,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "engine/api/step.h"
 #include "engine/base/decimals.h"
 #include "engine/base/status_macros.h"
 #include "server/front/convert_prompt.h"
@@ -193,13 +192,6 @@ absl::StatusOr<GenerationPlan> ConvertGenerateRequest(const v1::GenerateRequest&
   RETURN_IF_ERROR(CheckPromptLength(plan.request.prompt.size(), context.limits));
   RETURN_IF_ERROR(ConvertStopping(message.stopping(), context, plan));
   return plan;
-}
-
-int64_t GenerationPlan::max_kv_pages() const {
-  const int64_t prompt_tokens = std::ssize(request.prompt);
-  const int64_t own_tokens = prompt_tokens % kPageTokens + request.max_tokens;
-  return prompt_tokens / kPageTokens +
-         int64_t{request.num_samples} * ((own_tokens + kPageTokens - 1) / kPageTokens);
 }
 
 absl::Status CheckName(absl::string_view name, absl::string_view field, int32_t max_bytes) {

@@ -27,9 +27,6 @@ struct GenerationPlan {
     return static_cast<int64_t>(request.prompt.size()) +
            int64_t{request.num_samples} * int64_t{request.max_tokens};
   }
-
-  // KV pages that it may come to need: samples share the full pages of the prompt.
-  int64_t max_kv_pages() const;
 };
 
 struct ConvertContext {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/api/forecast.h"
+#include "engine/api/step.h"
 #include "engine/base/check.h"
 #include "engine/base/decimals.h"
 #include "engine/base/exhaustion.h"
@@ -62,7 +63,8 @@ absl::Status CheckAdmission(const GenerationPlan& plan, const FrontContext& cont
   const Identity& caller = *call.identity;
   if (caller.name.empty()) return absl::OkStatus();
   return context.key_accounts.CheckEnter(
-      caller.name, caller.limits, {.tokens = plan.max_cost_tokens(), .kv_pages = plan.max_kv_pages()}, now);
+      caller.name, caller.limits, {.tokens = plan.max_cost_tokens(), .kv_pages = MaxPagesOf(plan.request)},
+      now);
 }
 
 }  // namespace

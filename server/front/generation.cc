@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/api/step.h"
 #include "engine/base/check.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/splitmix.h"
@@ -73,10 +74,10 @@ absl::Status Generation::Submit(GenerationPlan plan) {
     const auto on_turn = [self = weak_from_this()] {
       if (const auto living = self.lock()) living->Post(&Generation::OnTurn);
     };
-    ASSIGN_OR_RETURN(key_place_,
-                     context_.key_accounts.Enter(
-                         call_.identity->name, call_.identity->limits,
-                         {.tokens = plan.max_cost_tokens(), .kv_pages = plan.max_kv_pages()}, now, on_turn));
+    ASSIGN_OR_RETURN(key_place_, context_.key_accounts.Enter(
+                                     call_.identity->name, call_.identity->limits,
+                                     {.tokens = plan.max_cost_tokens(), .kv_pages = MaxPagesOf(plan.request)},
+                                     now, on_turn));
     charged_tokens_ = plan.max_cost_tokens();
     if (!key_place_.has_turn()) {
       waiting_ = std::move(request);

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "engine/api/step.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -15,6 +16,21 @@ TEST(PagesForTest, RoundsUp) {
   EXPECT_EQ(PagesFor(1), 1);
   EXPECT_EQ(PagesFor(kPageTokens), 1);
   EXPECT_EQ(PagesFor(kPageTokens + 1), 2);
+}
+
+TEST(MaxPagesOfTest, SamplesShareThePromptsFullPagesAndTheLastTokenNeedsNone) {
+  const auto pages = [](size_t prompt_tokens, int32_t max_tokens, int32_t num_samples) {
+    return MaxPagesOf({.prompt = std::vector<TokenId>(prompt_tokens),
+                       .max_tokens = max_tokens,
+                       .num_samples = num_samples});
+  };
+  EXPECT_EQ(pages(10, 6, 1), 1);
+  EXPECT_EQ(pages(10, 7, 1), 1);
+  EXPECT_EQ(pages(10, 8, 1), 2);
+  EXPECT_EQ(pages(16, 1, 4), 1);
+  EXPECT_EQ(pages(16, 2, 4), 1 + 4);
+  EXPECT_EQ(pages(40, 9, 3), 2 + 3);
+  EXPECT_EQ(pages(40, 10, 3), 2 + 3 * 2);
 }
 
 TEST(BlockTableTest, GrowsAndGivesUpItsPages) {
