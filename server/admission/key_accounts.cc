@@ -32,7 +32,7 @@ KeyAccounts::Place& KeyAccounts::Place::operator=(Place&& other) noexcept {
 }
 
 // Turns are told, and what tells them is let go, without the lock.
-void KeyAccounts::Place::Release() {
+void KeyAccounts::Place::Release(std::optional<int64_t> spent_tokens) {
   KeyAccounts* const accounts = std::exchange(accounts_, nullptr);
   if (accounts == nullptr) return;
   std::vector<std::function<void()>> turns;
@@ -42,6 +42,9 @@ void KeyAccounts::Place::Release() {
     Account& account = accounts->accounts_.at(key_);
     own = std::move(*entry_);
     account.entries.erase(entry_);
+    const int64_t charged = own.cost.tokens;
+    // A budget is never more than full: Refill() sees to that.
+    account.tokens += static_cast<double>(std::max<int64_t>(0, charged - spent_tokens.value_or(charged)));
     if (own.on_turn != nullptr) {
       --account.waiting;
     } else {
@@ -105,12 +108,6 @@ absl::StatusOr<KeyAccounts::Place> KeyAccounts::Enter(absl::string_view key, con
   return place;
 }
 
-void KeyAccounts::Refund(absl::string_view key, int64_t tokens) {
-  absl::MutexLock lock(&mutex_);
-  const auto found = accounts_.find(key);
-  if (found != accounts_.end()) found->second.tokens += static_cast<double>(tokens);
-}
-
 int64_t KeyAccounts::waiting() const {
   absl::MutexLock lock(&mutex_);
   int64_t waiting = 0;
@@ -151,7 +148,9 @@ void KeyAccounts::Refill(Account& account, absl::Time now) {
   account.tokens = since == absl::InfiniteDuration() ? most : std::min(account.tokens + refill, most);
 }
 
+// Alone, whatever was taken runs: the limits may have become less since, and nobody would ever make room for it.
 bool KeyAccounts::Fits(const Account& account, const Cost& cost) {
+  if (account.running == 0) return true;
   const KeyLimits& limits = account.limits;
   if (limits.running && account.running >= *limits.running) return false;
   return !limits.kv_pages || account.kv_pages + cost.kv_pages <= *limits.kv_pages;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,8 +50,9 @@ class KeyAccounts {
     // Whether the request may enter the engine at once; otherwise `on_turn` will be called.
     bool has_turn() const { return has_turn_; }
 
-    // Gives the place back. Of no effect where that was done.
-    void Release();
+    // Gives the place back, and what was not spent of its tokens to the key's budget: `spent_tokens` were, or all
+    // where nobody knows. Of no effect where that was done.
+    void Release(std::optional<int64_t> spent_tokens = std::nullopt);
 
    private:
     friend class KeyAccounts;
@@ -72,9 +74,6 @@ class KeyAccounts {
   // Whether Enter() would take such a request now; the same errors. Nothing is taken.
   absl::Status CheckEnter(absl::string_view key, const KeyLimits& limits, const Cost& cost, absl::Time now)
       ABSL_LOCKS_EXCLUDED(mutex_);
-
-  // Gives tokens back that were charged and not used.
-  void Refund(absl::string_view key, int64_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
 
   int64_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);  // over all keys
 

@@ -78,7 +78,6 @@ absl::Status Generation::Submit(GenerationPlan plan) {
                                      call_.identity->name, call_.identity->limits,
                                      {.tokens = plan.max_cost_tokens(), .kv_pages = MaxPagesOf(plan.request)},
                                      now, on_turn));
-    charged_tokens_ = plan.max_cost_tokens();
     if (!key_place_.has_turn()) {
       waiting_ = std::move(request);
       return absl::OkStatus();
@@ -187,17 +186,12 @@ void Generation::EndWrite() {
   context_.write_watchdog.End(std::exchange(write_ticket_, WriteWatchdog::kNone));
 }
 
-// Others may have the place and the name; the call goes on.
+// Others may have the place and the name; the call goes on. Tenant and key pay for what was computed for them.
 void Generation::ReleasePlace() {
   if (std::exchange(registered_, false)) context_.requests.Remove(tenant_, chunk_context_.name);
-  permit_.ReleasePlace(stream_ == nullptr ? 0 : stream_->computed_tokens());
-  key_place_.Release();
-}
-
-// A key pays for what was computed for it.
-void Generation::Refund() {
-  const int64_t used = request_end_ ? request_end_->receipt.computed_tokens : 0;
-  if (charged_tokens_ > used) context_.key_accounts.Refund(call_.identity->name, charged_tokens_ - used);
+  const int64_t spent_tokens = stream_ == nullptr ? 0 : stream_->computed_tokens();
+  permit_.ReleasePlace(spent_tokens);
+  key_place_.Release(spent_tokens);
 }
 
 void Generation::ScheduleDelivery() {
@@ -267,7 +261,6 @@ void Generation::End(v1::GenerateChunk* last_chunk, absl::Status status) {
     if (!delivered_ && !started && RetryHint(status)) last_chunk = nullptr;
     Report(status);
     ReleasePlace();
-    Refund();
     stream_ = nullptr;
     BeginWrite();
   }

@@ -76,7 +76,6 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   void CancelInEngine(absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Refund() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReleasePlace() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Report(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -93,7 +92,6 @@ class Generation final : public Abortable, public std::enable_shared_from_this<G
   std::string tenant_ ABSL_GUARDED_BY(mutex_);
   ChunkContext chunk_context_ ABSL_GUARDED_BY(mutex_);
   Admission::Permit permit_ ABSL_GUARDED_BY(mutex_);
-  int64_t charged_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // to its key
   KeyAccounts::Place key_place_ ABSL_GUARDED_BY(mutex_);
   std::optional<ValidRequest> waiting_ ABSL_GUARDED_BY(mutex_);  // for a turn of its key
   std::shared_ptr<TokenStream> stream_ ABSL_GUARDED_BY(mutex_);  // while the engine has the request

@@ -97,13 +97,23 @@ TEST_F(KeyAccountsTest, TokensComeBackByTheMinuteAndWhatIsSparedAtOnce) {
   EXPECT_EQ(RetryHint(refused), absl::Seconds(10));
   EXPECT_OK(Enter(limits, {.tokens = 100}, kStart + absl::Seconds(10)));
   EXPECT_FALSE(Enter(limits, {.tokens = 1}, kStart + absl::Seconds(10)).ok());
-  accounts_.Refund("k", 150);
+  a.Release(/*spent_tokens=*/450);
+  a.Release(/*spent_tokens=*/0);  // of no effect
   EXPECT_OK(Enter(limits, {.tokens = 150}, kStart + absl::Seconds(10)));
   EXPECT_FALSE(Enter(limits, {.tokens = 1}, kStart + absl::Seconds(10)).ok());
   EXPECT_THAT(Enter(limits, {.tokens = 601}).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 600 tokens")));
   EXPECT_OK(Enter(limits, {.tokens = 600}, kStart + absl::Hours(1))) << "never more than a minute's";
-  EXPECT_FALSE(Enter(limits, {.tokens = 1}, kStart + absl::Hours(1)).ok());
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place rest, Enter(limits, {.tokens = 600}, kStart + absl::Hours(2)));
+  rest.Release(/*spent_tokens=*/700);  // more than was charged costs no more
+  EXPECT_FALSE(Enter(limits, {.tokens = 1}, kStart + absl::Hours(2)).ok());
+}
+
+TEST_F(KeyAccountsTest, WithoutAWordAllTokensAreSpent) {
+  const KeyLimits limits = {.tokens_per_minute = 600};
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place place, Enter(limits, {.tokens = 600}));
+  place.Release();
+  EXPECT_FALSE(Enter(limits, {.tokens = 1}).ok());
 }
 
 TEST_F(KeyAccountsTest, LimitsAreThoseOfToday) {
@@ -113,6 +123,18 @@ TEST_F(KeyAccountsTest, LimitsAreThoseOfToday) {
   ASSERT_OK_AND_ASSIGN(KeyAccounts::Place c, Enter({}, {}, kStart, 3));
   EXPECT_FALSE(c.has_turn()) << "who waits comes first";
   a.Release();
+  EXPECT_EQ(turns_, std::vector<int>({2, 3}));
+}
+
+// What was taken under larger limits than those of today runs alone, rather than never.
+TEST_F(KeyAccountsTest, FewerPagesThanARequestThatWaitsHoldNobodyForGood) {
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place a, Enter({.kv_pages = 10}, {.kv_pages = 6}));
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place b, Enter({.kv_pages = 10}, {.kv_pages = 8}, kStart, 2));
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place c, Enter({.kv_pages = 7}, {.kv_pages = 1}, kStart, 3));
+  EXPECT_FALSE(b.has_turn() || c.has_turn());
+  a.Release();
+  EXPECT_EQ(turns_, std::vector<int>({2}));
+  b.Release();
   EXPECT_EQ(turns_, std::vector<int>({2, 3}));
 }
 
