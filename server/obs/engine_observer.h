@@ -52,7 +52,7 @@ class EngineObserver {
 
   virtual void SetEngine(const EngineGauges& gauges) = 0;
   virtual void OnStep(absl::Duration duration, int32_t batch_tokens, int32_t batch_sequences) = 0;
-  // As they are known now, and the mean relative error of what they foretell.
+  // As they are known now, of the same terms each time, and the mean relative error of what they foretell.
   virtual void SetStepCosts(absl::Span<const StepCost> costs, double error) = 0;
   virtual void OnStepFailed(const absl::Status& error) = 0;  // the requests of that step have ended
   virtual void OnPreemptions(int32_t count) = 0;

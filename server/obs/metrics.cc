@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/string_view.h"
+#include "engine/base/check.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 
@@ -286,8 +287,13 @@ void Metrics::OnPreemptions(int32_t count) { preemptions_.Increment(count); }
 void Metrics::OnEvictions(int32_t pages) { prefix_evictions_.Increment(pages); }
 
 void Metrics::SetStepCosts(absl::Span<const StepCost> costs, double error) {
-  for (const StepCost& cost : costs)
-    step_cost_.Add({{"term", std::string(cost.term)}}).Set(absl::ToDoubleSeconds(cost.cost));
+  // Looked up once: a look-up takes a lock and makes strings, and this is called for each step.
+  if (step_costs_.empty()) {
+    for (const StepCost& cost : costs)
+      step_costs_.push_back(&step_cost_.Add({{"term", std::string(cost.term)}}));
+  }
+  ROPEWAY_CHECK(step_costs_.size() == costs.size());
+  for (size_t i = 0; i < costs.size(); ++i) step_costs_[i]->Set(absl::ToDoubleSeconds(costs[i].cost));
   step_cost_error_.Set(error);
 }
 

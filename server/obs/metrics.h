@@ -133,6 +133,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Counter& deadline_refusals_;
   prometheus::Histogram& first_token_ratio_;
   prometheus::Gauge& step_cost_error_;
+  std::vector<prometheus::Gauge*> step_costs_;  // of each term; the engine's thread alone sets them
   prometheus::Gauge& running_;
   prometheus::Gauge& waiting_;
   prometheus::Gauge& pages_used_;

@@ -160,7 +160,9 @@ TEST(MetricsTest, TellsTheModelAndTheSizeOfSteps) {
 
 TEST(MetricsTest, TellsStepCostsRefusalsByDeadlineAndHowGoodEstimatesWere) {
   Metrics metrics("m");
-  const StepCost costs[] = {{"step", absl::Milliseconds(2)}, {"prompt_token", absl::Microseconds(300)}};
+  StepCost costs[] = {{"step", absl::Milliseconds(1)}, {"prompt_token", absl::Microseconds(300)}};
+  metrics.SetStepCosts(costs, 0.25);
+  costs[0].cost = absl::Milliseconds(2);
   metrics.SetStepCosts(costs, 0.125);
   for (int i = 0; i < 3; ++i) metrics.OnDeadlineRefusal();
   const RequestOutcome outcome = {.finish_reason = "stop",
