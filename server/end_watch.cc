@@ -51,8 +51,8 @@ void EndWatch::SetOnHangup(std::function<void()> on_hangup) {
 }
 
 void EndWatch::OnHangup() {
-  log_.Info("hangup: files are read again");
   absl::MutexLock lock(&mutex_);
+  log_.Info(on_hangup_ ? "hangup: files are read again" : "hangup without effect: nothing is served");
   if (on_hangup_) on_hangup_();
 }
 

@@ -59,7 +59,8 @@ class Mailbox {
   // RESOURCE_EXHAUSTED when full, UNAVAILABLE while draining or stopped.
   absl::Status TrySubmit(Submission submission) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The inquiry is answered within one step, whatever happens, unless an error is returned, as for TrySubmit().
+  // The inquiry is answered between two steps, some at a time in their order, whatever happens, unless an error is
+  // returned, as for TrySubmit().
   absl::Status TryAsk(Inquiry inquiry) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The stream of the request ends within one step, with `status`, an error. Of no effect where it has ended
