@@ -12,6 +12,7 @@
 #include "engine/api/event.h"
 #include "engine/api/request.h"
 #include "engine/api/step.h"
+#include "engine/base/check.h"
 #include "engine/sched/scheduler.h"
 #include "tests/testing/fake_executor.h"
 
@@ -44,7 +45,10 @@ class TimedServer {
     std::optional<FinishReason> finish;
     Receipt receipt;
 
-    absl::Duration first_token() const { return tokens.front() - arrival; }
+    absl::Duration first_token() const {
+      ROPEWAY_CHECK(!tokens.empty());
+      return tokens.front() - arrival;
+    }
   };
 
   TimedServer(const SchedulerOptions& options, const ExecutorLimits& limits, Machine machine);
@@ -56,6 +60,7 @@ class TimedServer {
   RequestId Add(ValidRequest request);
   // Runs one step. False where there was nothing to compute.
   bool Step();
+  // Run steps until then. End the program where the scheduler stalls before.
   void RunUntil(const std::function<bool()>& done);
   void RunUntilIdle();
 
