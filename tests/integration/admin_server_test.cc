@@ -15,6 +15,7 @@
 #include "tests/integration/every_method.h"
 #include "tests/integration/keyed_server.h"
 #include "tests/integration/server_process.h"
+#include "tests/testing/await.h"
 
 namespace ropeway::testing {
 namespace {
@@ -94,7 +95,7 @@ TEST_F(AdminServerTest, ListsAndCancelsRequestsOfAnyTenant) {
                                  .status;
     EXPECT_TRUE(absl::IsCancelled(end)) << end;
   });
-  while (!begun) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(Await([&] { return begun.load(); }));
   EXPECT_EQ(Command({"list"}).out, "long tenant=acme\n1 living\n");
   EXPECT_EQ(Command({"cancel", "long"}).code, client::kExitUsage) << "it is another tenant's";
   const client::CommandResult cancelled = Command({"cancel", "long", "--tenant", "acme"});

@@ -7,6 +7,7 @@
 #include "server/keys/key_file.h"
 #include "tests/integration/every_method.h"
 #include "tests/integration/keyed_server.h"
+#include "tests/testing/await.h"
 
 namespace ropeway::testing {
 namespace {
@@ -94,7 +95,7 @@ TEST_F(KeysServerTest, TenantsAreTheKeys) {
               ->Generate(request, {}, [&](const client::Delta&) { begun = true; })
               .status;
   });
-  while (!begun) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(Await([&] { return begun.load(); }));
   const auto bobs = client::Client::Create(With(bob));
   const absl::StatusOr<bool> unfound = bobs->Abort("long", "");
   EXPECT_TRUE(unfound.ok() && !*unfound);
@@ -149,7 +150,7 @@ TEST_F(KeysServerTest, KeysComeAndGoWhileItServes) {
               ->Generate(ShortRequest(300), {}, [&](const client::Delta&) { ++deltas; })
               .status;
   });
-  while (deltas < 3) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(Await([&] { return deltas >= 3; }));
   ASSERT_OK(server::RemoveFromKeyFile(folder_.File("keys"), "alice"));
   const std::string bob = AddKey("bob", {.tenant = "bobs"});
   for (const absl::Time until = absl::Now() + kPatience; absl::Now() < until && !Ask(With(bob)).ok();)
@@ -216,7 +217,7 @@ TEST_F(KeysServerTest, WhoWaitsForATurnMayBeAbortedGiveUpAndExpire) {
     const absl::Status end = client->Generate(first, {}, [&](const client::Delta&) { begun = true; }).status;
     EXPECT_TRUE(absl::IsCancelled(end)) << end;
   });
-  while (!begun) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(Await([&] { return begun.load(); }));
   EXPECT_THAT(client->Generate(ShortRequest(), {.timeout = absl::Milliseconds(300)}).status,
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
   // The client knows of its deadline before the server.

@@ -19,6 +19,7 @@
 #include "gtest/gtest.h"
 #include "proto/ropeway/v1/ropeway.grpc.pb.h"
 #include "tests/integration/model_server.h"
+#include "tests/testing/await.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/temp_folder.h"
 
@@ -389,8 +390,9 @@ TEST(ServerLifeTest, HealthFollowsLoadingServingAndDraining) {
   v1::GenerateChunk chunk;
   ASSERT_TRUE(living->Read(&chunk));
   std::thread drain([&] { (*server)->Drain(absl::InfiniteDuration()); });
-  while (health((*server)->port()).ok()) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_TRUE(Await([&] { return !health((*server)->port()).ok(); }));
   grpc::ClientContext late_call;
+  late_call.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
   grpc::Status late = stub->Generate(&late_call, request)->Finish();
   EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE) << late.error_message();
   living_call.TryCancel();

@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "openssl/ssl.h"
 #include "tests/integration/guarded_server.h"
+#include "tests/testing/await.h"
 
 namespace ropeway::testing {
 namespace {
@@ -90,7 +91,7 @@ TEST_F(TlsServerTest, NewCertificatesAreTakenAndStreamsGoOn) {
   absl::Status stream;
   std::thread streaming(
       [&] { stream = old->Generate(ShortRequest(400), {}, [&](const client::Delta&) { ++deltas; }).status; });
-  while (deltas < 3) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(Await([&] { return deltas >= 3; }));
   PutCertificate(authority_.Sign("renewed"));
   EXPECT_TRUE(WaitUntilShown("renewed"));
   EXPECT_LT(deltas, 400) << "the stream was still running";

@@ -5,18 +5,19 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "engine/base/clock.h"
 #include "server/auth/authenticator.h"
 #include "server/front/gate.h"
 #include "tests/server/front/manual_engine.h"
 #include "tests/server/front/test_model.h"
+#include "tests/testing/await.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::server {
 namespace {
 
+using ::ropeway::testing::Await;
 using ::ropeway::testing::kPatience;
 
 // A client that takes nothing: the first message stays on its way.
@@ -92,9 +93,7 @@ TEST_F(GenerationTest, AKeyHasItsUnspentTokensBackWhenTheEngineIsDoneThoughTheCl
                .end = RequestEnd{.prompt_tokens = static_cast<int32_t>(prompt_tokens),
                                  .completion_tokens = 30,
                                  .receipt = {.computed_tokens = 30}}});
-  const absl::Time end = absl::Now() + kPatience;
-  while (!CheckEnter(70).ok() && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
-  EXPECT_OK(CheckEnter(70));
+  EXPECT_TRUE(Await([&] { return CheckEnter(70).ok(); }));
   EXPECT_FALSE(CheckEnter(71).ok());
   EXPECT_FALSE(writer_.ended.HasBeenNotified());
   generation->OnWritten(true);

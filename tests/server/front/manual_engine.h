@@ -1,5 +1,5 @@
 // The engine's side of a mailbox in the hands of a test: it keeps what is submitted and says only what it is
-// told to say.
+// told to say. What does not come in the patience of tests fails the test, and it goes on.
 //
 // Not thread-safe; one thread plays the engine.
 #ifndef ROPEWAY_TESTS_SERVER_FRONT_MANUAL_ENGINE_H_
@@ -13,9 +13,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "gtest/gtest.h"
 #include "server/stream/mailbox.h"
 #include "server/stream/token_stream.h"
+#include "tests/testing/patience.h"
 
 namespace ropeway::server::testing {
 
@@ -25,13 +28,15 @@ class ManualEngine {
 
   // Waits until request number `index`, in order of submission, is there.
   const ValidRequest& WaitForRequest(size_t index = 0) {
-    while (submissions_.size() <= index) Take(absl::InfiniteDuration());
-    return submissions_[index].request;
+    const bool came = TakeUntil([&] { return submissions_.size() > index; });
+    EXPECT_TRUE(came) << "request " << index << " does not come";
+    return came ? submissions_[index].request : none_;
   }
 
   // Why the request is to end.
   absl::Status WaitForCancel(RequestId id) {
-    while (!cancelled_.contains(id)) Take(absl::InfiniteDuration());
+    EXPECT_TRUE(TakeUntil([&] { return cancelled_.contains(id); }))
+        << "request " << id << " is not cancelled";
     return cancelled_[id];
   }
 
@@ -41,8 +46,9 @@ class ManualEngine {
   // Waits until a request was asked about, and answers.
   const ValidRequest& AnswerInquiry() {
     inquired_.reset();
-    while (!inquired_.has_value()) Take(absl::InfiniteDuration());
-    return *inquired_;
+    const bool came = TakeUntil([&] { return inquired_.has_value(); });
+    EXPECT_TRUE(came) << "nothing is asked";
+    return came ? *inquired_ : none_;
   }
 
   size_t num_requests() {
@@ -50,7 +56,10 @@ class ManualEngine {
     return submissions_.size();
   }
 
-  void Say(StreamChunk chunk, size_t index = 0) { submissions_[index].stream->Push(std::move(chunk)); }
+  void Say(StreamChunk chunk, size_t index = 0) {
+    ASSERT_LT(index, submissions_.size());
+    submissions_[index].stream->Push(std::move(chunk));
+  }
 
   // Says `text`, a token for each byte.
   void SayText(const std::string& text, size_t index = 0) {
@@ -60,6 +69,13 @@ class ManualEngine {
   }
 
  private:
+  template <typename Condition>
+  bool TakeUntil(const Condition& done) {
+    for (const absl::Time end = absl::Now() + ::ropeway::testing::kPatience; !done() && absl::Now() < end;)
+      Take(end - absl::Now());
+    return done();
+  }
+
   void Take(absl::Duration patience) {
     Mailbox::Commands commands = mailbox_.Take(patience);
     for (Mailbox::Submission& submission : commands.submissions)
@@ -73,6 +89,7 @@ class ManualEngine {
   }
 
   Mailbox& mailbox_;
+  const ValidRequest none_{};
   std::vector<Mailbox::Submission> submissions_;
   std::map<RequestId, absl::Status> cancelled_;
   std::optional<ValidRequest> inquired_;

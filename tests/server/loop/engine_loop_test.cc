@@ -13,16 +13,20 @@
 #include "absl/synchronization/notification.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/retry_hint.h"
+#include "tests/testing/await.h"
 #include "tests/testing/byte_tokenizer.h"
 #include "tests/testing/fake_executor.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::server {
 namespace {
 
+using ::ropeway::testing::Await;
 using ::ropeway::testing::ByteTokenizer;
 using ::ropeway::testing::FakeExecutor;
 using ::ropeway::testing::IsOk;
+using ::ropeway::testing::kPatience;
 using ::ropeway::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -81,7 +85,9 @@ class Client {
   StreamChunk Next() {
     while (true) {
       if (std::optional<StreamChunk> chunk = stream_->Pop()) return *std::move(chunk);
-      signal_->Wait();
+      if (signal_->Wait()) continue;
+      ADD_FAILURE() << "the stream says nothing";
+      return {.end = RequestEnd{.status = absl::DeadlineExceededError("the stream says nothing")}};
     }
   }
 
@@ -108,10 +114,11 @@ class Client {
       absl::MutexLock lock(&mutex_);
       set_ = true;
     }
-    void Wait() {
+    bool Wait() {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&set_));
+      const bool was_set = mutex_.AwaitWithTimeout(absl::Condition(&set_), kPatience);
       set_ = false;
+      return was_set;
     }
 
    private:
@@ -304,7 +311,7 @@ TEST_F(EngineLoopTest, ADeadlineThatCannotBeMetIsRefusedAndInquiriesAreAnswered)
                                forecast = std::move(said);
                                answered.Notify();
                              }}));
-  answered.WaitForNotification();
+  ASSERT_TRUE(answered.WaitForNotificationWithTimeout(kPatience));
   ASSERT_OK(forecast);
   EXPECT_THAT(forecast->refusal, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot be met")));
   ASSERT_TRUE(forecast->times.has_value());
@@ -340,7 +347,7 @@ TEST_F(EngineLoopTest, AReaderThatIsSlowForTooLongLosesItsRequest) {
   EXPECT_EQ(Ask(Request(/*max_tokens=*/400)).text().size(), 400);
   clock_.Advance(absl::Seconds(6));
   mailbox_.Wake();
-  while (loop_->stats().used_pages > 0) std::this_thread::yield();
+  ASSERT_TRUE(Await([&] { return loop_->stats().used_pages == 0; }));
   Answer answer = slow.ReadAll();
   EXPECT_THAT(answer.end.status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("not read")));
   EXPECT_EQ(answer.text().size(), 20) << "with four bytes per token id, 20 tokens are 100 bytes";

@@ -3,15 +3,16 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "tests/server/rpc/service_fixture.h"
+#include "tests/testing/await.h"
 
 namespace ropeway::server {
 namespace {
 
+using ::ropeway::testing::Await;
 using ::testing::HasSubstr;
 
 TEST_F(ServiceTest, AFullMailboxRefusesWithARetryHintAndFreesThePermit) {
@@ -53,7 +54,7 @@ TEST_F(ServiceTest, AFullServerRefusesOnArrivalBeforeAnythingIsPrepared) {
   const auto ask = [&](const std::string& text) {
     calls.push_back(std::make_unique<grpc::ClientContext>());
     readers.push_back(stub_->Generate(calls.back().get(), Request(text)));
-    while (admission_.live_requests() < static_cast<int32_t>(readers.size())) std::this_thread::yield();
+    EXPECT_TRUE(Await([&] { return admission_.live_requests() == static_cast<int32_t>(readers.size()); }));
   };
   for (int i = 0; i < 3; ++i) ask("hi");
   ask("");  // is found to be bad only when it is prepared
