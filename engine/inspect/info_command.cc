@@ -102,15 +102,11 @@ std::vector<std::string> FeedForwardTexts(const DecoderSpec& spec) {
 }
 
 std::string PositionText(const LayerSpec& layer, const std::vector<RopeSpec>& ropes) {
-  constexpr const char* kSchemes[] = {"no positions",   "sinusoidal", "learned", "shaw",  "t5",
-                                      "transformer-xl", "rope",       "rpe3d",   "alibi", "kerple",
-                                      "fire",           "sandwich",   "dape"};
-  static_assert(std::size(kSchemes) == std::variant_size_v<PositionScheme>);
   const PositionSpec& position = layer.position;
   std::string text = position.window > 0  ? absl::StrCat("a window of ", position.window)
                      : position.chunk > 0 ? absl::StrCat("chunks of ", position.chunk)
                                           : "full attention";
-  absl::StrAppend(&text, ", ", kSchemes[position.scheme.index()]);
+  absl::StrAppend(&text, ", ", PositionSchemeName(position.scheme));
   const int rope = RopeIndexOf(layer, ropes);
   return rope < 0 ? text : absl::StrCat(text, " ", rope);
 }

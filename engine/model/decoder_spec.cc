@@ -49,9 +49,8 @@ absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {
     RETURN_IF_ERROR(Positive("rope beta_fast", rope.beta_fast));
     RETURN_IF_ERROR(Positive("rope beta_slow", rope.beta_slow));
   }
-  const bool is_ntk = rope.scaling == RopeScalingKind::kNtk || rope.scaling == RopeScalingKind::kDynamicNtk ||
-                      rope.scaling == RopeScalingKind::kQwen1Ntk;
-  if (is_ntk) RETURN_IF_ERROR(InRange("rotary_dim of NTK scaling", rope.rotary_dim, 4, head_dim));
+  if (IsNtk(rope.scaling))
+    RETURN_IF_ERROR(InRange("rotary_dim of NTK scaling", rope.rotary_dim, 4, head_dim));
   if (DependsOnLengths(rope))
     RETURN_IF_ERROR(InRange("rope original_context", rope.original_context, 1, kMaxContext));
   if (rope.scaling == RopeScalingKind::kLongRope)

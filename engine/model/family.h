@@ -52,6 +52,11 @@ struct HfFields {
   const char* older_base = nullptr;               // what "rope_theta" was called before
 };
 
+// Reads what a family alone has; `layer` is what all layers have alike.
+using ReadMore = absl::Status(JsonFields& config, DecoderSpec& spec, LayerSpec& layer);
+// Changes layers one by one, after they were made.
+using FinishLayers = absl::Status(JsonFields& config, DecoderSpec& spec);
+
 struct Family {
   const char* hf_type = nullptr;  // "model_type" of config.json
 
@@ -98,10 +103,8 @@ struct Family {
   absl::Span<const HfName> names;               // where folders call tensors otherwise than Llama's do
   absl::Span<const HfName> names_of_two_norms;  // instead, in parallel blocks with two norms
 
-  // Reads what the family alone has; may be null. `layer` is what all layers have alike.
-  absl::Status (*read_more)(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) = nullptr;
-  // Changes layers one by one, after they were made; may be null.
-  absl::Status (*finish_layers)(JsonFields& config, DecoderSpec& spec) = nullptr;
+  ReadMore* read_more = nullptr;
+  FinishLayers* finish_layers = nullptr;
 };
 
 absl::Span<const Family> AllFamilies();

@@ -159,12 +159,6 @@ absl::StatusOr<std::vector<double>> NumbersOfLayers(const Metadata& metadata, co
 
 }  // namespace
 
-absl::Status ReadOlmoe(GgufKeys& keys, const GgufContent&, DecoderSpec&, LayerSpec& layer) {
-  ASSIGN_OR_RETURN(const double clip, keys.DoubleOr("attention.clamp_kqv", 0));
-  layer.attention.clip = static_cast<float>(clip);
-  return absl::OkStatus();
-}
-
 // No key tells the numbers of its activation.
 absl::Status ReadGptOss(GgufKeys&, const GgufContent&, DecoderSpec&, LayerSpec& layer) {
   layer.ffn.numbers = {.s = 1.702f, .c = 7};

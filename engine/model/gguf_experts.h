@@ -25,7 +25,6 @@ absl::Status FinishGgufExperts(GgufKeys& keys, const GgufContent& content, int32
 // activation has numbers of its own.
 namespace gguf_readers {
 
-absl::Status ReadOlmoe(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer);
 absl::Status ReadGptOss(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer);
 absl::Status FinishGptOss(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec);
 absl::Status ReadLlama4(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer);

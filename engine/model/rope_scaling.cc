@@ -50,9 +50,7 @@ absl::Status OverrideRopeScaling(const RopeOverride& wanted, DecoderSpec& spec) 
                                                    wanted.factor));
   for (const int i : layers) {
     RopeSpec& rope = *MutableRopeOf(spec.layers[i].position.scheme);
-    const bool is_ntk = wanted.kind == RopeScalingKind::kNtk || wanted.kind == RopeScalingKind::kDynamicNtk ||
-                        wanted.kind == RopeScalingKind::kQwen1Ntk;
-    if (is_ntk && rope.rotary_dim < 4)
+    if (IsNtk(wanted.kind) && rope.rotary_dim < 4)
       return absl::InvalidArgumentError(
           absl::StrCat("with ", RopeScalingName(wanted.kind),
                        " needs heads with 4 rotated columns or more; they have ", rope.rotary_dim));

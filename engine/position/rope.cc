@@ -60,11 +60,9 @@ double YarnKeep(const RopeSpec& rope, int pair) {
 }
 
 double ScaledFrequency(const RopeSpec& rope, double choice, int pair) {
-  const bool is_ntk = rope.scaling == RopeScalingKind::kNtk || rope.scaling == RopeScalingKind::kDynamicNtk ||
-                      rope.scaling == RopeScalingKind::kQwen1Ntk;
   const double ntk_factor = rope.scaling == RopeScalingKind::kNtk ? rope.factor : choice;
   const double frequency =
-      PlainFrequency(is_ntk ? NtkBase(rope, ntk_factor) : rope.base, pair, rope.rotary_dim);
+      PlainFrequency(IsNtk(rope.scaling) ? NtkBase(rope, ntk_factor) : rope.base, pair, rope.rotary_dim);
   switch (rope.scaling) {
     case RopeScalingKind::kNone:
     case RopeScalingKind::kNtk:
@@ -86,6 +84,11 @@ double ScaledFrequency(const RopeSpec& rope, double choice, int pair) {
 }
 
 }  // namespace
+
+bool IsNtk(RopeScalingKind kind) {
+  return kind == RopeScalingKind::kNtk || kind == RopeScalingKind::kDynamicNtk ||
+         kind == RopeScalingKind::kQwen1Ntk;
+}
 
 const char* RopeScalingName(RopeScalingKind kind) {
   switch (kind) {

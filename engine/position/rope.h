@@ -38,6 +38,9 @@ enum class RopeScalingKind {
                 // (arXiv:2402.13753)
 };
 
+// Whether a rule changes the base by a factor. Such rules need two pairs or more.
+bool IsNtk(RopeScalingKind kind);
+
 // The name of a rule in messages and in config.json of the ropeway architecture.
 const char* RopeScalingName(RopeScalingKind kind);
 

@@ -5,6 +5,7 @@
 
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
+#include "engine/exec/cpu/rows.h"
 
 namespace ropeway {
 namespace {
@@ -13,20 +14,10 @@ using kernels::ActivationKind;
 using kernels::Epilogue;
 using kernels::kPrepareTokens;
 
-// Tokens of one piece of what is done token by token.
-constexpr int64_t kPieceTokens = 8;
-
 // Pieces of a product per member: how finely the others can help one that lost its core.
 constexpr int64_t kPiecesPerMember = 8;
 
 constexpr int64_t kCacheLine = 64;
-
-int64_t RoundUp(int64_t count, int64_t multiple) { return CeilDiv(count, multiple) * multiple; }
-
-// Room for whole panels in every row.
-int64_t Stride(int64_t columns) { return RoundUp(columns, kernels::kPanelRows); }
-
-AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<int64_t>(sizeof(float))); }
 
 // Of some tokens in whichever form.
 int64_t ActivationBytes(const kernels::KernelTable& table, int64_t tokens, int64_t columns) {
@@ -65,12 +56,10 @@ ExpertsWorkspace::ExpertsWorkspace(const DecoderSpec& spec, const kernels::Kerne
 
 void ExpertsPass::Route() {
   const auto& experts = layer_.ffn.experts;
-  team_.ForEach(CeilDiv(num_tokens_, kPieceTokens), [&](int64_t piece) {
-    const int64_t last = std::min((piece + 1) * kPieceTokens, num_tokens_);
-    for (int64_t t = piece * kPieceTokens; t < last; ++t)
-      RouteToken(experts, {workspace_.logits(t), static_cast<size_t>(experts.count)},
-                 layer_.weights.router_correction,
-                 absl::MakeSpan(workspace_.choices_).subspan(t * per_token(), per_token()));
+  ForEachToken(team_, num_tokens_, [&](int64_t t) {
+    RouteToken(experts, {workspace_.logits(t), static_cast<size_t>(experts.count)},
+               layer_.weights.router_correction,
+               absl::MakeSpan(workspace_.choices_).subspan(t * per_token(), per_token()));
   });
   team_.ForEach(1, [&](int64_t) { GroupTokens(); });
 }

@@ -10,19 +10,7 @@ namespace ropeway {
 namespace {
 
 using kernels::ActivationKind;
-using kernels::kPanelRows;
 using kernels::kPrepareTokens;
-
-constexpr ActivationKind kKinds[] = {ActivationKind::kInt8, ActivationKind::kFloat};
-
-int64_t Padded(int64_t columns, int64_t multiple) { return (columns + multiple - 1) / multiple * multiple; }
-
-// Room for whole panels in every row, and rows that do not lie a multiple of 4 KB apart, where they would
-// compete for the same lines of the cache.
-int64_t Stride(int64_t columns) {
-  const int64_t stride = Padded(columns, kPanelRows);
-  return stride * sizeof(float) % 4096 == 0 ? stride + 16 : stride;
-}
 
 // Of the narrow rows of latent attention, side by side; 0 where no layer has it.
 int64_t WidestLatent(const DecoderSpec& spec) {
@@ -33,8 +21,6 @@ int64_t WidestLatent(const DecoderSpec& spec) {
   }
   return widest;
 }
-
-AlignedBuffer Floats(int64_t count) { return AlignedBuffer(count * static_cast<int64_t>(sizeof(float))); }
 
 }  // namespace
 
@@ -62,8 +48,8 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   logits_ = Floats(max_logit_rows * logit_stride_);
   const int64_t widest = std::max<int64_t>({spec.hidden_size, int64_t{spec.num_heads} * spec.value_dim,
                                             spec.max_ffn_size(), WidestLatent(spec), spec.embedding_size});
-  for (ActivationKind kind : kKinds) {
-    const int64_t columns = Padded(widest, kQuantBlock);
+  for (ActivationKind kind : kActivationKinds) {
+    const int64_t columns = RoundUp(widest, kQuantBlock);
     activations_[static_cast<int>(kind)] = AlignedBuffer(table.activation_bytes(kind, rows, columns));
     for (int i = 0; i < threads; ++i)
       private_activations_.emplace_back(table.activation_bytes(kind, kPrepareTokens, columns));
@@ -106,11 +92,11 @@ void Decoder::Pass::Embed() {
   CountAttentionPieces();
   const bool is_narrow = spec_.embedding_size > 0;
   if (is_narrow) {
-    ForEachToken(num_tokens(), [&](int64_t t) { weights_.Embed(batch_->token_ids[t], Narrow(t)); });
+    ForEachToken(team_, num_tokens(), [&](int64_t t) { weights_.Embed(batch_->token_ids[t], Narrow(t)); });
     Multiply({Narrow(0), workspace_.narrow_stride_, num_tokens()}, weights_.embedding_in,
              {Hidden(0), workspace_.hidden_stride_}, nullptr);
   }
-  ForEachToken(num_tokens(), [&](int64_t t) {
+  ForEachToken(team_, num_tokens(), [&](int64_t t) {
     float* x = Hidden(t);
     if (!is_narrow) weights_.Embed(batch_->token_ids[t], x);
     if (spec_.embedding_scale != 1)
@@ -153,7 +139,7 @@ void Decoder::Pass::NormRow(const Vectors& norm, const float* x, float* out) con
 
 // Gathers the rows that were chosen, so that they lie side by side.
 void Decoder::Pass::NormOutput() {
-  ForEachToken(indices_.size(),
+  ForEachToken(team_, indices_.size(),
                [&](int64_t i) { std::copy_n(Hidden(indices_[i]), spec_.hidden_size, Branch(i)); });
 }
 

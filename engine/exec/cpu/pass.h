@@ -50,8 +50,6 @@ class Workspace {
   int max_tokens() const { return max_tokens_; }
   int max_logit_rows() const { return max_logit_rows_; }
 
-  // Floats between one row of logits and the next.
-  int64_t logit_stride() const { return logit_stride_; }
   const float* logits(int row) const { return logits_.as<float>() + row * logit_stride_; }
   float* mutable_logits(int row) { return logits_.as<float>() + row * logit_stride_; }
 

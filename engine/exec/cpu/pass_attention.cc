@@ -12,7 +12,7 @@ Decoder::Pass::Input Decoder::Pass::FromStream(const Vectors& norm) {
 }
 
 void Decoder::Pass::NormStream(const Vectors& norm) {
-  ForEachToken(num_tokens(), [&](int64_t t) { NormRow(norm, Hidden(t), Hidden(t)); });
+  ForEachToken(team_, num_tokens(), [&](int64_t t) { NormRow(norm, Hidden(t), Hidden(t)); });
 }
 
 void Decoder::Pass::ProjectQkv(int index) {
@@ -28,7 +28,7 @@ void Decoder::Pass::ProjectLatent(int index) {
   const LatentSpec& latent = spec_.layers[index].attention.latent;
   Multiply(FromStream(layer.attention_norm), layer.latent, {Latent(0), workspace_.latent_stride_},
            &layer.qkv);
-  ForEachToken(num_tokens(), [&](int64_t t) {
+  ForEachToken(team_, num_tokens(), [&](int64_t t) {
     float *query = Latent(t), *kv = query + latent.query_rank;
     if (latent.query_rank > 0)
       table_.rms_norm(query, layer.latent_query_norm.data(), latent.query_rank, latent.epsilon, query);
@@ -50,7 +50,7 @@ void Decoder::Pass::ShareRotatedColumns(const LatentSpec& latent, int64_t token)
 
 // Keys and values to the cache.
 void Decoder::Pass::RotateAndStore(int index) {
-  ForEachToken(num_tokens(), [&](int64_t t) { RotateAndStoreToken(index, t); });
+  ForEachToken(team_, num_tokens(), [&](int64_t t) { RotateAndStoreToken(index, t); });
 }
 
 void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {

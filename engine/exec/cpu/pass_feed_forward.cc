@@ -48,7 +48,7 @@ void Decoder::Pass::AddExperts(int index, const CpuProjection* next) {
     Multiply({workspace_.ffn_.as<float>(), workspace_.ffn_stride_, num_tokens()}, layer.down,
              {Branch(0), workspace_.hidden_stride_}, next);
   const ExpertsSpec& spec = spec_.layers[index].ffn.experts;
-  ForEachToken(num_tokens(), [&](int64_t t) {
+  ForEachToken(team_, num_tokens(), [&](int64_t t) {
     float* branch = Branch(t);
     if (!has_shared) std::fill_n(branch, spec_.hidden_size, 0.f);
     if (spec.shared_gate) {
@@ -88,7 +88,7 @@ void Decoder::Pass::AddToHidden(const Input& input, const CpuProjection& project
     return;
   }
   Multiply(input, projection, {Branch(0), workspace_.hidden_stride_}, next);
-  ForEachToken(input.num_tokens, [&](int64_t t) { AddBranch(post_norm, t); });
+  ForEachToken(team_, input.num_tokens, [&](int64_t t) { AddBranch(post_norm, t); });
 }
 
 void Decoder::Pass::AddBranch(const Vectors& post_norm, int64_t token) {

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "engine/base/ceil_div.h"
 #include "engine/exec/cpu/pass.h"
+#include "engine/exec/cpu/rows.h"
 #include "engine/model/decoder_phases.h"
 #include "engine/position/rpe3d.h"
 
@@ -20,9 +21,6 @@ inline constexpr int kAttentionTokens = 16;
 
 // Where there are fewer rows times KV heads than so many a member, long rows are shared out by spans of positions.
 inline constexpr int kSharedItems = 4;
-
-// Tokens of one piece of what is done token by token.
-inline constexpr int64_t kPieceTokens = 8;
 
 // One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
 // read what it wrote.
@@ -92,9 +90,6 @@ class Decoder::Pass {
     ActivationNumbers numbers = {};
   };
 
-  // body(token) for all tokens [0, count), some tokens a piece.
-  template <typename Body>
-  void ForEachToken(int64_t count, const Body& body);
   Input FromStream(const Vectors& norm);
   void NormStream(const Vectors& norm);
   const CpuProjection* NextOf(int index) const;
@@ -145,14 +140,6 @@ class Decoder::Pass {
   const KvCache* cache_ = nullptr;     // of Forward
   absl::Span<const int32_t> indices_;  // of Logits
 };
-
-template <typename Body>
-void Decoder::Pass::ForEachToken(int64_t count, const Body& body) {
-  team_.ForEach(CeilDiv(count, kPieceTokens), [&](int64_t piece) {
-    const int64_t last = std::min((piece + 1) * kPieceTokens, count);
-    for (int64_t t = piece * kPieceTokens; t < last; ++t) body(t);
-  });
-}
 
 }  // namespace ropeway
 

@@ -16,8 +16,6 @@ using kernels::kPrepareTokens;
 constexpr int64_t kPieceProducts = int64_t{1} << 19;
 constexpr int64_t kMostPieces = 8;
 
-constexpr ActivationKind kKinds[] = {ActivationKind::kInt8, ActivationKind::kFloat};
-
 }  // namespace
 
 // Few tokens are prepared by every member for itself, which costs no more than waiting for another to do it,
@@ -43,7 +41,7 @@ void Decoder::Pass::PrepareGroup(const Input& input, const CpuProjection& consum
     rows = normed;
     stride = workspace_.hidden_stride_;
   }
-  for (ActivationKind kind : kKinds) {
+  for (ActivationKind kind : kActivationKinds) {
     const bool wanted =
         std::any_of(consumer.parts.begin(), consumer.parts.end(),
                     [&](const CpuProjection::Part& part) { return part.matrix.activation == kind; });

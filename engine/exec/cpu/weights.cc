@@ -24,8 +24,6 @@ class CpuWing {
 
   CpuWing(const kernels::KernelTable& table, ThreadPool& pool) : table_(table), pool_(pool) {}
 
-  int64_t packed_bytes() const { return packed_bytes_; }
-
   absl::StatusOr<Vector> PutVector(std::vector<float> values) { return values; }
 
   // Neighbours of one type become one matrix.
@@ -77,13 +75,11 @@ class CpuWing {
     request.for_pieces = &for_pieces;
     Projection::Part part{table_.pack(request), projection.outputs};
     projection.outputs += part.matrix.rows;
-    packed_bytes_ += part.matrix.data.bytes();
     projection.parts.push_back(std::move(part));
   }
 
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
-  int64_t packed_bytes_ = 0;
 };
 
 }  // namespace
@@ -96,7 +92,7 @@ absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
   CpuWing wing(table, pool);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, progress));
   ASSIGN_OR_RETURN(std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
-  return CpuWeights{std::move(loaded), std::move(modifiers), wing.packed_bytes()};
+  return CpuWeights{std::move(loaded), std::move(modifiers)};
 }
 
 void CpuWeights::Embed(int32_t token, float* out) const {

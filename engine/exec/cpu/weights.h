@@ -32,7 +32,6 @@ using CpuLayer = LayerWeights<CpuProjection, std::vector<float>>;
 
 struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTensor> {
   std::vector<kernels::ModifierTables> modifiers;  // [L]
-  int64_t packed_bytes = 0;                        // that the packed matrices take
 
   // The embedding of a token, unscaled: D floats. REQUIRES: 0 <= token < V.
   void Embed(int32_t token, float* out) const;
