@@ -31,6 +31,8 @@ constexpr absl::Duration kLookInterval = absl::Seconds(1);
 constexpr absl::Duration kLookIntervalWhenFull = absl::Milliseconds(100);
 
 constexpr size_t kEventsAtOnce = 64;
+// Fewer than events, so that those who were accepted are looked at sooner than more are accepted.
+constexpr size_t kAcceptsAtOnce = 32;
 constexpr int64_t kMaxPatienceMs = 1'000'000;
 
 // What is kept for metrics, logs, libraries and threads.
@@ -150,19 +152,22 @@ bool Acceptor::Wait() {
                               : static_cast<int>(std::clamp<int64_t>(
                                     absl::ToInt64Milliseconds(until - now) + 1, 0, kMaxPatienceMs));
   const int ready = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), patience_ms);
-  for (int i = 0; i < ready; ++i)
-    if (!Handle(events[i].data.fd)) return false;
+  // Those who are there make room before others come.
+  const auto begin = events.begin(), end = begin + std::max(ready, 0);
+  std::partition(begin, end, [this](const epoll_event& event) { return !IsListener(event.data.fd); });
+  return std::all_of(begin, end, [this](const epoll_event& event) { return Handle(event); });
+}
+
+bool Acceptor::Handle(const epoll_event& event) {
+  if (event.data.fd == wake_) return false;
+  if (IsListener(event.data.fd)) return AcceptSome(event.data.fd);
+  arrivals_->OnEvent(event, absl::Now());
   return true;
 }
 
-bool Acceptor::Handle(int descriptor) {
-  if (descriptor == wake_) return false;
+bool Acceptor::IsListener(int descriptor) const {
   const std::vector<int>& sockets = listener_.sockets();
-  if (std::find(sockets.begin(), sockets.end(), descriptor) == sockets.end()) {
-    arrivals_->OnEvent(descriptor, absl::Now());
-    return true;
-  }
-  return AcceptAll(descriptor);
+  return std::find(sockets.begin(), sockets.end(), descriptor) != sockets.end();
 }
 
 // Whether connections that wait are told of.
@@ -175,9 +180,9 @@ void Acceptor::Watch(bool listeners) {
   }
 }
 
-// False where the listener is broken.
-bool Acceptor::AcceptAll(int listening) {
-  while (true) {
+// False where the listener is broken. Epoll tells again of those who wait still.
+bool Acceptor::AcceptSome(int listening) {
+  for (size_t i = 0; i < kAcceptsAtOnce; ++i) {
     const int connection = accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (connection >= 0) {
       if (!Take(connection)) return true;
@@ -190,7 +195,8 @@ bool Acceptor::AcceptAll(int listening) {
       case Fault::kConnection:
         continue;
       case Fault::kDescriptors:
-        if (!arrivals_->CloseOldestHalfOpen()) accept_after_ = absl::Now() + kPause;
+        if (arrivals_->CloseOldestHalfOpen(Arrivals::Fault::kNoDescriptors)) return true;
+        accept_after_ = absl::Now() + kPause;
         Refuse(counters_.over_descriptors,
                absl::StrCat("no connection can be accepted now: ", absl::ErrnoToStatus(error, "").message()));
         return true;
@@ -200,15 +206,16 @@ bool Acceptor::AcceptAll(int listening) {
         return false;
     }
   }
+  return true;
 }
 
 // False where others have to be served before more are accepted.
 bool Acceptor::Take(int connection) {
   if (connection >= max_descriptor_) {
     close(connection);
-    arrivals_->CloseOldestHalfOpen();
     Refuse(counters_.over_descriptors,
            absl::StrCat("a connection was refused: ", max_descriptor_, " files and connections are open"));
+    arrivals_->CloseOldestHalfOpen(Arrivals::Fault::kNoDescriptors);
     return false;
   }
   if (!HasRoom()) {
@@ -230,7 +237,7 @@ bool Acceptor::HasRoom() {
   };
   if (room()) return true;
   LookForClosed(kLookIntervalWhenFull);
-  return room() || arrivals_->CloseOldestHalfOpen();
+  return room() || arrivals_->CloseOldestHalfOpen(Arrivals::Fault::kTooManyConnections);
 }
 
 void Acceptor::OnArrivalClosed(Arrivals::Fault fault) {
@@ -240,6 +247,12 @@ void Acceptor::OnArrivalClosed(Arrivals::Fault fault) {
                     "a half-open connection was closed for a newer one (--max_half_open)");
     case Arrivals::Fault::kTooManyHandshakes:
       return Refuse(counters_.over_handshakes, "a handshake was ended for a newer one (--max_handshakes)");
+    case Arrivals::Fault::kTooManyConnections:
+      return Refuse(counters_.over_connections,
+                    "a half-open connection was closed for a newer one (--max_connections)");
+    case Arrivals::Fault::kNoDescriptors:
+      return Refuse(counters_.over_descriptors,
+                    "a half-open connection was closed: there is no file descriptor left");
     case Arrivals::Fault::kTimeout:
       return Refuse(counters_.timed_out,
                     "a client did not come to the end of its handshake (--handshake_timeout)");

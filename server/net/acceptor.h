@@ -7,6 +7,8 @@
 #ifndef ROPEWAY_SERVER_NET_ACCEPTOR_H_
 #define ROPEWAY_SERVER_NET_ACCEPTOR_H_
 
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -62,9 +64,10 @@ class Acceptor {
   Acceptor(Listener listener, int wake, int epoll, const Options& options, Handler handler);
   void Run();
   bool Wait();
-  bool Handle(int descriptor);
+  bool Handle(const epoll_event& event);
+  bool IsListener(int descriptor) const;
   void Watch(bool listeners);
-  bool AcceptAll(int listening);
+  bool AcceptSome(int listening);
   bool Take(int connection);
   bool HasRoom();
   void OnArrivalClosed(Arrivals::Fault fault);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/string_view.h"
@@ -33,29 +34,35 @@ bool Arrivals::Add(int connection, absl::Time now) {
   }
   half_open_.push_back({.connection = connection, .watch = watch, .deadline = now + options_.timeout});
   by_watch_[watch] = std::prev(half_open_.end());
-  if (half_open_.size() > options_.max_half_open) Close(half_open_, Fault::kTooManyHalfOpen);
+  // Whose words are there is only not looked at yet.
+  if (half_open_.size() > options_.max_half_open && !LookAtWords(half_open_.begin(), /*is_last=*/false, now))
+    Close(half_open_, Fault::kTooManyHalfOpen);
   return true;
 }
 
-bool Arrivals::OnEvent(int descriptor, absl::Time now) {
-  const auto found = by_watch_.find(descriptor);
+bool Arrivals::OnEvent(const epoll_event& event, absl::Time now) {
+  const auto found = by_watch_.find(event.data.fd);
   if (found == by_watch_.end()) return false;
   const List::iterator arrival = found->second;
   // Who goes on after the first words is not one of those who let a handshake wait.
   if (arrival->connection < 0) {
     Forget(handshakes_, arrival);
   } else {
-    OnWords(arrival, now);
+    LookAtWords(arrival, /*is_last=*/(event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, now);
   }
   return true;
 }
 
-void Arrivals::OnWords(List::iterator arrival, absl::Time now) {
+// Whether the arrival is half open no more: was handed on, or is gone. `is_last`: no more comes of it.
+bool Arrivals::LookAtWords(List::iterator arrival, bool is_last, absl::Time now) {
   std::array<char, kMaxFirstWordsBytes> words;
   const ssize_t size = recv(arrival->watch, words.data(), words.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (size == 0) return Forget(half_open_, arrival);  // the client has gone
-  if (size < 0 || !HasFirstWords(absl::string_view(words.data(), static_cast<size_t>(size)), options_.tls))
-    return;
+  const bool is_broken = size < 0 && errno != EAGAIN && errno != EINTR;
+  if (size <= 0 || !HasFirstWords(absl::string_view(words.data(), static_cast<size_t>(size)), options_.tls)) {
+    if (size != 0 && !is_broken && !is_last) return false;
+    Forget(half_open_, arrival);
+    return true;
+  }
   const int connection = std::exchange(arrival->connection, -1);
   if (options_.tls) {
     arrival->deadline = now + options_.timeout;
@@ -65,6 +72,7 @@ void Arrivals::OnWords(List::iterator arrival, absl::Time now) {
   }
   handler_.on_first_words(connection);
   if (handshakes_.size() > options_.max_handshakes) Close(handshakes_, Fault::kTooManyHandshakes);
+  return true;
 }
 
 void Arrivals::CloseExpired(absl::Time now) {
@@ -79,9 +87,9 @@ absl::Time Arrivals::next_deadline() const {
   return next;
 }
 
-bool Arrivals::CloseOldestHalfOpen() {
+bool Arrivals::CloseOldestHalfOpen(Fault why) {
   if (half_open_.empty()) return false;
-  Close(half_open_, Fault::kTooManyHalfOpen);
+  Close(half_open_, why);
   return true;
 }
 

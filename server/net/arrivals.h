@@ -2,10 +2,13 @@
 // and, with TLS, those whose handshake is under way.
 //
 // Both are bounded in number and time. Where there are too many, the oldest is closed for the newest: clients that
-// mean it say their words at once, and are through before it is their turn. Until its first words are there, a
-// connection costs two descriptors and nothing else. Not thread-safe; never waits.
+// mean it say their words at once, and are through before it is their turn; words that lie there already count.
+// Until its first words are there, a connection costs two descriptors and nothing else. Not thread-safe; never
+// waits.
 #ifndef ROPEWAY_SERVER_NET_ARRIVALS_H_
 #define ROPEWAY_SERVER_NET_ARRIVALS_H_
+
+#include <sys/epoll.h>
 
 #include <cstddef>
 #include <functional>
@@ -26,7 +29,7 @@ class Arrivals {
   };
 
   // Why a connection was closed.
-  enum class Fault { kTooManyHalfOpen, kTooManyHandshakes, kTimeout };
+  enum class Fault { kTooManyHalfOpen, kTooManyHandshakes, kTooManyConnections, kNoDescriptors, kTimeout };
 
   struct Handler {
     std::function<void(int connection)> on_first_words;  // owns the connection from now on
@@ -40,15 +43,15 @@ class Arrivals {
   // Takes a connection. False where there is no descriptor for it; then it is closed.
   bool Add(int connection, absl::Time now);
 
-  // What epoll says of `descriptor`; false where it is none of these.
-  bool OnEvent(int descriptor, absl::Time now);
+  // What epoll says; false where it is of none of these.
+  bool OnEvent(const epoll_event& event, absl::Time now);
 
   // Closes those whose time is over.
   void CloseExpired(absl::Time now);
   absl::Time next_deadline() const;
 
-  // Closes the half open one that is the oldest, to make room. False where there is none.
-  bool CloseOldestHalfOpen();
+  // Closes the half open one that is the oldest, to make room for `why`. False where there is none.
+  bool CloseOldestHalfOpen(Fault why);
 
   size_t half_open() const { return half_open_.size(); }
   size_t handshakes() const { return handshakes_.size(); }
@@ -62,7 +65,7 @@ class Arrivals {
   };
   using List = std::list<Arrival>;
 
-  void OnWords(List::iterator arrival, absl::Time now);
+  bool LookAtWords(List::iterator arrival, bool is_last, absl::Time now);
   void Forget(List& list, List::iterator arrival);
   void Close(List& list, Fault why);  // the oldest
 

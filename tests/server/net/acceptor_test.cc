@@ -31,6 +31,8 @@ class Connections {
                 [this](int connection) {
                   absl::MutexLock lock(&mutex_);
                   connections_.push_back(connection);
+                  const auto may_go_on = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !held_; };
+                  mutex_.AwaitWithTimeout(absl::Condition(&may_go_on), absl::Seconds(30));
                 },
             .on_trouble =
                 [this](const absl::Status& status) {
@@ -53,6 +55,12 @@ class Connections {
     return troubles_;
   }
 
+  // While `held`, the acceptor's thread stays in on_connection.
+  void Hold(bool held) {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+  }
+
   void CloseAll() {
     absl::MutexLock lock(&mutex_);
     for (const int connection : connections_) close(connection);
@@ -63,6 +71,7 @@ class Connections {
   absl::Mutex mutex_;
   std::vector<int> connections_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Status> troubles_ ABSL_GUARDED_BY(mutex_);
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 int Connect(int port) {
@@ -215,6 +224,30 @@ TEST_F(ArrivalsTest, TheOldestHalfOpenOneMakesRoom) {
   EXPECT_EQ(connections_.WaitForAccepted(1), 1);
 }
 
+TEST_F(ArrivalsTest, WhoHasSaidItsWordsMakesNoRoomForOthers) {
+  constexpr int kClients = 200;
+  Start({.arrivals = {.max_half_open = 100}});
+  connections_.Hold(true);
+  Say(Connect(), kPreface);
+  EXPECT_EQ(connections_.WaitForAccepted(1), 1);
+  for (int i = 0; i < kClients; ++i) Say(Connect(), kPreface);
+  connections_.Hold(false);
+  EXPECT_EQ(connections_.WaitForAccepted(1 + kClients), 1 + kClients);
+  EXPECT_EQ(acceptor_->counts().over_half_open, 0);
+}
+
+TEST_F(ArrivalsTest, WhatWasReachedIsWhatIsBlamed) {
+  Start({.max_connections = 3});
+  const int first = Connect();
+  for (int i = 0; i < 3; ++i) Connect();
+  EXPECT_TRUE(IsClosed(first));
+  EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) {
+    return counts.over_connections == 1 && counts.half_open == 3 && counts.over_half_open == 0;
+  }));
+  EXPECT_THAT(connections_.WaitForTrouble()[0], StatusIs(absl::StatusCode::kResourceExhausted,
+                                                         HasSubstr("for a newer one (--max_connections)")));
+}
+
 TEST_F(ArrivalsTest, HandshakesThatAreNotGoneOnWithAreBounded) {
   Start({.arrivals = {.tls = true, .max_handshakes = 2, .timeout = absl::Seconds(20)}});
   const std::string hello = {22, 3, 1, 0, 1, 'x'};
@@ -255,6 +288,24 @@ TEST_F(ArrivalsTest, WhoLeavesWithoutAWordIsForgotten) {
   EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 1; }));
   close(client);
   EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 0; }));
+  EXPECT_EQ(connections_.WaitForAccepted(0), 0);
+}
+
+TEST_F(ArrivalsTest, WhoBreaksOffIsForgottenWhateverItSaidBefore) {
+  Start({});
+  for (const char* const words : {"", "PRI * HTT"}) {
+    for (const bool reset : {false, true}) {
+      const int client = server::Connect(acceptor_->port());
+      Say(client, words);
+      EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 1; }));
+      const linger at_once = {.l_onoff = 1, .l_linger = 0};
+      if (reset) setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+      close(client);
+      EXPECT_TRUE(WaitFor([](const ConnectionCounts& counts) { return counts.half_open == 0; }))
+          << '"' << words << "\", " << (reset ? "reset" : "closed");
+    }
+  }
+  EXPECT_EQ(acceptor_->counts().timed_out, 0);
   EXPECT_EQ(connections_.WaitForAccepted(0), 0);
 }
 
