@@ -35,11 +35,13 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<Response> {
   void OnWriteDone(bool ok) override {
     absl::MutexLock lock(&service_.mutex_);
     writing_ = false;
-    if (ok) return Tell();
+    if (ok && !cancelled_) return Tell();
     FinishOnce();
   }
   void OnCancel() override {
     absl::MutexLock lock(&service_.mutex_);
+    cancelled_ = true;
+    // A write in flight may come to a good end all the same, and then ends the watch.
     if (!writing_) FinishOnce();
   }
   void OnDone() override {
@@ -60,7 +62,7 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<Response> {
   Watchers::iterator place_;
   Response response_;
   Response::ServingStatus told_ = Response::UNKNOWN;
-  bool writing_ = false, finished_ = false;
+  bool writing_ = false, cancelled_ = false, finished_ = false;
 };
 
 namespace {
