@@ -213,11 +213,11 @@ absl::Status Server::Impl::Listen() {
 // Called by the thread that serves metrics.
 MetricsServer::Guard Server::Impl::MetricsGuard() const {
   if (config.metrics_needs_key == Needed::kNo) return nullptr;
-  return [this](const std::optional<std::string>& authorization) {
+  return [this](const std::optional<std::string>& authorization, absl::string_view peer) {
     Credentials credentials;
     if (authorization) credentials.authorization = *authorization;
     const absl::Status status = metrics_gate.Admit(credentials, Access::kMetrics).status();
-    if (!status.ok()) metrics_gate.OnRefused("scrape", "", status);
+    if (!status.ok()) metrics_gate.OnRefused("scrape", peer, status);
     return status;
   };
 }

@@ -37,9 +37,9 @@ std::optional<std::string> FindHeader(absl::string_view head, absl::string_view 
 }
 
 // Before anything else is told.
-std::optional<Answer> Refuse(absl::string_view head, const HttpPage& page) {
+std::optional<Answer> Refuse(absl::string_view head, const HttpPage& page, absl::string_view peer) {
   if (page.guard == nullptr) return std::nullopt;
-  const absl::Status admitted = page.guard(FindHeader(head, "authorization"));
+  const absl::Status admitted = page.guard(FindHeader(head, "authorization"), peer);
   if (admitted.ok()) return std::nullopt;
   if (absl::IsPermissionDenied(admitted)) return Answer{"403 Forbidden", "not permitted\n"};
   return Answer{"401 Unauthorized", "not authenticated\n", "WWW-Authenticate: Bearer\r\n"};
@@ -60,7 +60,8 @@ size_t HeaderEnd(absl::string_view received) {
 
 }  // namespace
 
-std::optional<std::string> AnswerHttp(absl::string_view received, const HttpPage& page) {
+std::optional<std::string> AnswerHttp(absl::string_view received, const HttpPage& page,
+                                      absl::string_view peer) {
   const size_t end = HeaderEnd(received.substr(0, kMaxHttpHeaderBytes));
   if (end == absl::string_view::npos) {
     if (received.size() < kMaxHttpHeaderBytes) return std::nullopt;
@@ -73,7 +74,7 @@ std::optional<std::string> AnswerHttp(absl::string_view received, const HttpPage
   const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
   if (words.size() != 3 || !absl::StartsWith(words[2], "HTTP/1."))
     return Encode({"400 Bad Request", "not a request of HTTP/1\n"}, /*with_body=*/true);
-  const std::optional<Answer> refusal = Refuse(received.substr(0, end), page);
+  const std::optional<Answer> refusal = Refuse(received.substr(0, end), page, peer);
   return Encode(refusal ? *refusal : Dispatch(words[0], words[1], page), words[0] != "HEAD");
 }
 

@@ -17,15 +17,17 @@ inline constexpr size_t kMaxHttpHeaderBytes = 8192;
 // What is served, and to whom.
 struct HttpPage {
   std::function<std::string()> metrics;  // in Prometheus' text format
-  // Whether a request with this header, or without it, may read them: UNAUTHENTICATED becomes 401,
+  // Whether a request of `peer` with this header, or without it, may read them: UNAUTHENTICATED becomes 401,
   // PERMISSION_DENIED 403. Null: everybody may.
-  std::function<absl::Status(const std::optional<std::string>& authorization)> guard = nullptr;
+  std::function<absl::Status(const std::optional<std::string>& authorization, absl::string_view peer)> guard =
+      nullptr;
 };
 
 // The answer to the request that `received` begins with, head and body; nothing while its header has not come
 // to its end. GET and HEAD of /metrics are answered with the metrics, to those whom the guard lets see them,
-// all else with an error of one line. The connection is to be closed after the answer.
-std::optional<std::string> AnswerHttp(absl::string_view received, const HttpPage& page);
+// all else with an error of one line. The connection is to be closed after the answer. `peer` is told to the guard.
+std::optional<std::string> AnswerHttp(absl::string_view received, const HttpPage& page,
+                                      absl::string_view peer = "");
 
 }  // namespace ropeway::server
 

@@ -1,5 +1,6 @@
 #include "server/obs/http_connection.h"
 
+#include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 namespace ropeway::server {
@@ -16,6 +18,19 @@ constexpr absl::Duration kRequestPatience = absl::Seconds(5);
 constexpr absl::Duration kAnswerPatience = absl::Seconds(10);
 constexpr absl::Duration kClosingPatience = absl::Seconds(1);
 constexpr size_t kPartBytes = 4096;
+
+// As gRPC writes it.
+std::string PeerOf(int socket) {
+  sockaddr_storage address = {};
+  socklen_t size = sizeof address;
+  auto* const plain = reinterpret_cast<sockaddr*>(&address);
+  char host[NI_MAXHOST], port[NI_MAXSERV];
+  if (getpeername(socket, plain, &size) != 0 ||
+      getnameinfo(plain, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return "unknown";
+  return address.ss_family == AF_INET6 ? absl::StrCat("ipv6:[", host, "]:", port)
+                                       : absl::StrCat("ipv4:", host, ":", port);
+}
 
 bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
@@ -46,7 +61,7 @@ bool HttpConnection::Read(const HttpPage& page, absl::Time now) {
   if (count < 0) return WouldBlock();
   if (count == 0) return false;
   received_.append(part, static_cast<size_t>(count));
-  std::optional<std::string> answer = AnswerHttp(received_, page);
+  std::optional<std::string> answer = AnswerHttp(received_, page, page.guard ? PeerOf(socket_) : "");
   if (!answer) return true;
   answer_ = *std::move(answer);
   state_ = State::kWriting;

@@ -65,7 +65,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CheckOneLine(ParseAddress(text).status());
   const auto metrics = [] { return std::string("one 1\n"); };
   (void)AnswerHttp(text, {metrics});
-  const auto closed = [](const std::optional<std::string>&) { return absl::UnauthenticatedError("no"); };
+  const auto closed = [](const std::optional<std::string>&, absl::string_view) {
+    return absl::UnauthenticatedError("no");
+  };
   const std::optional<std::string> refusal = AnswerHttp(text, {metrics, closed});
   ROPEWAY_CHECK(!refusal || !absl::StrContains(*refusal, "one 1"));
   CheckKeys(text);

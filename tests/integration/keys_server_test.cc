@@ -12,6 +12,7 @@
 namespace ropeway::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -72,6 +73,7 @@ TEST_F(KeysServerTest, MonitorsSeeStateAndMetricsAndGenerateNothing) {
   EXPECT_THAT(HttpGet(port, "/metrics", "Authorization: Bearer " + watch), HasSubstr("ropeway_keys"));
   EXPECT_EQ(HttpGet(port, "/metrics", "Authorization: Bearer " + alice), "not permitted\n");
   EXPECT_EQ(HttpGet(port, "/metrics"), "not authenticated\n");
+  EXPECT_THAT(LogText(), ContainsRegex("method=scrape peer=\"?ipv4:127.0.0.1:[1-9]"));
   EXPECT_EQ(HttpGet(port, "/other"), "not authenticated\n");
   server_ = nullptr;
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -114,6 +115,18 @@ TEST_F(MetricsServerTest, APortInUseIsAnErrorThatNamesTheAddress) {
   const std::string address = absl::StrCat("127.0.0.1:", server_->port());
   EXPECT_THAT(MetricsServer::Start(address, std::make_shared<Metrics>("m")),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr(absl::StrCat(address, ": address in use"))));
+}
+
+TEST_F(MetricsServerTest, TellsTheGuardWhoAsks) {
+  std::string asked;
+  const auto guard = [&](const std::optional<std::string>&, absl::string_view peer) {
+    asked = std::string(peer);
+    return absl::UnauthenticatedError("not authenticated");
+  };
+  ASSERT_OK_AND_ASSIGN(server_, MetricsServer::Start("127.0.0.1:0", std::make_shared<Metrics>("m"), guard));
+  EXPECT_THAT(Scrape(server_->port()), StartsWith("HTTP/1.1 401"));
+  server_ = nullptr;  // whose thread wrote it
+  EXPECT_THAT(asked, StartsWith("ipv4:127.0.0.1:"));
 }
 
 TEST_F(MetricsServerTest, TakesARequestInPartsAndAHead) {
