@@ -39,13 +39,10 @@ struct MethodAnswer {
   grpc::Status status;
   int messages = 0;
 
-  // Whether somebody without a key was told nothing. (A method that is declared and not served says so itself.)
+  // Whether somebody without a key was told nothing.
   bool is_closed() const {
-    const bool refused = status.error_code() == grpc::StatusCode::UNAUTHENTICATED &&
-                         status.error_message() == "not authenticated";
-    const bool absent =
-        status.error_code() == grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty();
-    return messages == 0 && (refused || absent);
+    return messages == 0 && status.error_code() == grpc::StatusCode::UNAUTHENTICATED &&
+           status.error_message() == "not authenticated";
   }
 };
 
