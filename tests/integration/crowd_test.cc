@@ -11,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "openssl/ssl.h"
 #include "tests/integration/guarded_server.h"
@@ -20,6 +23,7 @@ namespace ropeway::testing {
 namespace {
 
 constexpr int kSilent = 1000, kSlow = 200;
+constexpr int kLimit = 100;  // of half-open connections, and of handshakes
 constexpr int kAsked = 15;
 
 // Connections of one kind, which end with this.
@@ -81,6 +85,26 @@ class CrowdTest : public GuardedServerTest {
     return times[times.size() / 2];
   }
 
+  // Of connections for `reason`, one of the metric's.
+  int Refused(const char* reason) const {
+    const std::string metrics = Metrics();
+    for (const absl::string_view line : absl::StrSplit(metrics, '\n'))
+      if (absl::StartsWith(line, "ropeway_connections_refused_total{") &&
+          absl::StrContains(line, absl::StrCat("reason=\"", reason, "\"")))
+        return static_cast<int>(MetricValue(std::string(line), "ropeway_connections_refused_total"));
+    ADD_FAILURE() << "no connections are counted as refused for " << reason;
+    return 0;
+  }
+
+  // Waits until `count` connections at least were refused for `reason`, or had no time left; how many were.
+  int AwaitRefused(const char* reason, int count) const {
+    int refused = 0;
+    for (const absl::Time end = absl::Now() + kPatience; absl::Now() < end && refused < count;
+         absl::SleepFor(absl::Milliseconds(20)))
+      refused = Refused(reason) + Refused("handshake_timeout");
+    return refused;
+  }
+
   static void Tell(const char* what, absl::Duration among, absl::Duration alone) {
     std::printf("first token among %s: %s, alone: %s, ratio %.2f\n", what,
                 absl::FormatDuration(among).c_str(), absl::FormatDuration(alone).c_str(),
@@ -89,7 +113,9 @@ class CrowdTest : public GuardedServerTest {
 };
 
 TEST_F(CrowdTest, HalfOpenConnectionsAndSlowHandshakesKeepNobodyOut) {
-  Start(TlsConfig());
+  server::Config config = TlsConfig();
+  config.max_half_open = config.max_handshakes = kLimit;
+  Start(config);
   const int port = server_->port();
   FirstToken(Options());
   const absl::Duration alone = FirstToken(Options());
@@ -98,17 +124,23 @@ TEST_F(CrowdTest, HalfOpenConnectionsAndSlowHandshakesKeepNobodyOut) {
     Crowd silent;
     silent.Add(port, kSilent, "");
     Tell("1000 half-open connections", FirstToken(Options()), alone);
-    EXPECT_GE(MetricValue(Metrics(), "ropeway_connections_refused_total"), kSilent - 512);
+    EXPECT_GE(AwaitRefused("max_half_open", kSilent - kLimit), kSilent - kLimit);
+    EXPECT_LE(MetricValue(Metrics(), "ropeway_half_open_connections"), kLimit);
   }
+  const int refused = Refused("max_half_open") + Refused("handshake_timeout");
   {
     Crowd slow;
     slow.Add(port, kSlow, hello.substr(0, hello.size() / 2));
     Tell("200 who say half of a ClientHello", FirstToken(Options()), alone);
+    EXPECT_GE(AwaitRefused("max_half_open", refused + kSlow - kLimit), refused + kSlow - kLimit);
+    EXPECT_LE(MetricValue(Metrics(), "ropeway_half_open_connections"), kLimit);
   }
+  const int ended = Refused("max_handshakes") + Refused("handshake_timeout");
   Crowd slower;
   slower.Add(port, kSlow, hello);
   Tell("200 handshakes that are not gone on with", FirstToken(Options()), alone);
-  EXPECT_LE(MetricValue(Metrics(), "ropeway_handshakes"), 256);
+  EXPECT_GE(AwaitRefused("max_handshakes", ended + kSlow - kLimit), ended + kSlow - kLimit);
+  EXPECT_LE(MetricValue(Metrics(), "ropeway_handshakes"), kLimit);
 }
 
 TEST_F(CrowdTest, MessagesThatDoNotEndKeepNobodyOut) {
