@@ -18,29 +18,31 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Open(const Config& config, const Log
         .certificate = config.tls_cert, .key = config.tls_key, .client_authorities = config.tls_client_ca};
     ASSIGN_OR_RETURN(door->tls_, TlsSource::Open(paths, absl::Now()));
     metrics.SetTlsExpiry(door->tls_->current()->expires);
-    files.push_back({paths.All(), [self = door.get()] { self->OnTlsFiles(); }});
+    files.push_back({paths.All(), [self = door.get()] { return self->OnTlsFiles(); }});
   }
   if (config.keys_file.empty()) {
     door->authenticator_ = std::make_unique<Authenticator>();
   } else {
     ASSIGN_OR_RETURN(door->authenticator_, Authenticator::Open(config.keys_file));
     metrics.SetKeys(door->authenticator_->num_keys());
-    files.push_back({{config.keys_file}, [self = door.get()] { self->OnKeysFile(); }});
+    files.push_back({{config.keys_file}, [self = door.get()] { return self->OnKeysFile(); }});
   }
   door->watch_ = std::make_unique<FileWatch>(std::move(files), config.reload_interval);
   return door;
 }
 
-void Door::OnTlsFiles() {
+bool Door::OnTlsFiles() {
   const absl::Status status = tls_->Reload(absl::Now());
   metrics_.SetTlsExpiry(tls_->current()->expires);
   TellReload("tls", status);
+  return status.ok();
 }
 
-void Door::OnKeysFile() {
+bool Door::OnKeysFile() {
   const absl::Status status = authenticator_->Reload();
   metrics_.SetKeys(authenticator_->num_keys());
   TellReload("keys", status);
+  return status.ok();
 }
 
 std::vector<ReloadResult> Door::Reload() {
@@ -51,10 +53,12 @@ std::vector<ReloadResult> Door::Reload() {
   return results;
 }
 
+// What is wrong is tried again and again, and told when something else is wrong with it.
 void Door::TellReload(const std::string& what, const absl::Status& status) {
   {
     absl::MutexLock lock(&mutex_);
-    last_[what] = status;
+    const absl::Status before = std::exchange(last_[what], status);
+    if (!status.ok() && status == before) return;
   }
   metrics_.OnReload(what, status.ok());
   if (status.ok()) return log_.Info("files were read again", {{"what", what}});

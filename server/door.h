@@ -44,8 +44,9 @@ class Door {
 
  private:
   Door(const Log& log, Metrics& metrics) : log_(log), metrics_(metrics) {}
-  void OnTlsFiles();
-  void OnKeysFile();
+  // Whether the files are used.
+  bool OnTlsFiles();
+  bool OnKeysFile();
   void TellReload(const std::string& what, const absl::Status& status);
 
   const Log& log_;

@@ -16,6 +16,7 @@ FileWatch::FileWatch(std::vector<Group> groups, absl::Duration interval)
   {
     absl::MutexLock lock(&looking_);
     for (const Group& group : groups_) stamps_.push_back(StampsOf(group));
+    are_used_.assign(groups_.size(), true);
   }
   if (!groups_.empty()) thread_ = std::thread([this] { Run(); });
 }
@@ -45,9 +46,9 @@ void FileWatch::Look(bool always) {
   absl::MutexLock lock(&looking_);
   for (size_t i = 0; i < groups_.size(); ++i) {
     std::vector<Stamp> now = StampsOf(groups_[i]);
-    if (!always && now == stamps_[i]) continue;
+    if (!always && are_used_[i] && now == stamps_[i]) continue;
     stamps_[i] = std::move(now);
-    groups_[i].on_change();
+    are_used_[i] = groups_[i].on_change();
   }
 }
 

@@ -1,7 +1,7 @@
 // Looks at files again and again, and tells when some of them changed: were written, replaced, or vanished.
 //
-// A change is told once, whatever is made of it: what cannot be used is looked at again when it changes again.
-// Thread-safe.
+// A change is told once where the files are used then, and again at each look where they are not: a certificate
+// may become valid, and what cannot be read now may be readable soon. Thread-safe.
 #ifndef ROPEWAY_SERVER_AUTH_FILE_WATCH_H_
 #define ROPEWAY_SERVER_AUTH_FILE_WATCH_H_
 
@@ -22,11 +22,12 @@ class FileWatch {
   // Files that belong together.
   struct Group {
     std::vector<std::string> paths;
-    // Called by one thread at a time: the watch's own, or that of ReadAll(). Not to ask for a look itself.
-    std::function<void()> on_change;
+    // Whether the files as they are now are used. Called by one thread at a time: the watch's own, or that of
+    // ReadAll(). Not to ask for a look itself.
+    std::function<bool()> on_change;
   };
 
-  // What the files are at this moment is known already.
+  // What the files are at this moment is known already, and used.
   FileWatch(std::vector<Group> groups, absl::Duration interval);
   ~FileWatch();
 
@@ -52,6 +53,7 @@ class FileWatch {
   const absl::Duration interval_;
   absl::Mutex looking_;  // one look at a time
   std::vector<std::vector<Stamp>> stamps_ ABSL_GUARDED_BY(looking_);
+  std::vector<bool> are_used_ ABSL_GUARDED_BY(looking_);
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

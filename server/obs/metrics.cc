@@ -87,6 +87,11 @@ Metrics::Metrics(const std::string& model_name)
                    .Help("Files that changed and were read again, by what they hold and what came of it")
                    .Labels(labels_)
                    .Register(registry_)),
+      files_unused_(prometheus::BuildGauge()
+                        .Name("ropeway_files_unused")
+                        .Help("1 where files are wrong and the old ones stay in use, by what they hold")
+                        .Labels(labels_)
+                        .Register(registry_)),
       build_(prometheus::BuildGauge()
                  .Name("ropeway_build_info")
                  .Help("1, with the version and the kernels as labels")
@@ -151,8 +156,10 @@ Metrics::Metrics(const std::string& model_name)
       tls_expiry_(AddGauge("ropeway_tls_certificate_expiry_timestamp_seconds",
                            "When the server's certificate expires, since 1970; 0 without TLS")),
       keys_(AddGauge("ropeway_keys", "Keys in the file of keys; 0 where nobody is asked for one")) {
-  for (const char* what : {"tls", "keys"})
+  for (const char* what : {"tls", "keys"}) {
     for (const bool ok : {true, false}) Reloads(what, ok);
+    files_unused_.Add({{"what", what}});
+  }
   for (const char* listener : {"grpc", "metrics", "admin"})
     for (const absl::StatusCode code :
          {absl::StatusCode::kUnauthenticated, absl::StatusCode::kPermissionDenied})
@@ -197,7 +204,10 @@ prometheus::Counter& Metrics::Calls(absl::string_view method, absl::StatusCode c
   return calls_.Add({{"method", std::string(method)}, {"code", absl::StatusCodeToString(code)}});
 }
 
-void Metrics::OnReload(absl::string_view what, bool ok) { Reloads(what, ok).Increment(); }
+void Metrics::OnReload(absl::string_view what, bool ok) {
+  Reloads(what, ok).Increment();
+  files_unused_.Add({{"what", std::string(what)}}).Set(ok ? 0 : 1);
+}
 
 void Metrics::OnRefusal(absl::string_view listener, absl::StatusCode code) {
   Refusals(listener, code).Increment();

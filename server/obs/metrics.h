@@ -59,7 +59,8 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   // first call.
   void AddMethod(absl::string_view method);
   void OnCall(absl::string_view method, absl::StatusCode code);  // a call ended
-  void OnReload(absl::string_view what, bool ok);  // files that changed were read again: "tls", "keys"
+  // Files that changed, "tls" or "keys", were read again, and are used or not.
+  void OnReload(absl::string_view what, bool ok);
   void OnRefusal(absl::string_view listener, absl::StatusCode code);  // somebody was not let in
   void SetKeys(size_t keys);                                          // in the file of keys
   // Tells from now on how many requests wait for a limit of their key.
@@ -109,6 +110,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   prometheus::Family<prometheus::Counter>& finished_;
   prometheus::Family<prometheus::Counter>& refusals_;
   prometheus::Family<prometheus::Counter>& reloads_;
+  prometheus::Family<prometheus::Gauge>& files_unused_;
   prometheus::Family<prometheus::Gauge>& build_;
   prometheus::Family<prometheus::Gauge>& model_;
   prometheus::Family<prometheus::Gauge>& step_cost_;

@@ -102,6 +102,18 @@ TEST_F(TlsServerTest, NewCertificatesAreTakenAndStreamsGoOn) {
   EXPECT_THAT(Metrics(), Not(HasSubstr("result=\"ok\",what=\"tls\"} 0\n")));
 }
 
+TEST_F(TlsServerTest, ACertificateThatIsNotValidYetIsUsedOnceItIs) {
+  PutCertificate(authority_.Sign("server"));
+  Start(TlsConfig());
+  PutCertificate(authority_.Sign("soon", {.from = absl::Seconds(5)}));
+  EXPECT_EQ(WaitForLog("certificate 1 is not valid before", 1), 1);
+  EXPECT_EQ(ShownName(server_->port()), "server");
+  EXPECT_EQ(MetricValue(Metrics(), "ropeway_files_unused"), 1);
+  EXPECT_TRUE(WaitUntilShown("soon"));
+  EXPECT_EQ(WaitForLog("files were read again what=tls", 1), 1);
+  EXPECT_EQ(MetricValue(Metrics(), "ropeway_files_unused"), 0);
+}
+
 TEST_F(TlsServerTest, WhatIsWrongAtAReloadLeavesTheOldAndSaysSoOnce) {
   const Certified first = authority_.Sign("server");
   PutCertificate(first);

@@ -26,7 +26,8 @@ TEST(FileWatchTest, TellsEachChangeOnceAndToItsGroupAlone) {
   folder.Write("a", "1");
   folder.Write("b", "1");
   std::atomic<int> a = 0, b = 0;
-  FileWatch watch({{{folder.File("a")}, [&] { ++a; }}, {{folder.File("b"), folder.File("c")}, [&] { ++b; }}},
+  FileWatch watch({{{folder.File("a")}, [&] { return ++a > 0; }},
+                   {{folder.File("b"), folder.File("c")}, [&] { return ++b > 0; }}},
                   kInterval);
   absl::SleepFor(5 * kInterval);
   EXPECT_EQ(a + b, 0);
@@ -45,6 +46,18 @@ TEST(FileWatchTest, TellsEachChangeOnceAndToItsGroupAlone) {
   EXPECT_EQ(b, 3);
 }
 
+TEST(FileWatchTest, LooksAgainAtFilesThatAreNotUsedUntilTheyAre) {
+  const TempFolder folder;
+  folder.Write("a", "1");
+  std::atomic<int> count = 0;
+  FileWatch watch({{{folder.File("a")}, [&] { return ++count >= 5; }}}, kInterval);
+  folder.Write("new", "22");
+  ASSERT_EQ(rename(folder.File("new").c_str(), folder.File("a").c_str()), 0);
+  EXPECT_TRUE(WaitFor(count, 5));
+  absl::SleepFor(10 * kInterval);
+  EXPECT_EQ(count, 5);
+}
+
 // As secrets are mounted: a link to a folder is moved to another one.
 TEST(FileWatchTest, FollowsLinks) {
   const TempFolder one, two, links;
@@ -52,7 +65,7 @@ TEST(FileWatchTest, FollowsLinks) {
   two.Write("a", "1");
   ASSERT_EQ(symlink(one.path().c_str(), links.File("data").c_str()), 0);
   std::atomic<int> count = 0;
-  FileWatch watch({{{links.File("data/a")}, [&] { ++count; }}}, kInterval);
+  FileWatch watch({{{links.File("data/a")}, [&] { return ++count > 0; }}}, kInterval);
   ASSERT_EQ(symlink(two.path().c_str(), links.File("next").c_str()), 0);
   ASSERT_EQ(rename(links.File("next").c_str(), links.File("data").c_str()), 0);
   EXPECT_TRUE(WaitFor(count, 1));

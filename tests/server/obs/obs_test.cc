@@ -45,10 +45,11 @@ TEST(MetricsTest, LatenciesAreSecondsInBucketsThatResolveMilliseconds) {
 
 TEST(MetricsTest, TellsOfCertificatesAndReloads) {
   Metrics metrics("m");
-  EXPECT_THAT(
-      Scrape(metrics),
-      AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 0\n"),
-            HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"keys\"} 0\n")));
+  EXPECT_THAT(Scrape(metrics),
+              AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 0\n"),
+                    HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"keys\"} 0\n"),
+                    HasSubstr("ropeway_files_unused{model_name=\"m\",what=\"tls\"} 0\n"),
+                    HasSubstr("ropeway_files_unused{model_name=\"m\",what=\"keys\"} 0\n")));
   metrics.SetTlsExpiry(absl::FromUnixSeconds(1234567));
   metrics.OnReload("tls", true);
   metrics.OnReload("tls", false);
@@ -56,7 +57,10 @@ TEST(MetricsTest, TellsOfCertificatesAndReloads) {
   EXPECT_THAT(Scrape(metrics),
               AllOf(HasSubstr("ropeway_tls_certificate_expiry_timestamp_seconds{model_name=\"m\"} 1234567\n"),
                     HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"ok\",what=\"tls\"} 1\n"),
-                    HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"tls\"} 2\n")));
+                    HasSubstr("ropeway_reloads_total{model_name=\"m\",result=\"failed\",what=\"tls\"} 2\n"),
+                    HasSubstr("ropeway_files_unused{model_name=\"m\",what=\"tls\"} 1\n")));
+  metrics.OnReload("tls", true);
+  EXPECT_THAT(Scrape(metrics), HasSubstr("ropeway_files_unused{model_name=\"m\",what=\"tls\"} 0\n"));
 }
 
 TEST(MetricsTest, TellsOfKeysRefusalsAndConnections) {
