@@ -20,11 +20,12 @@ cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
           .x = args.x,
           .weights = args.weights.data,
           .y = args.y,
-          .y_stride = args.y_stride};
+          .y_stride = args.y_stride,
+          .fresh_weights = args.fresh_weights};
 }
 
-// Calls visit(first_row, product) for each slice, a product of dense weights that lie in `slice`, until one
-// fails. Slices are as few as there can be, and of about one size.
+// Calls visit(first_row, product) for each slice, a product of dense weights that lie in `slice`, fresh from
+// unpacking, until one fails. Slices are as few as there can be, and of about one size.
 template <typename Visit>
 cuda::ErrorCode ForSlices(const cuda::MatMulArgs& args, const UnpackedSlice& slice, const Visit& visit) {
   const int64_t row_bytes = args.weights.columns * BytesOf(args.element);
@@ -40,6 +41,7 @@ cuda::ErrorCode ForSlices(const cuda::MatMulArgs& args, const UnpackedSlice& sli
                     .columns = args.weights.columns,
                     .data = slice.data};
     part.y = static_cast<uint8_t*>(args.y) + first * BytesOf(args.out);
+    part.fresh_weights = true;
     if (const cuda::ErrorCode error = visit(first, part)) return error;
   }
   return 0;

@@ -32,6 +32,8 @@ struct GemmArgs {
   const void* weights = nullptr;
   void* y = nullptr;
   int64_t y_stride = 0;  // elements from one token to the next
+  // Whether what was launched just before writes `weights`: no kernel may then read them ahead of its turn.
+  bool fresh_weights = false;
 };
 
 struct GemmOptions {

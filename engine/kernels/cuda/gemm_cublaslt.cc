@@ -170,7 +170,8 @@ class CublasLtGemm final : public Gemm {
                  .processors = processors_,
                  .x = args.x,
                  .y = args.y,
-                 .y_stride = args.y_stride},
+                 .y_stride = args.y_stride,
+                 .fresh_weights = args.fresh_weights},
                 stream);
   }
 

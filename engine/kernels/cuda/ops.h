@@ -153,6 +153,7 @@ struct MatMulArgs {
   const void* x = nullptr;  // [T, K]
   void* y = nullptr;        // [T, y_stride]
   int64_t y_stride = 0;
+  bool fresh_weights = false;  // of dense ones: as in GemmArgs
 };
 
 // Rows [first_row, first_row + num_rows) of packed weights as a dense matrix: the numbers of

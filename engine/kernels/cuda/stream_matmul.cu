@@ -5,7 +5,8 @@
 // output runs over them (the rule of sums in gemm.h). The ring goes on over the ends of tiles, so that the
 // memory is asked without a pause.
 //
-// Launched as a dependent kernel: the first stages of W are on their way before the one in front has ended.
+// Launched as a dependent kernel: the first stages of W are on their way before the one in front has ended,
+// unless that one writes W.
 // That needs the shared memory of two blocks on a processor, and few bytes in flight lose more than the
 // overlap gains: hence 2 warps with 48 KiB each. On an H100 a prototype with these numbers read 2,870 GB/s of
 // weights over all products of an 8B's decode step (one token; 2,770 with 8), of 3,071 that the memory gives.
@@ -40,7 +41,7 @@ struct Product {
   void* y;
   int rows, columns, num_tokens;  // M, K, T
   int64_t y_stride;
-  bool float_out;
+  bool float_out, fresh_weights;
 };
 
 // Chunks of eight rows lie such that ldmatrix meets no bank twice.
@@ -162,6 +163,7 @@ __global__ void __launch_bounds__(kWarps * 32) StreamKernel(Product product) {
   using R = Ring<kTokenTiles>;
   ROPEWAY_DYNAMIC_SHARED(uint8_t, shared);
   LaunchDependents();
+  if (product.fresh_weights) GridDependencyWait();
   const int warp = static_cast<int>(threadIdx.x / 32);
   uint8_t* const ring = shared + warp * R::kBytes;
   const int first_token = static_cast<int>(blockIdx.y) * R::kTokens;
@@ -173,7 +175,7 @@ __global__ void __launch_bounds__(kWarps * 32) StreamKernel(Product product) {
   const auto advance = [&](Place& place) { place.Advance(product.columns, R::kColumns, apart); };
   const Place first = {static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * warp, 0};
 
-  // 1. All stages but one are filled, with W before the wait.
+  // 1. All stages but one are filled, with W before the wait where the kernel in front does not write it.
   Place ahead = first;
 #pragma unroll
   for (int stage = 0; stage < R::kStages - 1; ++stage) {
@@ -239,7 +241,8 @@ ErrorCode DenseMatMul(const MatMulArgs& args, Stream stream) {
                            .columns = static_cast<int>(args.weights.columns),
                            .num_tokens = static_cast<int>(args.num_tokens),
                            .y_stride = args.y_stride,
-                           .float_out = args.out == Element::kF32};
+                           .float_out = args.out == Element::kF32,
+                           .fresh_weights = args.fresh_weights};
   return WithElement(args.element, [&]<class T>() -> ErrorCode {
     if constexpr (std::is_same_v<T, float>) {
       return kInvalidValue;

@@ -13,6 +13,24 @@ namespace {
 
 using cuda::Element;
 
+// As a library of which no algorithm keeps the rule of sums.
+class OwnGemm final : public cuda::emulation::HostGemm {
+ public:
+  cuda::ErrorCode Run(const cuda::GemmArgs& args, cuda::Stream stream) override {
+    return cuda::Kernels().dense_matmul(
+        {.weights = {cuda::DenseType(args.element), args.outputs, args.columns, args.weights},
+         .element = args.element,
+         .out = args.out,
+         .num_tokens = args.tokens,
+         .processors = 2,
+         .x = args.x,
+         .y = args.y,
+         .y_stride = args.y_stride,
+         .fresh_weights = args.fresh_weights},
+        stream);
+  }
+};
+
 class ProductTest : public cuda::DeviceTest {
  protected:
   // y [T, M] of `element`.
@@ -29,7 +47,7 @@ class ProductTest : public cuda::DeviceTest {
                           .x = Upload(cuda::Encode(element, first)),
                           .y = y,
                           .y_stride = weights.rows},
-                         {.kernels = cuda::Kernels(), .gemm = gemm_, .slice = slice_, .stream = stream()}));
+                         {.kernels = cuda::Kernels(), .gemm = *gemm_, .slice = slice_, .stream = stream()}));
     return Download(y, bytes);
   }
   // A row has the same bytes for any number of tokens of `counts`, the largest first.
@@ -44,7 +62,18 @@ class ProductTest : public cuda::DeviceTest {
     }
   }
 
-  cuda::emulation::HostGemm gemm_;
+  // Weights of so many rows and columns.
+  cuda::DeviceMatrix UploadPacked(DType type, int64_t rows, int64_t columns) {
+    const std::vector<uint8_t> file = cuda::RandomPacked(type, rows, columns, 3);
+    std::vector<uint8_t> device(cuda::DeviceMatrixBytes(type, rows, columns));
+    cuda::PackRows({.type = type, .shape = {rows, columns}, .data = file.data()}, type, rows, 0,
+                   device.data());
+    return {type, rows, columns, Upload(device)};
+  }
+
+  cuda::emulation::HostGemm host_gemm_;
+  OwnGemm own_gemm_;
+  cuda::Gemm* gemm_ = &host_gemm_;
   UnpackedSlice slice_;
 };
 
@@ -79,17 +108,23 @@ TEST_F(ProductTest, ARowHasTheSameBytesOnBothSidesOfTheSwitch) {
 TEST_F(ProductTest, ARowOfPackedWeightsHasTheSameBytesWhereTheyAreUnpackedFirst) {
   constexpr int64_t kRows = 300, kColumns = 256;
   for (const DType type : {DType::kQ8_0, DType::kQ4_K}) {
-    const std::vector<uint8_t> file = cuda::RandomPacked(type, kRows, kColumns, 3);
-    std::vector<uint8_t> device(cuda::DeviceMatrixBytes(type, kRows, kColumns));
-    cuda::PackRows({.type = type, .shape = {kRows, kColumns}, .data = file.data()}, type, kRows, 0,
-                   device.data());
-    const cuda::DeviceMatrix weights = {type, kRows, kColumns, Upload(device)};
+    const cuda::DeviceMatrix weights = UploadPacked(type, kRows, kColumns);
     for (const int64_t slice_rows : {200, 1000}) {
       slice_.bytes = slice_rows * kColumns * 2;
       slice_.data = Allocate<uint8_t>(slice_.bytes);
       ExpectEqualRows(weights, Element::kBF16, {kPackedTokens + 2, 1, 17, kPackedTokens, kPackedTokens + 1});
     }
   }
+}
+
+// Our own kernel begins before the one in front has ended, which here writes the weights.
+TEST_F(ProductTest, OurOwnKernelReadsNoWeightsBeforeTheyAreUnpacked) {
+  constexpr int64_t kRows = 300, kColumns = 256;
+  gemm_ = &own_gemm_;
+  slice_.bytes = 200 * kColumns * 2;
+  slice_.data = Allocate<uint8_t>(slice_.bytes);
+  ExpectEqualRows(UploadPacked(DType::kQ8_0, kRows, kColumns), Element::kBF16,
+                  {kPackedTokens + 2, 1, kPackedTokens, kPackedTokens + 1});
 }
 
 }  // namespace
