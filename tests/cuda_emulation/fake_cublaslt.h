@@ -34,6 +34,7 @@ struct FakeLibrary {
   int layouts = 0;                   // likewise
   int allocations = 0;               // likewise
   int events = 0;                    // likewise
+  int copies = 0;                    // from the host that may still read it: the stream was not waited for
   float now = 0;                     // milliseconds
 };
 FakeLibrary& TheFakeLibrary();

@@ -111,6 +111,7 @@ class GemmChoiceTest : public ::testing::Test {
     EXPECT_EQ(TheFakeLibrary().layouts, 0);
     EXPECT_EQ(TheFakeLibrary().products, 0);
     EXPECT_EQ(TheFakeLibrary().allocations, 0);
+    EXPECT_EQ(TheFakeLibrary().copies, 0);
     EXPECT_EQ(TheFakeLibrary().events, 0);
   }
 
@@ -234,8 +235,11 @@ TEST_F(GemmChoiceTest, AShapeThatNoAlgorithmTakesIsNamed) {
 
 TEST_F(GemmChoiceTest, MemoryThatIsShortIsAnErrorAndNoVerdict) {
   const auto gemm = Make();
-  TheFakeLibrary().allocations_left = 1;
-  EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 2) << "cudaErrorMemoryAllocation";
+  for (const int64_t succeed : {0, 1, 2}) {  // of x, W and y
+    TheFakeLibrary().allocations_left = succeed;
+    EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 2) << "cudaErrorMemoryAllocation";
+    EXPECT_EQ(TheFakeLibrary().copies, 0) << "of numbers that are no more";
+  }
   TheFakeLibrary().allocations_left = 1000;
   EXPECT_EQ(gemm->Prepare(Args(kMost), {}), 0);
   EXPECT_THAT(Run(*gemm, {30}), ElementsAre(FakeAlgorithmFor(32)));

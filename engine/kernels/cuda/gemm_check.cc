@@ -32,10 +32,12 @@ void RepeatHalf(std::vector<uint16_t>& numbers, int64_t columns, int64_t apart, 
       numbers[row * columns + columns / 2 + k] = numbers[row * columns + k] ^ flipped;
 }
 
-ErrorCode Upload(const std::vector<uint16_t>& numbers, DeviceBuffer& buffer) {
+// On the stream, since what runs there waits for no other. `numbers` live until it was synchronised.
+ErrorCode Upload(const std::vector<uint16_t>& numbers, Stream stream, DeviceBuffer& buffer) {
   const size_t bytes = numbers.size() * sizeof(uint16_t);
   if (const ErrorCode error = buffer.Allocate(bytes)) return error;
-  return cudaMemcpy(buffer.data(), numbers.data(), bytes, cudaMemcpyHostToDevice);
+  return cudaMemcpyAsync(buffer.data(), numbers.data(), bytes, cudaMemcpyHostToDevice,
+                         static_cast<cudaStream_t>(stream.native));
 }
 
 }  // namespace
@@ -78,9 +80,9 @@ ErrorCode GemmCheck::FindSample(const MatrixShape& shape, int64_t tokens, Stream
   std::vector<uint16_t> weights = RandomNumbers(shape.element, shape.outputs, shape.columns, 2);
   RepeatHalf(x, shape.columns, 1, 0x8000);
   RepeatHalf(weights, shape.columns, 2, 0);
-  if (const ErrorCode error = Upload(x, made->x)) return error;
-  if (const ErrorCode error = Upload(weights, made->weights)) return error;
-  if (const ErrorCode error = made->y.Allocate(tokens * shape.outputs * BytesOf(shape.out))) return error;
+  ErrorCode error = Upload(x, stream, made->x);
+  if (error == 0) error = Upload(weights, stream, made->weights);
+  if (error == 0) error = made->y.Allocate(tokens * shape.outputs * BytesOf(shape.out));
   made->args = {.tokens = tokens,
                 .outputs = shape.outputs,
                 .columns = shape.columns,
@@ -90,18 +92,22 @@ ErrorCode GemmCheck::FindSample(const MatrixShape& shape, int64_t tokens, Stream
                 .weights = made->weights.data(),
                 .y = made->y.data(),
                 .y_stride = shape.y_stride};
-  const ErrorCode error =
-      own_({.weights = {DenseType(shape.element), shape.outputs, shape.columns, made->weights.data()},
-            .element = shape.element,
-            .out = shape.out,
-            .num_tokens = tokens,
-            .processors = processors_,
-            .x = made->x.data(),
-            .y = made->y.data(),
-            .y_stride = shape.y_stride},
-           stream);
-  if (error != 0) return error;
-  if (const ErrorCode read = made->Read(stream, &made->expected)) return read;
+  if (error == 0)
+    error = own_({.weights = {DenseType(shape.element), shape.outputs, shape.columns, made->weights.data()},
+                  .element = shape.element,
+                  .out = shape.out,
+                  .num_tokens = tokens,
+                  .processors = processors_,
+                  .x = made->x.data(),
+                  .y = made->y.data(),
+                  .y_stride = shape.y_stride},
+                 stream);
+  if (error == 0) error = made->Read(stream, &made->expected);
+  if (error != 0) {
+    // The copies may still read x and weights.
+    cudaStreamSynchronize(static_cast<cudaStream_t>(stream.native));
+    return error;
+  }
   place = std::move(made);
   *sample = place.get();
   return 0;
