@@ -96,8 +96,7 @@ void EmbedOnHost(const EmbedArgs& args) {
     float* out = args.residual + t * row.size();
     for (size_t c = 0; c < row.size(); ++c) out[c] = args.scale * row[c];
     if (args.position_rows == nullptr) continue;
-    const float* added =
-        args.position_rows + (std::max(args.positions[t], 0) + int64_t{args.position_offset}) * row.size();
+    const float* added = args.position_rows + int64_t{std::max(args.positions[t], 0)} * row.size();
     for (size_t c = 0; c < row.size(); ++c) out[c] += added[c];
   }
 }

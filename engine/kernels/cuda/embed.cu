@@ -16,16 +16,16 @@ constexpr int kThreads = 128;
 struct PositionRows {
   const float* rows;
   const int32_t* positions;
-  int offset, columns;
+  int columns;
 
   ROPEWAY_DEVICE const float* Of(unsigned token) const {
     if (rows == nullptr) return nullptr;
-    return rows + (int64_t{max(positions[token], 0)} + offset) * columns;
+    return rows + int64_t{max(positions[token], 0)} * columns;
   }
 };
 
 PositionRows RowsOf(const EmbedArgs& args) {
-  return {args.position_rows, args.positions, args.position_offset, static_cast<int>(args.table.columns)};
+  return {args.position_rows, args.positions, static_cast<int>(args.table.columns)};
 }
 
 // values * scale + added [column], all rounded one by one.

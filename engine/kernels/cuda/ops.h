@@ -29,16 +29,15 @@
 
 namespace ropeway::cuda {
 
-// residual[t] = scale * embedding of token_ids[t] + position_rows[positions[t] + position_offset].
+// residual[t] = scale * embedding of token_ids[t] + position_rows[positions[t]].
 struct EmbedArgs {
   DeviceMatrix table;        // [V, D]
   const int32_t* token_ids;  // [T]; padding has any valid id
   int num_tokens;
   float scale;
-  const float* position_rows = nullptr;  // [>= max_model_len + position_offset, D]; null: nothing is added
+  const float* position_rows = nullptr;  // [>= max_model_len, D]; null: nothing is added
   const int32_t* positions = nullptr;    // [T]; not read without rows
-  int32_t position_offset = 0;
-  float* residual;  // [T, D]
+  float* residual;                       // [T, D]
 };
 
 // residual += branch_scale * post_norm(branch); out = norm(residual), for all tokens or for chosen ones.
