@@ -71,44 +71,30 @@ ProductTools CudaPass::Tools() const {
           .stream = context_.stream};
 }
 
-void CudaPass::MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
-                            int64_t y_stride, cuda::Element out) {
-  Try("multiplying matrices", [&] {
-    return MultiplyOnCuda({.weights = matrix,
-                           .element = context_.element,
-                           .out = out,
-                           .num_tokens = tokens,
-                           .processors = context_.processors,
-                           .x = x,
-                           .y = y,
-                           .y_stride = y_stride},
-                          Tools());
-  });
+cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,
+                                  int64_t y_stride, cuda::Element out) const {
+  return {.weights = part.matrix,
+          .element = context_.element,
+          .out = out,
+          .num_tokens = tokens,
+          .processors = context_.processors,
+          .x = x,
+          .y = static_cast<uint8_t*>(y) + part.first_output * cuda::BytesOf(out),
+          .y_stride = y_stride};
 }
 
 void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                         int64_t y_stride, cuda::Element out) {
-  for (const CudaProjection::Part& part : projection.parts) {
-    uint8_t* outputs = static_cast<uint8_t*>(y) + part.first_output * cuda::BytesOf(out);
-    MultiplyPart(part.matrix, x, tokens, outputs, y_stride, out);
-  }
+  for (const CudaProjection::Part& part : projection.parts)
+    Try("multiplying matrices",
+        [&] { return MultiplyOnCuda(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
 }
 
 void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                               int64_t y_stride, cuda::Element out) {
-  for (const CudaProjection::Part& part : projection.parts) {
-    Try("preparing products of matrices", [&] {
-      return PrepareOnCuda({.weights = part.matrix,
-                            .element = context_.element,
-                            .out = out,
-                            .num_tokens = tokens,
-                            .processors = context_.processors,
-                            .x = x,
-                            .y = static_cast<uint8_t*>(y) + part.first_output * cuda::BytesOf(out),
-                            .y_stride = y_stride},
-                           Tools());
-    });
-  }
+  for (const CudaProjection::Part& part : projection.parts)
+    Try("preparing products of matrices",
+        [&] { return PrepareOnCuda(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
 }
 
 void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
@@ -134,36 +120,32 @@ void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
                    CudaLogitStride(spec.vocab_size), cuda::Element::kF32);
 }
 
-// normed = norm(residual)
-void CudaPass::NormResidual(const Vectors& norm) {
-  Try("normalising", [&] {
+void CudaPass::Norm(const char* what, const Vectors& norm, const NormedRows& normed) {
+  Try(what, [&] {
     return context_.kernels.norm({.kind = KindOf(context_.spec, norm),
-                                  .element = context_.element,
-                                  .num_rows = shape_.tokens,
+                                  .element = normed.element,
+                                  .num_rows = normed.count,
                                   .columns = context_.spec.hidden_size,
                                   .epsilon = context_.spec.norm.epsilon,
                                   .residual = context_.activations.residual,
                                   .weight = norm.weight,
                                   .bias = norm.bias,
-                                  .out = context_.activations.normed},
+                                  .rows = normed.rows,
+                                  .out = normed.out},
                                  context_.stream);
   });
 }
 
+// normed = norm(residual)
+void CudaPass::NormResidual(const Vectors& norm) {
+  Norm("normalising", norm,
+       {.element = context_.element, .count = shape_.tokens, .out = context_.activations.normed});
+}
+
 // residual = norm(residual)
 void CudaPass::NormResidualInPlace(const Vectors& norm) {
-  Try("normalising the residual", [&] {
-    return context_.kernels.norm({.kind = context_.spec.norm.kind,
-                                  .element = cuda::Element::kF32,
-                                  .num_rows = shape_.tokens,
-                                  .columns = context_.spec.hidden_size,
-                                  .epsilon = context_.spec.norm.epsilon,
-                                  .residual = context_.activations.residual,
-                                  .weight = norm.weight,
-                                  .bias = norm.bias,
-                                  .out = context_.activations.residual},
-                                 context_.stream);
-  });
+  Norm("normalising the residual", norm,
+       {.element = cuda::Element::kF32, .count = shape_.tokens, .out = context_.activations.residual});
 }
 
 // normed = residual = norm(residual)
@@ -407,19 +389,11 @@ void CudaPass::ChooseLogitRows(int32_t first, int32_t count) {
 }
 
 void CudaPass::NormOutput() {
-  Try("normalising the output", [&] {
-    return context_.kernels.norm({.kind = KindOf(context_.spec, context_.weights.output_norm),
-                                  .element = context_.element,
-                                  .num_rows = num_logit_rows_,
-                                  .columns = context_.spec.hidden_size,
-                                  .epsilon = context_.spec.norm.epsilon,
-                                  .residual = context_.activations.residual,
-                                  .weight = context_.weights.output_norm.weight,
-                                  .bias = context_.weights.output_norm.bias,
-                                  .rows = arrays_.logit_tokens + first_logit_row_,
-                                  .out = context_.activations.chosen},
-                                 context_.stream);
-  });
+  Norm("normalising the output", context_.weights.output_norm,
+       {.element = context_.element,
+        .count = num_logit_rows_,
+        .rows = arrays_.logit_tokens + first_logit_row_,
+        .out = context_.activations.chosen});
 }
 
 void CudaPass::ProjectOutput() {

@@ -128,8 +128,8 @@ class CudaPass {
   void Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y, int64_t y_stride,
                 cuda::Element out);
   ProductTools Tools() const;
-  void MultiplyPart(const cuda::DeviceMatrix& matrix, const uint8_t* x, int64_t tokens, void* y,
-                    int64_t y_stride, cuda::Element out);
+  cuda::MatMulArgs ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,
+                          int64_t y_stride, cuda::Element out) const;
   void PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                       int64_t y_stride, cuda::Element out);
   using Vectors = NormWeights<const float*>;
@@ -147,6 +147,14 @@ class CudaPass {
   void ProjectExperts(int layer);
   void AddExperts(int layer);
   void SetRotation(int layer, cuda::QkvArgs& args) const;
+  // out = norm(residual), of all tokens or of those that `rows` chooses.
+  struct NormedRows {
+    cuda::Element element;  // of out
+    int32_t count;
+    const int32_t* rows = nullptr;
+    void* out;
+  };
+  void Norm(const char* what, const Vectors& norm, const NormedRows& normed);
   void NormResidualInPlace(const Vectors& norm);
   void NormResidual(const Vectors& norm);
   void AddBranch(const CudaProjection& projection, const Vectors& post_norm, const Vectors* next_norm);
