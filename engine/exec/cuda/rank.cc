@@ -5,6 +5,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "engine/exec/score_modifiers.h"
 #include "engine/model/decoder_phases.h"
 
 namespace ropeway {
@@ -44,14 +45,22 @@ absl::StatusOr<std::unique_ptr<CudaRank>> CudaRank::Make(CudaRankParts parts,
   RETURN_IF_ERROR(rank->Check(rank->parts_.runtime->Bind(), "choosing the device"));
   RETURN_IF_ERROR(rank->Check(rank->parts_.runtime->Info(&rank->device_), "asking for the device"));
   RETURN_IF_ERROR(CheckSupported(rank->spec_, options.memory, rank->device_));
-  ASSIGN_OR_RETURN(const int64_t weight_bytes,
-                   CountCudaWeights({.spec = options.model->spec,
-                                     .tensors = *options.model->tensors,
-                                     .element = options.memory.element,
-                                     .shard = options.shard,
-                                     .max_model_len = options.memory.max_model_len}));
+  const WeightReader reader(options.model->spec, *options.model->tensors,
+                            {.shard = options.shard, .max_model_len = options.memory.max_model_len});
+  ASSIGN_OR_RETURN(rank->modifiers_, MakeModifiers(reader));
+  ASSIGN_OR_RETURN(const int64_t weight_bytes, CountCudaWeights(rank->WeightsRequest()));
   ASSIGN_OR_RETURN(rank->plan_, PlanMemory(rank->spec_, options.memory, rank->device_, weight_bytes));
   return rank;
+}
+
+CudaWeightsRequest CudaRank::WeightsRequest() const {
+  return {.spec = options_.model->spec,
+          .tensors = *options_.model->tensors,
+          .element = options_.memory.element,
+          .shard = options_.shard,
+          .max_model_len = options_.memory.max_model_len,
+          .modifiers = modifiers_,
+          .progress = options_.progress};
 }
 
 cuda::KvPages CudaRank::Kv() const {
@@ -69,13 +78,8 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   ASSIGN_OR_RETURN(weight_memory_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.weight_bytes, "the weights"));
   RETURN_IF_ERROR(AllocateWorkspace());
-  ASSIGN_OR_RETURN(weights_, LoadCudaWeights({.spec = options_.model->spec,
-                                              .tensors = *options_.model->tensors,
-                                              .element = options_.memory.element,
-                                              .shard = options_.shard,
-                                              .max_model_len = options_.memory.max_model_len,
-                                              .progress = options_.progress},
-                                             runtime, stream_, weight_memory_));
+  ASSIGN_OR_RETURN(weights_, LoadCudaWeights(WeightsRequest(), runtime, stream_, weight_memory_));
+  modifiers_.clear();
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
   RETURN_IF_ERROR(PrepareProducts());

@@ -85,6 +85,7 @@ class CudaRank {
  private:
   CudaRank(CudaRankParts parts, const CudaRankOptions& options);
   CudaPassContext Context() const;
+  CudaWeightsRequest WeightsRequest() const;  // until the model is let go
   cuda::KvPages Kv() const;
 
   absl::Status Check(cuda::ErrorCode code, absl::string_view what);
@@ -104,7 +105,8 @@ class CudaRank {
   // Constant after Load.
   CudaRankParts parts_;
   CudaRankOptions options_;
-  const DecoderSpec spec_;  // of this rank
+  const DecoderSpec spec_;                          // of this rank
+  std::vector<kernels::ModifierTables> modifiers_;  // on the host, until Load has moved them
   cuda::DeviceInfo device_;
   CudaMemoryPlan plan_;
   int32_t num_pages_ = 0;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "engine/position/rotary.h"
@@ -195,14 +196,19 @@ class RotaryLoader {
   }
 
   absl::StatusOr<CudaAngles> Put(const CudaRotary& rotary, const AnglesAt& angles_at) {
+    // One image for both: sines begin where cosines end, aligned like them.
+    constexpr int64_t kAlignedFloats = 64;
     const int64_t half = rotary.rotary_dim / 2;
-    std::vector<float> cosines(positions_ * half), sines(positions_ * half);
-    for (int32_t i = 0; i < positions_ && !uploader_.counting(); ++i)
-      angles_at(i, &cosines[i * half], &sines[i * half]);
-    CudaAngles angles;
-    ASSIGN_OR_RETURN(angles.cosines, uploader_.PutFloats(cosines));
-    ASSIGN_OR_RETURN(angles.sines, uploader_.PutFloats(sines));
-    return angles;
+    const int64_t sines_at = CeilDiv(positions_ * half, kAlignedFloats) * kAlignedFloats;
+    const auto fill = [&](uint8_t* out) {
+      float* const angles = reinterpret_cast<float*>(out);
+      for (int32_t i = 0; i < positions_; ++i) angles_at(i, angles + i * half, angles + sines_at + i * half);
+    };
+    ASSIGN_OR_RETURN(const uint8_t* to,
+                     uploader_.Put(2 * sines_at * static_cast<int64_t>(sizeof(float)), fill));
+    if (uploader_.counting()) return CudaAngles{};
+    const float* cosines = reinterpret_cast<const float*>(to);
+    return CudaAngles{.cosines = cosines, .sines = cosines + sines_at};
   }
 
   const DecoderSpec& spec_;
@@ -242,8 +248,7 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
     ASSIGN_OR_RETURN(experts.input, PutExperts(layer, &ExpertWeights<CudaProjection>::input, bias, uploader));
     ASSIGN_OR_RETURN(experts.down, PutExperts(layer, &ExpertWeights<CudaProjection>::down, bias, uploader));
   }
-  ASSIGN_OR_RETURN(const std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
-  for (const kernels::ModifierTables& tables : modifiers) {
+  for (const kernels::ModifierTables& tables : request.modifiers) {
     ASSIGN_OR_RETURN(const kernels::ScoreModifier modifier, PutModifier(tables, uploader));
     weights.modifiers.push_back(modifier);
   }

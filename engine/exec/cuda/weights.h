@@ -73,7 +73,8 @@ struct CudaWeightsRequest {
   cuda::Element element = cuda::Element::kBF16;
   Shard shard;
   int32_t max_model_len = 0;
-  std::function<void(int layers_done)> progress;  // may be null
+  const std::vector<kernels::ModifierTables>& modifiers;  // of MakeModifiers, for the same shard and length
+  std::function<void(int layers_done)> progress;          // may be null
 };
 
 // Bytes of device memory that LoadCudaWeights takes.
