@@ -67,7 +67,8 @@ KERNELS = {
         vector_loads=False, moved="2 N elements of a row, read twice; rows are narrow"),
     ("packed_matmul", "PackedFloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
     ("packed_matmul", "PackedStreamKernel"): Kernel(
-        mma=True, dynamic_shared=packed_slab_bytes, moved="W once per 32 tokens; the least up to 32 tokens"),
+        mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
+        moved="W once per 32 tokens; the least up to 32 tokens"),
     ("unpack", "UnpackKernel"): Kernel(moved="a packed row + K elements; the least"),
     ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
                                  moved="H E + G (E + Ev) elements in and out; the least"),
