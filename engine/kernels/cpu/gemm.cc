@@ -110,19 +110,22 @@ struct Product {
     for (int t = 0; t < tokens; ++t) std::copy_n(aside + t * kPanelRows, count, y + t * y_stride);
   }
 
-  // One tile, some tokens at a time.
-  void RunTile(TileArgs tile_args, int64_t panel, Ahead& ahead) const {
+  // One tile, some tokens at a time. The arguments are changed in place: a copy of what was just written field
+  // by field has to wait for all stores before it, outputs on their way to memory among them (3 % of a prompt).
+  void RunTile(TileArgs& tile_args, int64_t panel, Ahead& ahead) const {
     const int64_t rest = columns_of_y - panel * outputs;
+    float* const y = tile_args.y;
     for (int first = 0; first < tile_args.tile_tokens; first += kMaxTokens) {
       const int tokens = std::min(kMaxTokens, tile_args.tile_tokens - first);
       tile_args.first_token = first;
+      tile_args.y = y + first * args.y_stride;
       ahead.Take(blocks, tile_args);
       if (rest < outputs)
         RunPartial(tile_args, tokens, rest);
       else
         some[tokens - 1](tile_args);
-      tile_args.y += tokens * args.y_stride;
     }
+    tile_args.y = y;
   }
 
   void RunTiles(int64_t panel, Range range, Ahead ahead) const {
