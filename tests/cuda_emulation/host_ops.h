@@ -1,0 +1,39 @@
+// The operations of host_kernels.h, and what they share. Not for others.
+#ifndef ROPEWAY_TESTS_CUDA_EMULATION_HOST_OPS_H_
+#define ROPEWAY_TESTS_CUDA_EMULATION_HOST_OPS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/kernels/cuda/ops.h"
+
+namespace ropeway::cuda::emulation {
+
+// host_weights.cc
+std::vector<float> RowOf(const DeviceMatrix& matrix, int64_t row);
+// Of `n` numbers, in eight running sums, so that the compiler may use vectors.
+float Dot(const float* a, const float* b, int64_t n);
+void EmbedOnHost(const EmbedArgs& args);
+void UnpackOnHost(const UnpackArgs& args);
+void MatMulOnHost(const MatMulArgs& args);
+
+// host_rows.cc
+void NormInPlace(NormKind kind, float epsilon, const float* weight, const float* bias, std::vector<float>& x);
+void NormOnHost(const NormArgs& args);
+void NormColumnsOnHost(const NormColumnsArgs& args);
+void GateOnHost(const GateArgs& args);
+void FinishLogitsOnHost(const FinishLogitsArgs& args);
+
+// host_experts.cc
+void RouteOnHost(const RouteArgs& args);
+void ExpertMatMulOnHost(const ExpertMatMulArgs& args);
+void CombineOnHost(const CombineArgs& args);
+
+// host_attention.cc
+void QkvOnHost(const QkvArgs& args);
+void CopyPagesOnHost(const CopyPagesArgs& args);
+void AttentionOnHost(const AttentionArgs& args);
+
+}  // namespace ropeway::cuda::emulation
+
+#endif  // ROPEWAY_TESTS_CUDA_EMULATION_HOST_OPS_H_
