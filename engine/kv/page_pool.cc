@@ -4,7 +4,8 @@
 
 namespace ropeway {
 
-PagePool::PagePool(int32_t num_pages) : ref_counts_(num_pages), idle_(num_pages), index_(num_pages) {
+PagePool::PagePool(int32_t num_pages)
+    : ref_counts_(num_pages), allocations_(num_pages), idle_(num_pages), index_(num_pages) {
   free_.reserve(num_pages);
   for (PageId id = num_pages - 1; id >= 0; --id) free_.push_back(id);
 }
@@ -24,6 +25,7 @@ PageId PagePool::Allocate() {
     ++num_evictions_;
   }
   ref_counts_[id] = 1;
+  ++allocations_[id];
   return id;
 }
 
@@ -47,6 +49,14 @@ void PagePool::DropRef(PageId id) {
 void PagePool::Publish(PageId id, const PrefixKey& key) {
   ROPEWAY_CHECK(ref_counts_[id] > 0);
   if (!index_.Contains(id)) index_.Insert(key, id);
+}
+
+void PagePool::Withdraw(PageId id) {
+  if (!index_.Contains(id)) return;
+  index_.Erase(id);
+  if (ref_counts_[id] > 0) return;
+  RemoveIdle(id);
+  free_.push_back(id);
 }
 
 void PagePool::AppendIdle(PageId id) {

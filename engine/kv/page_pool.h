@@ -30,10 +30,12 @@ class PagePool {
   // is found by it, or this one by its key already. REQUIRES: the page is held and holds that prefix.
   void Publish(PageId id, const PrefixKey& key);
   std::optional<PageId> Find(const PrefixKey& key) const { return index_.Find(key); }
-  // What the page holds is lost. REQUIRES: the page is held.
-  void Withdraw(PageId id) { index_.Erase(id); }
+  // What the page holds is lost, whoever holds it.
+  void Withdraw(PageId id);
 
   int32_t ref_count(PageId id) const { return ref_counts_[id]; }
+  // How often the page was allocated so far: while it is the same, the page holds what it held.
+  int64_t num_allocations(PageId id) const { return allocations_[id]; }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()) + num_idle_; }  // idle ones included
   int32_t num_idle() const { return num_idle_; }
   int32_t num_published() const { return index_.size(); }  // that a prefix is found in, held or idle
@@ -54,7 +56,8 @@ class PagePool {
   void AppendIdle(PageId id);
   void RemoveIdle(PageId id);
 
-  std::vector<int32_t> ref_counts_;  // [num_pages]
+  std::vector<int32_t> ref_counts_;   // [num_pages]
+  std::vector<int64_t> allocations_;  // [num_pages]
   // A stack: what was given up last is taken first, as it may still be in caches.
   std::vector<PageId> free_;
   std::vector<Links> idle_;  // [num_pages]

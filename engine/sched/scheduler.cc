@@ -19,6 +19,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorLimits& limi
           {options.max_running, limits.max_rows_per_step, std::max(1, limits.max_tokens_per_step / 2)})),
       pool_(limits.num_pages) {
   ROPEWAY_CHECK(max_running_ > 0 && options_.max_requests > 0 && options_.max_prefilling > 0);
+  ROPEWAY_CHECK(limits_.max_steps_in_flight >= 1 && limits_.max_steps_in_flight <= kMaxStepsInFlight);
 }
 
 Scheduler::~Scheduler() = default;
@@ -53,7 +54,6 @@ absl::Status Scheduler::CheckRoom() const {
 }
 
 absl::Status Scheduler::Add(ValidRequest request, absl::Time now) {
-  ROPEWAY_CHECK(planned_.empty());
   RETURN_IF_ERROR(Validate(request));
   if (requests_.contains(request.id)) {
     return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " lives already"));
@@ -76,12 +76,10 @@ absl::Status Scheduler::Add(ValidRequest request, absl::Time now) {
 }
 
 void Scheduler::Cancel(RequestId id, absl::Time now, FinishReason reason, absl::Status error) {
-  ROPEWAY_CHECK(planned_.empty());
   if (RequestState* request = Find(id)) EndRequest(*request, reason, error, now);
 }
 
 void Scheduler::Finish(RequestId id, int32_t sample, absl::Time now) {
-  ROPEWAY_CHECK(planned_.empty());
   RequestState* request = Find(id);
   if (request == nullptr) return;
   Sequence& sequence = request->samples[sample];
@@ -90,7 +88,6 @@ void Scheduler::Finish(RequestId id, int32_t sample, absl::Time now) {
 }
 
 void Scheduler::SetPaused(RequestId id, bool paused) {
-  ROPEWAY_CHECK(planned_.empty());
   if (RequestState* request = Find(id)) request->paused = paused;
 }
 
@@ -113,6 +110,7 @@ void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time no
   if (sequence.state == Sequence::State::kRunning) running_.erase(&sequence);
   if (sequence.state == Sequence::State::kPreempted) preempted_.erase(&sequence);
   sequence.state = Sequence::State::kEnded;
+  DropRows(sequence);
   sequence.pages.Clear();
   event.sample_finish = reason;
   if (reason == FinishReason::kStop || reason == FinishReason::kLength) LearnAnswer(sequence);
@@ -132,6 +130,30 @@ void Scheduler::EndSample(Sequence& sequence, FinishReason reason, absl::Time no
   waiting_.Leave(request.spec.tenant);
   deadlines_.erase({request.spec.deadline, request.spec.id});
   requests_.erase(RequestId{request.spec.id});
+}
+
+void Scheduler::DropRows(Sequence& sequence) {
+  LeavePages(sequence);
+  sequence.awaited = 0;
+  if (std::exchange(sequence.rows_in_flight, 0) == 0) return;
+  for (PlannedStep& step : in_flight_) {
+    for (PlannedRow& row : step.rows) {
+      if (row.sequence == &sequence) row.sequence = nullptr;
+    }
+  }
+}
+
+// The pages may be written by the next plan already: its step is computed after those in flight.
+void Scheduler::LeavePages(Sequence& sequence) {
+  sequence.tokens_in_flight = 0;
+  if (sequence.rows_in_flight == 0) return;
+  const absl::Span<const PageId> pages = sequence.pages.pages();
+  for (PlannedStep& step : in_flight_) {
+    for (PlannedRow& row : step.rows) {
+      if (row.sequence != &sequence || !std::exchange(row.has_pages, false)) continue;
+      for (const PageId page : pages) step.left_pages.push_back({page, pool_.num_allocations(page)});
+    }
+  }
 }
 
 // The prompt was charged as a whole when the request was admitted. What was not computed of it is given back.

@@ -5,7 +5,11 @@
 //                                           out of pages ▼   │
 //                                                      preempted
 //
-//   plan = Plan(now);  result = executor.Step(plan);  Commit(std::move(result), now);  TakeEvents()
+//   plan = Plan(now);  executor.Submit(plan);  Commit(executor.Collect(), now);  TakeEvents()
+//
+// Where the executor takes two steps at a time, the next step is planned while one is in flight, that is between its
+// Plan() and its Commit(): as if that one ended no sequence but by its length. A token that it is yet to choose stands in
+// the next plan as AwaitedToken(). What a sequence's end leaves in flight is dropped when it comes.
 //
 // Pure and deterministic: no I/O, threads, clock, logging or metrics. Not thread-safe.
 //
@@ -13,7 +17,8 @@
 //  1. Every request that Add() took ends with exactly one event that has request_done, and holds no page
 //     after.
 //  2. Progress is recorded by Commit() alone, after the step succeeded. When it failed, the requests of that
-//     plan end with kError; all others live on.
+//     plan end with kError; all others live on. A token of a sequence that ended before its Commit() is of no effect:
+//     it is not told, charged, counted or found as a prefix.
 //  3. Decodes come first in every step and take at most half of its tokens; prompts fill up the rest in
 //     chunks. One prompt takes at most half of what is left while others wait for their share.
 //  4. Requests are admitted tenant by tenant, to whom the fewest tokens were given so far; within a tenant by
@@ -28,6 +33,7 @@
 #define ROPEWAY_ENGINE_SCHED_SCHEDULER_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -66,8 +72,6 @@ class Scheduler {
   Scheduler(const SchedulerOptions& options, const ExecutorLimits& limits);
   ~Scheduler();
 
-  // None of these six may be called between Plan() and Commit().
-
   // INVALID_ARGUMENT where the request can never run, ALREADY_EXISTS where its id lives, RESOURCE_EXHAUSTED with a
   // retry hint where too many live or where its deadline cannot be met; no event follows then.
   absl::Status Add(ValidRequest request, absl::Time now);
@@ -83,16 +87,19 @@ class Scheduler {
   void SetPaused(RequestId id, bool paused);
 
   // Ends what expired and chooses the next step. An empty plan is not to be run nor committed: nothing can be
-  // computed before one of the calls above, or before next_deadline().
+  // computed before one of the calls above, before next_deadline(), or before the Commit() of a step in flight.
+  // What the plan points to lives until the next call.
+  // REQUIRES: fewer steps are in flight than the limits allow.
   StepPlan Plan(absl::Time now);
-  // REQUIRES: `result` is that of the last plan.
+  // REQUIRES: `result` is that of the oldest step in flight.
   void Commit(absl::StatusOr<StepResult> result, absl::Time now);
 
   // What happened since the last call, in order.
   std::vector<TokenEvent> TakeEvents() { return std::exchange(events_, {}); }
 
   absl::Time next_deadline() const;
-  bool empty() const { return requests_.empty(); }
+  bool empty() const { return requests_.empty(); }  // what is in flight then is of no effect
+  int32_t num_steps_in_flight() const { return static_cast<int32_t>(in_flight_.size()); }
   int32_t num_running() const;  // requests that hold a place in the batch
   int32_t num_waiting() const;  // requests that wait for one, those that were preempted included
   int32_t num_free_pages() const { return pool_.num_free(); }
@@ -106,10 +113,29 @@ class Scheduler {
   int64_t num_deadline_refusals() const { return num_deadline_refusals_; }  // so far
   const StepCostModel& costs() const { return cost_; }
 
-  // CHECKs what holds between two steps; takes time linear in all that lives.
+  // CHECKs what holds between two calls; takes time linear in all that lives.
   void CheckInvariants() const;
 
  private:
+  struct PlannedRow {
+    Sequence* sequence = nullptr;  // null: it ended, or what it was computed from is lost
+    int32_t begin = 0;             // position
+    int32_t num_tokens = 0;
+    int32_t num_samples = 0;  // tokens that are chosen after it
+    bool scored = false;
+    bool has_pages = true;  // false: preempted since; its results are still good
+  };
+  struct LeftPage {
+    PageId page = 0;
+    int64_t allocations = 0;  // PagePool::num_allocations of it then
+  };
+  struct PlannedStep {
+    std::vector<PlannedRow> rows;
+    StepWork work;
+    absl::Time planned_at;
+    std::vector<LeftPage> left_pages;  // of rows whose sequences gave up their pages since
+  };
+
   RequestState* Find(RequestId id);
   absl::Status Validate(const ValidRequest& request) const;
   absl::Status CheckRoom() const;
@@ -120,7 +146,7 @@ class Scheduler {
   void Admit(int32_t token_budget, absl::Time now);
   void PlanPrefills(StepPlan& plan);
   void AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan);
-  void AddWork(const Sequence& sequence, int32_t num_tokens);
+  void AppendSamples(Sequence& sequence, int32_t row, StepPlan& plan);
 
   // Time.
   struct PromptRest {
@@ -149,6 +175,7 @@ class Scheduler {
 
   // Places and pages.
   Sequence* NextToAdmit() const;
+  bool IsPrefilling(const Sequence& sequence) const;
   bool HasPrefillsFor(int32_t token_budget) const;
   bool MakeRoom(Sequence& sequence);
   bool Fits(Sequence& sequence);
@@ -167,16 +194,23 @@ class Scheduler {
   static int32_t NumReusablePages(const Sequence& sequence);
   KnownPages CountKnownPages(Sequence& sequence);
   void ReuseKnownPages(Sequence& sequence);
+  absl::flat_hash_set<PrefixKey> PrefixesInFlight();
   bool IsComputedByAnother(Sequence& sequence, absl::flat_hash_set<PrefixKey>& under_way);
   void PublishPages(Sequence& sequence, int32_t first_token);
   void PreemptHolders(const std::vector<bool>& lost);
 
   // The parts of Commit().
-  void EndFailed(const std::vector<Sequence*>& rows, const absl::Status& error, absl::Time now);
-  void RecordScores(const Sequence& sequence, std::vector<TokenLogprobs> scores);
-  void RecordProgress(Sequence& sequence);
+  PlannedStep TakeOldestStep();
+  void EndFailed(const PlannedStep& step, const absl::Status& error, absl::Time now);
+  void RecordRows(const PlannedStep& step, StepResult& result, absl::Time now);
+  static void RecordScores(const PlannedRow& row, std::vector<TokenLogprobs> scores);
+  void RecordProgress(const PlannedRow& row);
   void Fork(RequestState& request);
   void Accept(Sequence& sequence, SampledToken sampled, absl::Time now);
+
+  // What is in flight of a sequence that ends, or whose results are worthless; of one that gives up its pages.
+  void DropRows(Sequence& sequence);
+  void LeavePages(Sequence& sequence);
 
   // Ends. Both destroy the request with its last sample.
   void EndSample(Sequence& sequence, FinishReason reason, absl::Time now, TokenEvent event);
@@ -184,6 +218,7 @@ class Scheduler {
   void EndRequest(RequestState& request, FinishReason reason, const absl::Status& error, absl::Time now);
 
   void CheckSequence(const Sequence& sequence) const;
+  void CheckRowsInFlight(const Sequence& sequence) const;
 
   // Constant after construction.
   const SchedulerOptions options_;
@@ -196,9 +231,10 @@ class Scheduler {
   FairQueue waiting_;
   std::set<Sequence*, OlderFirst> running_;
   std::set<Sequence*, OlderFirst> preempted_;
-  std::vector<Sequence*> planned_;  // the rows of the step between Plan() and Commit()
-  StepWork planned_work_;           // of these rows
-  absl::Time planned_at_ = absl::UnixEpoch();
+  PlannedStep planning_;               // while Plan() runs
+  int64_t num_plans_ = 0;              // so far, that one included
+  std::deque<PlannedStep> in_flight_;  // oldest first
+  absl::Time committed_at_ = absl::InfinitePast();
   std::vector<TokenEvent> events_;
   uint64_t next_order_ = 0;
   int64_t num_preemptions_ = 0;

@@ -204,7 +204,6 @@ absl::Status Scheduler::CheckDeadline(const ValidRequest& spec, const ExpectedTi
 }
 
 absl::StatusOr<Forecast> Scheduler::Predict(ValidRequest request, absl::Time now) {
-  ROPEWAY_CHECK(planned_.empty());
   RETURN_IF_ERROR(Validate(request));
   RequestState visitor(std::move(request), next_order_, pool_);
   Forecast forecast = ForecastFor(visitor.samples.front(), now);

@@ -1,4 +1,4 @@
-// CheckInvariants(): what holds between two steps.
+// CheckInvariants(): what holds between two calls.
 #include <vector>
 
 #include "engine/base/check.h"
@@ -7,7 +7,6 @@
 namespace ropeway {
 
 void Scheduler::CheckInvariants() const {
-  ROPEWAY_CHECK(planned_.empty());
   pool_.CheckInvariants();
   std::vector<int32_t> held(pool_.num_pages());
   size_t running = 0;
@@ -38,13 +37,13 @@ void Scheduler::CheckSequence(const Sequence& sequence) const {
   const int32_t reserved = std::min(sequence.pages.size() * kPageTokens, limits_.max_model_len);
   ROPEWAY_CHECK(0 <= sequence.cached && sequence.cached <= sequence.computed);
   ROPEWAY_CHECK(sequence.cached % kPageTokens == 0);
-  ROPEWAY_CHECK(sequence.step_tokens == 0);
+  CheckRowsInFlight(sequence);
   if (sequence.state == Sequence::State::kEnded) {
     ROPEWAY_CHECK(sequence.pages.size() == 0);
     return;
   }
-  ROPEWAY_CHECK(sequence.computed <= reserved && reserved <= limits_.max_model_len);
-  ROPEWAY_CHECK(sequence.computed < sequence.num_tokens());
+  ROPEWAY_CHECK(sequence.planned() <= reserved && reserved <= limits_.max_model_len);
+  ROPEWAY_CHECK(sequence.computed < sequence.num_tokens() && sequence.unplanned() > 0);
   ROPEWAY_CHECK((sequence.state == Sequence::State::kUnforked) == (!request.forked && sequence.sample > 0));
   ROPEWAY_CHECK(running_.contains(const_cast<Sequence*>(&sequence)) ==
                 (sequence.state == Sequence::State::kRunning));
@@ -58,6 +57,27 @@ void Scheduler::CheckSequence(const Sequence& sequence) const {
         sequence.computed == request.prompt_size() && index == sequence.computed / kPageTokens;
     ROPEWAY_CHECK(!sequence.pages.IsShared(index) || end_of_prompt);
   }
+}
+
+// The rows name the sequence, and each goes on where the one before ends.
+void Scheduler::CheckRowsInFlight(const Sequence& sequence) const {
+  int32_t rows = 0;
+  int32_t awaited = 0;
+  int32_t end = sequence.computed;
+  for (const PlannedStep& step : in_flight_) {
+    for (const PlannedRow& row : step.rows) {
+      if (row.sequence != &sequence) continue;
+      ++rows;
+      awaited += row.num_samples > 0;
+      if (!row.has_pages) continue;
+      ROPEWAY_CHECK(row.begin == end);
+      end += row.num_tokens;
+    }
+  }
+  ROPEWAY_CHECK(rows == sequence.rows_in_flight && awaited == sequence.awaited);
+  ROPEWAY_CHECK(end == sequence.planned());
+  ROPEWAY_CHECK(rows == 0 || sequence.state == Sequence::State::kRunning ||
+                sequence.state == Sequence::State::kPreempted);
 }
 
 }  // namespace ropeway

@@ -1,5 +1,6 @@
 // Plan(): who computes what in the next step, and who has to make room for it.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "engine/base/check.h"
@@ -9,17 +10,23 @@
 namespace ropeway {
 namespace {
 
-// Whether the next `remaining` tokens of the sequence can be written without another page.
+// Whether all tokens of the sequence that no step has yet can be written without another page.
 bool HasPages(const Sequence& sequence) {
-  return sequence.pages.size() >= PagesFor(sequence.num_tokens()) &&
-         !sequence.pages.IsShared(sequence.computed / kPageTokens);
+  return sequence.pages.size() >= PagesFor(sequence.num_tokens() + sequence.awaited) &&
+         !sequence.pages.IsShared(sequence.planned() / kPageTokens);
 }
 
-bool IsDecoding(const Sequence& sequence) { return sequence.remaining() == 1 && !sequence.request.paused; }
-
-bool IsPrefilling(const Sequence& sequence) {
-  return !sequence.request.paused && sequence.step_tokens == 0 && HasPages(sequence);
+// Whether the sequence has a next row: an awaited token may be its last by length, and those of parallel samples have
+// no places before the fork.
+bool GoesOn(const Sequence& sequence) {
+  const RequestState& request = sequence.request;
+  if (request.paused) return false;
+  if (sequence.awaited == 0) return true;
+  return request.places() == 1 &&
+         static_cast<int32_t>(sequence.generated.size()) + sequence.awaited < request.spec.max_tokens;
 }
+
+bool IsDecoding(const Sequence& sequence) { return sequence.unplanned() == 1 && GoesOn(sequence); }
 
 // A sample of the request whose pages begin with the first `num_tokens` tokens of the prompt.
 Sequence* FindDonor(RequestState& request, int32_t num_tokens) {
@@ -40,15 +47,16 @@ int32_t ShareableTokens(const Sequence& sequence) {
 }  // namespace
 
 StepPlan Scheduler::Plan(absl::Time now) {
-  ROPEWAY_CHECK(planned_.empty());
+  ROPEWAY_CHECK(num_steps_in_flight() < limits_.max_steps_in_flight);
   Expire(now);
   StepPlan plan;
-  planned_at_ = now;
-  planned_work_ = {};
+  planning_ = {.planned_at = now};
+  ++num_plans_;
   PlanDecodes(plan);
   const int32_t most = limits_.max_tokens_per_step - plan.num_tokens();
-  Admit(PromptTokensInTime(planned_work_, {{.count = most}}, most), now);
+  Admit(PromptTokensInTime(planning_.work, {{.count = most}}, most), now);
   PlanPrefills(plan);
+  if (!plan.empty()) in_flight_.push_back(std::exchange(planning_, {}));
   return plan;
 }
 
@@ -79,20 +87,21 @@ void Scheduler::PlanPrefills(StepPlan& plan) {
   std::vector<Sequence*> sequences;
   std::vector<int32_t> remaining;
   std::vector<PromptRest> rests;
-  absl::flat_hash_set<PrefixKey> under_way;
+  absl::flat_hash_set<PrefixKey> under_way = PrefixesInFlight();
   for (Sequence* sequence : running_) {
     if (!IsPrefilling(*sequence)) continue;
-    if (sequence->computed % kPageTokens == 0) ReuseKnownPages(*sequence);
+    if (sequence->rows_in_flight == 0 && sequence->computed % kPageTokens == 0) ReuseKnownPages(*sequence);
     if (IsComputedByAnother(*sequence, under_way)) continue;
+    const int32_t begin = sequence->planned();
     sequences.push_back(sequence);
-    remaining.push_back(sequence->remaining());
-    rests.push_back({.begin = sequence->computed,
-                     .count = sequence->remaining(),
-                     .scored = sequence->request.needs_scores(sequence->num_tokens())});
+    remaining.push_back(sequence->unplanned());
+    rests.push_back({.begin = begin,
+                     .count = sequence->unplanned(),
+                     .scored = sequence->request.needs_scores(begin, sequence->num_tokens())});
   }
   const int32_t most = limits_.max_tokens_per_step - plan.num_tokens();
   const std::vector<int32_t> chunks =
-      SharePrefillBudget(remaining, PromptTokensInTime(planned_work_, rests, most));
+      SharePrefillBudget(remaining, PromptTokensInTime(planning_.work, rests, most));
   for (size_t i = 0; i < sequences.size(); ++i) {
     if (chunks[i] > 0) AppendRow(*sequences[i], chunks[i], plan);
   }
@@ -102,27 +111,47 @@ void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan
   const RequestState& request = sequence.request;
   const ValidRequest& spec = request.spec;
   const int32_t row = plan.num_rows();
-  const int32_t begin = sequence.computed;
+  const int32_t begin = sequence.planned();
   const int32_t end = begin + num_tokens;
+  const bool completes = num_tokens == sequence.unplanned();
+  const bool scored = request.needs_scores(begin, end);
   for (int32_t position = begin; position < end; ++position) {
-    plan.token_ids.push_back(sequence.token(position));
+    const bool known = position < sequence.num_tokens();
+    plan.token_ids.push_back(known ? sequence.token(position) : AwaitedToken(sequence.sample_row));
     plan.positions.push_back(position);
   }
   plan.row_starts.push_back(plan.num_tokens());
   plan.page_tables.push_back(sequence.pages.pages());
   plan.lengths.push_back(LengthsOf(spec));
-  sequence.step_tokens = num_tokens;
-  planned_.push_back(&sequence);
-  AddWork(sequence, num_tokens);
-  if (request.needs_scores(end)) {
+  if (num_tokens == 1) {
+    planning_.work.AddDecode(begin);
+  } else {
+    planning_.work.AddPrompt(begin, num_tokens, scored ? num_tokens : completes ? 1 : 0);
+  }
+  if (scored) {
     const int32_t scored_end = std::min(end + 1, request.prompt_size());
     plan.score_rows.push_back(
         {.row = row,
          .top = spec.prompt_logprobs,
          .next_tokens = absl::MakeConstSpan(spec.prompt).subspan(begin + 1, scored_end - begin - 1)});
   }
-  if (!sequence.completes()) return;
-  const int32_t step = static_cast<int32_t>(sequence.generated.size());
+  planning_.rows.push_back({.sequence = &sequence,
+                            .begin = begin,
+                            .num_tokens = num_tokens,
+                            .num_samples = completes ? request.places() : 0,
+                            .scored = scored});
+  if (completes) AppendSamples(sequence, row, plan);
+  ++sequence.rows_in_flight;
+  sequence.tokens_in_flight += num_tokens;
+  sequence.last_plan = num_plans_;
+}
+
+void Scheduler::AppendSamples(Sequence& sequence, int32_t row, StepPlan& plan) {
+  const RequestState& request = sequence.request;
+  const ValidRequest& spec = request.spec;
+  const int32_t step = static_cast<int32_t>(sequence.generated.size()) + sequence.awaited;
+  ++sequence.awaited;
+  sequence.sample_row = static_cast<int32_t>(plan.sample_rows.size());
   SampleRow sample_row = {.row = row,
                           .sample = sequence.sample,
                           .step = step,
@@ -134,18 +163,17 @@ void Scheduler::AppendRow(Sequence& sequence, int32_t num_tokens, StepPlan& plan
   for (int32_t i = 0; i < num_samples; ++i, ++sample_row.sample) plan.sample_rows.push_back(sample_row);
 }
 
-void Scheduler::AddWork(const Sequence& sequence, int32_t num_tokens) {
-  if (num_tokens == 1) return planned_work_.AddDecode(sequence.computed);
-  const bool scored = sequence.request.needs_scores(sequence.computed + num_tokens);
-  planned_work_.AddPrompt(sequence.computed, num_tokens, scored ? num_tokens : sequence.completes() ? 1 : 0);
-}
-
+// Who was preempted with a row in flight waits for what comes of it, and others wait behind.
 Sequence* Scheduler::NextToAdmit() const {
   for (Sequence* sequence : preempted_) {
-    if (!sequence->request.paused) return sequence;
+    if (!sequence->request.paused) return sequence->rows_in_flight > 0 ? nullptr : sequence;
   }
   RequestState* request = waiting_.Front();
   return request == nullptr ? nullptr : &request->samples.front();
+}
+
+bool Scheduler::IsPrefilling(const Sequence& sequence) const {
+  return GoesOn(sequence) && sequence.last_plan != num_plans_ && HasPages(sequence);
 }
 
 // Whether the prompts in the batch use up the budget, so that one more would only slow the others down.
@@ -155,7 +183,7 @@ bool Scheduler::HasPrefillsFor(int32_t token_budget) const {
   for (const Sequence* sequence : running_) {
     if (!IsPrefilling(*sequence)) continue;
     ++count;
-    tokens += sequence->remaining();
+    tokens += sequence->unplanned();
   }
   return tokens >= token_budget && (count >= options_.max_prefilling || token_budget == 0);
 }
@@ -207,7 +235,7 @@ void Scheduler::Start(Sequence& sequence, absl::Time now) {
 
 // Gets a page for the next token of a decode, or a copy of its own of a page that it shares since the fork.
 bool Scheduler::MakeWritable(Sequence& sequence, StepPlan& plan) {
-  const int32_t index = sequence.computed / kPageTokens;
+  const int32_t index = sequence.planned() / kPageTokens;
   while (!HasPages(sequence)) {
     if (pool_.num_free() == 0) {
       if (!PreemptPaused() && !PreemptYoungerThan(sequence)) return false;
@@ -223,6 +251,7 @@ bool Scheduler::MakeWritable(Sequence& sequence, StepPlan& plan) {
 bool Scheduler::PreemptPaused() {
   for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
     if (!(*it)->request.paused) continue;
+    ROPEWAY_CHECK((*it)->last_plan != num_plans_);
     Preempt(**it);
     return true;
   }
@@ -237,12 +266,13 @@ bool Scheduler::PreemptYoungerThan(const Sequence& sequence) {
     if (victim == nullptr || (*it)->computed < victim->computed) victim = *it;
   }
   if (victim == nullptr) return false;
+  ROPEWAY_CHECK(victim->last_plan != num_plans_);
   Preempt(*victim);
   return true;
 }
 
 void Scheduler::Preempt(Sequence& sequence) {
-  ROPEWAY_CHECK(sequence.step_tokens == 0);
+  LeavePages(sequence);
   running_.erase(&sequence);
   preempted_.insert(&sequence);
   sequence.state = Sequence::State::kPreempted;

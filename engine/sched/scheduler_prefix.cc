@@ -26,7 +26,7 @@ int32_t Scheduler::NumReusablePages(const Sequence& sequence) {
   const RequestState& request = sequence.request;
   if (!request.spec.prefix_salt.has_value()) return 0;
   int32_t tokens = sequence.num_tokens() - 1;
-  if (request.needs_scores(tokens))
+  if (request.needs_scores(0, tokens))
     tokens = std::min(tokens, static_cast<int32_t>(request.prompt_logprobs.size()));
   return tokens / kPageTokens;
 }
@@ -64,10 +64,25 @@ void Scheduler::ReuseKnownPages(Sequence& sequence) {
   waiting_.Charge(sequence.request.spec.tenant, -saved);
 }
 
+// They are found once their steps are committed.
+absl::flat_hash_set<PrefixKey> Scheduler::PrefixesInFlight() {
+  absl::flat_hash_set<PrefixKey> prefixes;
+  for (const PlannedStep& step : in_flight_) {
+    for (const PlannedRow& row : step.rows) {
+      if (row.sequence == nullptr || !row.has_pages) continue;
+      Sequence& sequence = *row.sequence;
+      if (!sequence.request.spec.prefix_salt.has_value()) continue;
+      const int32_t end = std::min(row.begin + row.num_tokens, sequence.num_tokens()) / kPageTokens;
+      for (int32_t page = row.begin / kPageTokens; page < end; ++page) prefixes.insert(KeyOf(sequence, page));
+    }
+  }
+  return prefixes;
+}
+
 // Prompts that begin alike and came together go on in single file until they part: what the first computes in
-// this step the others find in the next.
+// this step the others find when it is committed.
 bool Scheduler::IsComputedByAnother(Sequence& sequence, absl::flat_hash_set<PrefixKey>& under_way) {
-  const int32_t page = sequence.computed / kPageTokens;
+  const int32_t page = sequence.planned() / kPageTokens;
   if (page >= NumReusablePages(sequence)) return false;
   return !under_way.insert(KeyOf(sequence, page)).second;
 }
@@ -80,12 +95,14 @@ void Scheduler::PublishPages(Sequence& sequence, int32_t first_token) {
   sequence.cached = std::max(sequence.cached, last * kPageTokens);
 }
 
-// Whoever shares what is lost has to compute it again.
+// Whoever shares what is lost has to compute it again, and what is computed from it meanwhile is worthless.
 void Scheduler::PreemptHolders(const std::vector<bool>& lost) {
   const std::vector<Sequence*> running(running_.begin(), running_.end());
   for (Sequence* sequence : running) {
     const absl::Span<const PageId> pages = sequence->pages.pages();
-    if (std::any_of(pages.begin(), pages.end(), [&](PageId page) { return lost[page]; })) Preempt(*sequence);
+    if (std::none_of(pages.begin(), pages.end(), [&](PageId page) { return lost[page]; })) continue;
+    DropRows(*sequence);
+    Preempt(*sequence);
   }
 }
 

@@ -21,9 +21,10 @@ struct RequestState;
 // The prompt and what one sample generated. Who owns which tokens' keys and values, as half-open intervals:
 //   [0, cached)           in pages that others may hold, too: full of tokens and read-only
 //   [cached, computed)    its own and filled
-//   [computed, reserved)  its own and still empty
-// 0 <= cached <= computed <= reserved <= max_model_len. Right after a fork, the page of token `computed` may
-// be shared, too, if it holds the end of the prompt; it is copied before it is written.
+//   [computed, planned)   its own, and filled by the steps in flight
+//   [planned, reserved)   its own and still empty
+// 0 <= cached <= computed <= planned <= reserved <= max_model_len. Right after a fork, the page of token `computed`
+// may be shared, too, if it holds the end of the prompt; it is copied before it is written.
 struct Sequence {
   enum class State {
     kUnforked,   // sample > 0 while sample 0 computes the prompt for all
@@ -36,10 +37,13 @@ struct Sequence {
   Sequence(RequestState& request, int32_t sample, PagePool& pool)
       : request(request), sample(sample), pages(pool) {}
 
-  int32_t num_tokens() const;                                    // of prompt and answer
+  int32_t num_tokens() const;                                    // of prompt and answer, that are known
   int32_t remaining() const { return num_tokens() - computed; }  // 1 while decoding
   TokenId token(int32_t position) const;
-  bool completes() const { return step_tokens == remaining(); }  // the step yields a new token
+
+  // As it will be once the steps in flight are done.
+  int32_t planned() const { return computed + tokens_in_flight; }
+  int32_t unplanned() const { return num_tokens() + awaited - planned(); }  // 1 while decoding
 
   RequestState& request;
   const int32_t sample;
@@ -50,7 +54,13 @@ struct Sequence {
   int32_t cached = 0;
   int32_t computed = 0;
   int32_t most_computed = 0;  // before preemptions; what is computed below it is computed again
-  int32_t step_tokens = 0;    // tokens in the step between Plan() and Commit()
+
+  // Of the steps in flight, which are those between their Plan() and their Commit().
+  int32_t rows_in_flight = 0;
+  int32_t tokens_in_flight = 0;  // of these rows, unless it was preempted since
+  int32_t awaited = 0;           // tokens that they choose
+  int32_t sample_row = 0;        // of the plan that chooses the last one
+  int64_t last_plan = 0;         // the number of the last plan that has a row of it
 };
 
 struct RequestState {
@@ -63,11 +73,11 @@ struct RequestState {
   int32_t prompt_size() const { return static_cast<int32_t>(spec.prompt.size()); }
   // Places in the batch that a sequence of this request takes: until the fork, sample 0 holds those of all.
   int32_t places() const { return forked ? 1 : spec.num_samples; }
-  // Whether computing up to position `end` tells log-probabilities of the prompt that are wanted and not
-  // known.
-  bool needs_scores(int32_t end) const {
+  // Whether computing positions [begin, end) tells log-probabilities of the prompt that are wanted and not
+  // known. What comes before them is known, or told by steps in flight.
+  bool needs_scores(int32_t begin, int32_t end) const {
     return spec.prompt_logprobs >= 0 && !forked &&
-           std::min(end, prompt_size() - 1) > static_cast<int32_t>(prompt_logprobs.size());
+           std::min(end, prompt_size() - 1) > std::max(begin, static_cast<int32_t>(prompt_logprobs.size()));
   }
 
   const ValidRequest spec;

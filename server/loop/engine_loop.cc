@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "engine/base/exhaustion.h"
 #include "server/loop/publisher.h"
 
 namespace ropeway::server {
@@ -46,6 +46,11 @@ class EngineLoop::Impl {
   void Submit(Mailbox::Submission submission, absl::Time now);
   void EndAll(Mailbox::Commands commands);
   bool Step();
+  bool IsFull() const {
+    return in_flight_.size() == static_cast<size_t>(deps_.executor.limits().max_steps_in_flight);
+  }
+  bool SubmitStep();
+  void CollectStep();
   void NotifyIfLost();
   void Publish(absl::Time now);
   void Report() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -59,6 +64,14 @@ class EngineLoop::Impl {
   int64_t reported_preemptions_ = 0;
   int64_t reported_evictions_ = 0;
   bool lost_notified_ = false;
+
+  // Steps in flight, oldest first, and when the last one was collected.
+  struct StepInFlight {
+    absl::Time submitted;
+    int32_t tokens = 0, rows = 0;
+  };
+  std::deque<StepInFlight> in_flight_;
+  absl::Time collected_ = absl::InfinitePast();
 
   // ---- Any thread ----
 
@@ -119,6 +132,7 @@ void EngineLoop::Impl::EndAll(Mailbox::Commands commands) {
                       absl::UnavailableError("the server is shutting down"));
   }
   Publish(now);
+  while (!in_flight_.empty()) CollectStep();
 }
 
 // The requests that live on end with their next steps, which fail too.
@@ -129,17 +143,35 @@ void EngineLoop::Impl::NotifyIfLost() {
 
 // False where there was nothing to compute.
 bool EngineLoop::Impl::Step() {
-  const absl::Time begin = deps_.clock.Now();
-  const StepPlan plan = scheduler_.Plan(begin);
-  if (plan.empty()) {
-    Publish(begin);
+  const bool submitted = !IsFull() && SubmitStep();
+  if (in_flight_.empty()) {
+    Publish(deps_.clock.Now());
     return false;
   }
-  // Where memory is missing for a step, its requests end, and the next step is tried.
-  absl::StatusOr<StepResult> result = CatchExhaustion([&] { return deps_.executor.Step(plan); });
+  if (!submitted || IsFull()) CollectStep();
+  return true;
+}
+
+// False where nothing can be computed before the steps in flight are done, if at all.
+bool EngineLoop::Impl::SubmitStep() {
+  const absl::Time now = deps_.clock.Now();
+  const StepPlan plan = scheduler_.Plan(now);
+  if (plan.empty()) return false;
+  in_flight_.push_back({.submitted = now, .tokens = plan.num_tokens(), .rows = plan.num_rows()});
+  deps_.executor.Submit(plan);
+  return true;
+}
+
+// Where memory was missing for a step, its requests end, and the next step is tried.
+void EngineLoop::Impl::CollectStep() {
+  absl::StatusOr<StepResult> result = deps_.executor.Collect();
   const absl::Time end = deps_.clock.Now();
+  const StepInFlight step = in_flight_.front();
+  in_flight_.pop_front();
+  // It began when it was submitted, or when the one before it was done.
+  const absl::Time begin = std::max(step.submitted, std::exchange(collected_, end));
   if (result.ok()) {
-    deps_.observer.OnStep(end - begin, plan.num_tokens(), plan.num_rows());
+    deps_.observer.OnStep(end - begin, step.tokens, step.rows);
     if (!result->warning.empty() && deps_.on_warning) deps_.on_warning(result->warning);
   } else {
     deps_.observer.OnStepFailed(result.status());
@@ -148,7 +180,6 @@ bool EngineLoop::Impl::Step() {
   scheduler_.Commit(std::move(result), end);
   ReportCosts();
   Publish(end);
-  return true;
 }
 
 // The report comes before the chunks, so that whoever reads the end of a request finds its pages free.

@@ -1,6 +1,10 @@
 // The engine's thread: takes commands from the mailbox, plans a step, runs it, and publishes what came of it.
 //
-//   mailbox → Scheduler::Plan → Executor::Step → Scheduler::Commit → text, stop strings → TokenStream
+//   mailbox → Scheduler::Plan → Executor::Submit, Collect → Scheduler::Commit → text, stop strings → TokenStream
+//
+// Where the executor takes two steps at a time, the next one is planned and submitted while it computes this one. What
+// only the host finds out then ends a sequence one step late: an end token, a stop string, a cancellation, a deadline. The
+// row that is in flight by then comes to nothing.
 //
 // Whatever happens to a request that the mailbox accepted, its stream ends with exactly one chunk that
 // carries `end`. A failed step ends the requests of that step only. While there is nothing to compute the

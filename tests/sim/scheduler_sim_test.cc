@@ -1,6 +1,6 @@
 // A million steps of random traffic: arrivals, cancellations, deadlines, pauses, parallel samples, more
-// requests than pages, failing steps. After each step the scheduler's invariants are checked; every request
-// must get the tokens that it gets alone, and exactly one end.
+// requests than pages, failing steps; half of the servers plan a step while another is in flight. After each step the
+// scheduler's invariants are checked; every request must get the tokens that it gets alone, and exactly one end.
 //
 // ROPEWAY_SIM_SEED=n repeats a run; ROPEWAY_SIM_STEPS=n sets its length.
 #include <cstdlib>
@@ -32,6 +32,7 @@ TEST(SchedulerSimTest, EveryRequestGetsWhatItGetsAloneAndOneEnd) {
   int64_t preemptions = 0;
   int64_t evictions = 0;
   int64_t cached_tokens = 0;
+  int64_t steps_in_pairs = 0;
   for (int64_t server = 0; server * kStepsPerServer < steps && !HasFailure(); ++server) {
     SCOPED_TRACE("ROPEWAY_SIM_SEED=" + std::to_string(seed) + ", server " + std::to_string(server));
     Traffic traffic(SplitMix(seed + server));
@@ -41,13 +42,15 @@ TEST(SchedulerSimTest, EveryRequestGetsWhatItGetsAloneAndOneEnd) {
     preemptions += traffic.num_preemptions();
     evictions += traffic.num_evictions();
     cached_tokens += traffic.cached_tokens();
+    steps_in_pairs += traffic.num_steps_in_pairs();
   }
   std::cout << "seed " << seed << ": " << steps << " steps, " << requests << " requests, " << preemptions
             << " preemptions, " << cached_tokens << " tokens found in the cache, " << evictions
-            << " evictions\n";
+            << " evictions, " << steps_in_pairs << " steps planned beside one in flight\n";
   EXPECT_GT(preemptions, steps / 1000);
   EXPECT_GT(evictions, steps / 1000);
   EXPECT_GT(cached_tokens, steps / 100);
+  EXPECT_GT(steps_in_pairs, steps / 10);
 }
 
 }  // namespace

@@ -48,13 +48,19 @@ std::vector<NamedMachine> Machines() {
 }
 
 struct Outcome {
-  absl::Duration worst_gap, p99_gap, mean_step;
+  absl::Duration worst_gap, p99_gap, p95_gap, mean_step;
   absl::Duration prompt_time;
 };
 
+ExecutorLimits WithStepsInFlight(int32_t steps) {
+  ExecutorLimits limits = kLimits;
+  limits.max_steps_in_flight = steps;
+  return limits;
+}
+
 // Eight streams, which alone the server has seen so far, and then a prompt of 8,000 tokens.
-Outcome RunLongPrompt(const Machine& machine, absl::Duration target) {
-  TimedServer server({.target_itl = target}, kLimits, machine);
+Outcome RunLongPrompt(const Machine& machine, absl::Duration target, int32_t steps_in_flight = 1) {
+  TimedServer server({.target_itl = target}, WithStepsInFlight(steps_in_flight), machine);
   std::vector<RequestId> streams;
   for (int i = 0; i < 8; ++i) streams.push_back(server.Add(TimedServer::Request(40, 4000)));
   server.RunUntil([&] { return server.answer(streams.back()).tokens.size() >= 20; });
@@ -69,6 +75,7 @@ Outcome RunLongPrompt(const Machine& machine, absl::Duration target) {
   const auto num_steps = static_cast<int64_t>(server.steps().size() - steps_before);
   return {.worst_gap = Quantile(gaps, 1),
           .p99_gap = Quantile(gaps, 0.99),
+          .p95_gap = Quantile(gaps, 0.95),
           .mean_step = (server.now() - begin) / num_steps,
           .prompt_time = server.answer(prompt).first_token()};
 }
@@ -85,6 +92,32 @@ TEST(StepTimeSimTest, ALongPromptLeavesStreamsWithinOneAndAHalfTargets) {
     // It is not bought by chunks that are smaller than they need to be.
     const bool needed = untimed.p99_gap > kTarget;
     EXPECT_TRUE(!needed || timed.mean_step >= 0.6 * kTarget) << timed.mean_step;
+  }
+}
+
+// What the first chunk took is known when the second one is in flight, so that two steps may be as wrong as the first
+// costs are.
+TEST(StepTimeSimTest, ALongPromptLeavesStreamsInTimeWithTwoStepsInFlight) {
+  for (const NamedMachine& machine : Machines()) {
+    SCOPED_TRACE(machine.name);
+    const Outcome timed = RunLongPrompt(machine.machine, kTarget, kMaxStepsInFlight);
+    const Outcome alone = RunLongPrompt(machine.machine, kTarget);
+    EXPECT_LE(timed.p95_gap, 1.5 * kTarget);
+    EXPECT_LE(timed.prompt_time, 1.3 * alone.prompt_time);
+  }
+}
+
+// What a machine with two steps in flight is said to take is what it takes.
+TEST(StepTimeSimTest, CostsAreThoseOfOneStepHoweverManyAreInFlight) {
+  for (const int32_t steps : {1, kMaxStepsInFlight}) {
+    TimedServer server({}, WithStepsInFlight(steps), MakeMachine({.step = 10}));
+    server.Add(TimedServer::Request(40, 200));
+    server.RunUntilIdle();
+    EXPECT_LT(server.scheduler().costs().error(), 0.01);
+    const absl::Duration step = server.steps().back().duration;
+    StepWork work;
+    work.AddDecode(238);
+    EXPECT_NEAR(absl::FDivDuration(server.scheduler().costs().Predict(work), step), 1, 0.02);
   }
 }
 

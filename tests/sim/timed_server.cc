@@ -37,7 +37,10 @@ Machine WithNoise(Machine machine, double part, absl::Duration lost) {
 }
 
 TimedServer::TimedServer(const SchedulerOptions& options, const ExecutorLimits& limits, Machine machine)
-    : executor_(limits), scheduler_(options, limits), machine_(std::move(machine)) {}
+    : executor_(limits),
+      scheduler_(options, limits),
+      machine_(std::move(machine)),
+      max_steps_in_flight_(limits.max_steps_in_flight) {}
 
 ValidRequest TimedServer::Request(int32_t prompt, int32_t answer) {
   ValidRequest request = {.max_tokens = answer};
@@ -56,16 +59,30 @@ RequestId TimedServer::Add(ValidRequest request) {
 }
 
 bool TimedServer::Step() {
-  const StepPlan plan = scheduler_.Plan(now_);
-  if (!plan.empty()) {
-    const absl::Duration duration = machine_(plan);
-    steps_.push_back({.tokens = plan.num_tokens(), .rows = plan.num_rows(), .duration = duration});
-    now_ += duration;
-    scheduler_.Commit(executor_.Step(plan), now_);
-  }
+  const auto in_flight = [this] { return scheduler_.num_steps_in_flight(); };
+  const bool planned = in_flight() < max_steps_in_flight_ && PlanStep();
+  const bool any = in_flight() > 0;
+  if (any && (!planned || in_flight() == max_steps_in_flight_)) CommitStep();
   Observe();
   scheduler_.CheckInvariants();
-  return !plan.empty();
+  return any;
+}
+
+// The machine begins with it when it is done with what it has.
+bool TimedServer::PlanStep() {
+  const StepPlan plan = scheduler_.Plan(now_);
+  if (plan.empty()) return false;
+  const absl::Duration duration = machine_(plan);
+  steps_.push_back({.tokens = plan.num_tokens(), .rows = plan.num_rows(), .duration = duration});
+  done_.push_back(std::max(now_, done_.empty() ? now_ : done_.back()) + duration);
+  executor_.Submit(plan);
+  return true;
+}
+
+void TimedServer::CommitStep() {
+  now_ = std::max(now_, done_.front());
+  done_.pop_front();
+  scheduler_.Commit(executor_.Collect(), now_);
 }
 
 void TimedServer::Observe() {

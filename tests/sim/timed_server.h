@@ -3,6 +3,7 @@
 #define ROPEWAY_TESTS_SIM_TIMED_SERVER_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -58,7 +59,8 @@ class TimedServer {
 
   // Gives the request an id, and now as its arrival.
   RequestId Add(ValidRequest request);
-  // Runs one step. False where there was nothing to compute.
+  // Plans a step, where there is one and the machine takes it, and waits for the oldest one where it takes no more.
+  // False where there was nothing to compute.
   bool Step();
   // Run steps until then. End the program where the scheduler stalls before.
   void RunUntil(const std::function<bool()>& done);
@@ -77,12 +79,16 @@ class TimedServer {
   const std::vector<StepSize>& steps() const { return steps_; }
 
  private:
+  bool PlanStep();
+  void CommitStep();
   void Observe();
 
   FakeExecutor executor_;
   Scheduler scheduler_;
   const Machine machine_;
+  const int32_t max_steps_in_flight_;
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
+  std::deque<absl::Time> done_;  // when the steps in flight will be, oldest first
   RequestId next_id_ = 1;
   std::map<RequestId, Answer> answers_;
   std::vector<StepSize> steps_;

@@ -17,7 +17,8 @@ ExecutorLimits RandomLimits(Random& random) {
                            .max_tokens_per_step = random.Uniform(1, 64),
                            .max_rows_per_step = random.Uniform(1, 12),
                            .max_model_len = random.Uniform(40, 150),
-                           .vocab_size = kVocabulary};
+                           .vocab_size = kVocabulary,
+                           .max_steps_in_flight = random.Uniform(1, kMaxStepsInFlight)};
   if (random.OneIn(2)) limits.max_tokens_per_step = random.Uniform(16, 64);
   return limits;
 }
@@ -52,6 +53,7 @@ Told RunAlone(const ValidRequest& request, const ExecutorLimits& limits) {
   ample.num_pages = 4096;
   ample.max_rows_per_step = 64;
   ample.max_tokens_per_step = 256;
+  ample.max_steps_in_flight = 1;
   Scheduler scheduler({}, ample);
   FakeExecutor executor(ample);
   Told told = {.request = request};
@@ -72,7 +74,8 @@ Traffic::Traffic(uint64_t seed)
     : random_(seed),
       limits_(RandomLimits(random_)),
       scheduler_(RandomOptions(random_), limits_),
-      executor_(limits_) {}
+      executor_(limits_),
+      one_fails_in_(random_.OneIn(10) ? 10 : 1000) {}
 
 void Traffic::Step() {
   now_ += absl::Milliseconds(random_.Uniform(0, 10));
@@ -133,20 +136,37 @@ void Traffic::AppendKnownText(ValidRequest& request, int32_t most) {
 }
 
 void Traffic::RunStep() {
-  const StepPlan plan = scheduler_.Plan(now_);
   failed_step_ = false;
-  if (!plan.empty()) {
-    failed_step_ = random_.OneIn(1000);
-    if (failed_step_) executor_.FailNextStep(absl::InternalError("as the test wants"));
-    absl::StatusOr<StepResult> result = executor_.Step(plan);
-    now_ += absl::Milliseconds(random_.Uniform(0, 3));
-    scheduler_.Commit(std::move(result), now_);
-  } else {
+  const bool has_room = scheduler_.num_steps_in_flight() < limits_.max_steps_in_flight;
+  const bool waits = scheduler_.num_steps_in_flight() > 0 && random_.OneIn(8);
+  const bool planned = has_room && !waits && PlanStep();
+  const bool full = scheduler_.num_steps_in_flight() == limits_.max_steps_in_flight;
+  if (scheduler_.num_steps_in_flight() == 0) {
     Observe();
     for (const auto& [id, told] : live_) ASSERT_TRUE(told.paused) << "nothing is planned for request " << id;
+  } else if (full || !planned) {
+    CommitStep();
   }
   Observe();
   scheduler_.CheckInvariants();
+}
+
+bool Traffic::PlanStep() {
+  const bool is_second = scheduler_.num_steps_in_flight() > 0;
+  const StepPlan plan = scheduler_.Plan(now_);
+  if (plan.empty()) return false;
+  num_steps_in_pairs_ += is_second;
+  fails_.push_back(random_.OneIn(one_fails_in_));
+  if (fails_.back()) executor_.FailNextStep(absl::InternalError("as the test wants"));
+  executor_.Submit(plan);
+  return true;
+}
+
+void Traffic::CommitStep() {
+  now_ += absl::Milliseconds(random_.Uniform(0, 3));
+  failed_step_ = fails_.front();
+  fails_.pop_front();
+  scheduler_.Commit(executor_.Collect(), now_);
 }
 
 void Traffic::Observe() {
@@ -206,6 +226,7 @@ void Traffic::Drain() {
   // oldest.
   constexpr int32_t kMaxSteps = 50'000;
   for (int32_t i = 0; i < kMaxSteps && !scheduler_.empty(); ++i) RunStep();
+  while (scheduler_.num_steps_in_flight() > 0) CommitStep();
   ASSERT_TRUE(live_.empty());
   ASSERT_TRUE(scheduler_.empty());
   ASSERT_EQ(scheduler_.num_free_pages(), scheduler_.num_pages());

@@ -4,6 +4,7 @@
 #define ROPEWAY_TESTS_SIM_TRAFFIC_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <vector>
@@ -64,6 +65,9 @@ class Traffic {
   int64_t num_preemptions() const { return scheduler_.num_preemptions(); }
   int64_t num_evictions() const { return scheduler_.num_evictions(); }
   int64_t cached_tokens() const { return cached_tokens_; }
+  int64_t num_steps_in_pairs() const {
+    return num_steps_in_pairs_;
+  }  // planned while another one was in flight
 
  private:
   void Command();
@@ -72,6 +76,8 @@ class Traffic {
   void Remember(const Told& told);
   void Pause(RequestId id, bool paused);
   void RunStep();
+  bool PlanStep();
+  void CommitStep();
   void Observe();
   void CheckEnd(const Told& told, const TokenEvent& last);
   RequestId AnyLive();
@@ -83,7 +89,10 @@ class Traffic {
   absl::Time now_ = absl::UnixEpoch();
   std::map<RequestId, Told> live_;
   RequestId next_id_ = 0;
+  const int32_t one_fails_in_;  // of how many steps
+  std::deque<bool> fails_;      // of the steps in flight
   bool failed_step_ = false;
+  int64_t num_steps_in_pairs_ = 0;
   static constexpr int32_t kTexts = 6;
   std::vector<TokenId> texts_[kTexts];  // of requests that ended
   int64_t cached_tokens_ = 0;

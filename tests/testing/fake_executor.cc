@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/splitmix.h"
 
 namespace ropeway::testing {
@@ -25,8 +26,49 @@ bool Contains(absl::Span<const TokenId> tokens, TokenId token) {
 FakeExecutor::FakeExecutor(const ExecutorLimits& limits)
     : limits_(limits), slots_(limits.num_pages * kPageTokens) {}
 
-absl::StatusOr<StepResult> FakeExecutor::Step(const StepPlan& plan) {
-  if (on_step_) on_step_(plan);
+void FakeExecutor::Submit(const StepPlan& plan) {
+  ROPEWAY_CHECK(static_cast<int32_t>(results_.size()) < limits_.max_steps_in_flight);
+  absl::StatusOr<StepResult> result = CatchExhaustion([&] {
+    if (on_step_) on_step_(plan);
+    return Compute(WithAwaitedTokens(plan));
+  });
+  last_tokens_.assign(plan.sample_rows.size(), kNoToken);
+  if (result.ok()) {
+    for (size_t i = 0; i < last_tokens_.size(); ++i) last_tokens_[i] = result->samples[i].token;
+  }
+  results_.push_back(std::move(result));
+  num_tokens_.push_back(plan.num_tokens());
+}
+
+absl::StatusOr<StepResult> FakeExecutor::Collect() {
+  ROPEWAY_CHECK(!results_.empty());
+  if (on_collect_) on_collect_(num_tokens_.front());
+  num_tokens_.pop_front();
+  absl::StatusOr<StepResult> result = std::move(results_.front());
+  results_.pop_front();
+  if (lost()) return lost_error_;
+  return result;
+}
+
+// Whether a step in flight failed, so that what this one makes of it is not relied upon.
+bool FakeExecutor::IsBehindFailure() const {
+  return std::any_of(results_.begin(), results_.end(), [](const auto& result) { return !result.ok(); });
+}
+
+StepPlan FakeExecutor::WithAwaitedTokens(StepPlan plan) const {
+  for (int32_t row = 0; row < plan.num_rows(); ++row) {
+    for (int32_t i = plan.row_starts[row]; i < plan.row_starts[row + 1]; ++i) {
+      if (!IsAwaited(plan.token_ids[i])) continue;
+      ROPEWAY_CHECK(!results_.empty() && plan.row_starts[row] + 1 == plan.row_starts[row + 1]);
+      const int32_t sample_row = SampleRowOf(plan.token_ids[i]);
+      ROPEWAY_CHECK(sample_row < static_cast<int32_t>(last_tokens_.size()));
+      plan.token_ids[i] = std::max(last_tokens_[sample_row], 0);
+    }
+  }
+  return plan;
+}
+
+absl::StatusOr<StepResult> FakeExecutor::Compute(const StepPlan& plan) {
   CheckPlan(plan);
   CheckWrites(plan);
   if (lost()) return lost_error_;
@@ -102,11 +144,22 @@ void FakeExecutor::Spoil(const StepPlan& plan) {
   }
 }
 
+// Prompt and answer, as sampling sees them, are what the pages hold. An awaited token is the last one.
+void FakeExecutor::CheckHistory(const StepPlan& plan, const SampleRow& sample_row, int32_t num_tokens) {
+  if (sample_row.prompt.empty() || IsBehindFailure()) return;  // a plan that was made by hand
+  std::vector<TokenId> tokens(sample_row.prompt.begin(), sample_row.prompt.end());
+  tokens.insert(tokens.end(), sample_row.generated.begin(), sample_row.generated.end());
+  if (static_cast<int32_t>(tokens.size()) < num_tokens)
+    tokens.push_back(plan.token_ids[plan.row_starts[sample_row.row]]);
+  ROPEWAY_CHECK(static_cast<int32_t>(tokens.size()) == num_tokens);
+  for (int32_t i = 0; i < num_tokens; ++i) ROPEWAY_CHECK(SlotOf(plan, sample_row.row, i).token == tokens[i]);
+}
+
 uint64_t FakeExecutor::HashHistory(const StepPlan& plan, int32_t row, int32_t num_tokens) {
   uint64_t hash = 0;
   for (int32_t position = 0; position < num_tokens; ++position) {
     const Slot& slot = SlotOf(plan, row, position);
-    ROPEWAY_CHECK(slot.position == position);
+    ROPEWAY_CHECK(slot.position == position || IsBehindFailure());
     hash = SplitMix(hash + slot.token + kGoldenRatio64);
   }
   return hash;
@@ -114,6 +167,7 @@ uint64_t FakeExecutor::HashHistory(const StepPlan& plan, int32_t row, int32_t nu
 
 SampledToken FakeExecutor::Sample(const StepPlan& plan, const SampleRow& sample_row) {
   const int32_t num_tokens = plan.positions[plan.row_starts[sample_row.row + 1] - 1] + 1;
+  CheckHistory(plan, sample_row, num_tokens);
   uint64_t hash = HashHistory(plan, sample_row.row, num_tokens);
   const SamplingParams& params = *sample_row.params;
   hash = SplitMix(hash ^ SplitMix(params.seed + (uint64_t{static_cast<uint32_t>(sample_row.sample)} << 32) +

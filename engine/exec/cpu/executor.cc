@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/in_range.h"
 #include "engine/base/machine.h"
 #include "engine/base/status_macros.h"
@@ -118,7 +119,17 @@ std::vector<double> CpuExecutor::RotationChoices(const AdmittedLengths& lengths)
   return RotationChoicesOf(decoder_.spec(), lengths);
 }
 
-absl::StatusOr<StepResult> CpuExecutor::Step(const StepPlan& plan) {
+void CpuExecutor::Submit(const StepPlan& plan) {
+  ROPEWAY_CHECK(!result_.has_value());
+  result_ = CatchExhaustion([&] { return Compute(plan); });
+}
+
+absl::StatusOr<StepResult> CpuExecutor::Collect() {
+  ROPEWAY_CHECK(result_.has_value());
+  return *std::exchange(result_, std::nullopt);
+}
+
+absl::StatusOr<StepResult> CpuExecutor::Compute(const StepPlan& plan) {
   StepResult result;
   result.samples.resize(plan.sample_rows.size());
   for (const ScoreRow& row : plan.score_rows) result.scores.emplace_back(row.next_tokens.size());

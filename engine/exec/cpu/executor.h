@@ -1,11 +1,13 @@
 // Runs steps on CPU threads. Owns the weights, the KV cache and the workspace.
 //
-// Step is called by one thread at a time; limits() and the other const methods by any.
+// Submit, which computes the step, and Collect are called by one thread at a time; limits() and the other const methods
+// by any.
 #ifndef ROPEWAY_ENGINE_EXEC_CPU_EXECUTOR_H_
 #define ROPEWAY_ENGINE_EXEC_CPU_EXECUTOR_H_
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,7 +49,8 @@ class CpuExecutor final : public Executor {
                                                            const CpuExecutorOptions& options);
 
   const ExecutorLimits& limits() const override { return limits_; }
-  absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+  void Submit(const StepPlan& plan) override;
+  absl::StatusOr<StepResult> Collect() override;
   std::vector<double> RotationChoices(const AdmittedLengths& lengths) const override;
 
   const Decoder& decoder() const { return decoder_; }
@@ -55,7 +58,7 @@ class CpuExecutor final : public Executor {
   int64_t kv_cache_bytes() const { return pages_.bytes(); }
 
   // Computes the plan and gives the logits of the given tokens of it to `visit`, row by row; for tools and
-  // tests. REQUIRES: as Step; indices ascending.
+  // tests. REQUIRES: as Submit; indices ascending.
   void VisitLogits(const StepPlan& plan, absl::Span<const int32_t> indices,
                    const std::function<void(int32_t index, absl::Span<const float> logits)>& visit);
 
@@ -63,6 +66,7 @@ class CpuExecutor final : public Executor {
   CpuExecutor(Decoder decoder, std::unique_ptr<ThreadPool> pool, const kernels::KvLayout& kv,
               ExecutorLimits limits);
 
+  absl::StatusOr<StepResult> Compute(const StepPlan& plan);
   // Runs the plan, then calls visit(member, i, logits of indices[i]) for all i, members in parallel.
   void Run(const StepPlan& plan, absl::Span<const int32_t> indices,
            const std::function<void(int member, size_t i, absl::Span<const float> logits)>& visit);
@@ -74,8 +78,9 @@ class CpuExecutor final : public Executor {
   AlignedBuffer pages_;
   const KvCache cache_;
   Workspace workspace_;
-  std::vector<Sampler> samplers_;  // [threads]
-  LogitRequests requests_;         // of the step
+  std::vector<Sampler> samplers_;                     // [threads]
+  LogitRequests requests_;                            // of the step
+  std::optional<absl::StatusOr<StepResult>> result_;  // not collected yet
 };
 
 }  // namespace ropeway

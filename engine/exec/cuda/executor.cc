@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/warm_up.h"
@@ -172,9 +173,15 @@ CudaExecutor::CudaExecutor(const DecoderSpec& spec, std::vector<std::unique_ptr<
       description_(std::move(description)),
       pool_(std::move(pool)) {}
 
-absl::StatusOr<StepResult> CudaExecutor::Step(const StepPlan& plan) {
-  ASSIGN_OR_RETURN(StepResult result, Run(plan));
-  result.warning = std::exchange(warning_, "");
+void CudaExecutor::Submit(const StepPlan& plan) {
+  ROPEWAY_CHECK(!result_.has_value());
+  result_ = CatchExhaustion([&] { return Run(plan); });
+}
+
+absl::StatusOr<StepResult> CudaExecutor::Collect() {
+  ROPEWAY_CHECK(result_.has_value());
+  absl::StatusOr<StepResult> result = *std::exchange(result_, std::nullopt);
+  if (result.ok()) result->warning = std::exchange(warning_, "");
   return result;
 }
 

@@ -1,7 +1,7 @@
 // Runs steps on one CUDA device, or on a tensor-parallel group of them with one thread each.
 //
 // Everything of CUDA is behind cuda::Backend: libropeway_cuda.so (OpenCudaBackend), or the emulation in
-// tests. Step is called by one thread at a time; limits() and lost() by any.
+// tests. Submit and Collect are called by one thread at a time; limits() and lost() by any.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_EXECUTOR_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_EXECUTOR_H_
 
@@ -54,7 +54,8 @@ class CudaExecutor final : public Executor {
                                                             const CudaExecutorOptions& options);
 
   const ExecutorLimits& limits() const override { return limits_; }
-  absl::StatusOr<StepResult> Step(const StepPlan& plan) override;
+  void Submit(const StepPlan& plan) override;
+  absl::StatusOr<StepResult> Collect() override;
   std::vector<double> RotationChoices(const AdmittedLengths& lengths) const override;
 
   // Computes the plan and gives the logits of the given tokens of it to `visit`, one after the other; for
@@ -83,7 +84,8 @@ class CudaExecutor final : public Executor {
   const std::string description_;
   const std::unique_ptr<ThreadPool> pool_;  // member i runs rank i
   CudaStep step_;
-  std::string warning_;  // not told yet
+  std::optional<absl::StatusOr<StepResult>> result_;  // not collected yet
+  std::string warning_;                               // not told yet
   std::atomic<bool> lost_ = false;
 };
 

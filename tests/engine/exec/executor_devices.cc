@@ -48,6 +48,15 @@ const char* KindName(DeviceKind kind) {
   return "";
 }
 
+// Keeps as many steps in flight as the executor takes.
+void RunStep(Executor& executor, Scheduler& scheduler, absl::Time now) {
+  const int32_t most = executor.limits().max_steps_in_flight;
+  const StepPlan plan = scheduler.Plan(now);
+  if (!plan.empty()) executor.Submit(plan);
+  if (scheduler.num_steps_in_flight() == most || (plan.empty() && scheduler.num_steps_in_flight() > 0))
+    scheduler.Commit(executor.Collect(), now);
+}
+
 }  // namespace
 
 std::vector<DeviceOptions> RealDevices() {
@@ -97,10 +106,9 @@ std::vector<std::vector<Sampled>> RunAll(Executor& executor, const std::vector<V
     ROPEWAY_CHECK(scheduler.Add(std::move(request), absl::UnixEpoch()).ok());
   }
   absl::Time now = absl::UnixEpoch();
-  while (!scheduler.empty()) {
+  while (!scheduler.empty() || scheduler.num_steps_in_flight() > 0) {
     now += absl::Milliseconds(1);
-    const StepPlan plan = scheduler.Plan(now);
-    if (!plan.empty()) scheduler.Commit(executor.Step(plan), now);
+    RunStep(executor, scheduler, now);
     scheduler.CheckInvariants();
     for (TokenEvent& event : scheduler.TakeEvents()) {
       Sampled& sampled = results[event.request_id - 1][event.sample];
