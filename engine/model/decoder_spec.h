@@ -68,6 +68,8 @@ struct LatentSpec {
   int32_t query_rank = 0;  // of Qa x; 0: queries are made from x
   int32_t rotary_dim = 0;  // of r
   float epsilon = 1e-6f;
+  // Files have two tensors instead of Cb: those of the keys, each head's turned, and of the values.
+  bool apart = false;
 
   bool operator==(const LatentSpec&) const = default;
 };
@@ -180,6 +182,8 @@ struct DecoderSpec {
   bool tied_output = false;  // the output layer is the embedding
   bool output_bias = false;  // of the output layer
   bool output_norm = true;
+  // Rows of W have length 1 (NormHead). Whoever opens a folder brings them to it; GGUF files hold them so.
+  bool unit_output = false;
   std::vector<LayerSpec> layers;
 
   int32_t num_layers() const { return static_cast<int32_t>(layers.size()); }

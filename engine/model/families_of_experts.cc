@@ -1,4 +1,4 @@
-// Families of experts or of latent attention; the others are in family.cc.
+// Families of experts or of latent attention; the others are in family.cc and families_of_folder_code.cc.
 #include "engine/model/family.h"
 #include "engine/model/family_names.h"
 #include "engine/model/family_readers.h"

@@ -110,10 +110,6 @@ constexpr Family kFamilies[] = {
      .context_length = 131072,
      .names = names::kGemmaNames,
      .read_more = readers::ReadGemma},
-    {.hf_type = "internlm2",
-     .fields = {.attention_bias = "bias"},
-     .context_length = 2048,
-     .names = names::kInternLm2Names},
     {.hf_type = "internlm3",
      .fields = {.attention_bias = "attention_bias", .ffn_bias = "mlp_bias"},
      .kv_heads = 2,
@@ -490,8 +486,8 @@ constexpr Family kFamilies[] = {
 absl::Span<const Family> AllFamilies() {
   static const auto& all = *[] {
     auto* families = new std::vector<Family>(std::begin(kFamilies), std::end(kFamilies));
-    const absl::Span<const Family> others = FamiliesOfExperts();
-    families->insert(families->end(), others.begin(), others.end());
+    for (const absl::Span<const Family> others : {FamiliesOfExperts(), FamiliesOfFolderCode()})
+      families->insert(families->end(), others.begin(), others.end());
     return families;
   }();
   return all;

@@ -33,6 +33,7 @@ enum class Windows : uint8_t {
 
 // Names of fields of config.json, where families differ; null: there is no such field.
 struct HfFields {
+  const char* vocab_size = "vocab_size";
   const char* hidden_size = "hidden_size";
   const char* layers = "num_hidden_layers";
   const char* heads = "num_attention_heads";
@@ -111,6 +112,9 @@ absl::Span<const Family> AllFamilies();
 
 // Those of experts or of latent attention among them.
 absl::Span<const Family> FamiliesOfExperts();
+
+// Those whose folders bring the code of their models along ("auto_map"). It is never run: what it computes is known here.
+absl::Span<const Family> FamiliesOfFolderCode();
 
 }  // namespace ropeway
 

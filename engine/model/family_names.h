@@ -22,6 +22,31 @@ inline constexpr HfName kGlm4Names[] = {
     {Role::kAttentionPostNorm, "model.layers.*.post_self_attn_layernorm.weight"},
     {Role::kFfnPostNorm, "model.layers.*.post_mlp_layernorm.weight"},
 };
+inline constexpr HfName kBaichuanNames[] = {
+    {Role::kQuery, "model.layers.*.self_attn.W_pack.weight", Layout::kQkv},
+};
+inline constexpr HfName kChatGlmNames[] = {
+    {Role::kTokenEmbedding, "transformer.embedding.word_embeddings.weight"},
+    {Role::kOutputNorm, "transformer.encoder.final_layernorm.weight"},
+    {Role::kOutput, "transformer.output_layer.weight"},
+    {Role::kAttentionNorm, "transformer.encoder.layers.*.input_layernorm.weight"},
+    {Role::kQuery, "transformer.encoder.layers.*.self_attention.query_key_value.weight", Layout::kQkv},
+    {Role::kAttentionOutput, "transformer.encoder.layers.*.self_attention.dense.weight"},
+    {Role::kFfnNorm, "transformer.encoder.layers.*.post_attention_layernorm.weight"},
+    {Role::kGate, "transformer.encoder.layers.*.mlp.dense_h_to_4h.weight", Layout::kGateUp},
+    {Role::kDown, "transformer.encoder.layers.*.mlp.dense_4h_to_h.weight"},
+};
+inline constexpr HfName kQwenNames[] = {
+    {Role::kTokenEmbedding, "transformer.wte.weight"},
+    {Role::kOutputNorm, "transformer.ln_f.weight"},
+    {Role::kAttentionNorm, "transformer.h.*.ln_1.weight"},
+    {Role::kQuery, "transformer.h.*.attn.c_attn.weight", Layout::kQkv},
+    {Role::kAttentionOutput, "transformer.h.*.attn.c_proj.weight"},
+    {Role::kFfnNorm, "transformer.h.*.ln_2.weight"},
+    {Role::kGate, "transformer.h.*.mlp.w2.weight"},
+    {Role::kUp, "transformer.h.*.mlp.w1.weight"},
+    {Role::kDown, "transformer.h.*.mlp.c_proj.weight"},
+};
 inline constexpr HfName kInternLm2Names[] = {
     {Role::kTokenEmbedding, "model.tok_embeddings.weight"},
     {Role::kOutput, "output.weight"},

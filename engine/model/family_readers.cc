@@ -12,18 +12,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-absl::Status OnlyFalse(JsonFields& config, const char* name) {
-  ASSIGN_OR_RETURN(const bool value, config.BoolOr(name, false));
-  if (!value) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is true; only false is supported"));
-}
-
-absl::Status OnlyTrue(JsonFields& config, const char* name) {
-  ASSIGN_OR_RETURN(const bool value, config.BoolOr(name, true));
-  if (value) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is false; only true is supported"));
-}
-
 absl::Status ReadMptAttention(const Json* object, const std::string& where, LayerSpec& layer) {
   if (object == nullptr)
     return absl::UnimplementedError(absl::StrCat(where, " must say that 'alibi' is true"));
@@ -62,6 +50,18 @@ absl::Status ReadMptAttention(const Json* object, const std::string& where, Laye
 }
 
 }  // namespace
+
+absl::Status OnlyFalse(JsonFields& config, const char* name) {
+  ASSIGN_OR_RETURN(const bool value, config.BoolOr(name, false));
+  if (!value) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is true; only false is supported"));
+}
+
+absl::Status OnlyTrue(JsonFields& config, const char* name) {
+  ASSIGN_OR_RETURN(const bool value, config.BoolOr(name, true));
+  if (value) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is false; only true is supported"));
+}
 
 absl::StatusOr<RopeObject> RequireRope(JsonFields& config) {
   for (const char* name : {"rope_parameters", "rope_scaling"}) {

@@ -21,6 +21,10 @@ FinishLayers FinishGpt2, FinishGptNeo, FinishSmolLm3;
 inline constexpr absl::string_view kMinistralRopeFields[] = {"llama_4_scaling_beta",
                                                              "max_position_embeddings"};
 
+// UNIMPLEMENTED unless the field has this value or is absent.
+absl::Status OnlyFalse(JsonFields& config, const char* name);
+absl::Status OnlyTrue(JsonFields& config, const char* name);
+
 // "rope_parameters" or "rope_scaling", whichever a config has, by its name; INVALID_ARGUMENT where it has
 // neither.
 struct RopeObject {
@@ -28,6 +32,10 @@ struct RopeObject {
   std::string name;
 };
 absl::StatusOr<RopeObject> RequireRope(JsonFields& config);
+
+// Families whose folders bring their code along: family_folder_code.cc.
+ReadMore ReadBaichuan, ReadChatGlm, ReadQwen;
+FinishLayers FinishChatGlm, FinishQwen;
 
 // Families of latent attention: family_latent.cc.
 ReadMore ReadDeepSeekV2, ReadDeepSeekV3, ReadGlm4Moe, ReadMiniCpm3;

@@ -122,13 +122,15 @@ absl::Status FinishGgufExperts(GgufKeys& keys, const GgufContent& content, int32
 namespace gguf_readers {
 namespace {
 
-// The widths of heads and of what they are made from. Files whose keys and values are absorbed into queries have a
-// tensor of each and other lengths.
-absl::Status ReadLatent(GgufKeys& keys, DecoderSpec& spec, LayerSpec& layer) {
+// The widths of heads and of what they are made from. Newer files, whose readers absorb keys and values into queries, have
+// a tensor of each, and other lengths beside those of heads ("_mla").
+absl::Status ReadLatent(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer) {
   LatentSpec& latent = layer.attention.latent;
   ASSIGN_OR_RETURN(latent.kv_rank, keys.Int("attention.kv_lora_rank"));
   ASSIGN_OR_RETURN(latent.query_rank, keys.IntOr("attention.q_lora_rank", 0));
   ASSIGN_OR_RETURN(latent.rotary_dim, keys.Int("rope.dimension_count"));
+  latent.apart = !content.tensors.contains("blk.0.attn_kv_b.weight") &&
+                 content.tensors.contains("blk.0.attn_k_b.weight");
   ASSIGN_OR_RETURN(spec.head_dim, keys.IntOr("attention.key_length_mla", spec.head_dim));
   ASSIGN_OR_RETURN(spec.value_dim, keys.IntOr("attention.value_length_mla", spec.value_dim));
   if (latent.kv_rank < 1)
@@ -199,11 +201,11 @@ absl::Status FinishLlama4(GgufKeys&, const GgufContent&, DecoderSpec& spec) {
   return absl::OkStatus();
 }
 
-absl::Status ReadDeepSeek2(GgufKeys& keys, const GgufContent&, DecoderSpec& spec, LayerSpec& layer) {
+absl::Status ReadDeepSeek2(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer) {
   layer.ffn.experts.least_sum = 1e-20f;
   // Groups of version 2, which scores by softmax, are as good as their best expert.
   layer.ffn.experts.group_best = layer.ffn.experts.score == RouterScore::kSigmoid ? 2 : 1;
-  return ReadLatent(keys, spec, layer);
+  return ReadLatent(keys, content, spec, layer);
 }
 
 // Where no key says how large rotated columns become, they stay as large as they are.
@@ -214,9 +216,9 @@ absl::Status FinishDeepSeek2(GgufKeys& keys, const GgufContent&, DecoderSpec& sp
   return absl::OkStatus();
 }
 
-absl::Status ReadMiniCpm3(GgufKeys& keys, const GgufContent&, DecoderSpec& spec, LayerSpec& layer) {
+absl::Status ReadMiniCpm3(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer) {
   constexpr double kEmbedding = 12, kDepth = 1.4, kBase = 256;
-  RETURN_IF_ERROR(ReadLatent(keys, spec, layer));
+  RETURN_IF_ERROR(ReadLatent(keys, content, spec, layer));
   ASSIGN_OR_RETURN(const int32_t layers, keys.Int("block_count"));
   ASSIGN_OR_RETURN(const double embedding, keys.DoubleOr("embedding_scale", kEmbedding));
   ASSIGN_OR_RETURN(

@@ -65,6 +65,13 @@ absl::Status ReadStableLm(GgufKeys& keys, const GgufContent& content, DecoderSpe
   return absl::OkStatus();
 }
 
+// Norms of query and key heads by tensors: the larger of its models have them.
+absl::Status ReadGlm4Moe(GgufKeys&, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer) {
+  if (content.tensors.contains("blk.0.attn_q_norm.weight"))
+    layer.attention.head_norm = {.kind = NormKind::kRms, .epsilon = spec.norm.epsilon};
+  return absl::OkStatus();
+}
+
 absl::Status ReadGptNeoX(GgufKeys& keys, const GgufContent&, DecoderSpec& spec, LayerSpec&) {
   ASSIGN_OR_RETURN(const bool parallel, keys.BoolOr("use_parallel_residual", true));
   if (parallel) spec.block.kind = BlockKind::kParallelTwoNorms;
@@ -155,6 +162,16 @@ constexpr GgufFamily kFamilies[] = {
      .is_latent = true,
      .read_more = gguf_readers::ReadDeepSeek2,
      .finish_layers = gguf_readers::FinishDeepSeek2},
+    {.architecture = "glm4moe",
+     .like = "glm4_moe",
+     .experts = ExpertsSpec{.score = RouterScore::kSigmoid, .least_sum = 1e-20f},
+     .has_extra_layers = true,
+     .read_more = ReadGlm4Moe},
+    {.architecture = "ernie4_5-moe",
+     .like = "ernie4_5_moe",
+     .pairing = kInterleaved,
+     .experts = ExpertsSpec{.normalised = true, .least_sum = 1e-12f}},
+    {.architecture = "hunyuan-moe", .like = "hunyuan_v1_moe", .experts = ExpertsSpec{.normalised = true}},
     {.architecture = "minicpm3",
      .like = "minicpm3",
      .is_latent = true,

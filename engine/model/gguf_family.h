@@ -36,6 +36,8 @@ struct GgufFamily {
   bool is_latent = false;  // attention, whose scores a key scales beside the usual ones
 
   bool tells_parallel = false;  // "use_parallel_residual" may be there
+  // "block_count" may count layers that guess tokens ahead, which stand behind the others and are not read.
+  bool has_extra_layers = false;
 
   // Reads what the architecture alone has; may be null. `layer` is what all layers have alike.
   absl::Status (*read_more)(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec,
@@ -46,6 +48,9 @@ struct GgufFamily {
 
 // UNIMPLEMENTED for another architecture, listing those that are supported.
 absl::StatusOr<const GgufFamily*> GgufFamilyOf(const std::string& architecture);
+
+// The key, behind the architecture and a dot, that tells how many layers of "block_count" guess tokens ahead.
+inline constexpr char kExtraLayersKey[] = "nextn_predict_layers";
 
 // The formulas of a file, which has windows or not.
 const Family& FormulasOf(const GgufFamily& family, bool has_windows);

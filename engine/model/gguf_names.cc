@@ -4,6 +4,10 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "engine/model/gguf_family.h"
 #include "engine/model/gguf_rope.h"
 #include "engine/model/hf_names.h"
 #include "engine/model/weight_roles.h"
@@ -32,10 +36,24 @@ std::vector<HfName> OtherNames(const GgufContent& content, const DecoderSpec& sp
   return names;
 }
 
-// Part of the spec already, or implied by it.
-bool Ignorable(absl::string_view name) {
-  return name == kRopeDivisors || name == kLongFactors || name == kShortFactors ||
-         absl::EndsWith(name, ".attn_rot_embd.weight");
+// Whether a tensor is that of a layer behind those of the decoder, as far as the file counts them.
+bool IsOfExtraLayer(absl::string_view name, int32_t layers, int64_t extra_layers) {
+  int32_t layer = 0;
+  return absl::ConsumePrefix(&name, "blk.") && absl::SimpleAtoi(name.substr(0, name.find('.')), &layer) &&
+         layer >= layers && layer - layers < extra_layers;
+}
+
+// Part of the spec already, or implied by it, or of no use to it.
+bool Ignorable(absl::string_view name, const DecoderSpec& spec, int64_t extra_layers) {
+  if (name == kRopeDivisors || name == kLongFactors || name == kShortFactors ||
+      absl::EndsWith(name, ".attn_rot_embd.weight"))
+    return true;
+  // Some files have the keys and values of latent attention both together and apart.
+  const LatentSpec& latent = spec.layers[0].attention.latent;
+  if (latent.kv_rank > 0 && !latent.apart &&
+      (absl::EndsWith(name, ".attn_k_b.weight") || absl::EndsWith(name, ".attn_v_b.weight")))
+    return true;
+  return IsOfExtraLayer(name, spec.num_layers(), extra_layers);
 }
 
 }  // namespace
@@ -46,7 +64,12 @@ NamedTensors::Naming GgufNaming(const GgufContent& content, const DecoderSpec& s
     return std::vector<StoredPart>{
         {.name = ExpandName(InfoOf(id.role).gguf_name, id), .stacked = IsOfExperts(id.role)}};
   };
-  return {.parts_of = parts_of, .ignorable = Ignorable};
+  const int64_t extra_layers =
+      content.metadata.GetInt(absl::StrCat(spec.architecture, ".", kExtraLayersKey)).value_or(0);
+  const auto ignorable = [spec, extra_layers](absl::string_view name) {
+    return Ignorable(name, spec, extra_layers);
+  };
+  return {.parts_of = parts_of, .ignorable = ignorable};
 }
 
 }  // namespace ropeway

@@ -149,13 +149,22 @@ absl::StatusOr<PositionScheme> ReadLocalScheme(GgufKeys& keys, const GgufFamily&
   return local;
 }
 
+absl::StatusOr<int32_t> ReadLayerCount(GgufKeys& keys, const GgufFamily& family) {
+  ASSIGN_OR_RETURN(const int32_t blocks, keys.Int("block_count"));
+  if (blocks < 1 || blocks > kMaxGgufLayers)
+    return absl::InvalidArgumentError(
+        absl::StrCat(keys.Quoted("block_count"), " must be in [1, ", kMaxGgufLayers, "], is ", blocks));
+  if (!family.has_extra_layers) return blocks;
+  ASSIGN_OR_RETURN(const int32_t extra, keys.IntOr(kExtraLayersKey, 0));
+  if (extra < blocks) return blocks - extra;
+  return absl::InvalidArgumentError(
+      absl::StrCat(keys.Quoted(kExtraLayersKey), " must be below 'block_count' ", blocks, ", is ", extra));
+}
+
 // Layers like `layer`.
 absl::Status ReadLayers(GgufKeys& keys, const GgufContent& content, const GgufFamily& family,
                         const Family& formulas, LayerSpec layer, DecoderSpec& spec) {
-  ASSIGN_OR_RETURN(const int32_t layers, keys.Int("block_count"));
-  if (layers < 1 || layers > kMaxGgufLayers)
-    return absl::InvalidArgumentError(
-        absl::StrCat(keys.Quoted("block_count"), " must be in [1, ", kMaxGgufLayers, "], is ", layers));
+  ASSIGN_OR_RETURN(const int32_t layers, ReadLayerCount(keys, family));
   if (std::holds_alternative<NopeSpec>(layer.position.scheme)) {
     ASSIGN_OR_RETURN(layer.position.scheme, ReadScheme(keys, content, family, formulas, spec));
   }

@@ -185,7 +185,7 @@ absl::Status CheckMost(const JsonFields& config, const char* name, int32_t value
 // `layer` gets what all layers have alike.
 absl::Status ReadSizes(JsonFields& config, const Family& family, DecoderSpec& spec, LayerSpec& layer) {
   const HfFields& fields = family.fields;
-  ASSIGN_OR_RETURN(spec.vocab_size, config.Int("vocab_size"));
+  ASSIGN_OR_RETURN(spec.vocab_size, config.Int(fields.vocab_size));
   ASSIGN_OR_RETURN(spec.hidden_size, config.Int(fields.hidden_size));
   RETURN_IF_ERROR(ReadHeads(config, family, spec));
   if (family.ffn_factor == 0) {

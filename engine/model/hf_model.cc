@@ -20,6 +20,7 @@
 #include "engine/model/ropeway_tensors.h"
 #include "engine/model/safetensors_file.h"
 #include "engine/model/strict_json.h"
+#include "engine/model/unit_output.h"
 
 namespace ropeway {
 namespace {
@@ -35,7 +36,8 @@ constexpr size_t kMaxShards = 4096;
 
 // Old folders store the frequencies that the rotary base implies; some have layers that guess tokens ahead.
 bool IsIgnorable(const HfConfig& config, absl::string_view name) {
-  if (absl::EndsWith(name, ".rotary_emb.inv_freq")) return true;
+  if (absl::EndsWith(name, ".rotary_emb.inv_freq") || absl::EndsWith(name, ".rotary_pos_emb.inv_freq"))
+    return true;
   int32_t layer = 0;
   return config.extra_layers > 0 && absl::ConsumePrefix(&name, "model.layers.") &&
          absl::SimpleAtoi(name.substr(0, name.find('.')), &layer) && layer >= config.spec.num_layers() &&
@@ -191,7 +193,9 @@ absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
   absl::StatusOr<std::unique_ptr<NamedTensors>> tensors = NamedTensors::Make(
       config->spec, std::move(weights.tensors), std::move(weights.files), NamingOf(*config));
   if (!tensors.ok()) return WithPath(folder, tensors.status());
-  return OpenedModel{std::move(config->spec), Metadata(), *std::move(tensors)};
+  std::unique_ptr<TensorSource> source = *std::move(tensors);
+  if (config->spec.unit_output) source = WithUnitOutput(std::move(source));
+  return OpenedModel{std::move(config->spec), Metadata(), std::move(source)};
 }
 
 absl::StatusOr<NamedTensors::Needs> HfTensors(absl::string_view config_text) {

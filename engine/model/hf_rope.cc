@@ -102,8 +102,9 @@ absl::StatusOr<std::string> TypeOf(JsonFields& fields) {
 
 // Columns of a head that are rotated.
 absl::StatusOr<int32_t> RotaryDim(const std::string& where, double rotated, const HfRopeDefaults& defaults) {
-  if (!defaults.rotated_may_differ && rotated != 1)
-    return absl::UnimplementedError(absl::StrCat(where, " is ", rotated, "; only 1 is supported"));
+  if (!defaults.rotated_may_differ && rotated != defaults.rotated)
+    return absl::UnimplementedError(
+        absl::StrCat(where, " is ", rotated, "; only ", defaults.rotated, " is supported"));
   if (!(rotated > 0 && rotated <= 1))
     return absl::InvalidArgumentError(absl::StrCat(where, " must be in (0, 1], is ", rotated));
   return static_cast<int32_t>(defaults.head_dim * rotated);

@@ -75,6 +75,13 @@ WeightTensor GatherRows(const WeightTensor& tensor, int64_t heads, absl::Span<co
   return {gathered, std::move(bytes)};
 }
 
+WeightTensor FloatTensor(const std::vector<float>& values, std::vector<int64_t> shape) {
+  const auto* first = reinterpret_cast<const uint8_t*>(values.data());
+  auto bytes = std::make_shared<const std::vector<uint8_t>>(first, first + values.size() * sizeof(float));
+  const TensorView view{DType::kF32, std::move(shape), bytes->data()};
+  return WeightTensor{view, std::move(bytes)};
+}
+
 // The part of one rank, of vectors whose heads or rows are divided among ranks.
 std::vector<float> PartOfVector(const std::vector<float>& values, Shard shard) {
   const Range mine = PartOf(static_cast<int64_t>(values.size()), shard.rank, shard.size);
@@ -240,8 +247,24 @@ absl::StatusOr<WeightTensor> WeightReader::LatentQueries(int layer) const {
                     all);
 }
 
+absl::StatusOr<WeightTensor> WeightReader::LatentKeysApart(int layer) const {
+  const LatentSpec& latent = spec_.layers[layer].attention.latent;
+  const int64_t rotated = latent.rotary_dim, still = spec_.head_dim - rotated, rank = latent.kv_rank;
+  std::vector<float> keys(static_cast<size_t>(int64_t{spec_.num_heads} * spec_.head_dim * rank));
+  if (!options_.shapes_only) {
+    ASSIGN_OR_RETURN(const std::vector<float> turned, Values({WeightRole::kKeyFromLatent, layer}));
+    for (int64_t head = 0; head < spec_.num_heads; ++head)
+      for (int64_t column = 0; column < rank; ++column)
+        for (int64_t row = 0; row < still; ++row)
+          keys[(head * spec_.head_dim + rotated + row) * rank + column] =
+              turned[(head * rank + column) * still + row];
+  }
+  return FloatTensor(keys, {int64_t{spec_.num_heads} * spec_.head_dim, rank});
+}
+
 absl::StatusOr<WeightTensor> WeightReader::LatentKeys(int layer) const {
   const LatentSpec& latent = spec_.layers[layer].attention.latent;
+  if (latent.apart) return LatentKeysApart(layer);
   ASSIGN_OR_RETURN(const WeightTensor tensor, Matrix(WeightRole::kKeyValueFromLatent, layer, Cut::kWhole));
   const int64_t still = spec_.head_dim - latent.rotary_dim;
   return GatherRows(tensor, spec_.num_heads,
@@ -251,6 +274,14 @@ absl::StatusOr<WeightTensor> WeightReader::LatentKeys(int layer) const {
 
 absl::StatusOr<WeightTensor> WeightReader::LatentValues(int layer) const {
   const LatentSpec& latent = spec_.layers[layer].attention.latent;
+  if (latent.apart) {
+    const int64_t rows = int64_t{spec_.num_heads} * spec_.value_dim;
+    std::vector<float> values(static_cast<size_t>(rows * latent.kv_rank));
+    if (!options_.shapes_only) {
+      ASSIGN_OR_RETURN(values, Values({WeightRole::kValueFromLatent, layer}));
+    }
+    return FloatTensor(values, {rows, latent.kv_rank});
+  }
   ASSIGN_OR_RETURN(const WeightTensor tensor, Matrix(WeightRole::kKeyValueFromLatent, layer, Cut::kWhole));
   const int64_t still = spec_.head_dim - latent.rotary_dim;
   return GatherRows(tensor, spec_.num_heads,
@@ -260,10 +291,7 @@ absl::StatusOr<WeightTensor> WeightReader::LatentValues(int layer) const {
 
 absl::StatusOr<WeightTensor> WeightReader::FloatMatrix(WeightRole role, int layer) const {
   ASSIGN_OR_RETURN(const std::vector<float> values, Values({role, layer}));
-  const auto* first = reinterpret_cast<const uint8_t*>(values.data());
-  auto bytes = std::make_shared<const std::vector<uint8_t>>(first, first + values.size() * sizeof(float));
-  const TensorView view{DType::kF32, ShapeOf({role, layer}, spec_), bytes->data()};
-  return WeightTensor{view, std::move(bytes)};
+  return FloatTensor(values, ShapeOf({role, layer}, spec_));
 }
 
 absl::StatusOr<ActivationNumbers> WeightReader::Numbers(int layer) const {

@@ -75,7 +75,7 @@ class WeightReader {
   absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut,
                                             int expert = -1) const;
   // Of a layer with latent attention, heads with their rotated columns first. `LatentKeys` has zeros where a
-  // key's rotated columns come to stand: [H E, kv_rank].
+  // key's rotated columns come to stand: [H E, kv_rank]. Where files have keys and values apart, both are float32.
   absl::StatusOr<WeightTensor> LatentQueries(int layer) const;  // [H E, query_rank or D]
   absl::StatusOr<WeightTensor> LatentKeys(int layer) const;
   absl::StatusOr<WeightTensor> LatentValues(int layer) const;  // [H Ev, kv_rank]
@@ -85,6 +85,8 @@ class WeightReader {
   absl::StatusOr<ActivationNumbers> Numbers(int layer) const;
 
  private:
+  absl::StatusOr<WeightTensor> LatentKeysApart(int layer) const;
+
   const DecoderSpec& spec_;
   const TensorSource& tensors_;
   const Options options_;

@@ -60,6 +60,12 @@ Presence LatentKv(const Spec&, const Layer& layer) {
   return PresentIf(layer.attention.is_latent(), layer.attention.qkv_bias);
 }
 Presence OfLatentKv(const Spec&, const Layer& layer) { return PresentIf(layer.attention.is_latent()); }
+Presence LatentTogether(const Spec&, const Layer& layer) {
+  return PresentIf(layer.attention.is_latent() && !layer.attention.latent.apart);
+}
+Presence LatentApart(const Spec&, const Layer& layer) {
+  return PresentIf(layer.attention.is_latent() && layer.attention.latent.apart);
+}
 Presence AttentionOutput(const Spec&, const Layer& layer) {
   return PresentIf(true, layer.attention.output_bias);
 }
@@ -133,6 +139,13 @@ Shape LatentKvRank(const Spec&, const Layer& layer) { return {layer.attention.la
 Shape FromLatentKv(const Spec& spec, const Layer& layer) {
   const LatentSpec& latent = layer.attention.latent;
   return {int64_t{spec.num_heads} * (spec.head_dim - latent.rotary_dim + spec.value_dim), latent.kv_rank};
+}
+Shape KeysFromLatent(const Spec& spec, const Layer& layer) {
+  const LatentSpec& latent = layer.attention.latent;
+  return {spec.num_heads, latent.kv_rank, spec.head_dim - latent.rotary_dim};
+}
+Shape ValuesFromLatent(const Spec& spec, const Layer& layer) {
+  return {spec.num_heads, spec.value_dim, layer.attention.latent.kv_rank};
 }
 Shape Heads(const Spec& spec, const Layer&) { return {spec.num_heads}; }
 Shape FromHeads(const Spec& spec, const Layer&) {
@@ -238,8 +251,10 @@ constexpr RoleInfo kRoles[] = {
      "model.layers.*.self_attn.kv_a_proj_with_mqa.weight"},
     {Role::kLatentKvNorm, true, OfLatentKv, LatentKvRank, "blk.*.attn_kv_a_norm.weight",
      "model.layers.*.self_attn.kv_a_layernorm.weight"},
-    {Role::kKeyValueFromLatent, true, OfLatentKv, FromLatentKv, "blk.*.attn_kv_b.weight",
+    {Role::kKeyValueFromLatent, true, LatentTogether, FromLatentKv, "blk.*.attn_kv_b.weight",
      "model.layers.*.self_attn.kv_b_proj.weight"},
+    {Role::kKeyFromLatent, true, LatentApart, KeysFromLatent, "blk.*.attn_k_b.weight", ""},
+    {Role::kValueFromLatent, true, LatentApart, ValuesFromLatent, "blk.*.attn_v_b.weight", ""},
     {Role::kAttentionOutput, true, AttentionOutput, FromHeads, "blk.*.attn_output.weight",
      "model.layers.*.self_attn.o_proj.weight"},
     {Role::kAttentionPostNorm, true, PostNorm, Stream, "blk.*.post_attention_norm.weight",

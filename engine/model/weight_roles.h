@@ -38,6 +38,8 @@ enum class WeightRole : uint8_t {
   kLatentKv,         // Ca: c, then r
   kLatentKvNorm,
   kKeyValueFromLatent,  // Cb: each head's key, without its rotated columns, then its value
+  kKeyFromLatent,       // instead, where they are apart: [H, kv_rank, columns of a key]
+  kValueFromLatent,     // [H, Ev, kv_rank]
   kAttentionOutput,
   kAttentionPostNorm,
   kFfnNorm,

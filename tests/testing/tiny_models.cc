@@ -107,7 +107,8 @@ const std::vector<std::string>& SupportedTinyCases() {
       "bloom mpt falcon_rw falcon_7b falcon_40b falcon_11b mixtral qwen2_moe qwen3_moe olmoe "
       "granitemoe gpt_oss llama4_text deepseek_v3 minicpm3 ministral3 apertus opt_post_norm "
       "bloom_pow2 llama_rope_dynamic llama_rope_longrope phi3_longrope phi3_partial "
-      "deepseek_v3_plain deepseek_v2 granitemoeshared hunyuan_v1_moe glm4_moe",
+      "deepseek_v3_plain deepseek_v2 granitemoeshared hunyuan_v1_moe glm4_moe "
+      "baichuan2 baichuan_alibi chatglm chatglm2_32k chatglm_layernorm internlm2 qwen qwen_plain",
       ' '));
   return names;
 }

@@ -4,6 +4,7 @@ have. Weights keep their numbers: matrices as they are stored, vectors as float3
 
     python3 tests/tools/folder_to_gguf.py FOLDER model.gguf
     python3 tests/tools/folder_to_gguf.py FOLDER model.gguf --pre gpt-2      # with its byte-level vocabulary, to be served
+    python3 tests/tools/folder_to_gguf.py FOLDER model.gguf --older          # DeepSeek's as it was written until 2025
 
 Needs nothing but Python. What a GGUF file has no key for is refused by name.
 """
@@ -14,7 +15,8 @@ import pathlib
 import re
 import sys
 
-from gguf_families import FAMILIES, Config, rope_keys
+from gguf_config import Config, rope_keys
+from gguf_families import FAMILIES, OLDER_FAMILIES
 from gguf_tensors import Refused, read_tensors, stacked, write_gguf
 
 
@@ -78,8 +80,9 @@ def experts_apart(tensors, config):
         elif all_of_them:
             for half, kind, part in split_stack(name, tensor, config.type == "gpt_oss"):
                 out[f"{all_of_them[1]}.experts.{half}.{kind}"] = part
-        elif name.endswith(".gate.e_score_correction_bias"):
-            out[name.replace("gate.e_score_correction_bias", "exp_probs_b.bias")] = tensor
+        elif name.endswith(".e_score_correction_bias"):
+            block = name.rpartition(".mlp.")[0]
+            out[f"{block}.mlp.exp_probs_b.bias"] = tensor if len(tensor.shape) == 1 else tensor.parts()[0]
         elif name.endswith(".self_attn.sinks"):
             out[name.replace("sinks", "attn_sinks.weight")] = tensor
         elif name.endswith(".shared_expert_gate.weight"):
@@ -102,7 +105,7 @@ def xielu_keys(tensors, layers):
 def convert_tensors(tensors, family, config):
     out = {}
     tied = config.get("tie_word_embeddings", config.type in ("gemma", "gemma2", "gemma3_text", "cohere", "cohere2"))
-    for name, tensor in with_stacked_heads(experts_apart(tensors, config)).items():
+    for name, tensor in with_stacked_heads(experts_apart(family.apart(tensors, config), config)).items():
         layer, stem, kind = file_name(name, family)
         if stem == "output" and tied:
             continue
@@ -142,11 +145,11 @@ def vocabulary(folder, pre, rows):
     return {f"tokenizer.ggml.{key}": item for key, item in keys.items()}
 
 
-def convert(folder, path, pre):
+def convert(folder, path, pre, families):
     config = Config(json.loads((folder / "config.json").read_text()))
-    if config.type not in FAMILIES:
-        raise Refused(f"model_type '{config.type}' is not supported; supported are {', '.join(FAMILIES)}")
-    family = FAMILIES[config.type]
+    if config.type not in families:
+        raise Refused(f"model_type '{config.type}' is not supported; supported are {', '.join(families)}")
+    family = families[config.type]
     metadata = {"general.architecture": family.architecture}
     keys = family.keys(config)
     stored = read_tensors(folder)
@@ -167,9 +170,10 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("gguf")
     parser.add_argument("--pre", help="tokenizer.ggml.pre; with it the vocabulary is written, too")
+    parser.add_argument("--older", action="store_true", help="as files were written before, where that differs")
     options = parser.parse_args()
     try:
-        convert(options.folder, options.gguf, options.pre)
+        convert(options.folder, options.gguf, options.pre, OLDER_FAMILIES if options.older else FAMILIES)
     except (Refused, OSError) as error:
         print(f"folder_to_gguf.py: {options.folder}: {error}", file=sys.stderr)
         sys.exit(2)

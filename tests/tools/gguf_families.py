@@ -1,138 +1,8 @@
 """What the keys and tensors of a GGUF file say of each family, from its config.json, for folder_to_gguf.py."""
 
-import array
-import math
-
-from gguf_tensors import Refused, Tensor
+from gguf_tensors import Refused, stacked
 
 BLOCKS = "model.layers.*."
-
-
-# ---- config.json ----------------------------------------------------------------------------------------------------
-
-class Config:
-    """config.json, in the spelling of transformers 4 or 5."""
-
-    def __init__(self, fields):
-        self.fields = fields
-        self.type = fields["model_type"]
-        self.hidden = self.first("hidden_size", "n_embd", "d_model")
-        self.layers = self.first("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-        self.heads = self.first("num_attention_heads", "n_head", "n_heads", "num_heads")
-        self.kv_heads = self.first("num_key_value_heads", default=self.heads)
-        self.head_dim = self.first("head_dim", default=self.hidden // self.heads)
-        self.ffn = self.first("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", default=4 * self.hidden)
-        self.context = self.first("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", default=2048)
-        if self.type == "falcon":
-            new = fields.get("new_decoder_architecture", False)
-            self.kv_heads = fields["num_kv_heads"] if new else 1 if fields.get("multi_query", True) else self.heads
-        if "qk_rope_head_dim" in fields:
-            self.head_dim = fields["qk_rope_head_dim"]
-        if self.type == "gpt_bigcode":
-            self.kv_heads = 1 if fields.get("multi_query", True) else self.heads
-
-    def first(self, *names, default=None):
-        for name in names:
-            if self.fields.get(name) is not None:
-                return self.fields[name]
-        if default is None:
-            raise Refused(f"config.json has none of {', '.join(names)}")
-        return default
-
-    def __getitem__(self, name):
-        return self.first(name)
-
-    def get(self, name, default=None):
-        found = self.fields.get(name)
-        return default if found is None else found
-
-    def epsilon(self):
-        return float(self.first("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon",
-                                default=1e-5))
-
-    def rope(self, kind="full_attention"):
-        """The rotary settings of one kind of layers, in the newer spelling."""
-        rope = self.get("rope_parameters")
-        if rope is None:
-            rope = dict(self.get("rope_scaling", {}), rope_theta=self.get("rope_theta", 10000.0))
-        rope = dict(rope.get(kind, rope))
-        rope.setdefault("rope_type", rope.get("type", "default"))
-        rope.setdefault("rope_theta", 10000.0)
-        return rope
-
-    def rotary_dim(self):
-        return int(self.head_dim * self.rope().get("partial_rotary_factor", self.get("partial_rotary_factor", 1.0)))
-
-    def windowed(self):
-        """Which layers have a window."""
-        return [kind == "sliding_attention" for kind in self.get("layer_types", [])]
-
-
-def llama3_divisors(rope, rotary_dim):
-    factor, low, high = rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"]
-    context = rope["original_max_position_embeddings"]
-    divisors = []
-    for i in range(rotary_dim // 2):
-        wavelength = 2 * math.pi * rope["rope_theta"] ** (2 * i / rotary_dim)
-        smooth = (context / wavelength - low) / (high - low)
-        divisors.append(1.0 if wavelength < context / high else factor if wavelength > context / low
-                        else 1 / ((1 - smooth) / factor + smooth))
-    return vector(divisors)
-
-
-def vector(numbers):
-    return Tensor("F32", [len(numbers)], array.array("f", numbers).tobytes())
-
-
-def yarn_keys(rope, context, truncate):
-    factor = rope["factor"]
-
-    def magnitude(mscale):
-        return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0
-
-    if rope.get("truncate", True) != truncate:
-        raise Refused(f"rope_parameters.truncate is not {str(truncate).lower()}, which GGUF has no key for")
-    wanted = magnitude(1)
-    if rope.get("mscale") and rope.get("mscale_all_dim"):
-        wanted = magnitude(rope["mscale"]) / magnitude(rope["mscale_all_dim"])
-    wanted = rope.get("attention_factor") or wanted
-    keys = {"scaling.type": "yarn", "scaling.factor": float(factor),
-            "scaling.original_context_length": rope.get("original_max_position_embeddings", context)}
-    if wanted != magnitude(1):
-        keys["scaling.attn_factor"] = wanted / magnitude(1)
-    for name in ("beta_fast", "beta_slow"):
-        if name in rope:
-            keys[f"scaling.yarn_{name}"] = float(rope[name])
-    return keys
-
-
-def rope_keys(config):
-    """Keys behind "rope.", and tensors."""
-    rope, rotary_dim = config.rope(), config.rotary_dim()
-    keys, tensors = {"freq_base": float(rope["rope_theta"]), "dimension_count": rotary_dim}, {}
-    kind = rope["rope_type"]
-    if kind == "linear":
-        keys.update({"scaling.type": "linear", "scaling.factor": float(rope["factor"])})
-    elif kind == "yarn":
-        keys.update(yarn_keys(rope, config.context, truncate=config.type != "gpt_oss"))
-    elif kind == "llama3":
-        tensors["rope_freqs.weight"] = llama3_divisors(rope, rotary_dim)
-    elif kind in ("longrope", "su"):
-        original = rope.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
-        extension = config.context / original
-        implied = math.sqrt(1 + math.log(extension) / math.log(original)) if extension > 1 else 1.0
-        keys.update({"scaling.original_context_length": original,
-                     "scaling.attn_factor": float(rope.get("attention_factor") or implied)})
-        tensors["rope_factors_long.weight"] = vector(rope["long_factor"])
-        tensors["rope_factors_short.weight"] = vector(rope["short_factor"])
-    elif kind == "dynamic" and "alpha" in rope:
-        keys["freq_base"] = rope["rope_theta"] * rope["alpha"] ** (rotary_dim / (rotary_dim - 2))
-    elif kind != "default":
-        raise Refused(f"rope_type is '{kind}', which GGUF has no key for")
-    return keys, tensors
-
-
-# ---- Families -------------------------------------------------------------------------------------------------------
 
 LLAMA = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
@@ -169,6 +39,18 @@ MPT = {"transformer.wte": "token_embd", "transformer.norm_f": "output_norm", "lm
        **blocks("transformer.blocks.*.", {"norm_1": "attn_norm", "attn.Wqkv": "attn_qkv",
                                           "attn.out_proj": "attn_output", "norm_2": "ffn_norm",
                                           "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down"})}
+CHATGLM = {"transformer.embedding.word_embeddings": "token_embd", "transformer.encoder.final_layernorm": "output_norm",
+           "transformer.output_layer": "output",
+           **blocks("transformer.encoder.layers.*.", {
+               "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+               "self_attention.query_key_value": "attn_qkv", "self_attention.dense": "attn_output",
+               "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"})}
+INTERNLM2 = {"model.tok_embeddings": "token_embd", "model.norm": "output_norm", "output": "output",
+             **blocks(BLOCKS, {"attention_norm": "attn_norm", "ffn_norm": "ffn_norm", "attention.wo": "attn_output",
+                               "attention.q_proj": "attn_q", "attention.k_proj": "attn_k", "attention.v_proj": "attn_v",
+                               "feed_forward.w1": "ffn_gate", "feed_forward.w3": "ffn_up",
+                               "feed_forward.w2": "ffn_down"})}
+QWEN = GPT | blocks("transformer.h.*.mlp.", {"w1": "ffn_up", "w2": "ffn_gate"})
 PHI = LLAMA | {"model.final_layernorm": "output_norm", BLOCKS + "self_attn.dense": "attn_output",
                BLOCKS + "mlp.fc1": "ffn_up", BLOCKS + "mlp.fc2": "ffn_down"}
 
@@ -207,13 +89,45 @@ def same(_, tensor, __):
     return tensor
 
 
+# ---- Tensors that are taken apart before they get their names -------------------------------------------------------
+
+def apart(name, tensors, ranges):
+    """A tensor of queries, keys and values, and its bias, as three: `ranges` are the rows of each."""
+    for kind in ("weight", "bias"):
+        tensor = tensors.pop(f"{name}.{kind}", None)
+        for part, rows in zip("qkv", ranges):
+            if tensor is not None:
+                tensors[f"{name.rpartition('.')[0]}.{part}_proj.{kind}"] = tensor.rows(rows)
+
+
+def baichuan_apart(tensors, config):
+    tensors = dict(tensors)
+    for layer in range(config.layers):
+        apart(f"model.layers.{layer}.self_attn.W_pack", tensors,
+              [[(i * config.hidden, (i + 1) * config.hidden)] for i in range(3)])
+    if "z_loss_weight" in config.fields:  # files hold the output layer as it is multiplied
+        tensors["lm_head.weight"] = tensors["lm_head.weight"].unit_rows()
+    return tensors
+
+
+def internlm2_apart(tensors, config):
+    tensors, width, group = dict(tensors), config.head_dim, config.heads // config.kv_heads
+    starts = [i * (group + 2) * width for i in range(config.kv_heads)]
+    ranges = [[(at + first * width, at + last * width) for at in starts]
+              for first, last in ((0, group), (group, group + 1), (group + 1, group + 2))]
+    for layer in range(config.layers):
+        apart(f"model.layers.{layer}.attention.wqkv", tensors, ranges)
+    return tensors
+
+
 class Family:
     def __init__(self, architecture, names=LLAMA, change=same, weights_only=False, layer_norm=False, rope=True,
-                 keys=None):
+                 keys=None, apart=None):
         self.architecture, self.names, self.change = architecture, names, change
         self.weights_only = weights_only  # `change` is for weights alone, not for biases
         self.layer_norm, self.rope = layer_norm, rope
         self.more = keys or (lambda config: {})
+        self.apart = apart or (lambda tensors, config: tensors)
 
     def keys(self, config):
         epsilon = "layer_norm_epsilon" if self.layer_norm else "layer_norm_rms_epsilon"
@@ -240,6 +154,23 @@ def maybe_windows(config):
 def qwen2(config):
     if config.get("use_sliding_window", False) or any(config.windowed()):
         raise Refused("use_sliding_window is true, which GGUF has no key for")
+    return {}
+
+
+def baichuan(config):
+    require(config.get("max_position_embeddings") or config.layers == 40, "there is ALiBi in other than 40 layers")
+    return {}
+
+
+def chatglm(config):
+    require(config.get("rmsnorm", True) and config.get("post_layer_norm", True)
+            and not config.get("apply_residual_connection_post_layernorm"), "there are other norms than RMS norms of branches")
+    return {}
+
+
+def qwen(config):
+    require(not config.get("use_dynamic_ntk", True), "use_dynamic_ntk is true")
+    require(not config.get("use_logn_attn", True), "use_logn_attn is true")
     return {}
 
 
@@ -355,15 +286,73 @@ def latent(config):
     return keys | ({"rope.scaling.yarn_log_multiplier": 0.1 * all_dim} if all_dim else {})
 
 
-def deepseek_v3(config):
-    require(config.get("rope_interleave", True), "rope_interleave is false")
-    return latent(config) | experts(config, "n_routed_experts", "num_local_experts") | {
+def latent_apart(config):
+    """Where keys and values of heads have a tensor of each: lengths are those of what is kept in a cache."""
+    keys, rank = latent(config), config["kv_lora_rank"]
+    return keys | {"attention.head_count_kv": 1, "attention.key_length_mla": keys["attention.key_length"],
+                   "attention.value_length_mla": keys["attention.value_length"],
+                   "attention.key_length": rank + config["qk_rope_head_dim"], "attention.value_length": rank}
+
+
+def split_latent(tensors, config):
+    """Keys of each head, turned, and values, of what has both."""
+    tensors, still, value = dict(tensors), config["qk_nope_head_dim"], config["v_head_dim"]
+    for layer in range(config.layers):
+        at = f"model.layers.{layer}.self_attn."
+        heads = tensors.pop(at + "kv_b_proj.weight").split_rows(config.heads)
+        tensors[at + "k_b_proj.weight"] = stacked([head.rows([(0, still)]).transposed() for head in heads])
+        tensors[at + "v_b_proj.weight"] = stacked([head.rows([(still, still + value)]) for head in heads])
+    return tensors
+
+
+def routed(config, gating, normalised):
+    """Keys of experts beside shared ones, behind dense layers."""
+    return experts(config, "n_routed_experts", "num_local_experts") | {
         "expert_feed_forward_length": config["moe_intermediate_size"],
         "leading_dense_block_count": config["first_k_dense_replace"],
-        "expert_shared_count": config["n_shared_experts"], "expert_gating_func": 2,
+        "expert_shared_count": config["n_shared_experts"], "expert_gating_func": gating,
         "expert_weights_scale": float(config["routed_scaling_factor"]),
-        "expert_weights_norm": config.get("norm_topk_prob", True),
-        "expert_group_count": config.get("n_group", 1), "expert_group_used_count": config.get("topk_group", 1)}
+        "expert_weights_norm": config.get("norm_topk_prob", normalised)}
+
+
+def groups(config):
+    return {"expert_group_count": config.get("n_group", 1), "expert_group_used_count": config.get("topk_group", 1)}
+
+
+SOFTMAX, SIGMOID = 1, 2
+
+
+def deepseek_v3(config, latent=latent_apart):
+    require(config.get("rope_interleave", True), "rope_interleave is false")
+    return latent(config) | routed(config, SIGMOID, True) | groups(config)
+
+
+def deepseek_v2(config):
+    limited = config.get("topk_method", "greedy") == "group_limited_greedy"
+    return latent_apart(config) | routed(config, SOFTMAX, False) | (groups(config) if limited else {})
+
+
+def glm4_moe(config):
+    require(config.get("n_group", 1) == 1, "n_group is not 1")
+    ahead = config.get("num_nextn_predict_layers", 0)  # counted, though no folder of tests has them
+    return routed(config, SIGMOID, True) | {"block_count": config.layers + ahead, "nextn_predict_layers": ahead}
+
+
+def ernie4_5_moe(config):
+    last = config.get("moe_layer_end_index", -1)
+    require(last in (-1, config.layers - 1), "moe_layer_end_index is not the last layer")
+    return {"expert_count": config.first("moe_num_experts", "num_experts"),
+            "expert_used_count": config.first("moe_k", "num_experts_per_tok"),
+            "expert_feed_forward_length": config["moe_intermediate_size"],
+            "interleave_moe_layer_step": config.get("moe_layer_interval", 1),
+            "leading_dense_block_count": config.get("moe_layer_start_index", 1),
+            "expert_shared_count": config.get("moe_num_shared_experts", 2)}
+
+
+def hunyuan_v1_moe(config):
+    return {"expert_count": config.first("num_experts", "num_local_experts"),
+            "expert_used_count": config.first("moe_topk", "num_experts_per_tok"), "expert_shared_count": 1,
+            "expert_feed_forward_length": config.ffn, "expert_shared_feed_forward_length": config.ffn}
 
 
 def minicpm3(config):
@@ -406,13 +395,19 @@ def expert_names(block):
 
 LATENT = blocks(BLOCKS + "self_attn.", {
     "q_a_proj": "attn_q_a", "q_a_layernorm": "attn_q_a_norm", "q_b_proj": "attn_q_b",
-    "kv_a_proj_with_mqa": "attn_kv_a_mqa", "kv_a_layernorm": "attn_kv_a_norm", "kv_b_proj": "attn_kv_b"})
+    "kv_a_proj_with_mqa": "attn_kv_a_mqa", "kv_a_layernorm": "attn_kv_a_norm", "kv_b_proj": "attn_kv_b",
+    "k_b_proj": "attn_k_b", "v_b_proj": "attn_v_b"})
+QK_LAYERNORMS = blocks(BLOCKS + "self_attn.", {"query_layernorm": "attn_q_norm", "key_layernorm": "attn_k_norm"})
 
 
 FAMILIES = {
     "llama": Family("llama", change=interleaved),
     "mistral": Family("llama", change=interleaved, keys=maybe_windows),
     "internlm3": Family("llama", change=interleaved),
+    "internlm2": Family("internlm2", INTERNLM2, interleaved, apart=internlm2_apart),
+    "baichuan": Family("baichuan", change=interleaved, keys=baichuan, apart=baichuan_apart),
+    "chatglm": Family("chatglm", CHATGLM, keys=chatglm),
+    "qwen": Family("qwen", QWEN, keys=qwen),
     "mixtral": Family("llama", expert_names("block_sparse_moe"), interleaved, keys=mixtral),
     "ministral3": Family("mistral3", change=interleaved, keys=ministral3),
     "llama4_text": Family("llama4", expert_names("feed_forward") | blocks(BLOCKS + "feed_forward.", {
@@ -425,7 +420,14 @@ FAMILIES = {
     "gpt_oss": Family("gpt-oss", expert_names("mlp") | {
         BLOCKS + "post_attention_layernorm": "post_attention_norm", BLOCKS + "self_attn.attn_sinks": "attn_sinks"},
                       keys=gpt_oss),
-    "deepseek_v3": Family("deepseek2", expert_names("mlp") | LATENT, keys=deepseek_v3),
+    "deepseek_v3": Family("deepseek2", expert_names("mlp") | LATENT, keys=deepseek_v3, apart=split_latent),
+    "deepseek_v2": Family("deepseek2", expert_names("mlp") | LATENT, keys=deepseek_v2, apart=split_latent),
+    "glm4_moe": Family("glm4moe", expert_names("mlp") | {BLOCKS + "post_attention_layernorm": "post_attention_norm"},
+                       keys=glm4_moe),
+    "ernie4_5_moe": Family("ernie4_5-moe", expert_names("mlp"), keys=ernie4_5_moe),
+    "hunyuan_v1_moe": Family("hunyuan-moe", expert_names("mlp") | QK_LAYERNORMS | blocks(BLOCKS + "mlp.", {
+        "gate.wg": "ffn_gate_inp", "shared_mlp.gate_proj": "ffn_gate_shexp", "shared_mlp.up_proj": "ffn_up_shexp",
+        "shared_mlp.down_proj": "ffn_down_shexp"}), keys=hunyuan_v1_moe),
     "minicpm3": Family("minicpm3", LLAMA | LATENT, keys=minicpm3),
     "apertus": Family("apertus", LLAMA | blocks(BLOCKS, {
         "attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"})),
@@ -440,8 +442,7 @@ FAMILIES = {
     "granite": Family("granite", change=interleaved, keys=granite),
     "ernie4_5": Family("ernie4_5"),
     "exaone4": Family("exaone4", LLAMA | POST_NORMS, keys=maybe_windows),
-    "hunyuan_v1_dense": Family("hunyuan-dense", LLAMA | blocks(BLOCKS + "self_attn.", {
-        "query_layernorm": "attn_q_norm", "key_layernorm": "attn_k_norm"})),
+    "hunyuan_v1_dense": Family("hunyuan-dense", LLAMA | QK_LAYERNORMS),
     "olmo": Family("olmo", change=interleaved, layer_norm=True, keys=olmo),
     "olmo2": Family("olmo2", LLAMA | POST_NORMS),
     "olmo3": Family("olmo2", LLAMA | POST_NORMS, keys=windows),
@@ -462,4 +463,9 @@ FAMILIES = {
     "bloom": Family("bloom", BLOOM, qkv_by_group, layer_norm=True, rope=False, keys=bloom),
     "falcon": Family("falcon", BLOOM, qkv_by_group, layer_norm=True, keys=falcon),
     "mpt": Family("mpt", MPT, layer_norm=True, rope=False, keys=mpt),
+}
+
+# As converters wrote them before, by model_type.
+OLDER_FAMILIES = {
+    "deepseek_v3": Family("deepseek2", expert_names("mlp") | LATENT, keys=lambda config: deepseek_v3(config, latent)),
 }

@@ -55,6 +55,19 @@ class Tensor:
     def changed(self, change):
         return Tensor("F32", self.shape, array.array("f", map(change, self.floats())).tobytes())
 
+    def unit_rows(self):
+        """Rows of length 1."""
+        numbers, columns = self.floats(), self.shape[-1]
+        for first in range(0, len(numbers), columns):
+            row = numbers[first:first + columns]
+            length = max(math.sqrt(math.fsum(number * number for number in row)), 1e-12)
+            numbers[first:first + columns] = array.array("f", (number / length for number in row))
+        return Tensor("F32", self.shape, numbers.tobytes())
+
+    def split_rows(self, count):
+        """Parts of as many rows each, one below the other."""
+        size = self.shape[0] // count
+        return [self.rows([(i * size, (i + 1) * size)]) for i in range(count)]
 
     def parts(self):
         """What lies along the outermost dimension, one by one."""
