@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/decoder_spec.h"
 #include "engine/model/tensor_source.h"
@@ -170,9 +172,10 @@ class DecoderLoader {
   absl::Status LoadExperts(int i, Layer& layer) {
     const ExpertsSpec& experts = spec_.layers[i].ffn.experts;
     RETURN_IF_ERROR(LoadRouter(i, layer));
+    ASSIGN_OR_RETURN(const std::vector<Role> as_floats, ExpertsAsFloats(i));
     layer.experts.resize(static_cast<size_t>(experts.count));
     for (int e = 0; e < experts.count; ++e) {
-      const Place place{.layer = i, .cut = Cut::kWhole, .expert = e};
+      const Place place{.layer = i, .cut = Cut::kWhole, .expert = e, .as_floats = as_floats};
       RETURN_IF_ERROR(ProjectIn({Role::kExpertGate, Role::kExpertUp}, place, layer.experts[e].input));
       RETURN_IF_ERROR(Project({Role::kExpertDown}, place, layer.experts[e].down));
     }
@@ -182,12 +185,24 @@ class DecoderLoader {
     return Project({Role::kSharedDown}, place, layer.down);
   }
 
+  // Of a layer's experts, where the wing wants them alike and the file has them otherwise.
+  absl::StatusOr<std::vector<Role>> ExpertsAsFloats(int i) const {
+    std::vector<Role> as_floats;
+    if (!reader_.options().alike_experts) return as_floats;
+    for (const Role role : {Role::kExpertGate, Role::kExpertUp, Role::kExpertDown}) {
+      if (!HasTensor({role, i}, spec_)) continue;
+      ASSIGN_OR_RETURN(const bool differ, reader_.ExpertsDiffer(role, i));
+      if (differ) as_floats.push_back(role);
+    }
+    return as_floats;
+  }
+
   // In float32 whatever the file's type: who is chosen hangs on little.
   absl::Status LoadRouter(int i, Layer& layer) {
     ProjectionParts parts;
     for (const Role role : {Role::kRouter, Role::kSharedRouter}) {
       if (!HasTensor({role, i}, spec_)) continue;
-      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.FloatMatrix(role, i));
+      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.FloatMatrix(role, i, Cut::kWhole));
       parts.matrices.push_back(std::move(matrix));
     }
     ASSIGN_OR_RETURN(parts.bias, reader_.Biases({Role::kRouter}, i, Cut::kWhole));
@@ -217,6 +232,7 @@ class DecoderLoader {
     int layer = 0;
     Cut cut = Cut::kWhole;
     int expert = -1;
+    absl::Span<const Role> as_floats = {};  // roles that are read as float32
   };
 
   absl::Status Project(const std::vector<Role>& roles, int layer, Cut cut, Projection& to) {
@@ -226,7 +242,10 @@ class DecoderLoader {
                        bool gate_and_up = false) {
     ProjectionParts parts{.gate_and_up = gate_and_up};
     for (const Role role : roles) {
-      ASSIGN_OR_RETURN(WeightTensor matrix, reader_.Matrix(role, place.layer, place.cut, place.expert));
+      ASSIGN_OR_RETURN(WeightTensor matrix,
+                       absl::c_linear_search(place.as_floats, role)
+                           ? reader_.FloatMatrix(role, place.layer, place.cut, place.expert)
+                           : reader_.Matrix(role, place.layer, place.cut, place.expert));
       parts.matrices.push_back(std::move(matrix));
     }
     ASSIGN_OR_RETURN(parts.bias, reader_.Biases(roles, place.layer, place.cut, place.expert));

@@ -23,8 +23,9 @@ absl::Status Divides(const char* what, int64_t count, int size) {
 WeightTensor SliceRows(WeightTensor tensor, Shard shard) {
   TensorView& view = tensor.view;
   const Range mine = PartOf(view.rows(), shard.rank, shard.size);
-  view = {
-      view.type, {mine.size(), view.columns()}, view.data + mine.first * RowBytes(view.type, view.columns())};
+  const uint8_t* data = view.data;
+  if (data != nullptr) data += mine.first * RowBytes(view.type, view.columns());
+  view = {view.type, {mine.size(), view.columns()}, data};
   return tensor;
 }
 
@@ -53,6 +54,18 @@ WeightTensor SliceColumns(WeightTensor tensor, Shard shard, bool shape_only) {
   }
   slice.data = bytes->data();
   return {slice, std::move(bytes)};
+}
+
+WeightTensor AsFloats(const WeightTensor& tensor, bool shape_only) {
+  const TensorView& view = tensor.view;
+  const TensorView floats{DType::kF32, view.shape, nullptr};
+  if (shape_only) return {floats, nullptr};
+  auto bytes = std::make_shared<std::vector<uint8_t>>(floats.bytes());
+  const int64_t row_bytes = RowBytes(view.type, view.columns());
+  for (int64_t i = 0; i < view.rows(); ++i)
+    DequantizeRow(view.type, view.data + i * row_bytes, view.columns(),
+                  reinterpret_cast<float*>(bytes->data()) + i * view.columns());
+  return {{DType::kF32, view.shape, bytes->data()}, std::move(bytes)};
 }
 
 // Rows [from, from + rows) of each head of `stride` rows, which become rows [to, to + rows) of it.
@@ -211,6 +224,10 @@ absl::StatusOr<std::vector<float>> WeightReader::InputPositions() const {
 
 absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cut cut, int expert) const {
   ASSIGN_OR_RETURN(WeightTensor tensor, tensors_.Find({role, layer, /*is_bias=*/false, expert}));
+  return PartOfRank(std::move(tensor), cut);
+}
+
+WeightTensor WeightReader::PartOfRank(WeightTensor tensor, Cut cut) const {
   switch (cut) {
     case Cut::kWhole:
       return tensor;
@@ -220,6 +237,21 @@ absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cu
       return SliceColumns(std::move(tensor), options_.shard, options_.shapes_only);
   }
   ROPEWAY_CHECK(false);
+}
+
+absl::StatusOr<WeightTensor> WeightReader::FloatMatrix(WeightRole role, int layer, Cut cut,
+                                                       int expert) const {
+  ASSIGN_OR_RETURN(const WeightTensor tensor, tensors_.Find({role, layer, /*is_bias=*/false, expert}));
+  return PartOfRank(AsFloats(tensor, options_.shapes_only), cut);
+}
+
+absl::StatusOr<bool> WeightReader::ExpertsDiffer(WeightRole role, int layer) const {
+  ASSIGN_OR_RETURN(const DType first, tensors_.TypeOf({role, layer, /*is_bias=*/false, /*expert=*/0}));
+  for (int expert = 1; expert < spec_.layers[layer].ffn.experts.count; ++expert) {
+    ASSIGN_OR_RETURN(const DType type, tensors_.TypeOf({role, layer, /*is_bias=*/false, expert}));
+    if (type != first) return true;
+  }
+  return false;
 }
 
 absl::StatusOr<std::vector<float>> WeightReader::Biases(const std::vector<WeightRole>& roles, int layer,
@@ -287,11 +319,6 @@ absl::StatusOr<WeightTensor> WeightReader::LatentValues(int layer) const {
   return GatherRows(tensor, spec_.num_heads,
                     {{.from = still, .to = 0, .rows = spec_.value_dim, .stride = still + spec_.value_dim}},
                     spec_.value_dim);
-}
-
-absl::StatusOr<WeightTensor> WeightReader::FloatMatrix(WeightRole role, int layer) const {
-  ASSIGN_OR_RETURN(const std::vector<float> values, Values({role, layer}));
-  return FloatTensor(values, ShapeOf({role, layer}, spec_));
 }
 
 absl::StatusOr<ActivationNumbers> WeightReader::Numbers(int layer) const {

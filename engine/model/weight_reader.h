@@ -42,8 +42,10 @@ class WeightReader {
  public:
   struct Options {
     Shard shard;
-    int32_t max_model_len = 0;  // positions that are served
-    bool shapes_only = false;   // matrices may come without their bytes: for counting them
+    int32_t max_model_len = 0;   // positions that are served
+    bool shapes_only = false;    // matrices may come without their bytes: for counting them
+    bool alike_experts = false;  // matrices of one role come in one type for all experts of a layer: float32
+                                 // where they differ
   };
 
   // `spec` is that of the whole model. Both outlive the reader.
@@ -70,6 +72,10 @@ class WeightReader {
   enum class Cut { kWhole, kRows, kColumns };
   // `expert` is -1 for roles of no expert.
   absl::StatusOr<WeightTensor> Matrix(WeightRole role, int layer, Cut cut, int expert = -1) const;
+  // The same as float32, whatever its type.
+  absl::StatusOr<WeightTensor> FloatMatrix(WeightRole role, int layer, Cut cut, int expert = -1) const;
+  // Whether the matrices of a role are of several types among the experts of a layer.
+  absl::StatusOr<bool> ExpertsDiffer(WeightRole role, int layer) const;
   // The biases of matrices, side by side, cut as they are (those of columns are whole); empty where there
   // are none.
   absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut,
@@ -79,13 +85,12 @@ class WeightReader {
   absl::StatusOr<WeightTensor> LatentQueries(int layer) const;  // [H E, query_rank or D]
   absl::StatusOr<WeightTensor> LatentKeys(int layer) const;
   absl::StatusOr<WeightTensor> LatentValues(int layer) const;  // [H Ev, kv_rank]
-  // A matrix as float32, whatever its type.
-  absl::StatusOr<WeightTensor> FloatMatrix(WeightRole role, int layer) const;
   // What the activation of a layer takes beside its arguments.
   absl::StatusOr<ActivationNumbers> Numbers(int layer) const;
 
  private:
   absl::StatusOr<WeightTensor> LatentKeysApart(int layer) const;
+  WeightTensor PartOfRank(WeightTensor tensor, Cut cut) const;
 
   const DecoderSpec& spec_;
   const TensorSource& tensors_;

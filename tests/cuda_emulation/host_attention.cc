@@ -110,7 +110,8 @@ void QkvOnHost(const QkvArgs& args) {
     for (int c = 0; c < args.shared_columns; ++c)
       for (int h = args.num_heads; h < heads; ++h)
         row[int64_t{h} * kv.head_dim + c] =
-            LoadElement(args.element, args.shared_keys, t * args.shared_stride + c);
+            LoadElement(args.element, args.shared_keys, t * args.shared_stride + c) +
+            (args.shared_bias == nullptr ? 0 : args.shared_bias[c]);
     if (!args.norms.after_rotation) NormHeads(args, row.data());
     if (args.clip > 0 && args.clip_after_norm)
       for (float& x : row) x = std::clamp(x, -args.clip, args.clip);

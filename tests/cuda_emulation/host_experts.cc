@@ -97,7 +97,7 @@ void ExpertMatMulOnHost(const ExpertMatMulArgs& args) {
         for (int64_t c = 0; c < matrix.columns; ++c)
           x[c] = LoadElement(args.element, args.x, from * matrix.columns + c);
         const float weight = args.scales ? args.slots.weights[choice] : 1;
-        StoreElement(args.element, args.y, slot * matrix.rows + m,
+        StoreElement(args.element, args.y, slot * args.y_stride + m,
                      weight * Dot(row.data(), x.data(), matrix.columns));
       }
     }

@@ -50,7 +50,9 @@ void NormOnHost(const NormArgs& args) {
 void NormColumnsOnHost(const NormColumnsArgs& args) {
   std::vector<float> row(args.columns);
   for (int64_t t = 0; t < args.num_tokens; ++t) {
-    for (int c = 0; c < args.columns; ++c) row[c] = LoadElement(args.element, args.x, t * args.x_stride + c);
+    for (int c = 0; c < args.columns; ++c)
+      row[c] = LoadElement(args.element, args.x, t * args.x_stride + c) +
+               (args.bias == nullptr ? 0 : args.bias[c]);
     NormInPlace(NormKind::kRms, args.epsilon, args.weight, nullptr, row);
     for (int c = 0; c < args.columns; ++c) StoreElement(args.element, args.out, t * args.columns + c, row[c]);
   }

@@ -85,7 +85,7 @@ float Dot(const float* a, const float* b, int64_t n) {
 
 void EmbedOnHost(const EmbedArgs& args) {
   for (int t = 0; t < args.num_tokens; ++t) {
-    const std::vector<float> row = RowOf(args.table, args.token_ids[t]);
+    const std::vector<float> row = RowOf(args.table, args.token_ids == nullptr ? t : args.token_ids[t]);
     float* out = args.residual + t * row.size();
     for (size_t c = 0; c < row.size(); ++c) out[c] = args.scale * row[c];
     if (args.position_rows == nullptr) continue;

@@ -113,19 +113,6 @@ const std::vector<std::string>& SupportedTinyCases() {
   return names;
 }
 
-const std::vector<std::string>& CpuOnlyTinyCases() {
-  static const auto& names = *new std::vector<std::string>{"opt_post_norm", "deepseek_v3_plain"};
-  return names;
-}
-
-std::vector<std::string> DeviceTinyCases() {
-  std::vector<std::string> names;
-  const std::vector<std::string>& not_these = CpuOnlyTinyCases();
-  for (const std::string& name : SupportedTinyCases())
-    if (std::find(not_these.begin(), not_these.end(), name) == not_these.end()) names.push_back(name);
-  return names;
-}
-
 absl::StatusOr<Json> ReadTinyGolden(const std::string& case_name) {
   ASSIGN_OR_RETURN(const std::string text, ReadGzipFile(absl::StrCat(kGoldenFolder, case_name, ".json")));
   Json golden = Json::parse(text, nullptr, /*allow_exceptions=*/false);

@@ -18,11 +18,6 @@ namespace ropeway::testing {
 // Names of the cases whose architecture and settings the engine supports.
 const std::vector<std::string>& SupportedTinyCases();
 
-// Those among them that run on the CPU alone.
-const std::vector<std::string>& CpuOnlyTinyCases();
-// The others.
-std::vector<std::string> DeviceTinyCases();
-
 // The golden file of a case. Its keys that matter to tests: "config", "config_v4",
 // "sequences"[i].{"input_ids", "first_logits_position", "greedy".{"token_ids", "margins"}},
 // "suggested_max_abs_error", "safetensors_sha256".

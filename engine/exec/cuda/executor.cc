@@ -14,13 +14,6 @@
 namespace ropeway {
 namespace {
 
-// UNIMPLEMENTED naming what the pass does not carry out.
-absl::Status CheckFormulas(const DecoderSpec& spec) {
-  if (spec.embedding_size > 0)
-    return absl::UnimplementedError("embeddings narrower than the stream are not supported on CUDA devices");
-  return absl::OkStatus();
-}
-
 constexpr int32_t kMaxTokensPerStep = 1 << 16;
 constexpr int32_t kMaxChanges = 1 << 26;
 
@@ -35,7 +28,6 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
   }
-  RETURN_IF_ERROR(CheckFormulas(spec));
   return CheckTensorParallel(spec, options.tensor_parallel);
 }
 

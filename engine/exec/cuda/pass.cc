@@ -34,6 +34,10 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   const int64_t t = shape.max_tokens, s = shape.max_logit_rows, bytes = cuda::BytesOf(shape.element);
   CudaActivations a = {};
   a.residual = carver.Take<float>(t * spec.hidden_size);
+  if (spec.embedding_size > 0) {
+    a.embedded = carver.Take<float>(t * spec.embedding_size);
+    a.narrow = carver.TakeBytes(std::max(t, s) * spec.embedding_size * bytes);
+  }
   a.normed = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.qkv = carver.TakeBytes(t * spec.qkv_size() * bytes);
   a.queries = carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes);
@@ -115,9 +119,16 @@ void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
                      CudaRouterStride(static_cast<int32_t>(layer.experts.size())), cuda::Element::kF32);
     PrepareProduct(layer.down, a.gated, max_tokens, a.branch, spec.hidden_size, element);
   }
-  if (max_logit_rows > 0)
-    PrepareProduct(context_.weights.output, a.chosen, max_logit_rows, a.logits,
-                   CudaLogitStride(spec.vocab_size), cuda::Element::kF32);
+  const bool is_narrow = spec.embedding_size > 0;
+  if (is_narrow)
+    PrepareProduct(context_.weights.embedding_in, a.narrow, max_tokens, a.residual, spec.hidden_size,
+                   cuda::Element::kF32);
+  if (max_logit_rows == 0) return;
+  if (is_narrow)
+    PrepareProduct(context_.weights.embedding_out, a.chosen, max_logit_rows, a.narrow, spec.embedding_size,
+                   element);
+  PrepareProduct(context_.weights.output, is_narrow ? a.narrow : a.chosen, max_logit_rows, a.logits,
+                 CudaLogitStride(spec.vocab_size), cuda::Element::kF32);
 }
 
 void CudaPass::Norm(const char* what, const Vectors& norm, const NormedRows& normed) {
@@ -203,10 +214,41 @@ int CudaPass::BlocksFor(int32_t items) const {
   return static_cast<int>(std::min<int64_t>(pairs, context_.processors * kBlocksPerProcessor));
 }
 
-void CudaPass::Embed() {
+// residual = the projected rows of a narrow table, where scale and positions find them.
+void CudaPass::EmbedNarrow() {
+  const CudaActivations& a = context_.activations;
+  const DecoderSpec& spec = context_.spec;
   Try("embedding tokens", [&] {
     return context_.kernels.embed({.table = context_.weights.embedding,
                                    .token_ids = arrays_.token_ids,
+                                   .num_tokens = shape_.tokens,
+                                   .scale = 1,
+                                   .residual = a.embedded},
+                                  context_.stream);
+  });
+  Try("converting embeddings", [&] {
+    return context_.kernels.norm({.kind = NormKind::kNone,
+                                  .element = context_.element,
+                                  .num_rows = shape_.tokens,
+                                  .columns = spec.embedding_size,
+                                  .residual = a.embedded,
+                                  .out = a.narrow},
+                                 context_.stream);
+  });
+  Multiply(context_.weights.embedding_in, a.narrow, shape_.tokens, a.residual, spec.hidden_size,
+           cuda::Element::kF32);
+}
+
+void CudaPass::Embed() {
+  const bool is_narrow = context_.spec.embedding_size > 0;
+  if (is_narrow) EmbedNarrow();
+  const cuda::DeviceMatrix projected{.type = DType::kF32,
+                                     .rows = shape_.tokens,
+                                     .columns = context_.spec.hidden_size,
+                                     .data = context_.activations.residual};
+  Try("embedding tokens", [&] {
+    return context_.kernels.embed({.table = is_narrow ? projected : context_.weights.embedding,
+                                   .token_ids = is_narrow ? nullptr : arrays_.token_ids,
                                    .num_tokens = shape_.tokens,
                                    .scale = context_.spec.embedding_scale,
                                    .position_rows = context_.weights.input_positions,
@@ -234,6 +276,7 @@ void CudaPass::ProjectLatent(int layer) {
   const LatentSpec& latent = spec.layers[layer].attention.latent;
   const int64_t bytes = cuda::BytesOf(context_.element), stride = weights.latent.outputs;
   Multiply(weights.latent, a.normed, shape_.tokens, a.latent, stride, context_.element);
+  const float* bias = weights.latent.bias;
   const auto norm = [&](int64_t first, int columns, const float* weight, uint8_t* out) {
     Try("normalising latent rows", [&] {
       return context_.kernels.norm_columns({.element = context_.element,
@@ -242,6 +285,7 @@ void CudaPass::ProjectLatent(int layer) {
                                             .epsilon = latent.epsilon,
                                             .x = a.latent + first * bytes,
                                             .x_stride = stride,
+                                            .bias = bias == nullptr ? nullptr : bias + first,
                                             .weight = weight,
                                             .out = out},
                                            context_.stream);
@@ -303,10 +347,11 @@ void CudaPass::RotateAndStore(int layer) {
                      .kv = KvOf(layer),
                      .queries = context_.activations.queries};
   if (const LatentSpec& latent = attention.latent; latent.kv_rank > 0) {
-    args.shared_keys = context_.activations.latent +
-                       (int64_t{latent.query_rank} + latent.kv_rank) * cuda::BytesOf(context_.element);
+    const int64_t first = int64_t{latent.query_rank} + latent.kv_rank;
+    args.shared_keys = context_.activations.latent + first * cuda::BytesOf(context_.element);
     args.shared_stride = weights.latent.outputs;
     args.shared_columns = latent.rotary_dim;
+    if (weights.latent.bias != nullptr) args.shared_bias = weights.latent.bias + first;
   }
   SetRotation(layer, args);
   Try("rotating queries and keys", [&] { return context_.kernels.qkv(args, context_.stream); });
@@ -398,8 +443,13 @@ void CudaPass::NormOutput() {
 
 void CudaPass::ProjectOutput() {
   const CudaActivations& a = context_.activations;
-  Multiply(context_.weights.output, a.chosen, num_logit_rows_, a.logits,
-           CudaLogitStride(context_.spec.vocab_size), cuda::Element::kF32);
+  const DecoderSpec& spec = context_.spec;
+  const bool is_narrow = spec.embedding_size > 0;
+  if (is_narrow)
+    Multiply(context_.weights.embedding_out, a.chosen, num_logit_rows_, a.narrow, spec.embedding_size,
+             context_.element);
+  Multiply(context_.weights.output, is_narrow ? a.narrow : a.chosen, num_logit_rows_, a.logits,
+           CudaLogitStride(spec.vocab_size), cuda::Element::kF32);
 }
 
 void CudaPass::FinishLogits() {

@@ -29,7 +29,10 @@ struct CudaExpertActivations {
 
 // What a pass writes between its phases; element type where none is given. Sized and carved by one function.
 struct CudaActivations {
-  float* residual;   // [T, D]
+  float* residual;  // [T, D]
+  // Of embeddings narrower than the stream, N columns wide: on their way in, on their way in and out. Or null.
+  float* embedded;   // [T, N]
+  uint8_t* narrow;   // [the larger of T and max_logit_rows, N]
   uint8_t* normed;   // [T, D]
   uint8_t* qkv;      // [T, H E + G E + G Ev]
   uint8_t* queries;  // [T, H, E]
@@ -139,6 +142,7 @@ class CudaPass {
     uint8_t* y;
     bool of_tokens = false;
   };
+  void EmbedNarrow();
   void ProjectLatent(int layer);
   bool NormsStream() const { return context_.spec.block.norms_stream || context_.spec.block.norms_sum; }
   void NormStream(const Vectors& norm);

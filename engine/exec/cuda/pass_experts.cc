@@ -69,19 +69,22 @@ void CudaPass::RouteTokens(int layer) {
 
 void CudaPass::MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product) {
   const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
-  Try("multiplying by experts", [&] {
-    return context_.kernels.expert_matmul({.weights = matrices.shape,
-                                           .matrices = matrices.matrices,
-                                           .element = context_.element,
-                                           .num_experts = experts.count,
-                                           .num_slots = shape_.tokens * experts.per_token,
-                                           .per_token = product.of_tokens ? experts.per_token : 0,
-                                           .scales = product.of_tokens && experts.scales_input,
-                                           .slots = context_.activations.experts.slots,
-                                           .x = product.x,
-                                           .y = product.y},
-                                          context_.stream);
-  });
+  for (const CudaExpertMatrices::Part& part : matrices.parts)
+    Try("multiplying by experts", [&] {
+      return context_.kernels.expert_matmul(
+          {.weights = part.shape,
+           .matrices = part.matrices,
+           .element = context_.element,
+           .num_experts = experts.count,
+           .num_slots = shape_.tokens * experts.per_token,
+           .per_token = product.of_tokens ? experts.per_token : 0,
+           .scales = product.of_tokens && experts.scales_input,
+           .slots = context_.activations.experts.slots,
+           .x = product.x,
+           .y = product.y + part.first_output * cuda::BytesOf(context_.element),
+           .y_stride = matrices.outputs},
+          context_.stream);
+    });
 }
 
 void CudaPass::ProjectExperts(int layer) {

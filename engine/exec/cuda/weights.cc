@@ -136,26 +136,30 @@ class CudaWing {
   Uploader& uploader_;
 };
 
-// How kernels find one matrix of each expert. UNIMPLEMENTED where they are not alike.
+// How kernels find one matrix of each expert, which are alike.
 absl::StatusOr<CudaExpertMatrices> PutExperts(const CudaLayer& layer,
                                               CudaProjection ExpertWeights<CudaProjection>::*projection,
                                               bool has_biases, Uploader& uploader) {
-  CudaExpertMatrices all;
-  std::vector<const void*> matrices;
-  std::vector<const float*> biases;
   const CudaProjection& first = layer.experts[0].*projection;
-  for (const ExpertWeights<CudaProjection>& expert : layer.experts) {
-    const CudaProjection& own = expert.*projection;
-    if (own.parts.size() != 1 || own.parts[0].matrix.type != first.parts[0].matrix.type)
-      return absl::UnimplementedError(
-          "experts of one layer whose matrices are of different types are not supported on CUDA devices");
-    matrices.push_back(own.parts[0].matrix.data);
-    biases.push_back(own.bias);
+  CudaExpertMatrices all{.outputs = first.outputs};
+  for (size_t part = 0; part < first.parts.size(); ++part) {
+    std::vector<const void*> matrices;
+    for (const ExpertWeights<CudaProjection>& expert : layer.experts) {
+      const CudaProjection& own = expert.*projection;
+      ROPEWAY_CHECK(own.parts.size() == first.parts.size());
+      ROPEWAY_CHECK(own.parts[part].matrix.type == first.parts[part].matrix.type);
+      matrices.push_back(own.parts[part].matrix.data);
+    }
+    auto& [shape, pointers, first_output] = all.parts.emplace_back();
+    shape = first.parts[part].matrix;
+    shape.data = nullptr;
+    first_output = first.parts[part].first_output;
+    ASSIGN_OR_RETURN(pointers, uploader.PutPointers(matrices));
   }
-  all.shape = first.parts[0].matrix;
-  all.shape.data = nullptr;
-  ASSIGN_OR_RETURN(all.matrices, uploader.PutPointers(matrices));
   if (has_biases) {
+    std::vector<const float*> biases;
+    for (const ExpertWeights<CudaProjection>& expert : layer.experts)
+      biases.push_back((expert.*projection).bias);
     ASSIGN_OR_RETURN(all.biases, uploader.PutPointers(biases));
   }
   return all;
@@ -231,15 +235,14 @@ absl::StatusOr<kernels::ScoreModifier> PutModifier(const kernels::ModifierTables
 
 absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& uploader) {
   const DecoderSpec& spec = request.spec;
-  const WeightReader reader(
-      spec, request.tensors,
-      {.shard = request.shard, .max_model_len = request.max_model_len, .shapes_only = uploader.counting()});
+  const WeightReader reader(spec, request.tensors,
+                            {.shard = request.shard,
+                             .max_model_len = request.max_model_len,
+                             .shapes_only = uploader.counting(),
+                             .alike_experts = true});
   CudaWing wing(request.element, uploader);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
-  for (int i = 0; i < spec.num_layers(); ++i)
-    if (HasTensor({WeightRole::kLatentKv, i, /*is_bias=*/true}, spec))
-      return absl::UnimplementedError("biases of latent attention are not supported on CUDA devices");
   for (int i = 0; i < spec.num_layers(); ++i) {
     CudaExperts& experts = weights.experts.emplace_back();
     const CudaLayer& layer = weights.layers[i];

@@ -48,11 +48,17 @@ struct CudaRotary {
   CudaAngles previous, older;  // of queries for keys of other zones: kernels::ScoreModifier::zone
 };
 
-// Of all experts of a layer, which are of one type and shape.
+// Of all experts of a layer: several matrices one below the other, as CudaProjection has them. Those of one part
+// are of one type and shape.
 struct CudaExpertMatrices {
-  cuda::DeviceMatrix shape;               // its data is null
-  const void* const* matrices = nullptr;  // [X] in device memory, as what they point to
-  const float* const* biases = nullptr;   // [X], likewise; or null
+  struct Part {
+    cuda::DeviceMatrix shape;               // its data is null
+    const void* const* matrices = nullptr;  // [X] in device memory, as what they point to
+    int64_t first_output = 0;               // where its rows begin in y
+  };
+  std::vector<Part> parts;
+  int64_t outputs = 0;
+  const float* const* biases = nullptr;  // [X] of [outputs], likewise in device memory; or null
 };
 
 struct CudaExperts {

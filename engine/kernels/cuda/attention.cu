@@ -54,15 +54,16 @@ __global__ void __launch_bounds__(kWarps * 32, 8)  // 64 registers: with fewer i
   }
 }
 
-// Whether scores or values need what the tensor-core kernels do not have.
-bool NeedsPlain(const kernels::ScoreModifier& modifier) {
-  return modifier.zone > 0 || modifier.relative_keys.rows.data != nullptr ||
-         modifier.relative_values.data != nullptr;
+// Whether heads, scores or values need what the tensor-core kernels do not have.
+bool NeedsPlain(const AttentionArgs& args) {
+  const kernels::ScoreModifier& modifier = args.modifier;
+  return !FitsTensorCores(args.kv.element, args.kv.head_dim, args.kv.value_dim) || modifier.zone > 0 ||
+         modifier.relative_keys.rows.data != nullptr || modifier.relative_values.data != nullptr;
 }
 
 ErrorCode Attend(const AttentionParams& params, Stream stream) {
   if (params.args.modifier.mixer.width > 0) return AttendMixed(params, stream);
-  if (NeedsPlain(params.args.modifier)) return AttendPlain(params, stream);
+  if (NeedsPlain(params.args)) return AttendPlain(params, stream);
   switch (params.args.element) {
     case Element::kF16:
       return AttendF16(params, stream);

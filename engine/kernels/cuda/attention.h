@@ -133,6 +133,12 @@ struct AttentionArgs {
   float* workspace = nullptr;  // 16-byte aligned
 };
 
+// Whether tensor cores take these keys and values. Others, of 16-bit activations, too, are plain arithmetic's.
+constexpr bool FitsTensorCores(KvElement kv, int head_dim, int value_dim) {
+  const int multiple = HasScales(kv) ? 16 : 8;
+  return head_dim % multiple == 0 && value_dim % multiple == 0 && head_dim <= 256 && value_dim <= 256;
+}
+
 // Null where there are kernels for the shape; otherwise what there are kernels for.
 const char* AttentionUnsupported(const AttentionShape& shape, Element element, KvElement kv);
 

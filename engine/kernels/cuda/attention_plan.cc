@@ -108,12 +108,8 @@ const char* AttentionUnsupported(const AttentionShape& shape, Element element, K
     return "a mixer of heads takes 4 (H (Ev + 290) + 32 width) bytes of shared memory, at most 98304";
   if (element == Element::kF32) return nullptr;
   const bool own_type = kv == (element == Element::kF16 ? KvElement::kF16 : KvElement::kBF16);
-  const int multiple = HasScales(kv) ? 16 : 8;
-  const bool fits = shape.head_dim % multiple == 0 && shape.value_dim % multiple == 0 &&
-                    shape.head_dim <= 256 && shape.value_dim <= 256;
-  if (fits && (own_type || HasScales(kv))) return nullptr;
-  return "f16 and bf16 take keys and values of their own type with dimensions that are multiples of 8, or of "
-         "fp8 or int8 with multiples of 16, up to 256; f32 takes all";
+  if (own_type || HasScales(kv)) return nullptr;
+  return "f16 and bf16 take keys and values of their own type, of fp8 or of int8; f32 takes all";
 }
 
 }  // namespace ropeway::cuda

@@ -1,5 +1,5 @@
 // residual [T, D] f32 = scale * rows token_ids [T] of a table [V, D], dense or packed, + a row for the
-// position.
+// position. Without ids row t of the table is token t's.
 //
 // A block a token. Moves a row of the table and 4 D bytes per token, 128 bits at a time, and 4 D bytes more
 // where positions are added.
@@ -28,6 +28,10 @@ PositionRows RowsOf(const EmbedArgs& args) {
   return {args.position_rows, args.positions, static_cast<int>(args.table.columns)};
 }
 
+ROPEWAY_DEVICE int64_t RowOfToken(const int32_t* token_ids) {
+  return token_ids == nullptr ? int64_t{blockIdx.x} : int64_t{token_ids[blockIdx.x]};
+}
+
 // values * scale + added [column], all rounded one by one.
 template <int kWidth>
 ROPEWAY_DEVICE void ScaleAndAdd(float scale, const float* added, int column, float (&values)[kWidth]) {
@@ -42,7 +46,7 @@ template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) EmbedDense(const T* table, const int32_t* token_ids, int columns,
                                                        float scale, PositionRows positions, float* residual) {
   const float* added = positions.Of(blockIdx.x);
-  const T* source = table + static_cast<int64_t>(token_ids[blockIdx.x]) * columns;
+  const T* source = table + RowOfToken(token_ids) * columns;
   float* out = residual + static_cast<int64_t>(blockIdx.x) * columns;
   for (int i = static_cast<int>(threadIdx.x) * kWidth; i < columns; i += kThreads * kWidth) {
     float values[kWidth];
@@ -58,7 +62,7 @@ __global__ void __launch_bounds__(kThreads)
                 PositionRows positions, float* residual) {
   const float* added = positions.Of(blockIdx.x);
   const int units = columns / kUnitColumns;
-  const int64_t first = static_cast<int64_t>(token_ids[blockIdx.x]) * units;
+  const int64_t first = RowOfToken(token_ids) * units;
   float* out = residual + static_cast<int64_t>(blockIdx.x) * columns;
   for (int unit = static_cast<int>(threadIdx.x); unit < units; unit += kThreads) {
     float values[kUnitColumns];

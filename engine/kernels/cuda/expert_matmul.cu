@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kWarps * 32) ExpertKernel(Product product) {
     if (lane != 0 || s >= tile.num_slots) continue;
     const int slot = tile.first_slot + s;
     const float weight = args.scales ? args.slots.weights[args.slots.slot_choices[slot]] : 1.0f;
-    static_cast<T*>(args.y)[slot * args.weights.rows + row] = FromFloat<T>(sum * weight);
+    static_cast<T*>(args.y)[slot * args.y_stride + row] = FromFloat<T>(sum * weight);
   }
 }
 

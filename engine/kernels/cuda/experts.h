@@ -73,7 +73,8 @@ struct ExpertMatMulArgs {
   bool scales = false;  // y is multiplied by the weights of the choices
   ExpertSlots slots;
   const void* x = nullptr;  // [T or T K, columns]
-  void* y = nullptr;        // [T K, rows]
+  void* y = nullptr;        // [T K, y_stride]
+  int64_t y_stride = 0;     // at least rows
 };
 
 // out[t] = shared + sum over a token's choices of weight * (result + bias of the expert).

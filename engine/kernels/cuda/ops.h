@@ -29,10 +29,11 @@
 
 namespace ropeway::cuda {
 
-// residual[t] = scale * embedding of token_ids[t] + position_rows[positions[t]].
+// residual[t] = scale * embedding of token_ids[t] + position_rows[positions[t]]. A table of float32 may be the
+// residual, where it has a row for each token.
 struct EmbedArgs {
   DeviceMatrix table;        // [V, D]
-  const int32_t* token_ids;  // [T]; padding has any valid id
+  const int32_t* token_ids;  // [T]; padding has any valid id. Null: the row of each token is its own
   int num_tokens;
   float scale;
   const float* position_rows = nullptr;  // [>= max_model_len, D]; null: nothing is added
@@ -62,7 +63,7 @@ struct NormArgs {
   void* out = nullptr;            // [num_rows, D] of element; may be null
 };
 
-// out = RMS norm of N columns of each row of x, in float32.
+// out = RMS norm of N columns of each row of x + bias, in float32.
 struct NormColumnsArgs {
   Element element = Element::kBF16;
   int num_tokens = 0;
@@ -70,6 +71,7 @@ struct NormColumnsArgs {
   float epsilon = 0;
   const void* x = nullptr;  // [T, x_stride] of element, from the first of the columns on
   int64_t x_stride = 0;
+  const float* bias = nullptr;    // [N], or null
   const float* weight = nullptr;  // [N]
   void* out = nullptr;            // [T, N] of element
 };
@@ -103,10 +105,11 @@ struct QkvArgs {
   // The first columns of each key, the same for all heads, in the place of those of qkv; or null.
   const void* shared_keys = nullptr;  // [T, shared_stride] of element
   int64_t shared_stride = 0;
-  int shared_columns = 0;        // REQUIRES: no norm over all heads
-  const float* bias = nullptr;   // [H E + G E + G Ev], or null
-  float clip = 0;                // > 0: queries, keys and values are clamped to [-clip, clip]
-  bool clip_after_norm = false;  // of query and key heads; else before
+  int shared_columns = 0;              // REQUIRES: no norm over all heads
+  const float* shared_bias = nullptr;  // [shared_columns], or null
+  const float* bias = nullptr;         // [H E + G E + G Ev], or null
+  float clip = 0;                      // > 0: queries, keys and values are clamped to [-clip, clip]
+  bool clip_after_norm = false;        // of query and key heads; else before
   HeadNorms norms;
   int rotary_dim = 0;              // 0: none; even, <= E
   bool interleaved = false;        // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)

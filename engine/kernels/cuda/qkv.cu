@@ -70,7 +70,8 @@ template <class T>
 ROPEWAY_DEVICE void LoadSharedColumns(const QkvArgs& args, const Head& head, const Group& group,
                                       float* values) {
   const T* source = static_cast<const T*>(args.shared_keys) + head.token * args.shared_stride;
-  for (int i = group.lane; i < args.shared_columns; i += group.lanes) values[i] = ToFloat(source[i]);
+  for (int i = group.lane; i < args.shared_columns; i += group.lanes)
+    values[i] = ToFloat(source[i]) + (args.shared_bias == nullptr ? 0.0f : args.shared_bias[i]);
 }
 
 // This lane's part of the sum of squares over all heads of the token that the head belongs to, queries or

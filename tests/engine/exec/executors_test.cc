@@ -54,12 +54,7 @@ TEST_P(TinyModelsOnTest, GreedyTokensAreThoseOfTheGoldenFile) {
   const TempFolder folder;
   ASSERT_TRUE(WriteTinyModel(name, folder.path()).ok());
   ASSERT_OK_AND_ASSIGN(const auto golden, ReadTinyGolden(name));
-  auto opened = OpenOn(folder.path(), device);
-  if (device.element != Element::kF32 && absl::IsUnimplemented(opened.status())) {
-    ASSERT_THAT(opened.status().message(), ::testing::HasSubstr("dimensions that are multiples of 8"));
-    GTEST_SKIP() << opened.status();
-  }
-  ASSERT_OK_AND_ASSIGN(const auto executor, std::move(opened));
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), device));
   std::vector<ValidRequest> requests;
   for (const auto& sequence : golden["sequences"]) {
     requests.push_back(Greedy(sequence["input_ids"].get<std::vector<TokenId>>(),
@@ -104,21 +99,10 @@ INSTANTIATE_TEST_SUITE_P(
     NameOfCase);
 // Every family, in the precision of its golden file.
 INSTANTIATE_TEST_SUITE_P(Families, TinyModelsOnTest,
-                         ::testing::Combine(::testing::ValuesIn(DeviceTinyCases()),
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
                                             ::testing::Values(DeviceOptions{
                                                 .kind = DeviceKind::kHostKernels})),
                          NameOfCase);
-// What devices do not compute yet is refused by name when it is loaded.
-TEST(DeviceRefusalTest, OfEveryCaseThatRunsOnTheCpuAlone) {
-  for (const std::string& name : CpuOnlyTinyCases()) {
-    SCOPED_TRACE(name);
-    const TempFolder folder;
-    ASSERT_TRUE(WriteTinyModel(name, folder.path()).ok());
-    EXPECT_THAT(OpenOn(folder.path(), {.kind = DeviceKind::kHostKernels}).status(),
-                StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("on CUDA devices")));
-  }
-}
-
 class ExecutorTest : public ::testing::TestWithParam<DeviceOptions> {
  protected:
   void SetUp() override {
@@ -254,18 +238,19 @@ std::vector<DeviceOptions> EmulatedDevices() {
 
 INSTANTIATE_TEST_SUITE_P(Emulated, ExecutorTest, ::testing::ValuesIn(EmulatedDevices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Emulated, DeviceSamplingTest, ::testing::ValuesIn(EmulatedDevices()), NameOfParam);
+// In float32: tiny_golden_test.
 INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
-                         ::testing::Combine(::testing::ValuesIn(DeviceTinyCases()),
-                                            ::testing::ValuesIn(EmulatedDevices())),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + "_on_" + NameOf(std::get<1>(info.param));
-                         });
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
+                                            ::testing::Values(DeviceOptions{
+                                                .kind = DeviceKind::kEmulatedKernels,
+                                                .element = Element::kBF16})),
+                         NameOfCase);
 
 // The GPU of this machine, where there is one: tests/gpu/check.sh runs what has "device_" in its name.
 INSTANTIATE_TEST_SUITE_P(Device, ExecutorTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Device, DeviceSamplingTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Device, TinyModelsOnTest,
-                         ::testing::Combine(::testing::ValuesIn(DeviceTinyCases()),
+                         ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
                                             ::testing::ValuesIn(RealDevices())),
                          NameOfCase);
 

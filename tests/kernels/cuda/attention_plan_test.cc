@@ -222,20 +222,24 @@ TEST(AttentionPlan, MemoryIsUsedAgain) {
 }
 
 TEST(AttentionPlan, UnsupportedShapesAreNamed) {
-  AttentionShape shape{.num_heads = 6, .num_kv_heads = 2, .head_dim = 20, .value_dim = 20};
-  EXPECT_EQ(AttentionUnsupported(shape, Element::kF32, KvElement::kF32), nullptr);
-  EXPECT_THAT(AttentionUnsupported(shape, Element::kBF16, KvElement::kBF16),
-              testing::HasSubstr("multiples of 8, or of fp8 or int8 with multiples of 16, up to 256"));
-  shape.head_dim = shape.value_dim = 24;
+  const AttentionShape shape{.num_heads = 6, .num_kv_heads = 2, .head_dim = 20, .value_dim = 20};
+  for (const KvElement kv :
+       {KvElement::kF32, KvElement::kF16, KvElement::kBF16, KvElement::kFp8E4M3, KvElement::kInt8})
+    EXPECT_EQ(AttentionUnsupported(shape, Element::kF32, kv), nullptr);
   EXPECT_EQ(AttentionUnsupported(shape, Element::kBF16, KvElement::kBF16), nullptr);
-  EXPECT_NE(AttentionUnsupported(shape, Element::kBF16, KvElement::kInt8), nullptr);
-  EXPECT_NE(AttentionUnsupported(shape, Element::kBF16, KvElement::kF16), nullptr);
-  shape.value_dim = 32;
-  EXPECT_NE(AttentionUnsupported(shape, Element::kF16, KvElement::kFp8E4M3), nullptr);
-  shape.head_dim = 256;
-  EXPECT_EQ(AttentionUnsupported(shape, Element::kF16, KvElement::kFp8E4M3), nullptr);
-  shape.head_dim = 272;
-  EXPECT_NE(AttentionUnsupported(shape, Element::kF16, KvElement::kF16), nullptr);
+  EXPECT_EQ(AttentionUnsupported(shape, Element::kF16, KvElement::kInt8), nullptr);
+  EXPECT_THAT(AttentionUnsupported(shape, Element::kBF16, KvElement::kF16),
+              testing::HasSubstr("keys and values of their own type, of fp8 or of int8"));
+  EXPECT_NE(AttentionUnsupported(shape, Element::kF16, KvElement::kF32), nullptr);
+}
+
+TEST(AttentionPlan, TensorCoresTakeWholeVectors) {
+  EXPECT_TRUE(FitsTensorCores(KvElement::kBF16, 24, 256));
+  EXPECT_TRUE(FitsTensorCores(KvElement::kFp8E4M3, 256, 32));
+  EXPECT_FALSE(FitsTensorCores(KvElement::kBF16, 20, 24));
+  EXPECT_FALSE(FitsTensorCores(KvElement::kBF16, 24, 20));
+  EXPECT_FALSE(FitsTensorCores(KvElement::kInt8, 24, 32));
+  EXPECT_FALSE(FitsTensorCores(KvElement::kF16, 272, 256));
 }
 
 }  // namespace

@@ -243,6 +243,11 @@ std::vector<AttentionCase> Cases() {
                      .lengths = {260}});
   for (KvElement kv : {KvElement::kF16, KvElement::kBF16, KvElement::kFp8E4M3, KvElement::kInt8})
     cases.push_back({.element = Element::kF32, .kv = kv, .head_dim = 20, .value_dim = 12, .lengths = {50}});
+  // Of 16 bits that tensor cores do not take.
+  cases.push_back({.head_dim = 20, .value_dim = 12, .lengths = {270}});
+  cases.push_back({.kv_heads = 1, .head_dim = 264, .value_dim = 8, .lengths = {40}});
+  for (KvElement kv : {KvElement::kFp8E4M3, KvElement::kInt8})
+    cases.push_back({.element = Element::kF16, .kv = kv, .head_dim = 24, .value_dim = 24, .lengths = {50}});
   cases.push_back({.element = Element::kF32,
                    .kv = KvElement::kF32,
                    .head_dim = 24,

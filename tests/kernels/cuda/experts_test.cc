@@ -138,6 +138,10 @@ struct Matrices {
 
 class ExpertMatMulTest : public ExpertsTest {
  protected:
+  // Columns of y that other products fill, and what they hold.
+  static constexpr int64_t kBehind = 3;
+  static constexpr float kUntouched = 7;
+
   Matrices Make(DType file_type, Element element, int experts, int64_t rows, int64_t columns) {
     Matrices matrices;
     const DType type = DeviceType(file_type, element);
@@ -168,7 +172,8 @@ class ExpertMatMulTest : public ExpertsTest {
                               const ExpertSlots& slots, const std::vector<float>& x, int tokens,
                               bool of_tokens, bool scales) {
     const int64_t count = int64_t{tokens} * spec.per_token, rows = matrices.shape.rows;
-    uint8_t* y = Allocate<uint8_t>(count * rows * BytesOf(element));
+    const int64_t stride = rows + kBehind;
+    uint8_t* y = Upload(Encode(element, std::vector<float>(count * stride, kUntouched)));
     Check(ExpertMatMul({.weights = matrices.shape,
                         .matrices = matrices.data,
                         .element = element,
@@ -178,9 +183,16 @@ class ExpertMatMulTest : public ExpertsTest {
                         .scales = scales,
                         .slots = slots,
                         .x = Upload(Encode(element, x)),
-                        .y = y},
+                        .y = y,
+                        .y_stride = stride},
                        stream()));
-    return Decode(element, Download(y, count * rows * BytesOf(element)));
+    const std::vector<float> all = Decode(element, Download(y, count * stride * BytesOf(element)));
+    std::vector<float> own;
+    for (int64_t slot = 0; slot < count; ++slot) {
+      own.insert(own.end(), &all[slot * stride], &all[slot * stride + rows]);
+      for (int64_t i = rows; i < stride; ++i) EXPECT_EQ(all[slot * stride + i], kUntouched);
+    }
+    return own;
   }
 
   // Tolerance: the float32 sums of K products, by the norms of both factors, and two roundings.

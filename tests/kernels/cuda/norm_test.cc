@@ -136,6 +136,42 @@ TEST_F(NormTest, WithoutANormOfTheResidual) {
                       .post = branch ? NormKind::kRms : NormKind::kNone});
 }
 
+// Some columns of wider rows, as latent attention has them.
+TEST_F(NormTest, OfColumns) {
+  constexpr int kStride = 300, kFirst = 16;
+  for (Element element : kElements)
+    for (int columns : {1, 20, 200})
+      for (bool has_bias : {false, true}) {
+        SCOPED_TRACE(std::string(NameOf(element)) + " N " + std::to_string(columns));
+        const std::vector<float> x = RandomValues(element, kTokens * kStride, 1, 3),
+                                 weight = RandomValues(Element::kF32, columns, 2),
+                                 bias = RandomValues(Element::kF32, columns, 3);
+        uint8_t* out = Allocate<uint8_t>(kTokens * columns * BytesOf(element));
+        Check(NormColumns({.element = element,
+                           .num_tokens = kTokens,
+                           .columns = columns,
+                           .epsilon = kEpsilon,
+                           .x = Upload(Encode(element, x)) + kFirst * BytesOf(element),
+                           .x_stride = kStride,
+                           .bias = has_bias ? Upload(bias) : nullptr,
+                           .weight = Upload(weight),
+                           .out = out},
+                          stream()));
+        const std::vector<float> got = Decode(element, Download(out, kTokens * columns * BytesOf(element)));
+        for (int t = 0; t < kTokens; ++t) {
+          std::vector<double> row(columns);
+          for (int i = 0; i < columns; ++i)
+            row[i] = x[t * kStride + kFirst + i] + (has_bias ? double{bias[i]} : 0);
+          const std::vector<double> normed = Normed(NormKind::kRms, row, weight.data(), nullptr);
+          for (int i = 0; i < columns; ++i)
+            EXPECT_NEAR(
+                got[t * columns + i], normed[i],
+                16 * 0x1p-23 * (std::fabs(normed[i]) + 1) + RoundingOf(element) * std::fabs(normed[i]))
+                << "row " << t << " column " << i;
+        }
+      }
+}
+
 // As an embedding is normed: the rows where they lie.
 TEST_F(NormTest, OfTheResidualInPlace) {
   constexpr int kColumns = 100;

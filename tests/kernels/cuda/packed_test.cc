@@ -224,6 +224,30 @@ TEST_F(DenseTest, EmbeddingsSeePositions) {
   }
 }
 
+// Rows that a product has made are scaled and given positions where they lie.
+TEST_F(DenseTest, EmbedsRowsInPlace) {
+  for (int64_t columns : {7, 96}) {
+    const std::vector<float> made = RandomValues(Element::kF32, 3 * columns, 8),
+                             rows = RandomValues(Element::kF32, 5 * columns, 9);
+    const std::vector<int32_t> positions = {4, 0, 2};
+    float* residual = Upload(made);
+    Check(Embed({.table = {DType::kF32, 3, columns, residual},
+                 .token_ids = nullptr,
+                 .num_tokens = 3,
+                 .scale = 0.3f,
+                 .position_rows = Upload(rows),
+                 .positions = Upload(positions),
+                 .residual = residual},
+                stream()));
+    const std::vector<float> got = Download(residual, made.size());
+    for (size_t t = 0; t < positions.size(); ++t)
+      for (int64_t i = 0; i < columns; ++i) {
+        const float scaled = 0.3f * made[t * columns + i];
+        ASSERT_EQ(got[t * columns + i], scaled + rows[positions[t] * columns + i]) << t << " " << i;
+      }
+  }
+}
+
 // Types that have no kernels become numbers of the activations' type.
 TEST_F(DenseTest, OtherTypesAreConverted) {
   std::vector<uint8_t> file = RandomPacked(DType::kQ8_0, 2, 64, 9);

@@ -14,6 +14,7 @@ namespace {
 
 constexpr float kEpsilon = 1e-6f;
 constexpr int kPages = 5, kMaxPages = 3, kPositions = 40;
+constexpr int kSharedStride = 29;
 
 struct Case {
   Element element = Element::kF32;
@@ -26,6 +27,8 @@ struct Case {
   bool turned = false;      // queries for other zones, too
   bool scaled = false;      // by their position
   bool angle_rows = false;  // that are not their positions
+  int shared_columns = 0;   // of keys
+  bool shared_bias = false;
 };
 
 constexpr HeadNorms kRmsNorms = {.kind = NormKind::kRms};
@@ -66,6 +69,8 @@ class QkvTest : public DeviceTest {
     qkv_ = RandomValues(c.element, kTokenPositions.size() * Total(c), 1, 2);
     bias_ = RandomValues(Element::kF32, Total(c), 2);
     norms_ = RandomValues(Element::kF32, 2 * NormWidth(c), 3);
+    shared_keys_ = RandomValues(c.element, kTokenPositions.size() * kSharedStride, 4, 2);
+    shared_bias_ = RandomValues(Element::kF32, c.shared_columns, 5);
     const int half = c.rotary_dim / 2;
     for (int zone = 0; zone < 3; ++zone) {
       cosines_[zone].assign(kPositions * half, 0);
@@ -112,6 +117,10 @@ class QkvTest : public DeviceTest {
                .num_tokens = static_cast<int>(kTokenPositions.size()),
                .num_heads = c.heads,
                .qkv = Upload(Encode(c.element, qkv_)),
+               .shared_keys = c.shared_columns > 0 ? Upload(Encode(c.element, shared_keys_)) : nullptr,
+               .shared_stride = kSharedStride,
+               .shared_columns = c.shared_columns,
+               .shared_bias = c.shared_bias ? Upload(shared_bias_) : nullptr,
                .bias = c.bias ? Upload(bias_) : nullptr,
                .clip = c.clip,
                .norms = norms,
@@ -150,6 +159,8 @@ class QkvTest : public DeviceTest {
     const int width = is_value ? c.value_dim : c.head_dim;
     const int first = is_value ? keys_end * c.head_dim + (head - keys_end) * c.value_dim : head * c.head_dim;
     std::vector<double> x = Projected(c, token, first, width);
+    for (int i = 0; !is_value && head >= c.heads && i < c.shared_columns; ++i)
+      x[i] = double{shared_keys_[token * kSharedStride + i]} + (c.shared_bias ? shared_bias_[i] : 0);
     double most = 1;
     const auto see = [&] {
       for (double value : x) most = std::max(most, std::fabs(value));
@@ -283,7 +294,7 @@ class QkvTest : public DeviceTest {
   }
 
   KvPages kv_;
-  std::vector<float> qkv_, bias_, norms_, query_scales_, scales_;
+  std::vector<float> qkv_, bias_, norms_, query_scales_, scales_, shared_keys_, shared_bias_;
   std::vector<float> cosines_[3], sines_[3], queries_[3];  // by zone
   std::vector<uint8_t> data_;
   std::vector<bool> written_, scale_written_;
@@ -356,6 +367,18 @@ TEST_F(QkvTest, QueriesForOtherZonesAndScales) {
            .turned = (choices & 1) != 0,
            .scaled = (choices & 2) != 0,
            .angle_rows = (choices & 4) != 0});
+}
+
+// As keys of latent attention have them.
+TEST_F(QkvTest, ColumnsThatAllKeysShare) {
+  for (Element element : kElements)
+    for (bool bias : {false, true})
+      for (int columns : {1, 8, 24})
+        Run({.element = element,
+             .value_dim = 12,
+             .rotary_dim = 8,
+             .shared_columns = columns,
+             .shared_bias = bias});
 }
 
 TEST_F(QkvTest, ManyHeads) {

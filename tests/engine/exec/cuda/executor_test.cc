@@ -101,10 +101,10 @@ TEST_F(CudaExecutorTest, RefusesRanksThatDoNotDivideTheModel) {
 
 TEST_F(CudaExecutorTest, NamesWhatHasNoKernel) {
   EXPECT_THAT(
-      Make({.element = cuda::Element::kBF16, .kv_element = cuda::KvElement::kInt8}).status(),
+      Make({.element = cuda::Element::kBF16, .kv_element = cuda::KvElement::kF16}).status(),
       StatusIs(absl::StatusCode::kUnimplemented,
                AllOf(HasSubstr("no attention kernel for head_dim 24"), HasSubstr("activations of bf16"),
-                     HasSubstr("keys and values of int8"), HasSubstr("int8 with multiples of 16"))));
+                     HasSubstr("keys and values of f16"), HasSubstr("of their own type"))));
   model_.spec.vocab_size = cuda::kMaxVocabulary + 1;
   EXPECT_THAT(Make().status(),
               StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("4194305"), HasSubstr("4194304"))));

@@ -137,7 +137,10 @@ TEST(CheckSupportedTest, NamesWhatHasNoKernel) {
               StatusIs(absl::StatusCode::kUnimplemented, AllOf(HasSubstr("8.0"), HasSubstr("7.0 (card)"))));
   DecoderSpec spec = Spec();
   spec.head_dim = 100;
-  EXPECT_THAT(CheckSupported(spec, Options(), Device()),
+  EXPECT_OK(CheckSupported(spec, Options(), Device()));
+  CudaMemoryOptions options = Options();
+  options.kv_element = cuda::KvElement::kF32;
+  EXPECT_THAT(CheckSupported(spec, options, Device()),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("no attention kernel for head_dim 100")));
 }
 
