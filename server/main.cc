@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/machine.h"
 #include "engine/base/printable.h"
@@ -37,6 +38,7 @@ void LogMachine(const Log& log) {
   log.Info("this machine", {{"processors", machine.processors},
                             {"cores", machine.cores},
                             {"cpu_quota", machine.cpu_quota > 0 ? absl::StrCat(machine.cpu_quota) : "none"},
+                            {"nodes", machine.nodes.empty() ? "unknown" : absl::StrJoin(machine.nodes, ",")},
                             {"memory_mb", machine.memory_bytes >> 20},
                             {"free_mb", machine.free_bytes >> 20},
                             {"open_files", files.now},

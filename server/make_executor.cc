@@ -48,6 +48,7 @@ CpuExecutorOptions ExecutorOptionsOf(const Config& config, const DecoderSpec& sp
           .max_model_len = config.max_model_len,
           .kernels = std::string(WordOf(config.kernels)),
           .threads = config.threads,
+          .pack_cache = config.pack_cache,
           .kv_cache_bytes = KvCacheBytes(config, spec),
           .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCpu),
           .max_rows_per_step = MaxRowsPerStep(config, Device::kCpu)};
@@ -127,6 +128,8 @@ absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) 
   MadeExecutor made;
   made.kernels = NameOf(executor->decoder().table());
   made.num_threads = executor->threads();
+  made.pack_cache = executor->decoder().weights().pack_cache;
+  made.placement = executor->decoder().weights().placement;
   made.executor = std::move(executor);
   return made;
 }

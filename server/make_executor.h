@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
+#include "engine/exec/cpu/pack_cache.h"
 #include "engine/exec/cuda/backend.h"
 #include "engine/model/tensor_source.h"
 #include "server/config/config.h"
@@ -22,6 +23,8 @@ struct MadeExecutor {
   std::vector<std::string> products;  // how a GPU's matrices are multiplied, a line for each shape
   int32_t num_threads = 0;            // that compute
   std::string warning;                // why it computes on the CPU, where a GPU was looked for; else empty
+  PackCacheOutcome pack_cache;        // of a CPU; its path is empty where there is none
+  std::string placement;              // of a CPU's weights on NUMA nodes; empty where there is one
 };
 
 // Tests open backends of their own.

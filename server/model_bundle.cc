@@ -3,9 +3,11 @@
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/packed_tensors.h"
 #include "engine/model/rope_scaling.h"
@@ -34,20 +36,23 @@ ModelFacts FactsOf(const Config& config, const OpenedModel& model) {
 }
 
 // A model whose template cannot be read still answers plain text; chats are told why not.
-absl::Status AddTextSide(const Config& config, const OpenedModel& opened, ServedModel& served) {
+absl::Status AddTextSide(const Config& config, const Metadata& metadata, int32_t vocab_size,
+                         ServedModel& served) {
   // Without an error to fill in, a name that is too long would throw.
   std::error_code ignored;
   if (std::filesystem::is_directory(config.model, ignored)) {
-    ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(config.model, opened.spec.vocab_size));
+    ASSIGN_OR_RETURN(hf::FolderText text, hf::ReadFolderText(config.model, vocab_size));
     served.tokenizer = std::move(text.tokenizer);
     served.chat_templates = std::move(text.chat_templates);
     served.sampling_defaults = text.sampling;
   } else {
-    ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(opened.metadata));
-    ASSIGN_OR_RETURN(served.chat_templates, ChatTemplates::Read(opened.metadata));
+    ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(metadata));
+    ASSIGN_OR_RETURN(served.chat_templates, ChatTemplates::Read(metadata));
   }
   served.end_token_ids = EndTokenIds(*served.tokenizer);
-  return absl::OkStatus();
+  if (served.tokenizer->vocab_size() == vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the tokenizer must have the model's ", vocab_size,
+                                                 " tokens, has ", served.tokenizer->vocab_size()));
 }
 
 // What the settings want otherwise than the file.
@@ -61,6 +66,11 @@ absl::Status ApplySettings(const Config& config, OpenedModel& model, ModelFacts&
   return absl::OkStatus();
 }
 
+absl::StatusOr<MadeExecutor> MakeExecutorAsSet(const Config& config, OpenedModel model, ModelFacts& facts) {
+  RETURN_IF_ERROR(ApplySettings(config, model, facts));
+  return MakeExecutor(config, std::move(model));
+}
+
 absl::Status WithPath(const Config& config, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(config.model, ": ", status.message()));
 }
@@ -71,21 +81,26 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
   ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(config.model));
   ModelBundle bundle;
   bundle.served.facts = FactsOf(config, opened);
-  if (absl::Status status = AddTextSide(config, opened, bundle.served); !status.ok()) {
-    return WithPath(config, status);
+  const Metadata metadata = std::move(opened.metadata);
+  const int32_t vocab_size = opened.spec.vocab_size;
+  absl::Status text_status;
+  absl::StatusOr<MadeExecutor> executor;
+  {
+    // The vocabulary is read while weights are packed.
+    const std::jthread text([&] {
+      text_status = CatchExhaustion([&] { return AddTextSide(config, metadata, vocab_size, bundle.served); });
+    });
+    executor = MakeExecutorAsSet(config, std::move(opened), bundle.served.facts);
   }
-  if (bundle.served.tokenizer->vocab_size() != opened.spec.vocab_size) {
-    return WithPath(config, absl::InvalidArgumentError(absl::StrCat("the tokenizer must have the model's ",
-                                                                    opened.spec.vocab_size, " tokens, has ",
-                                                                    bundle.served.tokenizer->vocab_size())));
-  }
-  RETURN_IF_ERROR(ApplySettings(config, opened, bundle.served.facts));
-  ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(opened)));
+  if (!text_status.ok()) return WithPath(config, text_status);
+  ASSIGN_OR_RETURN(MadeExecutor made, std::move(executor));
   bundle.served.kernels = std::move(made.kernels);
   bundle.served.num_threads = made.num_threads;
   bundle.executor = std::move(made.executor);
   bundle.device = made.device;
   bundle.products = std::move(made.products);
+  bundle.pack_cache = std::move(made.pack_cache);
+  bundle.placement = std::move(made.placement);
   bundle.warning = std::move(made.warning);
   return bundle;
 }

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
+#include "engine/exec/cpu/pack_cache.h"
 #include "server/config/config.h"
 #include "server/front/served_model.h"
 
@@ -19,6 +20,8 @@ struct ModelBundle {
   std::unique_ptr<Executor> executor;  // never null
   Device device = Device::kCpu;        // where it computes
   std::vector<std::string> products;   // how a GPU's matrices are multiplied, for the log
+  PackCacheOutcome pack_cache;         // of a CPU's weights, for the log; see MadeExecutor
+  std::string placement;               // the same
   std::string warning;                 // why it computes on the CPU, where a GPU was looked for; else empty
 };
 

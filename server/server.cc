@@ -283,10 +283,26 @@ void Server::Impl::OnLost() {
   if (!lost.exchange(true) && events.on_lost) events.on_lost();
 }
 
+namespace {
+
+void LogPackCache(const Log& log, const PackCacheOutcome& outcome) {
+  if (outcome.path.empty()) return;
+  const auto say = outcome.trouble.empty() ? &Log::Info : &Log::Warning;
+  (log.*say)("packed weights", {{"file", outcome.path},
+                                {"read", outcome.read},
+                                {"packed", outcome.packed},
+                                {"written", outcome.is_written ? "yes" : "no"},
+                                {"trouble", outcome.trouble.empty() ? "none" : outcome.trouble}});
+}
+
+}  // namespace
+
 absl::Status Server::Impl::Load(const ModelLoader& load) {
   ASSIGN_OR_RETURN(model, load(config));
   for (const std::string& line : model.products) log.Info("products of a matrix", {{"by", line}});
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
+  if (!model.placement.empty()) log.Info("memory of weights", {{"taken", model.placement}});
+  LogPackCache(log, model.pack_cache);
   const ServedModel& served = model.served;
   for (const std::string& problem : served.chat_templates.Problems()) {
     log.Warning("a chat template cannot be used as it is", {{"why", problem}});

@@ -19,6 +19,7 @@ namespace ropeway {
 namespace {
 
 constexpr int64_t kMaxFileBytes = 1 << 20;
+constexpr int kMostNodes = 1024;
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 // Used where the system tells nothing.
 constexpr int64_t kUnknownBytes = int64_t{2} << 30;
@@ -39,15 +40,32 @@ std::optional<int64_t> Number(absl::string_view text) {
 
 std::optional<int64_t> ReadNumber(const std::string& path) { return Number(Read(path)); }
 
-// The number behind `key` in lines such as "MemAvailable:  12 kB".
-std::optional<int64_t> ReadField(const std::string& path, absl::string_view key) {
+// The word behind `key` in lines such as "MemAvailable:  12 kB"; empty where there is none.
+std::string ReadWord(const std::string& path, absl::string_view key) {
   const std::string content = Read(path);
   for (absl::string_view line : absl::StrSplit(content, '\n')) {
     const std::vector<absl::string_view> words =
         absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
-    if (words.size() >= 2 && words[0] == key) return Number(words[1]);
+    if (words.size() >= 2 && words[0] == key) return std::string(words[1]);
   }
-  return std::nullopt;
+  return "";
+}
+
+std::optional<int64_t> ReadField(const std::string& path, absl::string_view key) {
+  return Number(ReadWord(path, key));
+}
+
+// Of a list such as "0-3,8"; numbers from `end` on are left out, and so is what is no number.
+std::set<int> NumbersOf(absl::string_view list, int end) {
+  std::set<int> numbers;
+  for (const absl::string_view part : absl::StrSplit(list, ',')) {
+    const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
+    const std::optional<int64_t> first = Number(ends.front()), last = Number(ends.back());
+    if (!first || !last) continue;
+    for (int64_t i = std::max<int64_t>(*first, 0); i <= *last && i < end; ++i)
+      numbers.insert(static_cast<int>(i));
+  }
+  return numbers;
 }
 
 // A control group that this process is in, or one around it.
@@ -149,6 +167,22 @@ void LookAtMemory(const std::string& root, UsableMachine& machine) {
   }
 }
 
+void LookAtNodes(const std::string& root, const std::vector<int>& processors, UsableMachine& machine) {
+  const std::string folder = root + "/sys/devices/system/node";
+  const std::set<int> with_memory = NumbersOf(Read(folder + "/has_memory"), kMostNodes);
+  const std::string allowed_list = ReadWord(root + "/proc/self/status", "Mems_allowed_list:");
+  const std::set<int> allowed = NumbersOf(allowed_list, kMostNodes);
+  machine.all_nodes = std::max<int>(static_cast<int>(with_memory.size()), 1);
+  for (const int node : with_memory) {
+    if (!allowed_list.empty() && allowed.count(node) == 0) continue;
+    const std::set<int> of_node =
+        NumbersOf(Read(absl::StrCat(folder, "/node", node, "/cpulist")), CPU_SETSIZE);
+    const bool is_ours = std::any_of(processors.begin(), processors.end(),
+                                     [&](int processor) { return of_node.count(processor) != 0; });
+    if (is_ours) machine.nodes.push_back(node);
+  }
+}
+
 }  // namespace
 
 int UsableMachine::threads() const {
@@ -175,6 +209,7 @@ UsableMachine LookAtMachine(const std::string& root, const std::vector<int>& pro
     if (quota > 0 && (machine.cpu_quota == 0 || quota < machine.cpu_quota)) machine.cpu_quota = quota;
   }
   LookAtMemory(root, machine);
+  LookAtNodes(root, processors, machine);
   return machine;
 }
 

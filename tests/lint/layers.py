@@ -65,7 +65,9 @@ FOLDERS = {
     # What both executors load alike.
     "engine/exec": Folder(EXECUTOR_DEPENDENCIES + ("engine/kernels/lower_positions.h",
                                                    "engine/kernels/modifier_tables.h")),
-    "engine/exec/cpu": Folder(EXECUTOR_DEPENDENCIES + ("engine/exec/score_modifiers.h", "engine/kernels/ops.h")),
+    # Of kernels the table, and the layout of what the pack cache keeps.
+    "engine/exec/cpu": Folder(EXECUTOR_DEPENDENCIES + ("engine/exec/score_modifiers.h", "engine/kernels/ops.h",
+                                                       "engine/kernels/cpu/pack.h")),
     "engine/exec/cuda": Folder(EXECUTOR_DEPENDENCIES + ("engine/exec/score_modifiers.h", "engine/kernels/cuda")),
     "engine/inspect": Folder(("engine",), ("absl", "cli", "json")),
     "server": Folder(EVERYTHING, ALL_LIBRARIES),

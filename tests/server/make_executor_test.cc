@@ -53,6 +53,19 @@ TEST_F(MakeExecutorTest, TakesTheGpuThatIsThere) {
   }
 }
 
+TEST_F(MakeExecutorTest, KeepsWhatTheCpuMultiplies) {
+  const TempFolder packed;
+  server::Config config{.device = server::Device::kCpu};
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor without, Make(config, none_));
+  EXPECT_EQ(without.pack_cache.path, "");
+  config.pack_cache = packed.path();
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor first, Make(config, none_));
+  EXPECT_TRUE(first.pack_cache.is_written);
+  ASSERT_OK_AND_ASSIGN(const server::MadeExecutor second, Make(config, none_));
+  EXPECT_EQ(second.pack_cache.read, first.pack_cache.packed);
+  EXPECT_EQ(second.pack_cache.trouble, "");
+}
+
 cuda::GemmOptions gemm_options;  // that the last Gemm was made with
 
 // Products as they are, and a line about them.

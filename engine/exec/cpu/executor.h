@@ -32,6 +32,7 @@ struct CpuExecutorOptions {
   std::string kernels = "auto";                 // "ref", "avx2", "avx512"; see kernels::SelectKernels
   int threads = 0;                              // 0: one per processor that the process may use
   std::function<void(int)> delay;               // of ThreadPoolOptions, for tests
+  std::string pack_cache;                       // folder of packed matrices (pack_cache.h); empty: none
   int64_t kv_cache_bytes = int64_t{512} << 20;  // of keys and values, rounded down to whole pages; larger
                                                 // serves more tokens at a time
   int32_t max_tokens_per_step = 512;

@@ -1,7 +1,13 @@
 #include "engine/exec/cpu/weights.h"
 
+#include <algorithm>
+#include <cstring>
+#include <optional>
 #include <utility>
 
+#include "engine/base/ceil_div.h"
+#include "engine/exec/cpu/weight_placement.h"
+#include "engine/kernels/cpu/pack.h"
 #include "engine/tensor/dequantize.h"
 
 namespace ropeway {
@@ -20,9 +26,11 @@ class CpuWing {
  public:
   using Projection = CpuProjection;
   using Vector = std::vector<float>;
-  using Embedding = WeightTensor;
+  using Embedding = CpuEmbedding;
 
-  CpuWing(const kernels::KernelTable& table, ThreadPool& pool) : table_(table), pool_(pool) {}
+  // The cache may be null.
+  CpuWing(const kernels::KernelTable& table, ThreadPool& pool, PackCache* cache)
+      : table_(table), pool_(pool), cache_(cache) {}
 
   absl::StatusOr<Vector> PutVector(std::vector<float> values) { return values; }
 
@@ -44,19 +52,29 @@ class CpuWing {
     return projection;
   }
 
-  // A copy where it lies in the file, so that nothing of the file is needed once all is packed.
+  // A copy where it lies in the file, so that nothing of the file is needed once all is packed. Made by all threads.
   absl::StatusOr<Embedding> PutEmbedding(WeightTensor tensor) {
-    if (tensor.bytes != nullptr) return tensor;
+    if (tensor.bytes != nullptr) return Embedding{std::move(tensor.view), std::move(tensor.bytes)};
     const TensorView& view = tensor.view;
-    tensor.bytes = std::make_shared<const std::vector<uint8_t>>(view.data, view.data + view.bytes());
-    tensor.view.data = tensor.bytes->data();
-    return tensor;
+    const auto copy = std::make_shared<AlignedBuffer>(view.bytes());
+    OnAll(CeilDiv(view.bytes(), kCopyBytes), [&](int64_t i) {
+      const int64_t first = i * kCopyBytes, count = std::min(kCopyBytes, view.bytes() - first);
+      std::memcpy(copy->data() + first, view.data + first, static_cast<size_t>(count));
+    });
+    return Embedding{{view.type, view.shape, copy->data()}, copy};
   }
   absl::StatusOr<Projection> PutTiedOutput(const Embedding&, ProjectionParts parts) {
     return PutProjection(std::move(parts));
   }
 
  private:
+  // Copied at a time by one thread.
+  static constexpr int64_t kCopyBytes = 1 << 20;
+
+  void OnAll(int64_t count, absl::FunctionRef<void(int64_t)> body) {
+    pool_.RunPhases([&](Team& team) { team.ForEach(count, body); });
+  }
+
   void PackGate(std::vector<TensorView> views, Projection& projection) {
     std::vector<std::vector<float>> converted;
     const int64_t outputs = views[0].rows();
@@ -68,18 +86,18 @@ class CpuWing {
 
   // Packed by all threads.
   void AddPart(kernels::PackRequest request, Projection& projection) {
-    const auto on_all = [this](int64_t count, absl::FunctionRef<void(int64_t)> body) {
-      pool_.RunPhases([&](Team& team) { team.ForEach(count, body); });
-    };
+    const auto on_all = [this](int64_t count, absl::FunctionRef<void(int64_t)> body) { OnAll(count, body); };
     const kernels::PackRequest::ForPieces for_pieces = on_all;
     request.for_pieces = &for_pieces;
-    Projection::Part part{table_.pack(request), projection.outputs};
+    Projection::Part part{cache_ == nullptr ? table_.pack(request) : cache_->Pack(request),
+                          projection.outputs};
     projection.outputs += part.matrix.rows;
     projection.parts.push_back(std::move(part));
   }
 
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
+  PackCache* const cache_;
 };
 
 }  // namespace
@@ -87,12 +105,23 @@ class CpuWing {
 absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
                                           std::shared_ptr<const TensorSource> tensors,
                                           const kernels::KernelTable& table, ThreadPool& pool,
-                                          int32_t max_model_len, const LoadProgress& progress) {
-  const WeightReader reader(spec, *tensors, {.max_model_len = max_model_len});
-  CpuWing wing(table, pool);
-  ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, progress));
+                                          const LoadOptions& options) {
+  const WeightPlacement placement(options.machine, pool);
+  const WeightReader reader(spec, *tensors, {.max_model_len = options.max_model_len});
+  // The reference's matrices have a layout of their own, and are for tests.
+  const bool is_kept = !options.pack_cache.empty() && table.pack == &kernels::PackPanels;
+  std::optional<PackCache> cache;
+  if (is_kept) cache.emplace(options.pack_cache, *tensors);
+  CpuWing wing(table, pool, cache ? &*cache : nullptr);
+  ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, options.progress));
   ASSIGN_OR_RETURN(std::vector<kernels::ModifierTables> modifiers, MakeModifiers(reader));
-  return CpuWeights{std::move(loaded), std::move(modifiers)};
+  PackCacheOutcome outcome;
+  if (cache) {
+    outcome = cache->Finish([&](int64_t count, absl::FunctionRef<void(int64_t)> body) {
+      pool.RunPhases([&](Team& team) { team.ForEach(count, body); });
+    });
+  }
+  return CpuWeights{std::move(loaded), std::move(modifiers), std::move(outcome), placement.description()};
 }
 
 void CpuWeights::Embed(int32_t token, float* out) const {

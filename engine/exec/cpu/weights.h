@@ -7,10 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/base/machine.h"
 #include "engine/base/thread_pool.h"
+#include "engine/exec/cpu/pack_cache.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/load_decoder.h"
@@ -30,8 +33,15 @@ struct CpuProjection {
 
 using CpuLayer = LayerWeights<CpuProjection, std::vector<float>>;
 
-struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTensor> {
+struct CpuEmbedding {
+  TensorView view;
+  std::shared_ptr<const void> bytes;  // what the view sees
+};
+
+struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, CpuEmbedding> {
   std::vector<kernels::ModifierTables> modifiers;  // [L]
+  PackCacheOutcome pack_cache;
+  std::string placement;  // of WeightPlacement
 
   // The embedding of a token, unscaled: D floats. REQUIRES: 0 <= token < V.
   void Embed(int32_t token, float* out) const;
@@ -40,12 +50,18 @@ struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, WeightTens
 // Called with the number of layers read so far; may be null.
 using LoadProgress = std::function<void(int layers_done)>;
 
-// Reads and repacks everything, on all threads of the pool, for positions [0, max_model_len); nothing of `tensors` is
-// needed afterwards.
+struct LoadOptions {
+  int32_t max_model_len = 0;    // positions are [0, max_model_len)
+  std::string pack_cache = "";  // folder of packed matrices (pack_cache.h); empty: none
+  LoadProgress progress = {};
+  UsableMachine machine = LookAtMachine();
+};
+
+// Reads and repacks everything, on all threads of the pool; nothing of `tensors` is needed afterwards.
 absl::StatusOr<CpuWeights> LoadCpuWeights(const DecoderSpec& spec,
                                           std::shared_ptr<const TensorSource> tensors,
                                           const kernels::KernelTable& table, ThreadPool& pool,
-                                          int32_t max_model_len, const LoadProgress& progress);
+                                          const LoadOptions& options);
 
 }  // namespace ropeway
 

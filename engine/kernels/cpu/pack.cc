@@ -135,7 +135,7 @@ void PackPanel(const PackRequest& request, const PanelLayout& layout, int64_t pa
 
 }  // namespace
 
-PackedMatrix PackPanels(const PackRequest& request) {
+PackedMatrix PlanPanels(const PackRequest& request) {
   const TensorView& first = request.parts[0];
   const DTypeInfo& info = InfoOf(first.type);
   PackedMatrix matrix{.type = first.type,
@@ -144,10 +144,15 @@ PackedMatrix PackPanels(const PackRequest& request) {
                       .columns = first.columns()};
   for (const TensorView& part : request.parts) matrix.rows += part.rows();
   const int64_t padded = request.interleave ? (first.rows() + 15) / 16 * 32 : matrix.rows;
-  const PanelLayout layout = PanelLayoutOf(first.type, matrix.columns);
-  matrix.panel_bytes = layout.bytes;
+  matrix.panel_bytes = PanelLayoutOf(first.type, matrix.columns).bytes;
   matrix.num_panels = (padded + kPanelRows - 1) / kPanelRows;
-  matrix.data = AlignedBuffer(matrix.num_panels * matrix.panel_bytes);
+  return matrix;
+}
+
+PackedMatrix PackPanels(const PackRequest& request) {
+  PackedMatrix matrix = PlanPanels(request);
+  const PanelLayout layout = PanelLayoutOf(matrix.type, matrix.columns);
+  matrix.data = AlignedBuffer(PackedBytes(matrix));
   const auto pack = [&](int64_t piece) {
     for (int64_t i = 0; i < kPiecePanels; ++i)
       if (const int64_t panel = piece * kPiecePanels + i; panel < matrix.num_panels)

@@ -3,6 +3,8 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_PACK_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_PACK_H_
 
+#include <cstdint>
+
 #include "engine/kernels/cpu/panel.h"
 #include "engine/kernels/packed_matrix.h"
 
@@ -14,7 +16,15 @@ struct PanelLayout {
 };
 PanelLayout PanelLayoutOf(DType type, int64_t columns);
 
+// What packing gives, without memory for it: `data` is empty.
+PackedMatrix PlanPanels(const PackRequest& request);
+
 PackedMatrix PackPanels(const PackRequest& request);
+
+// Where files keep panels, they keep this number: whoever changes what PackPanels writes raises it.
+inline constexpr uint32_t kPanelsVersion = 1;
+
+constexpr int64_t PackedBytes(const PackedMatrix& plan) { return plan.num_panels * plan.panel_bytes; }
 
 }  // namespace ropeway::kernels
 

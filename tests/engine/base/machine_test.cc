@@ -126,6 +126,48 @@ TEST_F(MachineTest, WhatSaysNothingSensibleLimitsNothing) {
   EXPECT_EQ(Look({}).threads(), 1);
 }
 
+// Two sockets of four processors; a third node has memory alone.
+class MemoryNodesTest : public MachineTest {
+ protected:
+  void SetUp() override {
+    MachineTest::SetUp();
+    Write("sys/devices/system/node/has_memory", "0-2\n");
+    Write("sys/devices/system/node/node0/cpulist", "0-3\n");
+    Write("sys/devices/system/node/node1/cpulist", "4-5,6,7\n");
+    Write("sys/devices/system/node/node2/cpulist", "\n");
+  }
+};
+
+TEST_F(MemoryNodesTest, AreThoseOfTheProcessors) {
+  EXPECT_EQ(Look().nodes, (std::vector<int>{0, 1}));
+  EXPECT_EQ(Look().all_nodes, 3);
+  EXPECT_EQ(Look({6}).nodes, (std::vector<int>{1}));
+  EXPECT_EQ(Look({0, 3}).nodes, (std::vector<int>{0}));
+  EXPECT_EQ(Look({3, 4}).nodes, (std::vector<int>{0, 1}));
+}
+
+TEST_F(MemoryNodesTest, AreThoseWhoseMemoryACpusetGives) {
+  Write("proc/self/status", "Name: x\nMems_allowed:\t2\nMems_allowed_list:\t1-2\n");
+  EXPECT_EQ(Look().nodes, (std::vector<int>{1}));
+  EXPECT_EQ(Look({0, 1}).nodes, (std::vector<int>{}));
+}
+
+TEST_F(MemoryNodesTest, ListsThatSayNothingSensibleNameNone) {
+  for (const char* list :
+       {"", "x", "-", "3-", "1-0", "-5", "99999999999999999999", "4096-70000", ",,,", "0x1"}) {
+    Write("sys/devices/system/node/has_memory", list);
+    EXPECT_EQ(Look().nodes, (std::vector<int>{})) << list;
+  }
+  // An end without end is cut off.
+  Write("sys/devices/system/node/has_memory", "1-9223372036854775807");
+  EXPECT_EQ(Look().nodes, (std::vector<int>{1}));
+}
+
+TEST_F(MachineTest, WithoutNodesThereIsOneUnknown) {
+  EXPECT_EQ(Look().nodes, (std::vector<int>{}));
+  EXPECT_EQ(Look().all_nodes, 1);
+}
+
 TEST(ThisMachineTest, HasProcessorsAndMemory) {
   const UsableMachine machine = LookAtMachine();
   EXPECT_GE(machine.threads(), 1);
