@@ -232,6 +232,13 @@ void RegisterAll() {
           ->Args({512, 512})
           ->Args({512, 2048})
           ->Args({16, 8000});
+    // Soft-caps came with heads of 256 columns.
+    for (const char* modifier : {"", "softcap"})
+      benchmark::RegisterBenchmark(("modifier" + name + "/gemma/" + modifier).c_str(), BM_Attention, *table,
+                                   kAttentionShapes[2], modifier)
+          ->ArgNames({"n", "length"})
+          ->Args({1, 2048})
+          ->Args({512, 2048});
     for (const std::string& modifier : ModifierNames())
       benchmark::RegisterBenchmark(("modifier" + name + "/" + modifier).c_str(), BM_Attention, *table,
                                    kAttentionShapes[1], modifier)

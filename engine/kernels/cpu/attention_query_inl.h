@@ -51,13 +51,20 @@ inline void SetZero(float* p, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) Store(p + i, Zero());
 }
 
-// `query` [E] to bf16, with zeros behind it.
-inline const float* RoundQuery(const float* query, const KvLayout& kv, float* rounded) {
+// Whether nothing changes scores but their scale and a soft-cap. Then the product of query and key comes divided by
+// the cap, and the cap is part of what is multiplied at the end: of the soft-cap only its tanh is left to compute.
+inline bool CapsAlone(const ScoreModifier& modifier) {
+  return modifier.softcap != 0 && modifier.bias.kind == BiasKind::kNone && modifier.mixer.width == 0 &&
+         modifier.relative_keys.rows.data == nullptr;
+}
+
+// `query` [E] times `factor` to bf16, with zeros behind it.
+inline const float* RoundQuery(const float* query, float factor, const KvLayout& kv, float* rounded) {
   for (int64_t d = kv.head_dim; d < kv.padded_head_dim; ++d) rounded[d] = 0;
   ForColumns(kv.head_dim, [&](int64_t d, int64_t lanes) {
     alignas(64) uint16_t row[16];
     alignas(64) float floats[16];
-    StoreBf16(row, LoadSome(query + d, lanes));
+    StoreBf16(row, Mul(LoadSome(query + d, lanes), Splat(factor)));
     Store(floats, LoadBf16(row));
     StoreSome(rounded + d, lanes, Load(floats));
   });
@@ -84,11 +91,12 @@ void InitQuery(const AttentionArgs& args, int token, int head, const QueryMemory
   }
   if (modifier.relative_keys.rows.data != nullptr)
     queries[0] = InitRelativeKeys(args, absolute_head, queries[0], memory.position, query.modified);
+  const float factor = CapsAlone(modifier) ? args.scale * query.modified.inverse_cap : 1;
   for (int z = 0; z < zones; ++z) {
     query.factors[z] = queries[z];
     if constexpr (!Rows::kOneChain)
       query.factors[z] =
-          Rows::QueryOf(RoundQuery(queries[z], args.kv, memory.rounded + z * args.kv.padded_head_dim),
+          Rows::QueryOf(RoundQuery(queries[z], factor, args.kv, memory.rounded + z * args.kv.padded_head_dim),
                         args.kv.padded_head_dim, memory.packed + z * args.kv.padded_head_dim / 2);
   }
   if (modifier.relative_values.data != nullptr)
@@ -173,15 +181,32 @@ inline Lanes WeightOfScore(Lanes x) {
     return PowerBf16(x);
 }
 
-// From the scores of a chunk's pages, times `unit`, to their weights, zero where the query does not see; onto the
+// What a product of query and key is multiplied by on its way to a logarithm of a weight: before the soft-cap, where
+// there is one and the query is not multiplied already, and at the end.
+struct Scaling {
+  float before, after;
+};
+
+template <class Rows>
+inline Lanes Capped(Lanes x, Scaling scaling) {
+  if constexpr (Rows::kOneChain)
+    return Tanh(Mul(x, Splat(scaling.before)));
+  else
+    return BriefTanh(x);
+}
+
+// From the products, or scores, of a chunk's pages to their weights, zero where the query does not see; onto the
 // query's maximum and sums.
-template <class Rows, int kPages>
-inline void SoftenPages(const KvLayout& kv, int32_t start, float unit, Query& query, float* scores,
+template <class Rows, bool kCaps, int kPages>
+inline void SoftenPages(const KvLayout& kv, int32_t start, Scaling scaling, Query& query, float* scores,
                         float* packed) {
   const bool sees_all = query.first <= start && start + kPages * kPageTokens <= query.last;
   Lanes score[kPages];
 #pragma GCC unroll 4
-  for (int p = 0; p < kPages; ++p) score[p] = Load(scores + p * kPageTokens);
+  for (int p = 0; p < kPages; ++p) {
+    score[p] = Load(scores + p * kPageTokens);
+    if constexpr (kCaps) score[p] = Capped<Rows>(score[p], scaling);
+  }
   if (!sees_all) {
     const Lanes lowest = Splat(-__builtin_inff());
     for (int p = 0; p < kPages; ++p)
@@ -190,13 +215,13 @@ inline void SoftenPages(const KvLayout& kv, int32_t start, float unit, Query& qu
   Lanes largest = score[0];
 #pragma GCC unroll 4
   for (int p = 1; p < kPages; ++p) largest = Max(largest, score[p]);
-  largest = Mul(largest, Splat(unit));
+  largest = Mul(largest, Splat(scaling.after));
   if (!AllLess(largest, Splat(query.max))) RaiseMaximum<Rows>(kv, MaxOfLanes(largest), query);
   const Lanes below = Splat(-query.max);
   Lanes sum = Load(query.sums);
 #pragma GCC unroll 4
   for (int p = 0; p < kPages; ++p) {
-    score[p] = WeightOfScore<Rows>(Fma(score[p], Splat(unit), below));
+    score[p] = WeightOfScore<Rows>(Fma(score[p], Splat(scaling.after), below));
     if (!sees_all) score[p] = Visible(start + p * kPageTokens, query.first, query.last, score[p], Zero());
     sum = Add(sum, score[p]);
     Store(scores + p * kPageTokens, score[p]);
@@ -205,27 +230,32 @@ inline void SoftenPages(const KvLayout& kv, int32_t start, float unit, Query& qu
   if constexpr (!Rows::kOneChain) Rows::Pack(score, kPages, packed);
 }
 
-template <class Rows>
-inline void Soften(const KvLayout& kv, int32_t start, int pages, float unit, Query& query, float* scores,
+template <class Rows, bool kCaps>
+inline void Soften(const KvLayout& kv, int32_t start, int pages, Scaling scaling, Query& query, float* scores,
                    float* packed) {
   switch (pages) {
     case 1:
-      return SoftenPages<Rows, 1>(kv, start, unit, query, scores, packed);
+      return SoftenPages<Rows, kCaps, 1>(kv, start, scaling, query, scores, packed);
     case 2:
-      return SoftenPages<Rows, 2>(kv, start, unit, query, scores, packed);
+      return SoftenPages<Rows, kCaps, 2>(kv, start, scaling, query, scores, packed);
     case 3:
-      return SoftenPages<Rows, 3>(kv, start, unit, query, scores, packed);
+      return SoftenPages<Rows, kCaps, 3>(kv, start, scaling, query, scores, packed);
     default:
-      return SoftenPages<Rows, 4>(kv, start, unit, query, scores, packed);
+      return SoftenPages<Rows, kCaps, 4>(kv, start, scaling, query, scores, packed);
   }
 }
 
-// From products of query and keys to weights. A score that nothing changes but its scale is scaled on its way.
+// From products of query and keys to weights. Scores that nothing changes but their scale and a soft-cap are scaled
+// and capped on their way.
 template <class Rows>
 inline void Weigh(const AttentionArgs& args, int32_t start, int page, int pages, Query& query, float* scores,
                   float* packed) {
   const ScoreModifier& modifier = args.modifier;
   constexpr float kUnit = Rows::kOneChain ? 1 : kLog2E;
+  if (CapsAlone(modifier)) {
+    const Scaling scaling{args.scale * query.modified.inverse_cap, modifier.softcap * kUnit};
+    return Soften<Rows, true>(args.kv, start, pages, scaling, query, scores, packed);
+  }
   if (modifier.relative_keys.rows.data != nullptr)
     AddRelativeKeys(args, query.position(), start, page, pages, query.modified, scores);
   const bool plain = modifier.softcap == 0 && modifier.bias.kind == BiasKind::kNone && args.scale > 0;
@@ -235,7 +265,7 @@ inline void Weigh(const AttentionArgs& args, int32_t start, int page, int pages,
       const Lanes score = ScaleAndCap(args, query.modified, Load(at));
       Store(at, AddBias(modifier.bias, query.position(), start + p * kPageTokens, query.modified, score));
     }
-  Soften<Rows>(args.kv, start, pages, plain ? args.scale * kUnit : kUnit, query, scores, packed);
+  Soften<Rows, false>(args.kv, start, pages, {1, plain ? args.scale * kUnit : kUnit}, query, scores, packed);
 }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_QUERY_INL_H_

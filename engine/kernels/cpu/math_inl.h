@@ -108,20 +108,30 @@ inline Lanes Gated(Activation activation, const ActivationNumbers& numbers, Lane
   return Mul(Activate(activation, numbers, gate), up);
 }
 
-// tanh(x): near zero by a polynomial, else e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation;
-// 1 from 10 on. Which of them a lane takes depends on that lane alone; the second is left out where no lane
-// takes it.
-inline Lanes Tanh(Lanes x) {
-  const Lanes magnitude = Abs(x), square = Mul(x, x), border = Splat(kTanhNear);
-  Lanes p = Splat(kTanhTerms[0]);
-  for (int i = 1; i < 5; ++i) p = Fma(p, square, Splat(kTanhTerms[i]));
-  const Lanes near = Fma(Mul(p, square), x, x);
-  if (AllLess(magnitude, border)) return near;
+// tanh(x) away from zero: e / (e + 2) with e = e^(2 |x|) - 1, computed without cancellation; 1 from 10 on.
+[[gnu::noinline]] Lanes FarTanh(Lanes x) {
+  const Lanes magnitude = Abs(x);
   const Reduced z = ReduceByLn2(Min(Splat(20), Add(magnitude, magnitude)));
   const Lanes power = ScaleByPower(Splat(1), z.n);
   const Lanes e = Fma(Mul(ExpTail(z.r), z.r), power, Sub(power, Splat(1)));
-  return IfLess(magnitude, border, near, CopySign(Div(e, Add(e, Splat(2))), x));
+  return CopySign(Div(e, Add(e, Splat(2))), x);
 }
+
+// tanh(x): by a polynomial where |x| < border. Which of the two a lane takes depends on that lane alone; the other
+// one is left out where no lane takes it.
+template <int kTerms>
+inline Lanes TanhBy(const float (&terms)[kTerms], float border, Lanes x) {
+  const Lanes square = Mul(x, x), end = Splat(border * border);
+  Lanes p = Splat(terms[0]);
+#pragma GCC unroll 4
+  for (int i = 1; i < kTerms; ++i) p = Fma(p, square, Splat(terms[i]));
+  const Lanes near = Fma(Mul(p, square), x, x);
+  if (__builtin_expect(AllLess(square, end), 1)) return near;
+  return IfLess(square, end, near, FarTanh(x));
+}
+
+inline Lanes Tanh(Lanes x) { return TanhBy(kTanhTerms, kTanhNear, x); }
+inline Lanes BriefTanh(Lanes x) { return TanhBy(kBriefTanhTerms, kBriefTanhNear, x); }
 
 // cap * tanh(x / cap). `inverse` is 1 / cap.
 inline Lanes Softcap(Lanes x, float cap, float inverse) {

@@ -100,7 +100,7 @@ void WeighHeads(const AttentionArgs& args, const MixedToken& token, int32_t star
           const int at = p * kPageTokens;
           Store(weights.of[q] + at, Load(token.scores + int64_t{first_head + q} * kChunk + at));
         }
-        Soften<Rows>(args.kv, start, pages, kUnit, queries[q], weights.of[q], weights.packed[q]);
+        Soften<Rows, false>(args.kv, start, pages, {1, kUnit}, queries[q], weights.of[q], weights.packed[q]);
       }
       WeighAllColumns<Rows, Q>(chunk, args.kv.padded_value_dim, first, last, weights, queries);
     });
