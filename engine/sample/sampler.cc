@@ -28,7 +28,7 @@ TokenId Sampler::Choose(absl::Span<const float> logits, const SamplingRule& rule
   if (!changes.empty()) {
     changed_.assign(logits.begin(), logits.end());
     for (const LogitChange& change : changes)
-      changed_[change.token] = ChangedLogit(changed_[change.token], change, rule.repetition);
+      changed_[change.token] = ChangedLogit(changed_[change.token], change, rule);
     logits = changed_;
   }
   const std::optional<Peak> peak = FindPeak(logits);

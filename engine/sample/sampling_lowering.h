@@ -16,6 +16,9 @@ class SamplingLowering {
   // How `row` draws its token.
   static SamplingRule RuleOf(const SampleRow& row);
 
+  // Whether what `row` changes depends on the tokens generated so far.
+  static bool DependsOnAnswer(const SampleRow& row);
+
   // Appends what `row` changes, one LogitChange per token, in the order in which tokens are first named. None
   // where nothing is changed. REQUIRES: tokens are not negative.
   void AppendChanges(const SampleRow& row, std::vector<LogitChange>& changes);
@@ -26,10 +29,9 @@ class SamplingLowering {
   struct Place {
     uint32_t row = 0;    // that named it last
     int32_t change = 0;  // of the row's changes
-    int32_t occurrences = 0;
   };
 
-  Place& PlaceOf(TokenId token, std::vector<LogitChange>& changes);
+  LogitChange& ChangeOf(TokenId token, std::vector<LogitChange>& changes);
 
   uint32_t row_ = 0;           // that is lowered, counted from 1
   size_t first_ = 0;           // of the row's changes

@@ -4,7 +4,7 @@
 // A row of logits x, in float32, is first changed token by token:
 //   masked: x = -infinity, whatever it was.   Else NaN and the infinities stay what they are.   A finite x:
 //   x += bias;   x = x > 0 ? x / repetition : x * repetition   (tokens of prompt and answer)
-//   x -= penalty = presence + frequency * occurrences          (tokens of the answer)
+//   x -= presence + frequency * occurrences                    (tokens of the answer)
 //   and stays finite: what is beyond the largest float of either sign becomes that float.
 // If then one x is NaN or +infinity, or all are -infinity, the logits say nothing: no token is chosen. Else,
 // by temperature 0: the largest x, the lowest id among equals. Else, with scale = 1 / temperature and weights
@@ -27,10 +27,11 @@ namespace ropeway {
 
 // How a token is drawn from logits, once they are changed.
 struct SamplingRule {
-  float scale = 1;       // 1 / temperature, at most the largest float; 0: greedy
-  int32_t top_k = 0;     // 0: all
-  float top_p = 1;       // 1: all
-  float repetition = 1;  // of LogitChange::seen
+  float scale = 1;                    // 1 / temperature, at most the largest float; 0: greedy
+  int32_t top_k = 0;                  // 0: all
+  float top_p = 1;                    // 1: all
+  float repetition = 1;               // of LogitChange::seen
+  float presence = 0, frequency = 0;  // of LogitChange::occurrences
   double min_p_offset = -std::numeric_limits<double>::infinity();  // log(min_p) / scale
   uint64_t coin = 0;
 };
@@ -39,18 +40,25 @@ struct SamplingRule {
 struct LogitChange {
   int32_t token = 0;
   float bias = 0;
-  float penalty = 0;
-  bool seen = false;    // repetition applies
-  bool masked = false;  // never chosen
+  int32_t occurrences = 0;  // among the tokens of the answer
+  bool seen = false;        // repetition applies
+  bool masked = false;      // never chosen
 };
 
-constexpr float ChangedLogit(float x, const LogitChange& change, float repetition) {
+// With one occurrence more, of the answer's last token.
+constexpr LogitChange WithOccurrence(LogitChange change) {
+  ++change.occurrences;
+  change.seen = true;
+  return change;
+}
+
+constexpr float ChangedLogit(float x, const LogitChange& change, const SamplingRule& rule) {
   constexpr float kLargest = std::numeric_limits<float>::max();
   if (change.masked) return -std::numeric_limits<float>::infinity();
   if (!(x >= -kLargest && x <= kLargest)) return x;
   x += change.bias;
-  if (change.seen) x = x > 0 ? x / repetition : x * repetition;
-  x -= change.penalty;
+  if (change.seen) x = x > 0 ? x / rule.repetition : x * rule.repetition;
+  if (change.occurrences > 0) x -= rule.presence + rule.frequency * static_cast<float>(change.occurrences);
   return x > kLargest ? kLargest : x < -kLargest ? -kLargest : x;
 }
 

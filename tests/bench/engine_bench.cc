@@ -49,35 +49,79 @@ std::vector<std::vector<PageId>> Tables(int streams, int32_t tokens) {
   return tables;
 }
 
+// Chunks one behind the other, as many in flight as the executor takes.
 void Prefill(benchmark::State& state, Executor* executor) {
   const int32_t step_tokens = executor->limits().max_tokens_per_step;
   const auto tokens = static_cast<int32_t>(state.range(0));
   const auto tables = Tables(1, tokens);
   const SamplingParams greedy{.temperature = 0};
-  for (auto _ : state)
+  bool ok = true;
+  int32_t in_flight = 0;
+  const auto collect = [&](int32_t left) {
+    for (; in_flight > left; --in_flight) ok = executor->Collect().ok() && ok;
+  };
+  for (auto _ : state) {
     for (int32_t first = 0; first < tokens; first += step_tokens) {
+      collect(executor->limits().max_steps_in_flight - 1);
       StepPlan plan;
       AddRow(tables[0], first, std::min(step_tokens, tokens - first), plan, greedy);
-      if (!executor->Step(plan).ok()) state.SkipWithError("step failed");
+      executor->Submit(plan);
+      ++in_flight;
     }
+    collect(0);
+  }
+  if (!ok) state.SkipWithError("step failed");
   state.SetItemsProcessed(state.iterations() * tokens);
 }
+
+// Steps of one token of each stream, as many in flight as the executor takes.
+class DecodeSteps {
+ public:
+  DecodeSteps(Executor& executor, int streams, int32_t start)
+      : executor_(executor), start_(start), tables_(Tables(streams, start + kDecodeSteps)) {}
+
+  // Whether the oldest step, which it waits for, went well.
+  bool Run() {
+    while (in_flight_ < executor_.limits().max_steps_in_flight) Submit();
+    return Collect();
+  }
+  bool Finish() {
+    while (in_flight_ > 0)
+      if (!Collect()) return false;
+    return true;
+  }
+
+ private:
+  void Submit() {
+    StepPlan plan;
+    for (const auto& table : tables_) AddRow(table, start_ + step_, 1, plan, greedy_);
+    for (int32_t row = 0; in_flight_ > 0 && row < plan.num_rows(); ++row)
+      plan.token_ids[row] = AwaitedToken(row);
+    step_ = (step_ + 1) % kDecodeSteps;
+    executor_.Submit(plan);
+    ++in_flight_;
+  }
+  bool Collect() {
+    --in_flight_;
+    return executor_.Collect().ok();
+  }
+
+  Executor& executor_;
+  const int32_t start_;
+  const SamplingParams greedy_{.temperature = 0};
+  const std::vector<std::vector<PageId>> tables_;
+  int32_t step_ = 0;
+  int32_t in_flight_ = 0;
+};
 
 // `range(1)` tokens are in the cache before the first step.
 void Decode(benchmark::State& state, Executor* executor) {
   const auto streams = static_cast<int>(state.range(0));
   const auto start = static_cast<int32_t>(state.range(1));
-  const auto tables = Tables(streams, start + kDecodeSteps);
-  const SamplingParams greedy{.temperature = 0};
-  int32_t step = 0;
-  const auto decode = [&] {
-    StepPlan plan;
-    for (const auto& table : tables) AddRow(table, start + step, 1, plan, greedy);
-    step = (step + 1) % kDecodeSteps;
-    if (!executor->Step(plan).ok()) state.SkipWithError("step failed");
-  };
-  decode();  // the first one touches pages of memory that were never used
-  for (auto _ : state) decode();
+  DecodeSteps steps(*executor, streams, start);
+  bool ok = steps.Run();  // the first one touches pages of memory that were never used
+  for (auto _ : state) ok = ok && steps.Run();
+  if (!steps.Finish() || !ok) state.SkipWithError("step failed");
   state.SetItemsProcessed(state.iterations() * streams);
 }
 

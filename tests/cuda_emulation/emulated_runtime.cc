@@ -43,6 +43,10 @@ struct EmulatedRuntime::StreamState {
   bool capturing = false;
   std::vector<Work> captured;
 };
+struct EmulatedRuntime::EventState {
+  Stream stream;
+  uint64_t count = 0;  // work of the stream before it
+};
 struct EmulatedRuntime::GraphState {
   std::vector<Work> works;
 };
@@ -243,6 +247,33 @@ ErrorCode EmulatedRuntime::Synchronize(Stream stream) {
   StreamState* state = Find(stream);
   if (state == nullptr) return Refuse(kInvalidHandle, "no stream of this device");
   return RunUntil(*state, state->num_enqueued);
+}
+
+ErrorCode EmulatedRuntime::CreateEvent(Event* event) {
+  if (const ErrorCode error = Enter(false)) return error;
+  event->native = new EventState;
+  return kSuccess;
+}
+
+ErrorCode EmulatedRuntime::DestroyEvent(Event event) {
+  delete static_cast<EventState*>(event.native);
+  return kSuccess;
+}
+
+ErrorCode EmulatedRuntime::Record(Event event, Stream stream) {
+  if (const ErrorCode error = Enter(false)) return error;
+  const StreamState* state = Find(stream);
+  if (state == nullptr) return Refuse(kInvalidHandle, "no stream of this device");
+  *static_cast<EventState*>(event.native) = {.stream = stream, .count = state->num_enqueued};
+  return kSuccess;
+}
+
+ErrorCode EmulatedRuntime::Wait(Event event) {
+  if (const ErrorCode error = EnterWait()) return error;
+  const auto& recorded = *static_cast<const EventState*>(event.native);
+  StreamState* state = Find(recorded.stream);
+  if (state == nullptr) return kSuccess;  // never recorded, or what it was behind is done
+  return RunUntil(*state, recorded.count);
 }
 
 ErrorCode EmulatedRuntime::Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) {

@@ -52,7 +52,7 @@ struct RuntimeOptions {
 // What a step of the engine should do rarely.
 struct CallCounts {
   int allocations = 0;  // of device or pinned memory
-  int waits = 0;        // of the host: for a stream, and where memory is freed
+  int waits = 0;        // of the host: for a stream or an event, and where memory is freed
 };
 
 class EmulatedRuntime final : public Runtime {
@@ -69,6 +69,10 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode CreateStream(Stream* stream) override;
   ErrorCode DestroyStream(Stream stream) override;
   ErrorCode Synchronize(Stream stream) override;
+  ErrorCode CreateEvent(Event* event) override;
+  ErrorCode DestroyEvent(Event event) override;
+  ErrorCode Record(Event event, Stream stream) override;
+  ErrorCode Wait(Event event) override;
   ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) override;
   ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) override;
   ErrorCode BeginCapture(Stream stream) override;
@@ -94,6 +98,7 @@ class EmulatedRuntime final : public Runtime {
   };
   struct EarlyKernel;
   struct StreamState;
+  struct EventState;
   struct GraphState;
 
   ErrorCode Enter(bool allowed_in_capture);

@@ -7,21 +7,13 @@
 namespace ropeway::cuda::emulation {
 namespace {
 
-// Neighbours are not fused here: one after the other.
-void FusedMatMulOnHost(const FusedMatMulArgs& args) {
-  if (args.norm) NormOnHost(*args.norm);
-  MatMulOnHost(args.product);
-  if (args.add) NormOnHost(*args.add);
-  if (args.gate) GateOnHost(*args.gate);
-  if (args.qkv) QkvOnHost(*args.qkv);
-}
-
 template <auto kFunction, typename Args>
 ErrorCode OnStream(const Args& args, Stream stream) {
   return EnqueueOnHost(stream, [args] { kFunction(args); });
 }
 
-constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
+constexpr KernelTable kTable = {.take_tokens = OnStream<TakeTokensOnHost>,
+                                .embed = OnStream<EmbedOnHost>,
                                 .norm = OnStream<NormOnHost>,
                                 .norm_columns = OnStream<NormColumnsOnHost>,
                                 .qkv = OnStream<QkvOnHost>,
@@ -32,7 +24,6 @@ constexpr KernelTable kTable = {.embed = OnStream<EmbedOnHost>,
                                 .combine = OnStream<CombineOnHost>,
                                 .dense_matmul = OnStream<MatMulOnHost>,
                                 .packed_matmul = OnStream<MatMulOnHost>,
-                                .fused_matmul = OnStream<FusedMatMulOnHost>,
                                 .unpack = OnStream<UnpackOnHost>,
                                 .copy_pages = OnStream<CopyPagesOnHost>,
                                 .finish_logits = OnStream<FinishLogitsOnHost>,

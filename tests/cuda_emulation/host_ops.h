@@ -18,6 +18,7 @@ void UnpackOnHost(const UnpackArgs& args);
 void MatMulOnHost(const MatMulArgs& args);
 
 // host_rows.cc
+void TakeTokensOnHost(const TakeTokensArgs& args);
 void NormInPlace(NormKind kind, float epsilon, const float* weight, const float* bias, std::vector<float>& x);
 void NormOnHost(const NormArgs& args);
 void NormColumnsOnHost(const NormColumnsArgs& args);

@@ -106,6 +106,15 @@ void GateOnHost(const GateArgs& args) {
   }
 }
 
+void TakeTokensOnHost(const TakeTokensArgs& args) {
+  for (int t = 0; t < args.num_tokens; ++t) {
+    int32_t& id = args.token_ids[t];
+    if (id >= 0) continue;
+    id = args.sampled[TokenOfResult(id)];
+    if (id < 0 || id >= args.vocab_size) id = 0;
+  }
+}
+
 void FinishLogitsOnHost(const FinishLogitsArgs& args) {
   for (int row = 0; row < args.num_rows; ++row)
     for (int i = 0; i < args.vocab_size; ++i) {

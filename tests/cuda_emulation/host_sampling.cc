@@ -1,7 +1,9 @@
 #include "tests/cuda_emulation/host_sampling.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "engine/sample/sampler.h"
@@ -24,6 +26,20 @@ void WriteScore(const TokenLogprobs& score, int count, float* chosen, const TopO
   }
 }
 
+std::vector<LogitChange> ChangesOf(const SampleArgs& args, const SampleRowParams& row) {
+  const LogitChange* first = args.changes + row.first_change;
+  std::vector<LogitChange> changes(first, first + row.num_changes);
+  if (row.uncounted < 0) return changes;
+  const int32_t token = args.token_ids[row.uncounted];
+  const auto is_it = [token](const LogitChange& change) { return change.token == token; };
+  const auto found = std::find_if(changes.begin(), changes.end(), is_it);
+  if (found == changes.end())
+    changes.push_back(WithOccurrence({.token = token}));
+  else
+    *found = WithOccurrence(*found);
+  return changes;
+}
+
 }  // namespace
 
 void SampleOnHost(const SampleArgs& args) {
@@ -31,7 +47,7 @@ void SampleOnHost(const SampleArgs& args) {
   for (int64_t r = 0; r < args.num_rows; ++r) {
     const SampleRowParams& row = args.rows[r];
     const absl::Span<const float> logits(args.logits + row.logit_row * args.logit_stride, args.vocab_size);
-    const absl::Span<const LogitChange> changes(args.changes + row.first_change, row.num_changes);
+    const std::vector<LogitChange> changes = ChangesOf(args, row);
     args.tokens[r] = sampler.Choose(logits, row.rule, changes);
     if (row.num_logprobs < 0) continue;
     const int32_t token = args.tokens[r] == kNoChoice ? 0 : args.tokens[r];

@@ -24,6 +24,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
   RETURN_IF_ERROR(InRange("max_logprobs", options.max_logprobs, 0, cuda::kMaxTop));
   RETURN_IF_ERROR(InRange("kv_cache_bytes", options.kv_cache_bytes, 0, INT64_MAX));
   RETURN_IF_ERROR(InRange("max_changes", options.max_changes, 1, kMaxChanges));
+  RETURN_IF_ERROR(InRange("max_steps_in_flight", options.max_steps_in_flight, 1, kMaxStepsInFlight));
   if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
@@ -101,7 +102,9 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
 }
 
 CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
-  CudaRankOptions rank{.model = &model, .memory = MemoryOptions(model, options)};
+  CudaRankOptions rank{.model = &model,
+                       .memory = MemoryOptions(model, options),
+                       .steps_in_flight = options.tensor_parallel > 1 ? 1 : options.max_steps_in_flight};
   if (options.progress) {
     rank.progress = [progress = options.progress, layers = model.spec.num_layers()](int done) {
       progress(done, layers);
@@ -146,7 +149,8 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
                               .max_rows_per_step = options.max_rows_per_step,
                               .max_model_len = static_cast<int32_t>(std::min<int64_t>(
                                   rank_options.memory.max_model_len, int64_t{num_pages} * kPageTokens)),
-                              .vocab_size = model.spec.vocab_size};
+                              .vocab_size = model.spec.vocab_size,
+                              .max_steps_in_flight = rank_options.steps_in_flight};
   std::string description = Describe(ranks[0]->device(), rank_options.memory.element, ranks.size());
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
@@ -163,16 +167,22 @@ CudaExecutor::CudaExecutor(const DecoderSpec& spec, std::vector<std::unique_ptr<
       ranks_(std::move(ranks)),
       limits_(limits),
       description_(std::move(description)),
-      pool_(std::move(pool)) {}
+      pool_(std::move(pool)),
+      slots_(limits.max_steps_in_flight) {}
 
 void CudaExecutor::Submit(const StepPlan& plan) {
-  ROPEWAY_CHECK(!result_.has_value());
-  result_ = CatchExhaustion([&] { return Run(plan); });
+  ROPEWAY_CHECK(num_in_flight_ < limits_.max_steps_in_flight);
+  const int slot = (oldest_ + num_in_flight_) % limits_.max_steps_in_flight;
+  slots_[slot].submitted = CatchExhaustion([&] { return Launch(plan, slot); });
+  ++num_in_flight_;
 }
 
 absl::StatusOr<StepResult> CudaExecutor::Collect() {
-  ROPEWAY_CHECK(result_.has_value());
-  absl::StatusOr<StepResult> result = *std::exchange(result_, std::nullopt);
+  ROPEWAY_CHECK(num_in_flight_ > 0);
+  const int slot = std::exchange(oldest_, (oldest_ + 1) % limits_.max_steps_in_flight);
+  --num_in_flight_;
+  RETURN_IF_ERROR(slots_[slot].submitted);
+  absl::StatusOr<StepResult> result = CatchExhaustion([&] { return Finish(slot); });
   if (result.ok()) result->warning = std::exchange(warning_, "");
   return result;
 }
@@ -183,17 +193,29 @@ std::vector<double> CudaExecutor::RotationChoices(const AdmittedLengths& lengths
 
 absl::Status CudaExecutor::WarmUpDevice() {
   const WarmUp warm_up(limits_, ranks_[0]->plan().step.max_bucket);
-  for (const StepPlan& plan : warm_up.plans()) RETURN_IF_ERROR(Run(plan).status());
+  for (const StepPlan& plan : warm_up.plans()) {
+    RETURN_IF_ERROR(Launch(plan, 0));
+    RETURN_IF_ERROR(Finish(0).status());
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<StepResult> CudaExecutor::Run(const StepPlan& plan) {
+absl::Status CudaExecutor::Launch(const StepPlan& plan, int slot) {
+  if (lost()) return absl::InternalError("the device was lost in an earlier step");
   ROPEWAY_CHECK(plan.num_tokens() <= limits_.max_tokens_per_step);
   ROPEWAY_CHECK(plan.num_rows() <= limits_.max_rows_per_step);
-  PrepareStep(plan, ranks_[0]->plan().step, step_);
-  RETURN_IF_ERROR(RunRanks());
+  const int before = (slot + limits_.max_steps_in_flight - 1) % limits_.max_steps_in_flight;
+  CudaStep& step = slots_[slot].step;
+  PrepareStep(plan, ranks_[0]->plan().step, slots_[before].step.sample_places, step);
+  RETURN_IF_ERROR(OnAllRanks([&](CudaRank& rank) { return rank.Submit(step, slot); }));
   StopCapturingWhereOneFailed();
-  return ReadResults(plan, step_, ranks_[0]->results(step_), ranks_[0]->plan().max_top);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> CudaExecutor::Finish(int slot) {
+  RETURN_IF_ERROR(OnAllRanks([&](CudaRank& rank) { return rank.Wait(slot); }));
+  const CudaStep& step = slots_[slot].step;
+  return ReadResults(step, ranks_[0]->results(step, slot), ranks_[0]->plan().max_top);
 }
 
 void CudaExecutor::StopCapturingWhereOneFailed() {
@@ -220,11 +242,11 @@ absl::Status CudaExecutor::VisitLogits(
   return absl::OkStatus();
 }
 
-absl::Status CudaExecutor::RunRanks() {
+absl::Status CudaExecutor::OnAllRanks(const std::function<absl::Status(CudaRank&)>& run) {
   std::vector<absl::Status> statuses(ranks_.size());
   pool_->Run([&](Team& team) {
     CudaRank& rank = *ranks_[team.index()];
-    statuses[team.index()] = rank.Run(step_);
+    statuses[team.index()] = run(rank);
     if (!statuses[team.index()].ok()) rank.AbortGroup();
   });
   for (const auto& rank : ranks_)

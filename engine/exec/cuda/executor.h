@@ -37,8 +37,10 @@ struct CudaExecutorOptions {
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
   bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
   std::string gemm_cache;   // file of what earlier searches chose; empty: none
-  bool use_graphs = true;   // decode steps are captured once and replayed
-  bool warm_up = false;     // Make runs some steps, so that no request waits for what is done once
+  // 1: the device idles while the next step is planned. A group takes one at most: its first rank alone has the tokens.
+  int32_t max_steps_in_flight = kMaxStepsInFlight;
+  bool use_graphs = true;  // decode steps are captured once and replayed
+  bool warm_up = false;    // Make runs some steps, so that no request waits for what is done once
 
   // Called with (layers read, all layers) while weights are uploaded.
   std::function<void(int, int)> progress;
@@ -73,9 +75,16 @@ class CudaExecutor final : public Executor {
  private:
   CudaExecutor(const DecoderSpec& spec, std::vector<std::unique_ptr<CudaRank>> ranks,
                std::unique_ptr<ThreadPool> pool, const ExecutorLimits& limits, std::string description);
-  absl::StatusOr<StepResult> Run(const StepPlan& plan);
+  // A step in flight: its results come by the slot of its number.
+  struct Slot {
+    CudaStep step;
+    absl::Status submitted;
+  };
+
+  absl::Status Launch(const StepPlan& plan, int slot);
+  absl::StatusOr<StepResult> Finish(int slot);
   absl::Status WarmUpDevice();
-  absl::Status RunRanks();
+  absl::Status OnAllRanks(const std::function<absl::Status(CudaRank&)>& run);
   void StopCapturingWhereOneFailed();
 
   const DecoderSpec spec_;
@@ -83,9 +92,10 @@ class CudaExecutor final : public Executor {
   const ExecutorLimits limits_;
   const std::string description_;
   const std::unique_ptr<ThreadPool> pool_;  // member i runs rank i
-  CudaStep step_;
-  std::optional<absl::StatusOr<StepResult>> result_;  // not collected yet
-  std::string warning_;                               // not told yet
+  std::vector<Slot> slots_;                 // [max_steps_in_flight], in turn
+  int oldest_ = 0;                          // of those in flight
+  int num_in_flight_ = 0;
+  std::string warning_;  // not told yet
   std::atomic<bool> lost_ = false;
 };
 

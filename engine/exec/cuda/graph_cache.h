@@ -2,7 +2,7 @@
 //
 // At most `capacity` of them: the one that was used longest ago leaves for a new one. Where a capture failed
 // the cache is closed for good, and steps run without graphs. Not thread-safe; Insert, Clear and the
-// destructor are called by a thread that the Runtime is bound to, while none of the graphs runs.
+// destructor are called by a thread that the Runtime is bound to, while none of the graphs that they destroy runs.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_GRAPH_CACHE_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_GRAPH_CACHE_H_
 

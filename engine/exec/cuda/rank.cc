@@ -31,6 +31,8 @@ CudaRank::~CudaRank() {
   if (stream_.native == nullptr) return;
   parts_.runtime->Synchronize(stream_);
   graphs_.Clear();
+  for (const Slot& slot : slots_)
+    if (slot.done.native != nullptr) parts_.runtime->DestroyEvent(slot.done);
   parts_.runtime->DestroyStream(stream_);
 }
 
@@ -98,7 +100,6 @@ absl::Status CudaRank::PrepareProducts() {
   pass.PrepareProducts(plan_.activations.max_tokens,
                        options_.memory.samples ? plan_.activations.max_logit_rows : 0);
   RETURN_IF_ERROR(StatusOf(pass));
-  fusions_ = pass.PlanFusions();
   return Check(parts_.runtime->Fill(working_memory_.data(), kFresh, plan_.activation_bytes, stream_),
                "filling the workspace");
 }
@@ -109,12 +110,18 @@ absl::Status CudaRank::AllocateWorkspace() {
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.activation_bytes, "the workspace"));
   Carver carver(working_memory_.data());
   activations_ = CarveActivations(spec_, plan_.activations, carver);
-  ASSIGN_OR_RETURN(host_inputs_, CudaMemory::Make(runtime, MemoryKind::kPinned, plan_.input_bytes, "inputs"));
+  slots_.resize(options_.steps_in_flight);
+  for (Slot& slot : slots_) {
+    RETURN_IF_ERROR(Check(runtime.CreateEvent(&slot.done), "creating an event"));
+    ASSIGN_OR_RETURN(slot.inputs,
+                     CudaMemory::Make(runtime, MemoryKind::kPinned, plan_.input_bytes, "inputs"));
+    if (!options_.memory.samples) continue;
+    ASSIGN_OR_RETURN(slot.results,
+                     CudaMemory::Make(runtime, MemoryKind::kPinned, plan_.result_bytes, "results"));
+  }
   ASSIGN_OR_RETURN(device_inputs_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.input_bytes, "inputs"));
   if (!options_.memory.samples) return absl::OkStatus();
-  ASSIGN_OR_RETURN(host_results_,
-                   CudaMemory::Make(runtime, MemoryKind::kPinned, plan_.result_bytes, "results"));
   ASSIGN_OR_RETURN(device_results_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.result_bytes, "results"));
   return absl::OkStatus();
@@ -140,12 +147,18 @@ absl::Status CudaRank::StatusOf(const CudaPass& pass) {
   return pass.status();
 }
 
+// Results begin with the tokens, however many there are.
+const int32_t* CudaRank::Sampled() const {
+  if (slots_.size() <= 1) return nullptr;
+  Carver carver(device_results_.data());
+  return CarveResults(1, 0, 0, carver).tokens;
+}
+
 CudaPassContext CudaRank::Context() const {
   const cuda::KvPages kv = Kv();
   return {.spec = spec_,
           .weights = weights_,
           .activations = activations_,
-          .fusions = fusions_,
           .kv = kv,
           .layer_kv_bytes = kv.page_bytes() * num_pages_,
           .layer_kv_scales = kv.page_scales() * num_pages_,
@@ -155,7 +168,8 @@ CudaPassContext CudaRank::Context() const {
           .runtime = *parts_.runtime,
           .gemm = *parts_.gemm,
           .collective = parts_.collective.get(),
-          .stream = stream_};
+          .stream = stream_,
+          .sampled = Sampled()};
 }
 
 absl::Status CudaRank::VisitLogits(
@@ -163,9 +177,10 @@ absl::Status CudaRank::VisitLogits(
     const std::function<void(int32_t token, absl::Span<const float> logits)>& visit) {
   RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
   const CudaStepShape shape{.logit_rows = static_cast<int32_t>(tokens.size())};
-  Carver host(host_inputs_.data()), device(device_inputs_.data());
+  const CudaMemory& inputs = slots_[0].inputs;
+  Carver host(inputs.data()), device(device_inputs_.data());
   std::copy(tokens.begin(), tokens.end(), CarveStep(shape, host).logit_tokens);
-  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), host_inputs_.data(), host.used(),
+  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), inputs.data(), host.used(),
                                              cuda::CopyKind::kHostToDevice, stream_),
                         "copying a step to the device"));
   const CudaPassContext context = Context();
@@ -187,29 +202,46 @@ absl::Status CudaRank::VisitLogits(
   return absl::OkStatus();
 }
 
-absl::Status CudaRank::Run(const CudaStep& step) {
+absl::Status CudaRank::Submit(const CudaStep& step, int slot) {
   capture_status_ = absl::OkStatus();
   RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
-  if (graphs_.closed()) graphs_.Clear();
-  absl::Status status = RunOn(step);
-  // The next step writes to the pinned memory that what was launched may still read.
-  if (!status.ok()) Check(parts_.runtime->Synchronize(stream_), "waiting for the device").IgnoreError();
+  absl::Status status = Launch(step, slot);
+  if (!status.ok()) Settle();
   return status;
 }
 
-absl::Status CudaRank::RunOn(const CudaStep& step) {
-  Carver host(host_inputs_.data()), device(device_inputs_.data());
+absl::Status CudaRank::Wait(int slot) {
+  RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
+  absl::Status status = Check(parts_.runtime->Wait(slots_[slot].done), "computing a step");
+  if (!status.ok()) Settle();
+  return status;
+}
+
+// Whoever uses the slot next writes to the pinned memory that what was launched may still read. What waits for other
+// ranks, which may wait for this one, would not end by itself.
+void CudaRank::Settle() {
+  AbortGroup();
+  Check(parts_.runtime->Synchronize(stream_), "waiting for the device").IgnoreError();
+}
+
+absl::Status CudaRank::Launch(const CudaStep& step, int slot) {
+  if (graphs_.closed() && graphs_.size() > 0) {
+    RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "waiting for the device"));
+    graphs_.Clear();
+  }
+  const CudaMemory& pinned = slots_[slot].inputs;
+  Carver host(pinned.data()), device(device_inputs_.data());
   const CudaStepArrays inputs = CarveStep(step.shape, host);
   ROPEWAY_CHECK(host.used() <= plan_.input_bytes);
   WriteStep(step, inputs);
-  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), host_inputs_.data(), host.used(),
+  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), pinned.data(), host.used(),
                                              cuda::CopyKind::kHostToDevice, stream_),
                         "copying a step to the device"));
-  RETURN_IF_ERROR(Compute(step, Context(), CarveStep(step.shape, device)));
-  return FetchResults(step);
+  RETURN_IF_ERROR(Compute(step, slot, Context(), CarveStep(step.shape, device)));
+  return FetchResults(step, slot);
 }
 
-absl::Status CudaRank::Compute(const CudaStep& step, const CudaPassContext& context,
+absl::Status CudaRank::Compute(const CudaStep& step, int slot, const CudaPassContext& context,
                                const CudaStepArrays& arrays) {
   CudaPass pass(context, step.shape, arrays);
   pass.CopyPages();
@@ -217,22 +249,23 @@ absl::Status CudaRank::Compute(const CudaStep& step, const CudaPassContext& cont
   if (graph != nullptr) {
     RETURN_IF_ERROR(Check(parts_.runtime->Launch(*graph, stream_), "launching a graph"));
   } else {
+    pass.TakeTokens();
     RunDecoder(spec_, pass);
   }
-  if (options_.memory.samples) RETURN_IF_ERROR(RunRounds(step, graph == nullptr, pass));
+  if (options_.memory.samples) RETURN_IF_ERROR(RunRounds(step, slot, graph == nullptr, pass));
   RETURN_IF_ERROR(StatusOf(pass));
   if (!step.is_bucket || graph != nullptr || graphs_.closed()) return absl::OkStatus();
   return Capture(step, context, arrays);
 }
 
-absl::Status CudaRank::RunRounds(const CudaStep& step, bool with_logits, CudaPass& pass) {
+absl::Status CudaRank::RunRounds(const CudaStep& step, int slot, bool with_logits, CudaPass& pass) {
   const CudaResultArrays results = ResultsIn(step, device_results_.data());
   for (const LogitRound& round : step.rounds) {
     if (with_logits) {
       pass.ChooseLogitRows(round.first_row, round.num_rows);
       RunLogits(pass);
     }
-    if (&round != &step.rounds.front() && round.upload > 0) RETURN_IF_ERROR(UploadChanges(step, round));
+    if (&round != &step.rounds.front() && round.upload > 0) RETURN_IF_ERROR(UploadChanges(step, slot, round));
     pass.Sample(round, plan_.max_top, results);
     pass.Score(round, plan_.max_top, results);
   }
@@ -241,9 +274,9 @@ absl::Status CudaRank::RunRounds(const CudaStep& step, bool with_logits, CudaPas
 
 // Of a step with more changes than there is room for: waits for the tokens of the rounds before, which had
 // theirs at the same place.
-absl::Status CudaRank::UploadChanges(const CudaStep& step, const LogitRound& round) {
+absl::Status CudaRank::UploadChanges(const CudaStep& step, int slot, const LogitRound& round) {
   RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "computing a part of a step"));
-  Carver host(host_inputs_.data()), device(device_inputs_.data());
+  Carver host(slots_[slot].inputs.data()), device(device_inputs_.data());
   LogitChange* const from = CarveStep(step.shape, host).changes;
   LogitChange* const to = CarveStep(step.shape, device).changes;
   std::copy_n(step.changes.begin() + round.first_change, round.upload, from);
@@ -268,6 +301,7 @@ absl::Status CudaRank::Capture(const CudaStep& step, const CudaPassContext& cont
 
 cuda::ErrorCode CudaRank::CaptureGraph(const CudaStep& step, CudaPass& pass, cuda::Graph* graph) {
   if (const cuda::ErrorCode code = parts_.runtime->BeginCapture(stream_)) return code;
+  pass.TakeTokens();
   RunDecoder(spec_, pass);
   if (options_.memory.samples) {
     pass.ChooseLogitRows(0, step.shape.rows);
@@ -279,15 +313,15 @@ cuda::ErrorCode CudaRank::CaptureGraph(const CudaStep& step, CudaPass& pass, cud
   return pass.error();
 }
 
-absl::Status CudaRank::FetchResults(const CudaStep& step) {
+absl::Status CudaRank::FetchResults(const CudaStep& step, int slot) {
   Carver used(nullptr);
   CarveResults(step.shape.samples, step.shape.scores, plan_.max_top, used);
   if (options_.memory.samples && used.used() > 0) {
-    RETURN_IF_ERROR(Check(parts_.runtime->Copy(host_results_.data(), device_results_.data(), used.used(),
-                                               cuda::CopyKind::kDeviceToHost, stream_),
+    RETURN_IF_ERROR(Check(parts_.runtime->Copy(slots_[slot].results.data(), device_results_.data(),
+                                               used.used(), cuda::CopyKind::kDeviceToHost, stream_),
                           "copying results from the device"));
   }
-  return Check(parts_.runtime->Synchronize(stream_), "computing a step");
+  return Check(parts_.runtime->Record(slots_[slot].done, stream_), "computing a step");
 }
 
 CudaResultArrays CudaRank::ResultsIn(const CudaStep& step, uint8_t* block) const {
@@ -295,8 +329,8 @@ CudaResultArrays CudaRank::ResultsIn(const CudaStep& step, uint8_t* block) const
   return CarveResults(step.shape.samples, step.shape.scores, plan_.max_top, carver);
 }
 
-CudaResultArrays CudaRank::results(const CudaStep& step) const {
-  return ResultsIn(step, host_results_.data());
+CudaResultArrays CudaRank::results(const CudaStep& step, int slot) const {
+  return ResultsIn(step, slots_[slot].results.data());
 }
 
 void CudaRank::AbortGroup() {

@@ -1,12 +1,14 @@
 // One device of a CudaExecutor: its share of the weights, its pages of the KV cache, its stream and graphs.
 //
 // A step is one copy to the device, launches, one copy back and one wait (more only where changes to logits
-// are more than there is room for, engine/exec/cuda/step.h); all memory is allocated by Load. Decode steps are
+// are more than there is room for, engine/exec/cuda/step.h); all memory is allocated by Load. What steps in flight have
+// of their own is pinned memory, for inputs and results, and an event; on the device the stream's order keeps them apart,
+// so that graphs find everything at one place. Tokens stay there as the inputs of the next step. Decode steps are
 // padded to a bucket (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs
 // as it is, which also makes whatever the capture forbids (plans of matrix products), and is then captured.
 // Where a capture fails, steps run without graphs from then on.
 //
-// Used by one thread at a time; Make, Load and Run make the device that thread's.
+// Used by one thread at a time; Make, Load, Submit and Wait make the device that thread's.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_RANK_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_RANK_H_
 
@@ -33,6 +35,7 @@ struct CudaRankOptions {
   const OpenedModel* model = nullptr;  // until Load returned
   Shard shard;
   CudaMemoryOptions memory;
+  int steps_in_flight = 1;  // more than one where `memory.samples`
   std::function<void(int layers_done)> progress;
 };
 
@@ -61,20 +64,24 @@ class CudaRank {
   // Allocates everything, with so many pages of keys and values, and uploads the weights.
   absl::Status Load(int32_t num_pages);
 
-  absl::Status Run(const CudaStep& step);
+  // Puts the step on the stream. `slot`, in [0, steps_in_flight), is that of no step in flight. Where it fails, all that
+  // was in flight is done.
+  absl::Status Submit(const CudaStep& step, int slot);
+  // Waits until the step is done; where that fails, until all that was in flight is.
+  absl::Status Wait(int slot);
 
-  // Of the last Run, on rank 0; in pinned memory.
-  CudaResultArrays results(const CudaStep& step) const;
+  // Of a step that was waited for, until its slot is used again, on rank 0; in pinned memory.
+  CudaResultArrays results(const CudaStep& step, int slot) const;
 
-  // Computes the logits of tokens of the last Run, on rank 0, and gives them to `visit`, one after the other.
-  // For tools: allocates. REQUIRES: as many as a round may have.
+  // Computes the logits of tokens of the last step, on rank 0, and gives them to `visit`, one after the other.
+  // For tools: allocates. REQUIRES: as many as a round may have, and no step in flight.
   absl::Status VisitLogits(absl::Span<const int32_t> tokens,
                            const std::function<void(int32_t token, absl::Span<const float> logits)>& visit);
 
   // Ends what other ranks wait for, after this one failed.
   void AbortGroup();
 
-  // Why the last Run could not capture its step; OK where it did, or had not to.
+  // Why the last Submit could not capture its step; OK where it did, or had not to.
   const absl::Status& capture_status() const { return capture_status_; }
   // No graphs any more. All ranks of a group run with graphs, or none does.
   void StopCapturing() { graphs_.Close(); }
@@ -84,6 +91,7 @@ class CudaRank {
 
  private:
   CudaRank(CudaRankParts parts, const CudaRankOptions& options);
+  const int32_t* Sampled() const;
   CudaPassContext Context() const;
   CudaWeightsRequest WeightsRequest() const;  // until the model is let go
   cuda::KvPages Kv() const;
@@ -93,13 +101,15 @@ class CudaRank {
   absl::Status AllocateWorkspace();
   absl::Status AllocatePages();
   absl::Status PrepareProducts();
-  absl::Status RunOn(const CudaStep& step);
-  absl::Status Compute(const CudaStep& step, const CudaPassContext& context, const CudaStepArrays& arrays);
-  absl::Status RunRounds(const CudaStep& step, bool with_logits, CudaPass& pass);
-  absl::Status UploadChanges(const CudaStep& step, const LogitRound& round);
+  absl::Status Launch(const CudaStep& step, int slot);
+  void Settle();
+  absl::Status Compute(const CudaStep& step, int slot, const CudaPassContext& context,
+                       const CudaStepArrays& arrays);
+  absl::Status RunRounds(const CudaStep& step, int slot, bool with_logits, CudaPass& pass);
+  absl::Status UploadChanges(const CudaStep& step, int slot, const LogitRound& round);
   absl::Status Capture(const CudaStep& step, const CudaPassContext& context, const CudaStepArrays& arrays);
   cuda::ErrorCode CaptureGraph(const CudaStep& step, CudaPass& pass, cuda::Graph* graph);
-  absl::Status FetchResults(const CudaStep& step);
+  absl::Status FetchResults(const CudaStep& step, int slot);
   CudaResultArrays ResultsIn(const CudaStep& step, uint8_t* block) const;
 
   // Constant after Load.
@@ -113,12 +123,15 @@ class CudaRank {
   cuda::Stream stream_;
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
-  std::vector<LayerFusion> fusions_;  // [L]
   CudaActivations activations_ = {};
 
   // Of the steps.
-  CudaMemory host_inputs_, device_inputs_;
-  CudaMemory host_results_, device_results_;
+  struct Slot {
+    CudaMemory inputs, results;  // pinned
+    cuda::Event done;
+  };
+  std::vector<Slot> slots_;  // [steps_in_flight]
+  CudaMemory device_inputs_, device_results_;
   GraphCache graphs_;
   absl::Status capture_status_;
   bool lost_ = false;

@@ -12,8 +12,16 @@ namespace {
 
 static_assert(cuda::kNoChoice == kNoToken);
 
-void AppendRows(const StepPlan& plan, int32_t padded_rows, CudaStep& step) {
-  step.token_ids.assign(plan.token_ids.begin(), plan.token_ids.end());
+// Where the step before failed before it knew its places, nothing relies on what is taken.
+TokenId TokenOrPlace(TokenId token, absl::Span<const int32_t> places) {
+  if (!IsAwaited(token)) return token;
+  const auto row = static_cast<size_t>(SampleRowOf(token));
+  return cuda::TokenOfResult(row < places.size() ? places[row] : 0);
+}
+
+void AppendRows(const StepPlan& plan, absl::Span<const int32_t> places, int32_t padded_rows, CudaStep& step) {
+  step.token_ids.clear();
+  for (const TokenId token : plan.token_ids) step.token_ids.push_back(TokenOrPlace(token, places));
   step.positions.assign(plan.positions.begin(), plan.positions.end());
   step.row_starts.assign(plan.row_starts.begin(), plan.row_starts.end());
   step.page_tables.assign(plan.page_tables.begin(), plan.page_tables.end());
@@ -37,6 +45,10 @@ void LowerRequests(const StepPlan& plan, CudaStep& step) {
   step.samples.clear();
   step.scores.clear();
   step.changes.clear();
+  step.sample_places.resize(plan.sample_rows.size());
+  step.score_sizes.clear();
+  for (const ScoreRow& row : plan.score_rows)
+    step.score_sizes.push_back(static_cast<int32_t>(row.next_tokens.size()));
   for (const LogitRequest& request : step.requests.all) {
     if (!request.is_sample) {
       const ScoreRow& row = plan.score_rows[request.index];
@@ -44,11 +56,15 @@ void LowerRequests(const StepPlan& plan, CudaStep& step) {
       continue;
     }
     const SampleRow& row = plan.sample_rows[request.index];
+    const bool lacks_token = IsAwaited(plan.token_ids[request.token_index]);
     const size_t first_change = step.changes.size();
+    step.sample_places[request.index] = static_cast<int32_t>(step.samples.size());
     step.lowering.AppendChanges(row, step.changes);
-    step.samples.push_back({.num_logprobs = row.params->num_logprobs,
-                            .num_changes = static_cast<int32_t>(step.changes.size() - first_change),
-                            .rule = SamplingLowering::RuleOf(row)});
+    step.samples.push_back(
+        {.num_logprobs = row.params->num_logprobs,
+         .num_changes = static_cast<int32_t>(step.changes.size() - first_change),
+         .uncounted = lacks_token && SamplingLowering::DependsOnAnswer(row) ? request.token_index : -1,
+         .rule = SamplingLowering::RuleOf(row)});
   }
 }
 
@@ -203,12 +219,13 @@ TokenLogprobs LogprobsAt(const CudaResultArrays& results, int64_t row, int32_t t
   return logprobs;
 }
 
-void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step) {
+void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, absl::Span<const int32_t> places,
+                 CudaStep& step) {
   CollectLogitRequests(plan, step.requests);
   LowerRequests(plan, step);
   step.is_bucket = IsBucket(plan, options, step);
   const int32_t rows = step.is_bucket ? BucketOf(plan.num_rows()) : plan.num_rows();
-  AppendRows(plan, rows, step);
+  AppendRows(plan, places, rows, step);
   Rounds rounds(options, step);
   if (step.is_bucket) {
     rounds.AddBucket(rows);
@@ -264,24 +281,23 @@ void WriteStep(const CudaStep& step, const CudaStepArrays& out) {
   }
 }
 
-StepResult ReadResults(const StepPlan& plan, const CudaStep& step, const CudaResultArrays& results,
-                       int32_t max_top) {
+StepResult ReadResults(const CudaStep& step, const CudaResultArrays& results, int32_t max_top) {
   StepResult result;
-  result.samples.resize(plan.sample_rows.size());
-  for (const ScoreRow& row : plan.score_rows) result.scores.emplace_back(row.next_tokens.size());
-  int64_t next_sample = 0, next_score = step.shape.samples;
+  result.samples.resize(step.sample_places.size());
+  for (const int32_t size : step.score_sizes) result.scores.emplace_back(size);
+  int64_t next_sample = 0, next_score = 0;
   for (const LogitRequest& request : step.requests.all) {
     if (!request.is_sample) {
+      const int64_t score = next_score++;
       result.scores[request.index][request.position] =
-          LogprobsAt(results, next_score++, plan.score_rows[request.index].top, max_top);
+          LogprobsAt(results, step.shape.samples + score, step.scores[score].num_logprobs, max_top);
       continue;
     }
+    const int64_t place = next_sample++;
     SampledToken& sample = result.samples[request.index];
-    sample.token = results.tokens[next_sample];
-    const int32_t top = plan.sample_rows[request.index].params->num_logprobs;
-    if (top >= 0 && sample.token != kNoToken)
-      sample.logprobs = LogprobsAt(results, next_sample, top, max_top);
-    ++next_sample;
+    sample.token = results.tokens[place];
+    const int32_t top = step.samples[place].num_logprobs;
+    if (top >= 0 && sample.token != kNoToken) sample.logprobs = LogprobsAt(results, place, top, max_top);
   }
   return result;
 }

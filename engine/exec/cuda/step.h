@@ -38,7 +38,7 @@ struct CudaStepShape {
 };
 
 struct CudaStepArrays {
-  int32_t* token_ids;              // [T]
+  int32_t* token_ids;              // [T]; cuda::TokenOfResult(i) where the step before chooses it as its i-th
   int32_t* positions;              // [T]; -1: padding
   int32_t* token_rows;             // [T]
   int32_t* page_tables;            // [R, max_pages]
@@ -94,7 +94,9 @@ struct CudaStep {
                                                // first of their round
   std::vector<cuda::ScoreRowParams> scores;    // likewise
   std::vector<LogitChange> changes;
-  std::vector<LogitRound> rounds;  // none where no logits are wanted
+  std::vector<LogitRound> rounds;      // none where no logits are wanted
+  std::vector<int32_t> sample_places;  // by the plan's sample rows, where in `samples` each is
+  std::vector<int32_t> score_sizes;    // by the plan's score rows, scores of each
   SamplingLowering lowering;
 };
 
@@ -109,16 +111,17 @@ struct CudaStepOptions {
   std::vector<RopeSpec> ropes;     // RequestRopes of the model
 };
 
-// Turns `plan` into `step`, which keeps its memory from step to step. `plan` outlives its use.
-void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, CudaStep& step);
+// Turns `plan` into `step`, which keeps its memory from step to step. What `plan` points to is not needed once the step
+// was written; awaited tokens are those that lie at `places` of the results of the step before.
+void PrepareStep(const StepPlan& plan, const CudaStepOptions& options, absl::Span<const int32_t> places,
+                 CudaStep& step);
 
 // Writes what lies in `step` to host arrays that were carved for step.shape; of the changes those that the
 // first round uploads.
 void WriteStep(const CudaStep& step, const CudaStepArrays& out);
 
 // What the samples and scores of `plan`, which `step` was made of, came to.
-StepResult ReadResults(const StepPlan& plan, const CudaStep& step, const CudaResultArrays& results,
-                       int32_t max_top);
+StepResult ReadResults(const CudaStep& step, const CudaResultArrays& results, int32_t max_top);
 
 // The batch size that a decode step of `rows` rows is padded to: at most an eighth more, beyond 8.
 int32_t BucketOf(int32_t rows);

@@ -8,6 +8,7 @@
 
 namespace ropeway::cuda {
 
+ErrorCode TakeTokens(const TakeTokensArgs& args, Stream stream);
 ErrorCode Embed(const EmbedArgs& args, Stream stream);
 ErrorCode Norm(const NormArgs& args, Stream stream);
 ErrorCode NormColumns(const NormColumnsArgs& args, Stream stream);
@@ -19,10 +20,6 @@ ErrorCode ExpertMatMul(const ExpertMatMulArgs& args, Stream stream);
 ErrorCode Combine(const CombineArgs& args, Stream stream);
 ErrorCode DenseMatMul(const MatMulArgs& args, Stream stream);
 ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream);
-ErrorCode FusedMatMul(const FusedMatMulArgs& args, Stream stream);
-// Of dense and of packed weights: what FusedMatMul chooses from. REQUIRES: as there.
-ErrorCode FusedDenseMatMul(const FusedMatMulArgs& args, Stream stream);
-ErrorCode FusedPackedMatMul(const FusedMatMulArgs& args, Stream stream);
 ErrorCode Unpack(const UnpackArgs& args, Stream stream);
 ErrorCode CopyPages(const CopyPagesArgs& args, Stream stream);
 ErrorCode FinishLogits(const FinishLogitsArgs& args, Stream stream);

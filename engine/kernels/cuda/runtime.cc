@@ -9,6 +9,7 @@ namespace ropeway::cuda {
 namespace {
 
 cudaStream_t NativeStream(Stream stream) { return static_cast<cudaStream_t>(stream.native); }
+cudaEvent_t NativeEvent(Event event) { return static_cast<cudaEvent_t>(event.native); }
 cudaGraphExec_t NativeGraph(Graph graph) { return static_cast<cudaGraphExec_t>(graph.native); }
 
 cudaMemcpyKind NativeKind(CopyKind kind) {
@@ -40,6 +41,14 @@ class CudaRuntime final : public Runtime {
   }
   ErrorCode DestroyStream(Stream stream) override { return cudaStreamDestroy(NativeStream(stream)); }
   ErrorCode Synchronize(Stream stream) override { return cudaStreamSynchronize(NativeStream(stream)); }
+  ErrorCode CreateEvent(Event* event) override {
+    return cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(&event->native), cudaEventDisableTiming);
+  }
+  ErrorCode DestroyEvent(Event event) override { return cudaEventDestroy(NativeEvent(event)); }
+  ErrorCode Record(Event event, Stream stream) override {
+    return cudaEventRecord(NativeEvent(event), NativeStream(stream));
+  }
+  ErrorCode Wait(Event event) override { return cudaEventSynchronize(NativeEvent(event)); }
   ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) override {
     return cudaMemcpyAsync(to, from, bytes, NativeKind(kind), NativeStream(stream));
   }

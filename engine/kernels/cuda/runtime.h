@@ -21,6 +21,10 @@ using ErrorCode = int;
 struct Stream {
   void* native = nullptr;
 };
+// A place in a stream that the host can wait for.
+struct Event {
+  void* native = nullptr;
+};
 // A captured sequence of work, ready to run again.
 struct Graph {
   void* native = nullptr;
@@ -52,6 +56,12 @@ class Runtime {
   virtual ErrorCode CreateStream(Stream* stream) = 0;
   virtual ErrorCode DestroyStream(Stream stream) = 0;
   virtual ErrorCode Synchronize(Stream stream) = 0;
+
+  virtual ErrorCode CreateEvent(Event* event) = 0;
+  virtual ErrorCode DestroyEvent(Event event) = 0;
+  // From now on the event is behind what the stream has, and Wait waits for that and no more.
+  virtual ErrorCode Record(Event event, Stream stream) = 0;
+  virtual ErrorCode Wait(Event event) = 0;
 
   // Asynchronous, in the order of the stream. Host memory must be pinned and stay as it is until the copy is
   // done.

@@ -13,15 +13,24 @@ namespace {
 // The row's logits with its changes made.
 ROPEWAY_DEVICE const float* ChangedLogits(const SampleArgs& args, const SampleRowParams& row,
                                           const float* logits) {
-  if (row.num_changes == 0) return logits;
+  const int32_t uncounted = row.uncounted < 0 ? kNoChoice : args.token_ids[row.uncounted];
+  if (row.num_changes == 0 && uncounted == kNoChoice) return logits;
   float* changed = args.scratch + static_cast<int64_t>(blockIdx.x) * args.vocab_size;
   for (int32_t id = static_cast<int32_t>(threadIdx.x); id < args.vocab_size; id += kSelectionThreads)
     changed[id] = logits[id];
   __syncthreads();
+  bool named = false;
   for (int i = static_cast<int>(threadIdx.x); i < row.num_changes; i += kSelectionThreads) {
-    const LogitChange change = args.changes[row.first_change + i];
-    changed[change.token] = ChangedLogit(changed[change.token], change, row.rule.repetition);
+    LogitChange change = args.changes[row.first_change + i];
+    if (change.token == uncounted) {
+      change = WithOccurrence(change);
+      named = true;
+    }
+    changed[change.token] = ChangedLogit(changed[change.token], change, row.rule);
   }
+  named = __syncthreads_or(named);
+  if (threadIdx.x == 0 && !named && uncounted != kNoChoice)
+    changed[uncounted] = ChangedLogit(changed[uncounted], WithOccurrence({uncounted}), row.rule);
   __syncthreads();
   return changed;
 }

@@ -21,10 +21,15 @@ inline constexpr int32_t kMaxTop = 1024;
 // The token of a row whose logits say nothing: one is NaN or +infinity, or all are -infinity.
 inline constexpr int32_t kNoChoice = -1;
 
+// In place of a token of a step: the one that the step before chose as its i-th. Its own inverse.
+constexpr int32_t TokenOfResult(int32_t i) { return -1 - i; }
+
 struct SampleRowParams {
   int32_t logit_row = 0;
   int32_t num_logprobs = -1;  // -1: none; else as many likeliest beside the chosen one, at most max_top
   int32_t first_change = 0, num_changes = 0;  // of SampleArgs::changes; tokens distinct
+  // Of SampleArgs::token_ids: the answer's last token, whose occurrence the changes do not count; -1: they do.
+  int32_t uncounted = -1;
   SamplingRule rule;
 };
 
@@ -34,6 +39,7 @@ struct SampleArgs {
   int32_t vocab_size = 0;                 // <= kMaxVocabulary
   const SampleRowParams* rows = nullptr;  // [num_rows], device memory
   const LogitChange* changes = nullptr;   // device memory
+  const int32_t* token_ids = nullptr;     // device memory; not read where all changes count
   int num_rows = 0;
   float* scratch = nullptr;   // [num_rows, vocab_size]
   int32_t* tokens = nullptr;  // out: [num_rows]; kNoChoice where the logits say nothing

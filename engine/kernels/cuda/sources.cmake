@@ -21,5 +21,6 @@ set(ROPEWAY_CUDA_KERNELS
   sample.cu
   score.cu
   stream_matmul.cu
+  take_tokens.cu
   unpack.cu
 )

@@ -37,9 +37,9 @@ std::vector<int32_t> Sorted(const std::vector<float>& logits) {
 }
 
 std::vector<float> Changed(std::vector<float> logits, const std::vector<LogitChange>& changes,
-                           float repetition) {
+                           const SamplingRule& rule) {
   for (const LogitChange& change : changes)
-    logits[change.token] = ChangedLogit(logits[change.token], change, repetition);
+    logits[change.token] = ChangedLogit(logits[change.token], change, rule);
   return logits;
 }
 
@@ -124,9 +124,11 @@ class SampleTest : public DeviceTest {
     return logits;
   }
 
-  // Row i draws from logits[rows[i].logit_row], with changes[i].
+  // Row i draws from logits[rows[i].logit_row], with changes[i], as if they were counted_changes[i].
   void Run(const std::vector<std::vector<float>>& logits, std::vector<SampleRowParams> rows,
-           const std::vector<std::vector<LogitChange>>& changes, int max_top) {
+           const std::vector<std::vector<LogitChange>>& changes, int max_top,
+           const std::vector<int32_t>& token_ids = {},
+           const std::vector<std::vector<LogitChange>>* counted_changes = nullptr) {
     const int32_t vocab_size = static_cast<int32_t>(logits[0].size()), stride = vocab_size + 3;
     std::vector<float> all(logits.size() * stride, kNaN);
     for (size_t i = 0; i < logits.size(); ++i)
@@ -147,6 +149,7 @@ class SampleTest : public DeviceTest {
                   .vocab_size = vocab_size,
                   .rows = Upload(rows),
                   .changes = Upload(all_changes),
+                  .token_ids = token_ids.empty() ? nullptr : Upload(token_ids),
                   .num_rows = static_cast<int>(rows.size()),
                   .scratch = Allocate<float>(rows.size() * vocab_size),
                   .tokens = tokens,
@@ -161,7 +164,9 @@ class SampleTest : public DeviceTest {
     for (size_t i = 0; i < rows.size(); ++i) {
       SCOPED_TRACE("V " + std::to_string(vocab_size) + " row " + std::to_string(i));
       const std::vector<float>& raw = logits[rows[i].logit_row];
-      EXPECT_EQ(got[i], Chosen(Changed(raw, changes[i], rows[i].rule.repetition), rows[i].rule));
+      EXPECT_EQ(got[i], Chosen(Changed(raw, (counted_changes == nullptr ? changes : *counted_changes)[i],
+                                       rows[i].rule),
+                               rows[i].rule));
       const int32_t asked = rows[i].num_logprobs;
       for (int32_t j = std::max(asked, 0); j < max_top; ++j)
         EXPECT_EQ(got_tops[i * max_top + j], -7) << "not asked for";
@@ -255,19 +260,45 @@ TEST_F(SampleTest, ChangesComeFirstAndLeaveTheLogitsOfOthers) {
   for (int32_t token = 3; token < 900; token += 5)
     changes.push_back({.token = token,
                        .bias = static_cast<float>(token % 3) * 0.7f,
-                       .penalty = static_cast<float>(token % 4) * 0.25f,
+                       .occurrences = token % 4,
                        .seen = token % 2 == 0,
                        .masked = token % 11 == 0});
   const int32_t best = Sorted(logits)[0];
   const std::vector<LogitChange> mask = {{.token = best, .masked = true}},
                                  seen = {{.token = best, .seen = true}};
   Run({logits},
-      {{.rule = {.scale = 0, .repetition = 1.3f}},
+      {{.rule = {.scale = 0, .repetition = 1.3f, .presence = 0.3f, .frequency = 0.25f}},
        {.rule = {.scale = 0}},
-       {.rule = {.repetition = 1.3f, .coin = 99}},
+       {.rule = {.repetition = 1.3f, .frequency = -0.1f, .coin = 99}},
        {.num_logprobs = 2, .rule = {.scale = 0}},
        {.num_logprobs = 3, .rule = {.repetition = 1e-38f, .coin = ~0ull}}},
       {changes, {}, changes, mask, seen}, 4);
+}
+
+// The last token of each answer is known on the device alone: as if the changes had counted it.
+TEST_F(SampleTest, AnUncountedTokenIsCounted) {
+  const std::vector<float> logits = Logits(700, 1);
+  const std::vector<int32_t> token_ids = {Sorted(logits)[0], Sorted(logits)[1], 699, 0};
+  const SamplingRule greedy = {.scale = 0, .repetition = 2, .presence = 0.5f, .frequency = 1.5f};
+  std::vector<SampleRowParams> rows;
+  std::vector<std::vector<LogitChange>> known, all;
+  for (int32_t i = 0; i < 4; ++i) {
+    const std::vector<LogitChange> others = {{.token = 5, .occurrences = 2, .seen = true},
+                                             {.token = 9, .bias = 3}};
+    for (const bool is_named : {false, true}) {
+      std::vector<LogitChange>& changes = known.emplace_back(i == 3 ? std::vector<LogitChange>() : others);
+      if (is_named)
+        changes.push_back({.token = token_ids[i], .bias = 0.25f, .occurrences = i, .masked = i == 2});
+      all.push_back(changes);
+      if (is_named)
+        all.back().back() = WithOccurrence(all.back().back());
+      else
+        all.back().push_back(WithOccurrence({.token = token_ids[i]}));
+      rows.push_back({.num_logprobs = 1, .uncounted = i, .rule = greedy});
+      if (i % 2 == 1) rows.back().rule.scale = 1, rows.back().rule.coin = uint64_t{77} << 56;
+    }
+  }
+  Run({logits}, rows, known, 4, token_ids, &all);
 }
 
 TEST_F(SampleTest, LogProbabilities) {

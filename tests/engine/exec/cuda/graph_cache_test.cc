@@ -20,6 +20,10 @@ class CountingRuntime final : public cuda::Runtime {
   cuda::ErrorCode CreateStream(cuda::Stream*) override { return 0; }
   cuda::ErrorCode DestroyStream(cuda::Stream) override { return 0; }
   cuda::ErrorCode Synchronize(cuda::Stream) override { return 0; }
+  cuda::ErrorCode CreateEvent(cuda::Event*) override { return 0; }
+  cuda::ErrorCode DestroyEvent(cuda::Event) override { return 0; }
+  cuda::ErrorCode Record(cuda::Event, cuda::Stream) override { return 0; }
+  cuda::ErrorCode Wait(cuda::Event) override { return 0; }
   cuda::ErrorCode Copy(void*, const void*, size_t, cuda::CopyKind, cuda::Stream) override { return 0; }
   cuda::ErrorCode Fill(void*, int, size_t, cuda::Stream) override { return 0; }
   cuda::ErrorCode BeginCapture(cuda::Stream) override { return 0; }

@@ -88,18 +88,26 @@ class SamplingAgreementTest : public cuda::DeviceTest {
         if (std::count(request.prompt.begin(), request.prompt.end(), token) == 0) logits[token] = -kInfinity;
   }
 
+  static SampleRow SampleRowOf(int row, const Request& request) {
+    return {.row = row,
+            .sample = row % 3,
+            .step = request.step,
+            .params = &request.params,
+            .prompt = request.prompt,
+            .generated = request.generated,
+            .masked = request.masked};
+  }
+
+  // The last token of every other answer is known on the device alone.
   void AddRow(int row, const Request& request) {
-    plan_.token_ids.push_back(0);
+    const bool awaits = row % 2 == 1 && !request.generated.empty();
+    plan_.token_ids.push_back(awaits ? AwaitedToken(row) : 0);
+    token_ids_.push_back(awaits ? request.generated.back() : 0);
     plan_.positions.push_back(0);
     plan_.row_starts.push_back(row + 1);
     plan_.page_tables.push_back(pages_);
-    plan_.sample_rows.push_back({.row = row,
-                                 .sample = row % 3,
-                                 .step = request.step,
-                                 .params = &request.params,
-                                 .prompt = request.prompt,
-                                 .generated = request.generated,
-                                 .masked = request.masked});
+    plan_.sample_rows.push_back(SampleRowOf(row, request));
+    if (awaits) plan_.sample_rows.back().generated.remove_suffix(1);
   }
 
   // The tokens and log-probabilities that `kernels` give, in the order of the plan's sample rows.
@@ -110,7 +118,7 @@ class SamplingAgreementTest : public cuda::DeviceTest {
                  .max_logit_rows = kRequests,
                  .max_changes = kRequests * kVocabulary,
                  .max_model_pages = 1},
-                step);
+                {}, step);
     int32_t* tokens = Allocate<int32_t>(kRequests);
     float* logprobs = Allocate<float>(kRequests);
     int32_t* top_tokens = Allocate<int32_t>(kRequests * kMaxTop);
@@ -120,6 +128,7 @@ class SamplingAgreementTest : public cuda::DeviceTest {
                           .vocab_size = kVocabulary,
                           .rows = Upload(step.samples),
                           .changes = Upload(step.changes),
+                          .token_ids = Upload(token_ids_),
                           .num_rows = kRequests,
                           .scratch = Allocate<float>(kRequests * kVocabulary),
                           .tokens = tokens,
@@ -133,12 +142,13 @@ class SamplingAgreementTest : public cuda::DeviceTest {
     std::vector<float> got_logprobs = Download(logprobs, kRequests),
                        got_top_logprobs = Download(top_logprobs, kRequests * kMaxTop);
     const CudaResultArrays results{got.data(), got_logprobs.data(), got_tops.data(), got_top_logprobs.data()};
-    return ReadResults(plan_, step, results, kMaxTop).samples;
+    return ReadResults(step, results, kMaxTop).samples;
   }
 
   std::mt19937 random_{2024};
   const std::vector<PageId> pages_ = {0};
   StepPlan plan_;
+  std::vector<int32_t> token_ids_;  // as the device has them
 };
 
 void ExpectSame(const SampledToken& got, const SampledToken& expected) {
@@ -169,8 +179,8 @@ TEST_F(SamplingAgreementTest, TokensAndLogProbabilitiesAreTheSame) {
   int chosen = 0;
   for (int i = 0; i < kRequests; ++i) {
     SCOPED_TRACE("request " + std::to_string(i));
-    const SampledToken expected =
-        sampler.Sample(absl::MakeConstSpan(&logits[i * kVocabulary], kVocabulary), plan_.sample_rows[i]);
+    const SampledToken expected = sampler.Sample(absl::MakeConstSpan(&logits[i * kVocabulary], kVocabulary),
+                                                 SampleRowOf(i, requests[i]));
     chosen += expected.token != kNoToken;
     ExpectSame(by_kernels[i], expected);
     ExpectSame(by_loops[i], expected);

@@ -98,7 +98,7 @@ class RoundsTest : public ::testing::Test {
 TEST_F(RoundsTest, HaveAllSamplesAndScores) {
   AddRows(3);
   for (const int32_t row : {9, 0, 4}) plan_.score_rows.push_back({.row = row, .next_tokens = next_tokens_});
-  PrepareStep(plan_, Options(), step_);
+  PrepareStep(plan_, Options(), {}, step_);
   ExpectRoundsHaveAll();
   EXPECT_GT(step_.rounds.size(), 5u);
 }
@@ -108,7 +108,7 @@ TEST_F(RoundsTest, ChangesThatFitAreUploadedTogether) {
   AddRows(1);
   CudaStepOptions options = Options();
   options.max_changes = 100;
-  PrepareStep(plan_, options, step_);
+  PrepareStep(plan_, options, {}, step_);
   ASSERT_GT(step_.rounds.size(), 2u);
   EXPECT_EQ(step_.rounds[0].upload, static_cast<int32_t>(step_.changes.size()));
   EXPECT_EQ(step_.shape.changes, static_cast<int32_t>(step_.changes.size()));
@@ -127,7 +127,7 @@ TEST_F(RoundsTest, ATokenIsScoredAndSampledFromOneRow) {
   CudaStepOptions options = Options();
   options.max_logit_rows = 3 * kRows;
   options.max_changes = 1000;
-  PrepareStep(plan_, options, step_);
+  PrepareStep(plan_, options, {}, step_);
   ASSERT_EQ(step_.rounds.size(), 1u);
   EXPECT_EQ(step_.rounds[0].num_rows, 3 * kRows) << "each token once";
 }
@@ -136,12 +136,12 @@ TEST_F(RoundsTest, ABucketIsOneRound) {
   AddRows(1);
   CudaStepOptions options = Options();
   options.max_bucket = kRows;
-  PrepareStep(plan_, options, step_);
+  PrepareStep(plan_, options, {}, step_);
   EXPECT_FALSE(step_.is_bucket) << "its samples and changes do not fit one round";
   ExpectRoundsHaveAll();
   options.max_logit_rows = 32;
   options.max_changes = 100;
-  PrepareStep(plan_, options, step_);
+  PrepareStep(plan_, options, {}, step_);
   ASSERT_TRUE(step_.is_bucket);
   ASSERT_EQ(step_.rounds.size(), 1u);
   EXPECT_EQ(step_.rounds[0].num_rows, BucketOf(kRows));
@@ -153,7 +153,7 @@ TEST_F(RoundsTest, ResultsGoWhereThePlanHasThem) {
   std::reverse(plan_.sample_rows.begin(), plan_.sample_rows.end());
   plan_.score_rows = {{.row = 7, .top = 1, .next_tokens = next_tokens_},
                       {.row = 2, .next_tokens = next_tokens_}};
-  PrepareStep(plan_, Options(), step_);
+  PrepareStep(plan_, Options(), {}, step_);
   const size_t samples = plan_.sample_rows.size(), all = samples + 6;
   std::vector<int32_t> tokens(samples), top_tokens(all, 3);
   std::vector<float> logprobs(all), top_logprobs(all, -1);
@@ -166,7 +166,7 @@ TEST_F(RoundsTest, ResultsGoWhereThePlanHasThem) {
       logprobs[score++] = static_cast<float>(10 * request.index + request.position);
   }
   const StepResult result =
-      ReadResults(plan_, step_, {tokens.data(), logprobs.data(), top_tokens.data(), top_logprobs.data()}, 1);
+      ReadResults(step_, {tokens.data(), logprobs.data(), top_tokens.data(), top_logprobs.data()}, 1);
   for (size_t i = 0; i < samples; ++i) EXPECT_EQ(result.samples[i].token, static_cast<TokenId>(i));
   ASSERT_EQ(result.scores.size(), 2u);
   for (int i = 0; i < 2; ++i) {
