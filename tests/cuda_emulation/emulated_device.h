@@ -235,6 +235,11 @@ ErrorCode LaunchDependent(Stream stream, void (*kernel)(Parameters...), dim3 gri
                                  [kernel, values] { std::apply(kernel, values); });
 }
 
+template <class... Parameters>
+int BlocksPerProcessor(void (*)(Parameters...), int, size_t) {
+  return 2;
+}
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_TESTS_CUDA_EMULATION_EMULATED_DEVICE_H_

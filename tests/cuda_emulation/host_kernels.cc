@@ -7,6 +7,15 @@
 namespace ropeway::cuda::emulation {
 namespace {
 
+// Neighbours are not fused here: one after the other.
+void FusedMatMulOnHost(const FusedMatMulArgs& args) {
+  if (args.norm) NormOnHost(*args.norm);
+  MatMulOnHost(args.product);
+  if (args.add) NormOnHost(*args.add);
+  if (args.gate) GateOnHost(*args.gate);
+  if (args.qkv) QkvOnHost(*args.qkv);
+}
+
 template <auto kFunction, typename Args>
 ErrorCode OnStream(const Args& args, Stream stream) {
   return EnqueueOnHost(stream, [args] { kFunction(args); });
@@ -24,6 +33,7 @@ constexpr KernelTable kTable = {.take_tokens = OnStream<TakeTokensOnHost>,
                                 .combine = OnStream<CombineOnHost>,
                                 .dense_matmul = OnStream<MatMulOnHost>,
                                 .packed_matmul = OnStream<MatMulOnHost>,
+                                .fused_matmul = OnStream<FusedMatMulOnHost>,
                                 .unpack = OnStream<UnpackOnHost>,
                                 .copy_pages = OnStream<CopyPagesOnHost>,
                                 .finish_logits = OnStream<FinishLogitsOnHost>,

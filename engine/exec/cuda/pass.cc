@@ -94,6 +94,15 @@ void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int6
         [&] { return MultiplyOnCuda(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
 }
 
+void CudaPass::MultiplyWith(const CudaProjection& projection, const uint8_t* x, uint8_t* y,
+                            cuda::FusedMatMulArgs args) {
+  if (!args.norm && !args.add && !args.gate && !args.qkv)
+    return Multiply(projection, x, shape_.tokens, y, projection.outputs, context_.element);
+  args.product = ArgsOf(projection.parts[0], x, shape_.tokens, y, projection.outputs, context_.element);
+  Try("multiplying matrices between their neighbours",
+      [&] { return context_.kernels.fused_matmul(args, context_.stream); });
+}
+
 void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                               int64_t y_stride, cuda::Element out) {
   for (const CudaProjection::Part& part : projection.parts)
@@ -131,26 +140,31 @@ void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
                  CudaLogitStride(spec.vocab_size), cuda::Element::kF32);
 }
 
+cuda::NormArgs CudaPass::NormArgsOf(const Vectors& norm, const NormedRows& normed) const {
+  return {.kind = KindOf(context_.spec, norm),
+          .element = normed.element,
+          .num_rows = normed.count,
+          .columns = context_.spec.hidden_size,
+          .epsilon = context_.spec.norm.epsilon,
+          .residual = context_.activations.residual,
+          .weight = norm.weight,
+          .bias = norm.bias,
+          .rows = normed.rows,
+          .out = normed.out};
+}
+
+cuda::NormArgs CudaPass::NormArgsOf(const Vectors& norm) const {
+  return NormArgsOf(
+      norm, {.element = context_.element, .count = shape_.tokens, .out = context_.activations.normed});
+}
+
 void CudaPass::Norm(const char* what, const Vectors& norm, const NormedRows& normed) {
-  Try(what, [&] {
-    return context_.kernels.norm({.kind = KindOf(context_.spec, norm),
-                                  .element = normed.element,
-                                  .num_rows = normed.count,
-                                  .columns = context_.spec.hidden_size,
-                                  .epsilon = context_.spec.norm.epsilon,
-                                  .residual = context_.activations.residual,
-                                  .weight = norm.weight,
-                                  .bias = norm.bias,
-                                  .rows = normed.rows,
-                                  .out = normed.out},
-                                 context_.stream);
-  });
+  Try(what, [&] { return context_.kernels.norm(NormArgsOf(norm, normed), context_.stream); });
 }
 
 // normed = norm(residual)
 void CudaPass::NormResidual(const Vectors& norm) {
-  Norm("normalising", norm,
-       {.element = context_.element, .count = shape_.tokens, .out = context_.activations.normed});
+  Try("normalising", [&] { return context_.kernels.norm(NormArgsOf(norm), context_.stream); });
 }
 
 // residual = norm(residual)
@@ -165,31 +179,32 @@ void CudaPass::NormStream(const Vectors& norm) {
   NormResidual({});
 }
 
+cuda::NormArgs CudaPass::AddArgsOf(const CudaProjection& projection, const Vectors& post_norm) const {
+  return {.kind = NormKind::kNone,
+          .element = context_.element,
+          .num_rows = shape_.tokens,
+          .columns = context_.spec.hidden_size,
+          .epsilon = context_.spec.norm.epsilon,
+          .residual = context_.activations.residual,
+          .branch = context_.activations.branch,
+          .branch_bias = projection.bias,
+          .post_kind = KindOf(context_.spec, post_norm),
+          .post_weight = post_norm.weight,
+          .post_bias = post_norm.bias,
+          .branch_scale = context_.spec.block.residual_scale};
+}
+
 // The end of a block and the norm at the beginning of the next one, by the same kernel.
 void CudaPass::AddBranch(const CudaProjection& projection, const Vectors& post_norm,
                          const Vectors* next_norm) {
-  const CudaActivations& a = context_.activations;
-  const DecoderSpec& spec = context_.spec;
-  static constexpr Vectors kNone;
-  const Vectors& next = next_norm == nullptr ? kNone : *next_norm;
-  Try("adding to the residual", [&] {
-    return context_.kernels.norm({.kind = KindOf(spec, next),
-                                  .element = context_.element,
-                                  .num_rows = shape_.tokens,
-                                  .columns = spec.hidden_size,
-                                  .epsilon = spec.norm.epsilon,
-                                  .residual = a.residual,
-                                  .branch = a.branch,
-                                  .branch_bias = projection.bias,
-                                  .post_kind = KindOf(spec, post_norm),
-                                  .post_weight = post_norm.weight,
-                                  .post_bias = post_norm.bias,
-                                  .branch_scale = spec.block.residual_scale,
-                                  .weight = next.weight,
-                                  .bias = next.bias,
-                                  .out = next_norm == nullptr ? nullptr : a.normed},
-                                 context_.stream);
-  });
+  cuda::NormArgs args = AddArgsOf(projection, post_norm);
+  if (next_norm != nullptr) {
+    args.kind = KindOf(context_.spec, *next_norm);
+    args.weight = next_norm->weight;
+    args.bias = next_norm->bias;
+    args.out = context_.activations.normed;
+  }
+  Try("adding to the residual", [&] { return context_.kernels.norm(args, context_.stream); });
 }
 
 void CudaPass::SumOverRanks() {
@@ -257,7 +272,8 @@ void CudaPass::Embed() {
                                   context_.stream);
   });
   if (context_.spec.embedding_norm) NormResidualInPlace(context_.weights.embedding_norm);
-  NormResidual(NormsStream() ? Vectors{} : context_.weights.layers[0].attention_norm);
+  if (shape_.tokens > fusion(0).attention_norm)
+    NormResidual(NormsStream() ? Vectors{} : context_.weights.layers[0].attention_norm);
 }
 
 void CudaPass::ProjectQkv(int layer) {
@@ -265,7 +281,10 @@ void CudaPass::ProjectQkv(int layer) {
   const CudaLayer& weights = context_.weights.layers[layer];
   if (context_.spec.block.norms_stream) NormStream(weights.attention_norm);
   if (context_.spec.layers[layer].attention.is_latent()) return ProjectLatent(layer);
-  Multiply(weights.qkv, a.normed, shape_.tokens, a.qkv, context_.spec.qkv_size(), context_.element);
+  cuda::FusedMatMulArgs neighbours;
+  if (shape_.tokens <= fusion(layer).attention_norm) neighbours.norm = NormArgsOf(weights.attention_norm);
+  if (shape_.tokens <= fusion(layer).heads) neighbours.qkv = QkvArgsOf(layer);
+  MultiplyWith(weights.qkv, a.normed, a.qkv, neighbours);
 }
 
 // Queries, keys and values of all heads, from narrow rows; the rotated columns of keys are left to qkv.
@@ -320,6 +339,11 @@ void CudaPass::SetRotation(int layer, cuda::QkvArgs& args) const {
 }
 
 void CudaPass::RotateAndStore(int layer) {
+  if (shape_.tokens <= fusion(layer).heads) return;  // ProjectQkv did
+  Try("rotating queries and keys", [&] { return context_.kernels.qkv(QkvArgsOf(layer), context_.stream); });
+}
+
+cuda::QkvArgs CudaPass::QkvArgsOf(int layer) const {
   const DecoderSpec& spec = context_.spec;
   const CudaLayer& weights = context_.weights.layers[layer];
   const AttentionSpec& attention = spec.layers[layer].attention;
@@ -354,7 +378,7 @@ void CudaPass::RotateAndStore(int layer) {
     if (weights.latent.bias != nullptr) args.shared_bias = weights.latent.bias + first;
   }
   SetRotation(layer, args);
-  Try("rotating queries and keys", [&] { return context_.kernels.qkv(args, context_.stream); });
+  return args;
 }
 
 void CudaPass::Attend(int layer) {
@@ -381,50 +405,67 @@ void CudaPass::Attend(int layer) {
 void CudaPass::AddAttention(int layer) {
   const CudaActivations& a = context_.activations;
   const CudaLayer& weights = context_.weights.layers[layer];
+  if (shape_.tokens <= fusion(layer).attention_add)
+    return MultiplyWith(
+        weights.attention_output, a.attention, a.branch,
+        {.product = {}, .norm = {}, .add = AddArgsOf(weights.attention_output, {}), .gate = {}, .qkv = {}});
   Multiply(weights.attention_output, a.attention, shape_.tokens, a.branch, context_.spec.hidden_size,
            context_.element);
   SumOverRanks();
   // A parallel block has read the residual for both branches already.
   const bool sequential = context_.spec.block.kind == BlockKind::kSequential;
-  AddBranch(weights.attention_output, weights.attention_post_norm,
-            sequential && !NormsStream() ? &weights.ffn_norm : nullptr);
+  AddBranch(
+      weights.attention_output, weights.attention_post_norm,
+      sequential && !NormsStream() && shape_.tokens > fusion(layer).ffn_norm ? &weights.ffn_norm : nullptr);
   if (context_.spec.block.norms_sum) NormStream(weights.attention_norm);
 }
 
-void CudaPass::ProjectFfn(int layer) {
+cuda::GateArgs CudaPass::GateArgsOf(int layer) const {
   const FfnSpec& ffn = context_.spec.layers[layer].ffn;
+  const CudaLayer& weights = context_.weights.layers[layer];
+  return {.activation = ffn.activation,
+          .gated = ffn.gated,
+          .element = context_.element,
+          .num_tokens = shape_.tokens,
+          .columns = ffn.has_experts() ? ffn.experts.shared_size : ffn.size,
+          .gate_up = context_.activations.ffn_input,
+          .bias = weights.ffn_input.bias,
+          .numbers = weights.numbers,
+          .out = context_.activations.gated};
+}
+
+void CudaPass::ProjectFfn(int layer) {
   const CudaActivations& a = context_.activations;
   const CudaLayer& weights = context_.weights.layers[layer];
-  if (context_.spec.block.kind == BlockKind::kParallelTwoNorms) NormResidual(weights.ffn_norm);
+  const bool norms = shape_.tokens <= fusion(layer).ffn_norm;
+  const bool activates = shape_.tokens <= fusion(layer).activation;
+  if (context_.spec.block.kind == BlockKind::kParallelTwoNorms && !norms) NormResidual(weights.ffn_norm);
   if (context_.spec.block.norms_stream) NormStream(weights.ffn_norm);
-  if (ffn.has_experts()) ProjectExperts(layer);
+  if (context_.spec.layers[layer].ffn.has_experts()) ProjectExperts(layer);
   if (weights.ffn_input.parts.empty()) return;  // no expert that all tokens go to
-  Multiply(weights.ffn_input, a.normed, shape_.tokens, a.ffn_input, weights.ffn_input.outputs,
-           context_.element);
-  Try("the activation of the feed-forward layer", [&] {
-    return context_.kernels.gate({.activation = ffn.activation,
-                                  .gated = ffn.gated,
-                                  .element = context_.element,
-                                  .num_tokens = shape_.tokens,
-                                  .columns = ffn.has_experts() ? ffn.experts.shared_size : ffn.size,
-                                  .gate_up = a.ffn_input,
-                                  .bias = weights.ffn_input.bias,
-                                  .numbers = weights.numbers,
-                                  .out = a.gated},
-                                 context_.stream);
-  });
+  cuda::FusedMatMulArgs neighbours;
+  if (norms) neighbours.norm = NormArgsOf(weights.ffn_norm);
+  if (activates) neighbours.gate = GateArgsOf(layer);
+  MultiplyWith(weights.ffn_input, a.normed, a.ffn_input, neighbours);
+  if (activates) return;
+  Try("the activation of the feed-forward layer",
+      [&] { return context_.kernels.gate(GateArgsOf(layer), context_.stream); });
 }
 
 void CudaPass::AddFeedForward(int layer) {
   const CudaActivations& a = context_.activations;
   const std::vector<CudaLayer>& layers = context_.weights.layers;
   const CudaLayer& weights = layers[layer];
+  if (shape_.tokens <= fusion(layer).ffn_add)
+    return MultiplyWith(
+        weights.down, a.gated, a.branch,
+        {.product = {}, .norm = {}, .add = AddArgsOf(weights.down, {}), .gate = {}, .qkv = {}});
   Multiply(weights.down, a.gated, shape_.tokens, a.branch, context_.spec.hidden_size, context_.element);
   if (context_.spec.layers[layer].ffn.has_experts()) AddExperts(layer);
   SumOverRanks();
   const bool last = layer + 1 == context_.spec.num_layers();
-  AddBranch(weights.down, weights.ffn_post_norm,
-            last || NormsStream() ? nullptr : &layers[layer + 1].attention_norm);
+  const bool norms = !last && !NormsStream() && shape_.tokens > fusion(layer + 1).attention_norm;
+  AddBranch(weights.down, weights.ffn_post_norm, norms ? &layers[layer + 1].attention_norm : nullptr);
   if (context_.spec.block.norms_sum) NormStream(weights.ffn_norm);
 }
 

@@ -7,8 +7,10 @@
 #define ROPEWAY_ENGINE_EXEC_CUDA_PASS_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "engine/exec/cuda/product.h"
 #include "engine/exec/cuda/step.h"
 #include "engine/exec/cuda/weights.h"
@@ -71,14 +73,26 @@ int64_t CudaRouterStride(int32_t num_experts);
 // Floats from one row of logits to the next.
 constexpr int64_t CudaLogitStride(int32_t vocab_size) { return (int64_t{vocab_size} + 3) / 4 * 4; }
 
+// Up to how many tokens of a step what stands in front of a layer's products and behind them is computed by
+// their kernels; 0: never. Known once the weights are: a step takes its way by its number of tokens alone.
+struct LayerFusion {
+  int attention_norm = 0;  // in front of queries, keys and values
+  int heads = 0;           // behind them: RotateAndStore
+  int attention_add = 0;   // behind the output of attention: to the residual
+  int ffn_norm = 0;        // in front of gate and up
+  int activation = 0;      // behind them
+  int ffn_add = 0;         // behind down: to the residual
+};
+
 // What stays the same from step to step.
 struct CudaPassContext {
   const DecoderSpec& spec;  // of one rank
   const CudaWeights& weights;
   const CudaActivations& activations;
-  cuda::KvPages kv;             // of layer 0
-  int64_t layer_kv_bytes = 0;   // from one layer to the next
-  int64_t layer_kv_scales = 0;  // likewise, in floats
+  absl::Span<const LayerFusion> fusions;  // [L]; not used by PrepareProducts and PlanFusions
+  cuda::KvPages kv;                       // of layer 0
+  int64_t layer_kv_bytes = 0;             // from one layer to the next
+  int64_t layer_kv_scales = 0;            // likewise, in floats
   cuda::Element element = cuda::Element::kBF16;
   int processors = 1;
   const cuda::KernelTable& kernels;
@@ -115,6 +129,9 @@ class CudaPass {
   // so many tokens and rows of logits, and waits for the device. What the activations held is lost.
   void PrepareProducts(int32_t max_tokens, int32_t max_logit_rows);
 
+  // Likewise: of each layer.
+  std::vector<LayerFusion> PlanFusions() const;
+
   void CopyPages();
   // Puts tokens of the step before where they are awaited; before the phases.
   void TakeTokens();
@@ -134,6 +151,9 @@ class CudaPass {
   }
   void Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y, int64_t y_stride,
                 cuda::Element out);
+  // y [T, outputs] of the element type, with those of its neighbours that `args` names, product aside.
+  void MultiplyWith(const CudaProjection& projection, const uint8_t* x, uint8_t* y,
+                    cuda::FusedMatMulArgs args);
   ProductTools Tools() const;
   cuda::MatMulArgs ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,
                           int64_t y_stride, cuda::Element out) const;
@@ -155,6 +175,8 @@ class CudaPass {
   void ProjectExperts(int layer);
   void AddExperts(int layer);
   void SetRotation(int layer, cuda::QkvArgs& args) const;
+  cuda::QkvArgs QkvArgsOf(int layer) const;
+  cuda::GateArgs GateArgsOf(int layer) const;
   // out = norm(residual), of all tokens or of those that `rows` chooses.
   struct NormedRows {
     cuda::Element element;  // of out
@@ -162,10 +184,19 @@ class CudaPass {
     const int32_t* rows = nullptr;
     void* out;
   };
+  cuda::NormArgs NormArgsOf(const Vectors& norm, const NormedRows& normed) const;
+  // Of all tokens, to `normed`.
+  cuda::NormArgs NormArgsOf(const Vectors& norm) const;
   void Norm(const char* what, const Vectors& norm, const NormedRows& normed);
   void NormResidualInPlace(const Vectors& norm);
   void NormResidual(const Vectors& norm);
+  // Of a branch without the norm that follows it.
+  cuda::NormArgs AddArgsOf(const CudaProjection& projection, const Vectors& post_norm) const;
   void AddBranch(const CudaProjection& projection, const Vectors& post_norm, const Vectors* next_norm);
+  // What a layer's products could take, each by itself.
+  LayerFusion FusionOf(int layer) const;
+  int FusedTokensOf(const CudaProjection& projection, cuda::FusedMatMulArgs args) const;
+  const LayerFusion& fusion(int layer) const { return context_.fusions[static_cast<size_t>(layer)]; }
   void SumOverRanks();
   cuda::KvPages KvOf(int layer) const;
   int BlocksFor(int32_t items) const;

@@ -100,6 +100,7 @@ absl::Status CudaRank::PrepareProducts() {
   pass.PrepareProducts(plan_.activations.max_tokens,
                        options_.memory.samples ? plan_.activations.max_logit_rows : 0);
   RETURN_IF_ERROR(StatusOf(pass));
+  fusions_ = pass.PlanFusions();
   return Check(parts_.runtime->Fill(working_memory_.data(), kFresh, plan_.activation_bytes, stream_),
                "filling the workspace");
 }
@@ -159,6 +160,7 @@ CudaPassContext CudaRank::Context() const {
   return {.spec = spec_,
           .weights = weights_,
           .activations = activations_,
+          .fusions = fusions_,
           .kv = kv,
           .layer_kv_bytes = kv.page_bytes() * num_pages_,
           .layer_kv_scales = kv.page_scales() * num_pages_,

@@ -123,6 +123,7 @@ class CudaRank {
   cuda::Stream stream_;
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
+  std::vector<LayerFusion> fusions_;  // [L]
   CudaActivations activations_ = {};
 
   // Of the steps.

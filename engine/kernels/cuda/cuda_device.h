@@ -161,16 +161,18 @@ bool WaitsForGrids(void (*kernel)(Parameters...)) {
          attributes.ptxVersion >= 90;
 }
 
+// Lets a kernel have more shared memory than any may without asking.
+inline cudaError_t AllowShared(const void* kernel, size_t bytes) {
+  constexpr size_t kDefaultLimit = 48 * 1024;
+  if (bytes <= kDefaultLimit) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+}
+
 template <class... Parameters, class... Arguments>
 ErrorCode LaunchAs(bool dependent, Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                    size_t shared_bytes, Arguments&&... arguments) {
-  constexpr size_t kDefaultLimit = 48 * 1024;  // more must be asked for
-  if (shared_bytes > kDefaultLimit) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) return error;
-  }
+  const cudaError_t error = AllowShared(reinterpret_cast<const void*>(kernel), shared_bytes);
+  if (error != cudaSuccess) return error;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
@@ -195,6 +197,17 @@ template <class... Parameters, class... Arguments>
 ErrorCode LaunchDependent(Stream stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                           size_t shared_bytes, Arguments&&... arguments) {
   return LaunchAs(true, stream, kernel, grid, block, shared_bytes, std::forward<Arguments>(arguments)...);
+}
+
+// How many blocks of a kernel find room on a processor at once; 1 where nobody knows.
+template <class... Parameters>
+int BlocksPerProcessor(void (*kernel)(Parameters...), int threads, size_t shared_bytes) {
+  int blocks = 0;
+  const auto* const function = reinterpret_cast<const void*>(kernel);
+  const bool known =
+      AllowShared(function, shared_bytes) == cudaSuccess &&
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, function, threads, shared_bytes) == cudaSuccess;
+  return known && blocks > 0 ? blocks : 1;
 }
 
 }  // namespace ropeway::cuda

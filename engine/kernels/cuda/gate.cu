@@ -2,6 +2,7 @@
 // gate activation(up + bias) of gate_up [T, F].
 //
 // Moves 3 F elements per token, or 2 F, 128 bits at a time.
+#include "engine/kernels/cuda/activation.cuh"
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
 
@@ -9,33 +10,6 @@ namespace ropeway::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-ROPEWAY_DEVICE float Activate(Activation activation, const ActivationNumbers& numbers, float x) {
-  constexpr float kRootHalf = 0.70710678118654752f, kRootTwoOverPi = 0.79788456080286536f;
-  const float positive = x < 0 ? 0 : x;  // NaN stays NaN
-  switch (activation) {
-    case Activation::kSilu:
-      return x / (1.0f + expf(-x));
-    case Activation::kGeluTanh:
-      return 0.5f * x * (1.0f + tanhf(kRootTwoOverPi * (x + 0.044715f * x * x * x)));
-    case Activation::kGeluErf:
-      return 0.5f * x * (1.0f + erff(x * kRootHalf));
-    case Activation::kRelu:
-      return positive;
-    case Activation::kXielu:
-      return numbers.l * x + (x > 0 ? numbers.p * x * x : numbers.n * (expm1f(fminf(x, numbers.m)) - x));
-    default:  // kRelu2: kClampedSwiglu takes both halves
-      return positive * positive;
-  }
-}
-
-// activation(gate) * up; of gated layers.
-ROPEWAY_DEVICE float Gated(Activation activation, const ActivationNumbers& numbers, float gate, float up) {
-  if (activation != Activation::kClampedSwiglu) return Activate(activation, numbers, gate) * up;
-  const float g = gate > numbers.c ? numbers.c : gate;  // NaN stays NaN
-  const float u = up > numbers.c ? numbers.c : up < -numbers.c ? -numbers.c : up;
-  return g / (1.0f + expf(-numbers.s * g)) * (u + 1.0f);
-}
 
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) GateKernel(GateArgs args) {

@@ -1,6 +1,14 @@
+#include "engine/kernels/cuda/fused_matmul.h"
 #include "engine/kernels/cuda/launchers.h"
 
 namespace ropeway::cuda {
+
+ErrorCode FusedMatMul(const FusedMatMulArgs& args, Stream stream) {
+  constexpr ErrorCode kInvalidValue = 1;  // cudaErrorInvalidValue
+  if (args.product.num_tokens > FusedTokens(args)) return kInvalidValue;
+  return IsPacked(args.product.weights.type) ? FusedPackedMatMul(args, stream)
+                                             : FusedDenseMatMul(args, stream);
+}
 
 const KernelTable& Kernels() {
   static constexpr KernelTable kTable = {.take_tokens = TakeTokens,
@@ -15,6 +23,7 @@ const KernelTable& Kernels() {
                                          .combine = Combine,
                                          .dense_matmul = DenseMatMul,
                                          .packed_matmul = PackedMatMul,
+                                         .fused_matmul = FusedMatMul,
                                          .unpack = Unpack,
                                          .copy_pages = CopyPages,
                                          .finish_logits = FinishLogits,

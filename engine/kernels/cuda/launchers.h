@@ -20,6 +20,10 @@ ErrorCode ExpertMatMul(const ExpertMatMulArgs& args, Stream stream);
 ErrorCode Combine(const CombineArgs& args, Stream stream);
 ErrorCode DenseMatMul(const MatMulArgs& args, Stream stream);
 ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream);
+ErrorCode FusedMatMul(const FusedMatMulArgs& args, Stream stream);
+// Of dense and of packed weights: what FusedMatMul chooses from. REQUIRES: as there.
+ErrorCode FusedDenseMatMul(const FusedMatMulArgs& args, Stream stream);
+ErrorCode FusedPackedMatMul(const FusedMatMulArgs& args, Stream stream);
 ErrorCode Unpack(const UnpackArgs& args, Stream stream);
 ErrorCode CopyPages(const CopyPagesArgs& args, Stream stream);
 ErrorCode FinishLogits(const FinishLogitsArgs& args, Stream stream);

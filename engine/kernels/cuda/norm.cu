@@ -8,11 +8,10 @@
 // each of branch and out, per row, 128 bits at a time.
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/norm_row.cuh"
 
 namespace ropeway::cuda {
 namespace {
-
-constexpr int kMaxThreads = 512;
 
 // Calls visit(column) for the first of every kWidth columns of this thread.
 template <int kThreads, int kWidth, class Visit>
@@ -29,15 +28,9 @@ ROPEWAY_DEVICE void PrefetchWeights(const NormArgs& args) {
   }
 }
 
-// What a row is multiplied by after `mean` was subtracted from it.
-struct Moments {
-  float mean, inverse;
-};
-
 template <int kThreads, int kWidth>
 ROPEWAY_DEVICE Moments MomentsOf(NormKind kind, const float* row, const NormArgs& args) {
   if (kind == NormKind::kNone) return {0, 1};
-  const float count = static_cast<float>(args.columns);
   float mean = 0;
   if (kind == NormKind::kLayer) {
     float sum = 0;
@@ -45,17 +38,14 @@ ROPEWAY_DEVICE Moments MomentsOf(NormKind kind, const float* row, const NormArgs
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) sum += row[i + j];
     });
-    mean = BlockSum<kThreads / 32>(sum) / count;
+    mean = BlockSum<kThreads / 32>(sum) / static_cast<float>(args.columns);
   }
   float squares = 0;
   ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) {
-      const float x = row[i + j] - mean;
-      squares += x * x;
-    }
+    for (int j = 0; j < kWidth; ++j) squares = AddSquare(squares, row[i + j], mean);
   });
-  return {mean, 1.0f / sqrtf(BlockSum<kThreads / 32>(squares) / count + args.epsilon)};
+  return {mean, InverseRoot(BlockSum<kThreads / 32>(squares), args.columns, args.epsilon)};
 }
 
 // values += the branch at `column`, whose row begins at `branch`.
@@ -88,10 +78,11 @@ ROPEWAY_DEVICE void AddBranch(const NormArgs& args, int64_t first, float* row) {
     if (!normed) LoadBranch(args, branch, i, added);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      float x = normed ? (row[i + j] - moments.mean) * moments.inverse * args.post_weight[i + j] : added[j];
-      if (args.post_bias != nullptr) x += args.post_bias[i + j];
-      values[j] += args.branch_scale * x;
-      row[i + j] = values[j];
+      const float bias = args.post_bias == nullptr ? 0 : args.post_bias[i + j];
+      const float x = normed
+                          ? NormedNumber(args.post_kind, moments, row[i + j], args.post_weight[i + j], bias)
+                          : added[j];
+      values[j] = row[i + j] = AddedTo(values[j], args.branch_scale, x);
     }
     StoreFloats(args.residual + first + i, values);
   });
@@ -119,13 +110,12 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
   const Moments moments = MomentsOf<kThreads, kWidth>(args.kind, row, args);
   T* out = static_cast<T*>(args.out) + index * args.columns;
   ForMyColumns<kThreads, kWidth>(args.columns, [&](int i) {
-    float values[kWidth];
+    float values[kWidth] = {};
     if (args.kind != NormKind::kNone) LoadFloats(args.weight + i, values);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      const float x = (row[i + j] - moments.mean) * moments.inverse;
-      values[j] = args.kind == NormKind::kNone ? x : values[j] * x;
-      if (args.bias != nullptr) values[j] += args.bias[i + j];
+      const float bias = args.bias == nullptr ? 0 : args.bias[i + j];
+      values[j] = NormedNumber(args.kind, moments, row[i + j], values[j], bias);
     }
     StoreFloats(out + i, values);
   });
@@ -134,12 +124,12 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
 }  // namespace
 
 ErrorCode Norm(const NormArgs& args, Stream stream) {
-  const bool wide = args.columns > kMaxThreads / 2 * 8;
+  const bool vectors = TakesVectors(args.columns);
+  const int threads = vectors ? NormThreads(args.columns) : kMaxNormThreads;
   return WithElement(args.element, [&]<class T>() {
-    const auto kernel = !TakesVectors(args.columns) ? NormKernel<T, kMaxThreads, 1>
-                        : wide                      ? NormKernel<T, kMaxThreads, 8>
-                                                    : NormKernel<T, kMaxThreads / 2, 8>;
-    const int threads = wide || !TakesVectors(args.columns) ? kMaxThreads : kMaxThreads / 2;
+    const auto kernel = !vectors                     ? NormKernel<T, kMaxNormThreads, 1>
+                        : threads == kMaxNormThreads ? NormKernel<T, kMaxNormThreads, kNormColumns>
+                                                     : NormKernel<T, kMaxNormThreads / 2, kNormColumns>;
     return LaunchDependent(stream, kernel, dim3(static_cast<unsigned>(args.num_rows)),
                            dim3(static_cast<unsigned>(threads)),
                            static_cast<size_t>(args.columns) * sizeof(float), args);

@@ -17,6 +17,7 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_OPS_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/device_matrix.h"
@@ -167,6 +168,20 @@ struct MatMulArgs {
   bool fresh_weights = false;  // of dense ones: as in GemmArgs
 };
 
+// A product for few tokens with its neighbours in a layer, by one kernel: the bytes are those of
+//   norm(*norm), then dense_matmul or packed_matmul(product), then norm(*add), gate(*gate) or qkv(*qkv),
+// whose arguments name each other's results as if they were run one after the other. What lies between them,
+// x where there is a norm and y where something follows, is left as it was or holds those very numbers.
+// REQUIRES: num_tokens <= FusedTokens(args) (fused_matmul.h), and is that of all of them.
+struct FusedMatMulArgs {
+  MatMulArgs product;
+  std::optional<NormArgs> norm;  // of rows of the residual, without branch
+  // At most one.
+  std::optional<NormArgs> add;  // y to the residual, without post-norm and out
+  std::optional<GateArgs> gate;
+  std::optional<QkvArgs> qkv;
+};
+
 // Rows [first_row, first_row + num_rows) of packed weights as a dense matrix: the numbers of
 // engine/tensor/dequantize, rounded to `element`, as packed_matmul multiplies them where x has 16 bits.
 struct UnpackArgs {
@@ -211,6 +226,7 @@ struct KernelTable {
   ErrorCode (*combine)(const CombineArgs&, Stream);
   ErrorCode (*dense_matmul)(const MatMulArgs&, Stream);  // made for few tokens
   ErrorCode (*packed_matmul)(const MatMulArgs&, Stream);
+  ErrorCode (*fused_matmul)(const FusedMatMulArgs&, Stream);
   ErrorCode (*unpack)(const UnpackArgs&, Stream);
   ErrorCode (*copy_pages)(const CopyPagesArgs&, Stream);
   ErrorCode (*finish_logits)(const FinishLogitsArgs&, Stream);

@@ -1,4 +1,5 @@
-// y [T, M] = x [T, K] W^T, W [M, K] in its packed type, float32 sums.
+// y [T, M] = x [T, K] W^T, W [M, K] in its packed type, float32 sums; with 16-bit activations and up to 16
+// tokens with what stands in front of it and behind it in a layer (FusedMatMulArgs).
 //
 // Every product of a token is made of the same operations in the same order however many tokens there are
 // beside it.
@@ -7,13 +8,19 @@
 // is serial, and a step of it takes its time, but the unpacking in front of it is not: a block has 16 rows
 // and 8 warps that unpack a slab of 512 columns of them into shared memory, a unit of 32 columns a thread,
 // while one or two more warps multiply the slab before it. Packed numbers are loaded two slabs ahead, into
-// registers, 128 bits at a time; those of the first slabs before the wait for the kernel in front. Several
-// blocks on a processor hide each other's chains. Reads W once per 32 tokens.
+// registers, 128 bits at a time; those of the first slabs before the wait for the kernel in front. As many
+// blocks as find room go from tile to tile without a pause; several on a processor hide each other's chains.
+// Reads W once per 32 tokens.
 //
 // float32 activations: a warp an output row, over up to 8 tokens; lane l takes units l, l + 32, ... in order,
 // then the lanes' sums are added as a tree. Reads W once per 8 tokens.
+#include <algorithm>
+
+#include "engine/kernels/cuda/fused_matmul.h"
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/normed_tokens.cuh"
 #include "engine/kernels/cuda/packed_units.cuh"
+#include "engine/kernels/cuda/product_end.cuh"
 
 namespace ropeway::cuda {
 namespace {
@@ -23,9 +30,8 @@ struct Product {
   int rows, units;  // M, K / 32
   int num_tokens;
   const void* x;
-  void* y;
-  int64_t y_stride;
-  bool float_out;
+  NormArgs norm;  // where tokens are normed here
+  ProductEnd end;
 };
 
 // ---- 16-bit activations.
@@ -40,13 +46,14 @@ constexpr int kSlabRowBytes = kSlabColumns * 2;
 constexpr int kSlabBytes = kTileRows * kSlabRowBytes;
 
 // What is in shared memory: two slabs of W, and for each warp that multiplies two slabs of its tokens.
-template <int kTokenTiles>
+// kNormed: whole rows of them lie beside it.
+template <int kTokenTiles, bool kNormed>
 struct Slabs {
   static constexpr int kWarpTiles = kTokenTiles < 2 ? kTokenTiles : 2;  // of tokens, of a warp
   static constexpr int kWarps = kTokenTiles / kWarpTiles;               // that multiply
   static constexpr int kTokens = kTokenTiles * kTileTokens;
   static constexpr int kWarpTokens = kWarpTiles * kTileTokens;
-  static constexpr int kTokenBytes = kWarpTokens * kSlabRowBytes;
+  static constexpr int kTokenBytes = kNormed ? 0 : kWarpTokens * kSlabRowBytes;
   static constexpr int kThreads = (kUnpackWarps + kWarps) * 32;
   static constexpr int kBytes = 2 * (kSlabBytes + kWarps * kTokenBytes);
 };
@@ -57,12 +64,25 @@ ROPEWAY_DEVICE uint8_t* ChunkAt(uint8_t* slab, int row, int chunk) {
   return slab + row * kSlabRowBytes + ((chunk ^ (chunk >> 3 & 3) ^ (row & 7)) << 4);
 }
 
-// A thread's unit of a slab.
+// Where a block is in its tiles, a slab at a time.
+struct Place {
+  int tile, slab;
+
+  // Whether that is the next tile's beginning.
+  ROPEWAY_DEVICE bool Advance(int slabs) {
+    if (++slab < slabs) return false;
+    slab = 0;
+    tile += static_cast<int>(gridDim.x);
+    return true;
+  }
+};
+
+// A thread's unit of a slab, of this row.
 template <DType kType>
-ROPEWAY_DEVICE RawUnit<kType> LoadMine(const Product& product, int row, int slab) {
+ROPEWAY_DEVICE RawUnit<kType> LoadMine(const Product& product, int64_t row, int slab) {
   const int unit = slab * kSlabUnits + static_cast<int>(threadIdx.x) % kSlabUnits;
   if (unit >= product.units) return {};
-  return LoadUnit<kType>(product.planes, static_cast<int64_t>(row) * product.units + unit);
+  return LoadUnit<kType>(product.planes, row * product.units + unit);
 }
 
 template <DType kType, class T>
@@ -95,18 +115,30 @@ ROPEWAY_DEVICE void CopyTokens(const Product& product, int first_token, int slab
   }
 }
 
+// Where the multiplying warp finds the tokens of a slab: in a slab of their own, or normed.
+struct SlabTokens {
+  uint8_t* slab;
+  ROPEWAY_DEVICE uint8_t* At(int row, int chunk) const { return ChunkAt(slab, row, chunk); }
+};
+struct NormedSlab {
+  const NormedTokens& tokens;
+  int first_token, first_chunk;
+  ROPEWAY_DEVICE uint8_t* At(int row, int chunk) const {
+    return tokens.ChunkAt(first_token + row, first_chunk + chunk);
+  }
+};
+
 // sums [kTiles][rows g, g + 8][tokens 2 j, 2 j + 1], of lane 4 g + j, += the products of so many columns of
 // a slab, a multiple of 32.
-template <class T, int kTiles>
-ROPEWAY_DEVICE void MultiplySlab(uint8_t* slab, uint8_t* x, int columns, float (&sums)[kTiles][4]) {
+template <class T, int kTiles, class Tokens>
+ROPEWAY_DEVICE void MultiplySlab(uint8_t* slab, const Tokens& x, int columns, float (&sums)[kTiles][4]) {
   const int lane = static_cast<int>(threadIdx.x % 32), matrix = lane / 8, row = lane % 8;
 #pragma unroll 4
   for (int step = 0; step < columns / kStep; step += 2) {
     // [tile][step][columns 0..7, 8..15]: four matrices are two steps of a tile.
     uint32_t tokens[kTiles][4];
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t)
-      LoadMatrixX4(tokens[t], ChunkAt(x, t * kTileTokens + row, step * 2 + matrix));
+    for (int t = 0; t < kTiles; ++t) LoadMatrixX4(tokens[t], x.At(t * kTileTokens + row, step * 2 + matrix));
 #pragma unroll
     for (int s = 0; s < 2; ++s) {
       uint32_t weights[4];
@@ -118,73 +150,124 @@ ROPEWAY_DEVICE void MultiplySlab(uint8_t* slab, uint8_t* x, int columns, float (
   }
 }
 
-template <class T, int kTiles>
-ROPEWAY_DEVICE void StoreSums(const Product& product, int first_token, const float (&sums)[kTiles][4]) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = static_cast<int>(blockIdx.x) * kTileRows + lane / 4 + i / 2 * 8;
-      const int token = first_token + t * kTileTokens + lane % 4 * 2 + i % 2;
-      if (row >= product.rows || token >= product.num_tokens) continue;
-      const int64_t place = token * product.y_stride + row;
-      if (product.float_out)
-        static_cast<float*>(product.y)[place] = sums[t][i];
-      else
-        static_cast<T*>(product.y)[place] = FromFloat<T>(sums[t][i]);
-    }
-  }
-}
+// What the warps that unpack do: slab after slab of the block's tiles, each loaded two slabs ahead.
+template <DType kType, class T>
+class Unpacker {
+ public:
+  ROPEWAY_DEVICE Unpacker(const Product& product, int slabs, int tiles)
+      : product_(product), slabs_(slabs), tiles_(tiles), ahead_{static_cast<int>(blockIdx.x), 0} {}
 
-template <DType kType, int kTokenTiles, class T>
-__global__ void __launch_bounds__(Slabs<kTokenTiles>::kThreads, 2) PackedStreamKernel(Product product) {
-  using S = Slabs<kTokenTiles>;
+  ROPEWAY_DEVICE void Start() {
+    FindRow();
+    next_ = Load();
+    after_ = Load();
+  }
+  ROPEWAY_DEVICE void Step(uint8_t* slab) {
+    StoreMine<kType, T>(next_, slab);
+    next_ = after_;
+    after_ = Load();
+  }
+
+ private:
+  ROPEWAY_DEVICE void FindRow() {
+    row_ = RowsOf(product_.end, ahead_.tile).Row(static_cast<int>(threadIdx.x) / kSlabUnits);
+    row_ = min(row_, product_.rows - 1);
+  }
+  ROPEWAY_DEVICE RawUnit<kType> Load() {
+    if (ahead_.tile >= tiles_) return {};
+    const RawUnit<kType> raw = LoadMine<kType>(product_, row_, ahead_.slab);
+    if (ahead_.Advance(slabs_)) FindRow();
+    return raw;
+  }
+
+  const Product& product_;
+  const int slabs_, tiles_;
+  Place ahead_;
+  int row_ = 0;
+  RawUnit<kType> next_ = {}, after_ = {};
+};
+
+// What a warp that multiplies does: `slab` of W and of its own tokens, or of those that are normed.
+template <class T, bool kNormed, int kWarpTiles>
+class Multiplier {
+ public:
+  ROPEWAY_DEVICE Multiplier(const Product& product, int slabs, int first_token)
+      : product_(product), slabs_(slabs), first_token_(first_token), at_{static_cast<int>(blockIdx.x), 0} {}
+
+  ROPEWAY_DEVICE void Step(uint8_t* slab, uint8_t* x, const NormedTokens& normed) {
+    const int columns = min((product_.units - at_.slab * kSlabUnits) * kUnitColumns, kSlabColumns);
+    if constexpr (kNormed)
+      MultiplySlab<T>(slab, NormedSlab{normed, first_token_, at_.slab * kSlabColumns / kChunk}, columns,
+                      sums_);
+    else
+      MultiplySlab<T>(slab, SlabTokens{x}, columns, sums_);
+    const int tile = at_.tile;
+    if (!at_.Advance(slabs_)) return;
+    FinishTile<T>(product_.end, tile, first_token_, max(product_.num_tokens - first_token_, 0), sums_);
+#pragma unroll
+    for (auto& sum : sums_) sum[0] = sum[1] = sum[2] = sum[3] = 0;
+  }
+
+ private:
+  const Product& product_;
+  const int slabs_, first_token_;
+  Place at_;
+  float sums_[kWarpTiles][4] = {};
+};
+
+template <DType kType, int kTokenTiles, bool kNormed, class T>
+__global__ void __launch_bounds__(Slabs<kTokenTiles, kNormed>::kThreads, 2)
+    PackedStreamKernel(Product product) {
+  using S = Slabs<kTokenTiles, kNormed>;
   ROPEWAY_DYNAMIC_SHARED(uint8_t, shared);
   LaunchDependents();
-  const int slabs = (product.units + kSlabUnits - 1) / kSlabUnits;
-  const int multiplier = static_cast<int>(threadIdx.x / 32) - kUnpackWarps;  // < 0: this warp unpacks
-  const int row = min(static_cast<int>(blockIdx.x) * kTileRows + static_cast<int>(threadIdx.x) / kSlabUnits,
-                      product.rows - 1);
-  const int first_token = static_cast<int>(blockIdx.y) * S::kTokens + multiplier * S::kWarpTokens;
-  uint8_t* const x = shared + 2 * kSlabBytes + max(multiplier, 0) * 2 * S::kTokenBytes;
-  RawUnit<kType> next = {}, after = {};
-  if (multiplier < 0) {
-    next = LoadMine<kType>(product, row, 0);
-    after = LoadMine<kType>(product, row, 1);
-  }
+  const int slabs = (product.units + kSlabUnits - 1) / kSlabUnits, tiles = TilesOf(product.end);
+  const int mine = (tiles - static_cast<int>(blockIdx.x) - 1) / static_cast<int>(gridDim.x) + 1;
+  const int steps = mine * slabs;
+  const int warp = static_cast<int>(threadIdx.x / 32) - kUnpackWarps;  // < 0: it unpacks
+  const NormedTokens normed = {shared + S::kBytes,
+                               static_cast<int>(NormedRowBytes(int64_t{product.units} * kUnitColumns)),
+                               product.num_tokens};
+  const int first_token = static_cast<int>(blockIdx.y) * S::kTokens + max(warp, 0) * S::kWarpTokens;
+  Unpacker<kType, T> unpacker(product, slabs, tiles);
+  Multiplier<T, kNormed, S::kWarpTiles> multiplier(product, slabs, first_token);
+  uint8_t* const x = shared + 2 * kSlabBytes + max(warp, 0) * 2 * S::kTokenBytes;
+  if (warp < 0) unpacker.Start();
+  if constexpr (kNormed) PrefetchNorm<S::kThreads / 32>(product.norm);
   GridDependencyWait();
-  float sums[S::kWarpTiles][4] = {};
-  for (int slab = 0; slab <= slabs; ++slab) {
-    const int here = slab % 2;
-    if (multiplier < 0) {
-      if (slab < slabs) StoreMine<kType, T>(next, shared + here * kSlabBytes);
-      next = after;
-      after = LoadMine<kType>(product, row, slab + 2);
+  if constexpr (kNormed) NormTokens<T, S::kThreads / 32>(product.norm, normed);
+  for (int step = 0, slab = 0; step <= steps; ++step) {
+    const int here = step % 2;
+    if (warp < 0) {
+      if (step < steps) unpacker.Step(shared + here * kSlabBytes);
     } else {
-      if (slab < slabs) CopyTokens<T, S::kWarpTokens>(product, first_token, slab, x + here * S::kTokenBytes);
+      if (!kNormed && step < steps)
+        CopyTokens<T, S::kWarpTokens>(product, first_token, slab, x + here * S::kTokenBytes);
+      slab = slab + 1 == slabs ? 0 : slab + 1;
       CpAsyncCommit();
       CpAsyncWait<1>();
       __syncwarp();
-      const int columns = (product.units - (slab - 1) * kSlabUnits) * kUnitColumns;
-      if (slab > 0)
-        MultiplySlab<T>(shared + (1 - here) * kSlabBytes, x + (1 - here) * S::kTokenBytes,
-                        min(columns, kSlabColumns), sums);
+      if (step > 0)
+        multiplier.Step(shared + (1 - here) * kSlabBytes, x + (1 - here) * S::kTokenBytes, normed);
     }
     __syncthreads();
   }
-  if (multiplier < 0) return;
   CpAsyncWait<0>();
-  StoreSums<T>(product, first_token, sums);
 }
 
-template <DType kType, int kTokenTiles, class T>
-ErrorCode LaunchStream(const Product& product, Stream stream) {
-  using S = Slabs<kTokenTiles>;
-  const dim3 grid(static_cast<unsigned>((product.rows + kTileRows - 1) / kTileRows),
-                  static_cast<unsigned>((product.num_tokens + S::kTokens - 1) / S::kTokens));
-  return LaunchDependent(stream, PackedStreamKernel<kType, kTokenTiles, T>, grid, dim3(S::kThreads),
-                         S::kBytes, product);
+// As many blocks as find room at once, each with its share of the tiles.
+template <DType kType, int kTokenTiles, bool kNormed, class T>
+ErrorCode LaunchStream(const Product& product, int processors, Stream stream) {
+  using S = Slabs<kTokenTiles, kNormed>;
+  const auto kernel = PackedStreamKernel<kType, kTokenTiles, kNormed, T>;
+  const int64_t columns = int64_t{product.units} * kUnitColumns;
+  const int64_t normed = kNormed ? product.num_tokens * NormedRowBytes(columns) : 0;
+  const auto shared_bytes = static_cast<size_t>(S::kBytes + normed);
+  const int groups = (product.num_tokens + S::kTokens - 1) / S::kTokens;
+  const int resident = processors * BlocksPerProcessor(kernel, S::kThreads, shared_bytes);
+  const dim3 grid(static_cast<unsigned>(std::clamp(resident / groups, 1, TilesOf(product.end))),
+                  static_cast<unsigned>(groups));
+  return LaunchDependent(stream, kernel, grid, dim3(S::kThreads), shared_bytes, product);
 }
 
 // ---- float32 activations.
@@ -226,7 +309,7 @@ __global__ void __launch_bounds__(kFloatWarps * 32) PackedFloatKernel(Product pr
   for (int t = 0; t < kTokens; ++t) {
     const float sum = WarpSum(sums[t]);
     if (lane == 0 && t < tokens)
-      static_cast<float*>(product.y)[(first_token + t) * product.y_stride + row] = sum;
+      static_cast<float*>(product.end.y)[(first_token + t) * product.end.y_stride + row] = sum;
   }
 }
 
@@ -238,32 +321,41 @@ ErrorCode LaunchFloat(const Product& product, Stream stream) {
 }
 
 template <DType kType, class T>
-ErrorCode LaunchFor(const Product& product, Stream stream) {
+ErrorCode LaunchFor(const FusedMatMulArgs& args, const Product& product, Stream stream) {
   if constexpr (std::is_same_v<T, float>) {
     return product.num_tokens == 1 ? LaunchFloat<kType, 1>(product, stream)
                                    : LaunchFloat<kType, 8>(product, stream);
   } else {
-    if (product.num_tokens <= kTileTokens) return LaunchStream<kType, 1, T>(product, stream);
-    if (product.num_tokens <= 2 * kTileTokens) return LaunchStream<kType, 2, T>(product, stream);
-    return LaunchStream<kType, 4, T>(product, stream);
+    const int processors = args.product.processors;
+    if (product.num_tokens <= kTileTokens)
+      return args.norm ? LaunchStream<kType, 1, true, T>(product, processors, stream)
+                       : LaunchStream<kType, 1, false, T>(product, processors, stream);
+    if (product.num_tokens <= 2 * kTileTokens)
+      return args.norm ? LaunchStream<kType, 2, true, T>(product, processors, stream)
+                       : LaunchStream<kType, 2, false, T>(product, processors, stream);
+    return LaunchStream<kType, 4, false, T>(product, processors, stream);
   }
 }
 
 }  // namespace
 
-ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream) {
-  if (args.out != Element::kF32 && args.out != args.element) return kInvalidValue;
-  const Product product = {.planes = PlanesOf(args.weights),
-                           .rows = static_cast<int>(args.weights.rows),
-                           .units = static_cast<int>(args.weights.columns / kUnitColumns),
-                           .num_tokens = static_cast<int>(args.num_tokens),
-                           .x = args.x,
-                           .y = args.y,
-                           .y_stride = args.y_stride,
-                           .float_out = args.out == Element::kF32};
-  return WithPackedType(args.weights.type, [&]<DType kType>() {
-    return WithElement(args.element, [&]<class T>() { return LaunchFor<kType, T>(product, stream); });
+ErrorCode FusedPackedMatMul(const FusedMatMulArgs& args, Stream stream) {
+  const MatMulArgs& matmul = args.product;
+  if (matmul.out != Element::kF32 && matmul.out != matmul.element) return kInvalidValue;
+  const Product product = {.planes = PlanesOf(matmul.weights),
+                           .rows = static_cast<int>(matmul.weights.rows),
+                           .units = static_cast<int>(matmul.weights.columns / kUnitColumns),
+                           .num_tokens = static_cast<int>(matmul.num_tokens),
+                           .x = matmul.x,
+                           .norm = args.norm.value_or(NormArgs()),
+                           .end = EndOf(args)};
+  return WithPackedType(matmul.weights.type, [&]<DType kType>() {
+    return WithElement(matmul.element, [&]<class T>() { return LaunchFor<kType, T>(args, product, stream); });
   });
+}
+
+ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream) {
+  return FusedPackedMatMul({.product = args, .norm = {}, .add = {}, .gate = {}, .qkv = {}}, stream);
 }
 
 }  // namespace ropeway::cuda

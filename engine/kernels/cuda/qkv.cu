@@ -6,6 +6,7 @@
 // Moves every element of qkv once in and once out, 128 bits at a time where heads are whole multiples of
 // that.
 #include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/head_rotation.cuh"
 #include "engine/kernels/cuda/launchers.h"
 
 namespace ropeway::cuda {
@@ -38,10 +39,6 @@ struct Group {
     return value;
   }
 };
-
-ROPEWAY_DEVICE float Clipped(const QkvArgs& args, float x) {
-  return args.clip <= 0 ? x : x > args.clip ? args.clip : x < -args.clip ? -args.clip : x;
-}
 
 // A number of the product, of this column of a token, with what is done to it before the norm.
 ROPEWAY_DEVICE float Projected(const QkvArgs& args, float x, int column) {
@@ -140,9 +137,9 @@ ROPEWAY_DEVICE void RotateHead(const QkvArgs& args, const float* cosines, const 
   for (int i = group.lane; i < half; i += group.lanes) {
     float& first = values[args.interleaved ? 2 * i : i];
     float& second = values[args.interleaved ? 2 * i + 1 : i + half];
-    const float x = first, y = second;
-    first = x * cosines[i] - y * sines[i];
-    second = y * cosines[i] + x * sines[i];
+    const float2 turned = Rotated(first, second, cosines[i], sines[i]);
+    first = turned.x;
+    second = turned.y;
   }
 }
 
@@ -194,14 +191,8 @@ ROPEWAY_DEVICE void StoreInPage(const QkvArgs& args, const Head& head, int posit
   const KvPages& kv = args.kv;
   const bool is_value = head.index >= args.num_heads + kv.num_kv_heads;
   const int kv_head = head.index - args.num_heads - (is_value ? kv.num_kv_heads : 0);
-  const int64_t table = static_cast<int64_t>(args.token_rows[head.token]) * args.max_pages;
-  const int64_t page = args.page_tables[table + position / kPageTokens];
-  const int slot = kv_head * kPageTokens + position % kPageTokens;
-  const int64_t keys = is_value ? int64_t{kv.num_kv_heads} * kPageTokens : 0;
-  uint8_t* row = kv.data + page * kv.page_bytes() +
-                 (keys * kv.head_dim + static_cast<int64_t>(slot) * head.width) * BytesOf(kv.element);
-  float* scale = kv.scales == nullptr ? nullptr : kv.scales + page * kv.page_scales() + keys + slot;
-  StoreKv<kWidth>(kv.element, values, head.width, most, group, row, scale);
+  const KvPlace place = KvPlaceOf(args, head.token, position, is_value, kv_head);
+  StoreKv<kWidth>(kv.element, values, head.width, most, group, place.row, place.scale);
 }
 
 // Queries for keys of their own zone, which are turned already, go to `queries`; those of other zones are
@@ -247,8 +238,7 @@ __global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes
   Head head = {active ? static_cast<int>(item / all) : 0, active ? static_cast<int>(item % all) : 0, 0};
   if (active) head.width = head.index < keys_end ? args.kv.head_dim : args.kv.value_dim;
   const int position = active ? args.positions[head.token] : -1;
-  const int angle_row =
-      !active || args.angle_rows == nullptr ? max(position, 0) : max(args.angle_rows[head.token], 0);
+  const int angle_row = active ? AngleRow(args, head.token, position) : 0;
 
   // 1. Load, with the bias, clipped if that is not done after the norm.
   if (active) LoadHead<T, kWidth>(args, head, group, values);

@@ -9,6 +9,7 @@
 #include "engine/base/splitmix.h"
 #include "engine/exec/cuda/product.h"
 #include "tests/bench/cuda/attention_cases.h"
+#include "tests/bench/cuda/fused_cases.h"
 
 namespace ropeway {
 namespace {
@@ -257,6 +258,7 @@ OpCase PeakCase(const BenchShape& shape) {
 std::vector<OpCase> OpCases(const BenchShape& shape) {
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
+  AddFusedCases(shape, cases);
   AddAttentionCases(shape, cases);
   for (const int tokens : shape.tokens) cases.push_back(NormCase(shape, tokens));
   for (const int tokens : shape.tokens) cases.push_back(GateCase(shape, tokens));

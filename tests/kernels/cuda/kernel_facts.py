@@ -36,10 +36,21 @@ def attention_tile_bytes(variant):
     return size + (keys * width + 4 * keys if codes else 16)
 
 
+NORMED_BYTES = 16 * 1024  # kNormedBytes of fused_matmul.h
+
+
+def stream_ring_bytes(variant):
+    """kWarps Ring<kTokenTiles, kNormed>::kBytes of stream_matmul.cu, and normed rows beside them."""
+    token_tiles, normed = re.search(r"StreamKernel<[^,]+, (\d+), (true|false)>", variant).groups()
+    columns, stages = (256, 4) if token_tiles == "1" else (128, 6)
+    tokens = 0 if normed == "true" else 8 * int(token_tiles)
+    return 2 * stages * (16 + tokens) * columns * 2 + (NORMED_BYTES if normed == "true" else 0)
+
+
 def packed_slab_bytes(variant):
-    """Slabs<kTokenTiles>::kBytes of packed_matmul.cu: two slabs of 16 rows of W and of the tokens."""
-    token_tiles = int(re.search(r"PackedStreamKernel<[^,]+, (\d+),", variant)[1])
-    return 2 * 1024 * (16 + 8 * token_tiles)
+    """Slabs<kTokenTiles, kNormed>::kBytes of packed_matmul.cu: two slabs of 16 rows of W and of the tokens."""
+    token_tiles, normed = re.search(r"PackedStreamKernel<[^,]+, (\d+), (true|false),", variant).groups()
+    return 2 * 1024 * 16 + (NORMED_BYTES if normed == "true" else 2 * 1024 * 8 * int(token_tiles))
 
 
 # Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
@@ -68,7 +79,7 @@ KERNELS = {
     ("packed_matmul", "PackedFloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
     ("packed_matmul", "PackedStreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
-        moved="W once per 32 tokens; the least up to 32 tokens"),
+        moved="W once per 32 tokens, the least up to 32 tokens; neighbours as of stream_matmul"),
     ("take_tokens", "TakeTokensKernel"): Kernel(vector_loads=False, moved="4 to 12 B; the least"),
     ("unpack", "UnpackKernel"): Kernel(moved="a packed row + K elements; the least"),
     ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
@@ -77,7 +88,8 @@ KERNELS = {
     ("score", "ScoreKernel"): Kernel(vector_loads=False,
                                      moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
     ("stream_matmul", "StreamKernel"): Kernel(
-        mma=True, cp_async=True, dynamic_shared=lambda _: 96 * 1024, moved="W once per 16 tokens; the least up to 16"),
+        mma=True, cp_async=True, dynamic_shared=stream_ring_bytes,
+        moved="W once per 16 tokens, the least up to 16; neighbours by way of registers and shared memory"),
     ("expert_matmul", "ExpertKernel"): Kernel(moved="W of an expert once per 8 of its slots"),
     ("route", "ChooseKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * 2 * 128, moved="X numbers; the least"),

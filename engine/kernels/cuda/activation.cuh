@@ -1,0 +1,45 @@
+// The activations of feed-forward layers: formulas.h, on a device.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ACTIVATION_CUH_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_ACTIVATION_CUH_
+
+#include "engine/kernels/cuda/device.h"
+#include "engine/tensor/formulas.h"
+
+namespace ropeway::cuda {
+
+ROPEWAY_DEVICE float Activate(Activation activation, const ActivationNumbers& numbers, float x) {
+  constexpr float kRootHalf = 0.70710678118654752f, kRootTwoOverPi = 0.79788456080286536f;
+  const float positive = x < 0 ? 0 : x;  // NaN stays NaN
+  switch (activation) {
+    case Activation::kSilu:
+      return x / (1.0f + expf(-x));
+    case Activation::kGeluTanh: {
+      const float inner = __fmaf_rn(__fmul_rn(0.044715f, __fmul_rn(x, x)), x, x);
+      return __fmul_rn(__fmul_rn(0.5f, x), 1.0f + tanhf(__fmul_rn(kRootTwoOverPi, inner)));
+    }
+    case Activation::kGeluErf:
+      return __fmul_rn(__fmul_rn(0.5f, x), 1.0f + erff(__fmul_rn(x, kRootHalf)));
+    case Activation::kRelu:
+      return positive;
+    case Activation::kXielu: {
+      const float bent = x > 0 ? __fmul_rn(__fmul_rn(numbers.p, x), x)
+                               : __fmul_rn(numbers.n, __fadd_rn(expm1f(fminf(x, numbers.m)), -x));
+      return __fmaf_rn(numbers.l, x, bent);
+    }
+    default:  // kRelu2: kClampedSwiglu takes both halves
+      return __fmul_rn(positive, positive);
+  }
+}
+
+// activation(gate) * up; of gated layers. Each operation is rounded by itself, or fused by name: kernels that
+// share it give the same bytes.
+ROPEWAY_DEVICE float Gated(Activation activation, const ActivationNumbers& numbers, float gate, float up) {
+  if (activation != Activation::kClampedSwiglu) return __fmul_rn(Activate(activation, numbers, gate), up);
+  const float g = gate > numbers.c ? numbers.c : gate;  // NaN stays NaN
+  const float u = up > numbers.c ? numbers.c : up < -numbers.c ? -numbers.c : up;
+  return __fmul_rn(g / (1.0f + expf(__fmul_rn(-numbers.s, g))), __fadd_rn(u, 1.0f));
+}
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_ACTIVATION_CUH_

@@ -1,0 +1,149 @@
+// Steps of few tokens, whose products take their neighbours into their kernels: the same bytes as by one kernel
+// after the other, whatever the number of tokens is.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/exec/cuda/executor.h"
+#include "engine/kernels/cuda/fused_matmul.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/engine/exec/executor_runs.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
+
+namespace ropeway::testing {
+namespace {
+
+using cuda::ErrorCode;
+using cuda::FusedMatMulArgs;
+using cuda::Stream;
+
+constexpr int kTokens = 19;  // more than are ever fused
+
+// Which neighbours were fused since Clear: kernel tables are plain functions.
+struct Counts {
+  int norm = 0, add = 0, gate = 0, qkv = 0;
+  bool operator==(const Counts&) const = default;
+};
+Counts& Seen() {
+  static Counts counts;
+  return counts;
+}
+std::ostream& operator<<(std::ostream& out, const Counts& counts) {
+  return out << counts.norm << " norms, " << counts.add << " sums, " << counts.gate << " activations, "
+             << counts.qkv << " rotations";
+}
+
+ErrorCode CountAndFuse(const FusedMatMulArgs& args, Stream stream) {
+  Seen().norm += args.norm.has_value();
+  Seen().add += args.add.has_value();
+  Seen().gate += args.gate.has_value();
+  Seen().qkv += args.qkv.has_value();
+  return cuda::Kernels().fused_matmul(args, stream);
+}
+
+ErrorCode RunApart(const FusedMatMulArgs& args, Stream stream) {
+  const cuda::KernelTable& kernels = cuda::Kernels();
+  ErrorCode error = args.norm ? kernels.norm(*args.norm, stream) : 0;
+  if (error == 0)
+    error = cuda::IsPacked(args.product.weights.type) ? kernels.packed_matmul(args.product, stream)
+                                                      : kernels.dense_matmul(args.product, stream);
+  if (error == 0 && args.add) error = kernels.norm(*args.add, stream);
+  if (error == 0 && args.gate) error = kernels.gate(*args.gate, stream);
+  if (error == 0 && args.qkv) error = kernels.qkv(*args.qkv, stream);
+  return error;
+}
+
+const cuda::KernelTable& TableWith(ErrorCode (*fused_matmul)(const FusedMatMulArgs&, Stream)) {
+  static cuda::KernelTable together = cuda::Kernels(), apart = cuda::Kernels();
+  together.fused_matmul = CountAndFuse;
+  apart.fused_matmul = RunApart;
+  return fused_matmul == CountAndFuse ? together : apart;
+}
+
+struct FusionCase {
+  const char* model;  // of the tiny models
+  Counts per_layer;   // of a step of few tokens, in layers that are neither the first nor the last
+};
+
+std::ostream& operator<<(std::ostream& out, const FusionCase& c) {
+  return out << c.model << ": " << c.per_layer;
+}
+
+class FusionTest : public ::testing::TestWithParam<FusionCase> {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(WriteTinyModel(GetParam().model, folder_.path()).ok());
+    ASSERT_OK_AND_ASSIGN(model_, OpenModel(folder_.path()));
+    together_ = Open(CountAndFuse);
+    apart_ = Open(RunApart);
+    for (int i = 0; i < kTokens; ++i) ids_.push_back((11 * i + 5) % 64);
+  }
+  std::unique_ptr<CudaExecutor> Open(ErrorCode (*fused_matmul)(const FusedMatMulArgs&, Stream)) {
+    auto executor = CudaExecutor::Make(model_, cuda::emulation::EmulatedBackend(TableWith(fused_matmul)),
+                                       {.element = cuda::Element::kBF16,
+                                        .kv_cache_bytes = 1 << 20,
+                                        .max_tokens_per_step = 64,
+                                        .max_rows_per_step = 4});
+    EXPECT_THAT(executor.status(), IsOk());
+    return executor.ok() ? *std::move(executor) : nullptr;
+  }
+  std::vector<float> Logits(CudaExecutor& executor, int chunk) const {
+    return LogitsOf(LogitSource(executor), ids_, PagesFrom(0, kTokens), chunk);
+  }
+
+  const TempFolder folder_;
+  OpenedModel model_;
+  std::unique_ptr<CudaExecutor> together_, apart_;
+  std::vector<TokenId> ids_;
+};
+
+TEST_P(FusionTest, TheNumberOfTokensChangesNoByte) {
+  ASSERT_TRUE(together_ != nullptr && apart_ != nullptr);
+  const std::vector<float> whole = Logits(*apart_, kTokens);
+  for (const int chunk : {1, 7, 16, 17, kTokens}) {
+    Seen() = {};
+    EXPECT_EQ(Logits(*together_, chunk), whole) << "chunks of " << chunk;
+    if (chunk == kTokens) {
+      EXPECT_EQ(Seen(), Counts()) << "too many tokens to be fused";
+    }
+  }
+  EXPECT_EQ(Logits(*apart_, 1), whole);
+}
+
+// The first layer's norm and what the last one adds are on their own.
+TEST_P(FusionTest, LayersAreFusedAsFarAsTheyAllow) {
+  ASSERT_TRUE(together_ != nullptr);
+  Seen() = {};
+  Logits(*together_, kTokens - 2);  // a step of 17 tokens, and one of two, which is no graph
+  const Counts of_two = Seen(), per_layer = GetParam().per_layer;
+  const int layers = model_.spec.num_layers();
+  EXPECT_EQ(of_two.qkv, layers * per_layer.qkv);
+  EXPECT_EQ(of_two.gate, layers * per_layer.gate);
+  EXPECT_GE(of_two.norm, layers * per_layer.norm);
+  EXPECT_GE(of_two.add, layers * per_layer.add);
+  EXPECT_LE(of_two.norm, layers * per_layer.norm + 1);
+  EXPECT_LE(of_two.add, layers * per_layer.add + 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, FusionTest,
+    ::testing::Values(FusionCase{"llama_base", {.norm = 2, .add = 2, .gate = 1, .qkv = 1}},
+                      FusionCase{"qwen2", {.norm = 2, .add = 2, .gate = 1, .qkv = 1}},
+                      FusionCase{"qwen3", {.norm = 2, .add = 2, .gate = 1, .qkv = 0}},
+                      FusionCase{"phi", {.norm = 2, .add = 2, .gate = 1, .qkv = 0}},
+                      FusionCase{"gpt_neox", {.norm = 2, .add = 2, .gate = 1, .qkv = 0}},
+                      FusionCase{"granite", {.norm = 2, .add = 2, .gate = 1, .qkv = 1}},
+                      FusionCase{"gemma2", {.norm = 0, .add = 0, .gate = 1, .qkv = 0}},
+                      FusionCase{"olmo2", {.norm = 0, .add = 0, .gate = 1, .qkv = 0}},
+                      FusionCase{"bloom", {.norm = 2, .add = 2, .gate = 1, .qkv = 1}},
+                      FusionCase{"mixtral", {.norm = 0, .add = 0, .gate = 0, .qkv = 1}},
+                      FusionCase{"bloom_pow2", {.norm = 0, .add = 0, .gate = 1, .qkv = 0}}),
+    [](const auto& info) { return std::string(info.param.model); });
+
+}  // namespace
+}  // namespace ropeway::testing
