@@ -169,7 +169,8 @@ class Scheduler {
   Crowd LookAtCrowd() const;
   absl::Duration TimeUntilEnds(Crowd& crowd, int64_t missing, absl::Duration token,
                                int32_t expected_tokens) const;
-  ExpectedTimes ExpectTimes(const Sequence& sequence, const Forecast& forecast) const;
+  absl::Duration TimeInFlight(absl::Time now) const;
+  ExpectedTimes ExpectTimes(const Sequence& sequence, const Forecast& forecast, absl::Time now) const;
   Forecast ForecastFor(Sequence& sequence, absl::Time now);
   absl::Status CheckDeadline(const ValidRequest& spec, const ExpectedTimes& times, absl::Time now) const;
 

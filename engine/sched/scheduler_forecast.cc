@@ -109,10 +109,10 @@ Scheduler::Crowd Scheduler::LookAtCrowd() const {
     crowd.answers_left.push_back(std::max(1, expected > generated
                                                  ? expected - generated
                                                  : std::min(expected, request.spec.max_tokens - generated)));
-    if (sequence->remaining() == 1) {
-      crowd.decodes.AddDecode(sequence->computed);
+    if (sequence->unplanned() == 1) {
+      crowd.decodes.AddDecode(sequence->planned());
     } else {
-      crowd.prompt_tokens += sequence->remaining();
+      crowd.prompt_tokens += sequence->unplanned();
       ++crowd.prompts;
     }
   }
@@ -139,7 +139,17 @@ absl::Duration Scheduler::TimeUntilEnds(Crowd& crowd, int64_t missing, absl::Dur
   return token * (longest + rounds * expected_tokens);
 }
 
-ExpectedTimes Scheduler::ExpectTimes(const Sequence& sequence, const Forecast& forecast) const {
+// What is left of the steps in flight: a newcomer is planned behind them.
+absl::Duration Scheduler::TimeInFlight(absl::Time now) const {
+  absl::Duration time;
+  for (const PlannedStep& step : in_flight_) time += cost_.Predict(step.work);
+  if (in_flight_.empty()) return time;
+  const absl::Time began_at = std::max(in_flight_.front().planned_at, committed_at_);
+  return std::max(absl::ZeroDuration(), time - (now - began_at));
+}
+
+ExpectedTimes Scheduler::ExpectTimes(const Sequence& sequence, const Forecast& forecast,
+                                     absl::Time now) const {
   const RequestState& request = sequence.request;
   Crowd crowd = LookAtCrowd();
   const FairQueue::Ahead ahead = waiting_.AheadOf(request);
@@ -171,7 +181,8 @@ ExpectedTimes Scheduler::ExpectTimes(const Sequence& sequence, const Forecast& f
   StepWork later = crowd.decodes;
   for (int32_t i = 0; i < request.spec.num_samples; ++i)
     later.AddDecode(request.prompt_size() + forecast.expected_tokens / 2);
-  ExpectedTimes times = {.first_token = place + computed, .next_token = cost_.Predict(later)};
+  ExpectedTimes times = {.first_token = std::max(place, TimeInFlight(now)) + computed,
+                         .next_token = cost_.Predict(later)};
   times.end = times.first_token + times.next_token * (forecast.expected_tokens - 1);
   return times;
 }
@@ -182,7 +193,7 @@ Forecast Scheduler::ForecastFor(Sequence& sequence, absl::Time now) {
                        .cached_tokens = CountKnownPages(sequence).all * kPageTokens,
                        .expected_tokens = ExpectedTokens(spec)};
   if (cost_.num_steps() < kMeasuredSteps) return forecast;
-  forecast.times = ExpectTimes(sequence, forecast);
+  forecast.times = ExpectTimes(sequence, forecast, now);
   forecast.refusal = CheckDeadline(spec, *forecast.times, now);
   return forecast;
 }
