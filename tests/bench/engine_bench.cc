@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,10 +17,13 @@
 #include "benchmark/benchmark.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/status_macros.h"
+#include "engine/base/thread_pool.h"
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/backend.h"
 #include "engine/exec/cuda/executor.h"
 #include "engine/model/tensor_source.h"
+#include "engine/tensor/aligned_buffer.h"
+#include "tests/bench/machine_limits.h"
 #include "tests/bench/random_model.h"
 
 namespace ropeway {
@@ -74,12 +78,46 @@ void Prefill(benchmark::State& state, Executor* executor) {
   state.SetItemsProcessed(state.iterations() * tokens);
 }
 
+// Reads memory that no cache holds with all threads: what decode steps may reach.
+void ReadMemory(benchmark::State& state, int threads) {
+  constexpr int64_t kUncached = int64_t{640} << 20;
+  AlignedBuffer buffer(kUncached);
+  // What was never written is one page of zeros, many times.
+  std::memset(buffer.data(), 1, kUncached);
+  const auto pool = ThreadPool::Make({.threads = threads});
+  if (!pool.ok()) return state.SkipWithError("no threads");
+  const int64_t part = kUncached / threads / 64 * 64;
+  for (auto _ : state) (*pool)->Run([&](Team& team) { ReadAll(buffer.data() + team.index() * part, part); });
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(part * threads) * 1e-9,
+                                              benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// Puts `tokens` tokens of each table into the cache: computed for the first, copied for the others. Memory that was
+// never written would be one page of zeros, many times, and come from processors' caches.
+absl::Status Fill(const std::vector<std::vector<PageId>>& tables, int32_t tokens, Executor& executor) {
+  const SamplingParams greedy{.temperature = 0};
+  const int32_t step_tokens = executor.limits().max_tokens_per_step;
+  for (int32_t first = 0; first < tokens; first += step_tokens) {
+    StepPlan plan;
+    AddRow(tables[0], first, std::min(step_tokens, tokens - first), plan, greedy);
+    RETURN_IF_ERROR(executor.Step(plan).status());
+  }
+  StepPlan plan;
+  AddRow(tables[0], tokens, 1, plan, greedy);
+  for (size_t i = 1; i < tables.size(); ++i)
+    for (size_t page = 0; page < tables[i].size(); ++page)
+      plan.page_copies.push_back({.from = tables[0][page], .to = tables[i][page]});
+  return executor.Step(plan).status();
+}
+
 // Steps of one token of each stream, as many in flight as the executor takes.
 class DecodeSteps {
  public:
   DecodeSteps(Executor& executor, int streams, int32_t start)
       : executor_(executor), start_(start), tables_(Tables(streams, start + kDecodeSteps)) {}
 
+  // Before the first step.
+  absl::Status Fill() const { return ropeway::Fill(tables_, start_, executor_); }
   // Whether the oldest step, which it waits for, went well.
   bool Run() {
     while (in_flight_ < executor_.limits().max_steps_in_flight) Submit();
@@ -114,15 +152,20 @@ class DecodeSteps {
   int32_t in_flight_ = 0;
 };
 
-// `range(1)` tokens are in the cache before the first step.
-void Decode(benchmark::State& state, Executor* executor) {
+// `range(1)` tokens are in the cache before the first step, each of so many bytes.
+void Decode(benchmark::State& state, Executor* executor, double token_bytes) {
   const auto streams = static_cast<int>(state.range(0));
   const auto start = static_cast<int32_t>(state.range(1));
   DecodeSteps steps(*executor, streams, start);
-  bool ok = steps.Run();  // the first one touches pages of memory that were never used
+  if (!steps.Fill().ok()) return state.SkipWithError("the cache cannot be filled");
+  bool ok = steps.Run();
   for (auto _ : state) ok = ok && steps.Run();
   if (!steps.Finish() || !ok) state.SkipWithError("step failed");
   state.SetItemsProcessed(state.iterations() * streams);
+  if (token_bytes > 0)
+    state.counters["cache GB/s"] =
+        benchmark::Counter(streams * (start + kDecodeSteps / 2.0) * token_bytes * 1e-9,
+                           benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // Takes --name=value out of the arguments.
@@ -186,6 +229,13 @@ absl::StatusOr<std::unique_ptr<Executor>> Make(const BenchOptions& options) {
 
 // What a context of the model or the cache is too small for is left out.
 void Register(bool on_cuda, Executor* executor) {
+  double token_bytes = 0;  // of keys and values; 0: not known
+  if (const auto* cpu = dynamic_cast<const CpuExecutor*>(executor); cpu != nullptr) {
+    token_bytes = static_cast<double>(cpu->kv_cache_bytes()) / cpu->limits().num_pages / kPageTokens;
+    benchmark::RegisterBenchmark("ReadMemory", ReadMemory, cpu->threads())
+        ->Unit(benchmark::kMillisecond)
+        ->UseRealTime();
+  }
   const std::vector<int64_t> prompts =
       on_cuda ? std::vector<int64_t>{512, 2048, 8192} : std::vector<int64_t>{512, 2048, 4096, 8000};
   const std::vector<std::vector<int64_t>> decodes =
@@ -200,7 +250,7 @@ void Register(bool on_cuda, Executor* executor) {
     const int64_t tokens = decode[1] + kDecodeSteps;
     if (tokens > limits.max_model_len || decode[0] * CeilDiv(tokens, kPageTokens) > limits.num_pages)
       continue;
-    benchmark::RegisterBenchmark("Decode", Decode, executor)
+    benchmark::RegisterBenchmark("Decode", Decode, executor, token_bytes)
         ->ArgNames({"streams", "context"})
         ->Args(decode)
         ->Unit(unit)
