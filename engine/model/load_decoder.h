@@ -175,14 +175,15 @@ class DecoderLoader {
     ASSIGN_OR_RETURN(const std::vector<Role> as_floats, ExpertsAsFloats(i));
     layer.experts.resize(static_cast<size_t>(experts.count));
     for (int e = 0; e < experts.count; ++e) {
-      const Place place{.layer = i, .cut = Cut::kWhole, .expert = e, .as_floats = as_floats};
-      RETURN_IF_ERROR(ProjectIn({Role::kExpertGate, Role::kExpertUp}, place, layer.experts[e].input));
-      RETURN_IF_ERROR(Project({Role::kExpertDown}, place, layer.experts[e].down));
+      const Place in{.layer = i, .cut = Cut::kRows, .expert = e, .as_floats = as_floats};
+      const Place out{.layer = i, .cut = Cut::kColumns, .expert = e, .as_floats = as_floats};
+      RETURN_IF_ERROR(ProjectIn({Role::kExpertGate, Role::kExpertUp}, in, layer.experts[e].input));
+      RETURN_IF_ERROR(Project({Role::kExpertDown}, out, layer.experts[e].down));
     }
     if (experts.shared_size == 0) return absl::OkStatus();
-    const Place place{.layer = i, .cut = Cut::kWhole};
-    RETURN_IF_ERROR(ProjectIn({Role::kSharedGate, Role::kSharedUp}, place, layer.ffn_input));
-    return Project({Role::kSharedDown}, place, layer.down);
+    RETURN_IF_ERROR(
+        ProjectIn({Role::kSharedGate, Role::kSharedUp}, {.layer = i, .cut = Cut::kRows}, layer.ffn_input));
+    return Project({Role::kSharedDown}, i, Cut::kColumns, layer.down);
   }
 
   // Of a layer's experts, where the wing wants them alike and the file has them otherwise.

@@ -78,12 +78,12 @@ WeightTensor GatherRows(const WeightTensor& tensor, int64_t heads, absl::Span<co
                         int64_t height) {
   const TensorView& view = tensor.view;
   const int64_t row_bytes = RowBytes(view.type, view.columns());
+  if (view.data == nullptr) return {{view.type, {heads * height, view.columns()}, nullptr}, nullptr};
   auto bytes = std::make_shared<std::vector<uint8_t>>(heads * height * row_bytes);
-  if (view.data != nullptr)
-    for (int64_t head = 0; head < heads; ++head)
-      for (const RowMove& move : moves)
-        std::memcpy(bytes->data() + (head * height + move.to) * row_bytes,
-                    view.data + (head * move.stride + move.from) * row_bytes, move.rows * row_bytes);
+  for (int64_t head = 0; head < heads; ++head)
+    for (const RowMove& move : moves)
+      std::memcpy(bytes->data() + (head * height + move.to) * row_bytes,
+                  view.data + (head * move.stride + move.from) * row_bytes, move.rows * row_bytes);
   const TensorView gathered{view.type, {heads * height, view.columns()}, bytes->data()};
   return {gathered, std::move(bytes)};
 }
@@ -119,20 +119,10 @@ absl::Status CheckTensorParallel(const DecoderSpec& spec, int size) {
   RETURN_IF_ERROR(Divides("KV heads", spec.num_kv_heads, size));
   for (const LayerSpec& layer : spec.layers) {
     RETURN_IF_ERROR(Divides("feed-forward columns", layer.ffn.size, size));
-    if (layer.attention.is_latent())
-      return absl::UnimplementedError(
-          absl::StrCat("tensor_parallel must be 1 for a model with latent attention, is ", size));
-    if (layer.ffn.has_experts())
-      return absl::UnimplementedError(
-          absl::StrCat("tensor_parallel must be 1 for a model with experts, is ", size));
+    RETURN_IF_ERROR(Divides("columns of the shared expert", layer.ffn.experts.shared_size, size));
     if (std::holds_alternative<DapeSpec>(layer.position.scheme))
       return absl::UnimplementedError(
           absl::StrCat("tensor_parallel must be 1 for a model whose positions mix heads, is ", size));
-    if (layer.attention.head_norm.all_heads)
-      return absl::UnimplementedError(
-          absl::StrCat("tensor_parallel must be 1 for a model that norms all "
-                       "heads together, is ",
-                       size));
   }
   return absl::OkStatus();
 }
@@ -141,7 +131,10 @@ DecoderSpec ShardOf(const DecoderSpec& spec, int size) {
   DecoderSpec shard = spec;
   shard.num_heads /= size;
   shard.num_kv_heads /= size;
-  for (LayerSpec& layer : shard.layers) layer.ffn.size /= size;
+  for (LayerSpec& layer : shard.layers) {
+    layer.ffn.size /= size;
+    layer.ffn.experts.shared_size /= size;
+  }
   return shard;
 }
 
@@ -222,8 +215,15 @@ absl::StatusOr<std::vector<float>> WeightReader::InputPositions() const {
   return std::vector<float>();
 }
 
+// To count, what a tensor is stored as is enough: some sources make its bytes first.
+absl::StatusOr<WeightTensor> WeightReader::FindMatrix(const TensorId& id) const {
+  if (!options_.shapes_only) return tensors_.Find(id);
+  ASSIGN_OR_RETURN(const DType type, tensors_.TypeOf(id));
+  return WeightTensor{{type, ShapeOf(id, spec_), nullptr}, nullptr};
+}
+
 absl::StatusOr<WeightTensor> WeightReader::Matrix(WeightRole role, int layer, Cut cut, int expert) const {
-  ASSIGN_OR_RETURN(WeightTensor tensor, tensors_.Find({role, layer, /*is_bias=*/false, expert}));
+  ASSIGN_OR_RETURN(WeightTensor tensor, FindMatrix({role, layer, /*is_bias=*/false, expert}));
   return PartOfRank(std::move(tensor), cut);
 }
 
@@ -241,7 +241,7 @@ WeightTensor WeightReader::PartOfRank(WeightTensor tensor, Cut cut) const {
 
 absl::StatusOr<WeightTensor> WeightReader::FloatMatrix(WeightRole role, int layer, Cut cut,
                                                        int expert) const {
-  ASSIGN_OR_RETURN(const WeightTensor tensor, tensors_.Find({role, layer, /*is_bias=*/false, expert}));
+  ASSIGN_OR_RETURN(const WeightTensor tensor, FindMatrix({role, layer, /*is_bias=*/false, expert}));
   return PartOfRank(AsFloats(tensor, options_.shapes_only), cut);
 }
 
@@ -273,10 +273,11 @@ absl::StatusOr<WeightTensor> WeightReader::LatentQueries(int layer) const {
   ASSIGN_OR_RETURN(const WeightTensor tensor,
                    Matrix(is_narrow ? WeightRole::kQueryFromLatent : WeightRole::kQuery, layer, Cut::kWhole));
   const int64_t rotated = latent.rotary_dim, still = spec_.head_dim - rotated, all = spec_.head_dim;
-  return GatherRows(tensor, spec_.num_heads,
-                    {{.from = still, .to = 0, .rows = rotated, .stride = all},
-                     {.from = 0, .to = rotated, .rows = still, .stride = all}},
-                    all);
+  return PartOfRank(GatherRows(tensor, spec_.num_heads,
+                               {{.from = still, .to = 0, .rows = rotated, .stride = all},
+                                {.from = 0, .to = rotated, .rows = still, .stride = all}},
+                               all),
+                    Cut::kRows);
 }
 
 absl::StatusOr<WeightTensor> WeightReader::LatentKeysApart(int layer) const {
@@ -291,7 +292,7 @@ absl::StatusOr<WeightTensor> WeightReader::LatentKeysApart(int layer) const {
           keys[(head * spec_.head_dim + rotated + row) * rank + column] =
               turned[(head * rank + column) * still + row];
   }
-  return FloatTensor(keys, {int64_t{spec_.num_heads} * spec_.head_dim, rank});
+  return PartOfRank(FloatTensor(keys, {int64_t{spec_.num_heads} * spec_.head_dim, rank}), Cut::kRows);
 }
 
 absl::StatusOr<WeightTensor> WeightReader::LatentKeys(int layer) const {
@@ -299,9 +300,8 @@ absl::StatusOr<WeightTensor> WeightReader::LatentKeys(int layer) const {
   if (latent.apart) return LatentKeysApart(layer);
   ASSIGN_OR_RETURN(const WeightTensor tensor, Matrix(WeightRole::kKeyValueFromLatent, layer, Cut::kWhole));
   const int64_t still = spec_.head_dim - latent.rotary_dim;
-  return GatherRows(tensor, spec_.num_heads,
-                    {{.from = 0, .to = latent.rotary_dim, .rows = still, .stride = still + spec_.value_dim}},
-                    spec_.head_dim);
+  const RowMove move{.from = 0, .to = latent.rotary_dim, .rows = still, .stride = still + spec_.value_dim};
+  return PartOfRank(GatherRows(tensor, spec_.num_heads, {move}, spec_.head_dim), Cut::kRows);
 }
 
 absl::StatusOr<WeightTensor> WeightReader::LatentValues(int layer) const {
@@ -312,13 +312,12 @@ absl::StatusOr<WeightTensor> WeightReader::LatentValues(int layer) const {
     if (!options_.shapes_only) {
       ASSIGN_OR_RETURN(values, Values({WeightRole::kValueFromLatent, layer}));
     }
-    return FloatTensor(values, {rows, latent.kv_rank});
+    return PartOfRank(FloatTensor(values, {rows, latent.kv_rank}), Cut::kRows);
   }
   ASSIGN_OR_RETURN(const WeightTensor tensor, Matrix(WeightRole::kKeyValueFromLatent, layer, Cut::kWhole));
   const int64_t still = spec_.head_dim - latent.rotary_dim;
-  return GatherRows(tensor, spec_.num_heads,
-                    {{.from = still, .to = 0, .rows = spec_.value_dim, .stride = still + spec_.value_dim}},
-                    spec_.value_dim);
+  const RowMove move{.from = still, .to = 0, .rows = spec_.value_dim, .stride = still + spec_.value_dim};
+  return PartOfRank(GatherRows(tensor, spec_.num_heads, {move}, spec_.value_dim), Cut::kRows);
 }
 
 absl::StatusOr<ActivationNumbers> WeightReader::Numbers(int layer) const {

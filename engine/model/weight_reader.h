@@ -3,8 +3,9 @@
 // group.
 //
 // Rank r of n holds heads [r H / n, (r + 1) H / n), their keys and values, and the same part of the
-// feed-forward layer: rows of query, key, value, gate and up, columns of the attention output and of down,
-// whose products are then sums over ranks. Norms, embedding and output layer are whole.
+// feed-forward layer, of each expert: rows of query, key, value, gate and up, columns of the attention output and of
+// down, whose products are then sums over ranks. Norms, embedding, narrow rows of latent attention, routers and
+// the output layer are whole.
 //
 // Const methods are thread-safe.
 #ifndef ROPEWAY_ENGINE_MODEL_WEIGHT_READER_H_
@@ -80,7 +81,7 @@ class WeightReader {
   // are none.
   absl::StatusOr<std::vector<float>> Biases(const std::vector<WeightRole>& roles, int layer, Cut cut,
                                             int expert = -1) const;
-  // Of a layer with latent attention, heads with their rotated columns first. `LatentKeys` has zeros where a
+  // Of a layer with latent attention, this rank's heads with their rotated columns first. `LatentKeys` has zeros where a
   // key's rotated columns come to stand: [H E, kv_rank]. Where files have keys and values apart, both are float32.
   absl::StatusOr<WeightTensor> LatentQueries(int layer) const;  // [H E, query_rank or D]
   absl::StatusOr<WeightTensor> LatentKeys(int layer) const;
@@ -89,6 +90,7 @@ class WeightReader {
   absl::StatusOr<ActivationNumbers> Numbers(int layer) const;
 
  private:
+  absl::StatusOr<WeightTensor> FindMatrix(const TensorId& id) const;
   absl::StatusOr<WeightTensor> LatentKeysApart(int layer) const;
   WeightTensor PartOfRank(WeightTensor tensor, Cut cut) const;
 

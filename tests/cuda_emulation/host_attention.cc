@@ -75,13 +75,47 @@ void NormSome(const HeadNorms& norms, int heads, int64_t head_dim, const float* 
   }
 }
 
-void NormHeads(const QkvArgs& args, float* heads) {
+// By the sum of squares over the heads of all devices.
+void NormBySquares(const HeadNorms& norms, float squares, int64_t columns, const float* weight, float* x) {
+  const float mean = squares / static_cast<float>(columns * norms.devices);
+  const float inverse = 1 / std::sqrt(mean + norms.epsilon);
+  for (int64_t c = 0; c < columns; ++c) x[c] *= inverse * weight[c];
+}
+
+void NormHeads(const QkvArgs& args, int64_t token, float* heads) {
   const HeadNorms& norms = args.norms;
   if (norms.kind == NormKind::kNone) return;
-  const int64_t head_dim = args.kv.head_dim;
+  const int64_t head_dim = args.kv.head_dim, queries = args.num_heads * head_dim,
+                keys = args.kv.num_kv_heads * head_dim;
+  if (norms.squares != nullptr) {
+    NormBySquares(norms, norms.squares[2 * token], queries, norms.query_weight, heads);
+    NormBySquares(norms, norms.squares[2 * token + 1], keys, norms.key_weight, heads + queries);
+    return;
+  }
   NormSome(norms, args.num_heads, head_dim, norms.query_weight, norms.query_bias, heads);
-  NormSome(norms, args.kv.num_kv_heads, head_dim, norms.key_weight, norms.key_bias,
-           heads + args.num_heads * head_dim);
+  NormSome(norms, args.kv.num_kv_heads, head_dim, norms.key_weight, norms.key_bias, heads + queries);
+}
+
+// A token's queries, keys and values, with what is done to them before norms.
+std::vector<float> ProjectedRow(const QkvArgs& args, int64_t token) {
+  const KvPages& kv = args.kv;
+  const int64_t columns =
+      (int64_t{args.num_heads} + kv.num_kv_heads) * kv.head_dim + int64_t{kv.num_kv_heads} * kv.value_dim;
+  std::vector<float> row(columns);
+  for (int64_t c = 0; c < columns; ++c) {
+    row[c] = LoadElement(args.element, args.qkv, token * columns + c);
+    if (args.bias != nullptr) row[c] += args.bias[c];
+    if (args.clip > 0 && !args.clip_after_norm) row[c] = std::clamp(row[c], -args.clip, args.clip);
+  }
+  return row;
+}
+
+// All heads but those of values; not of padding.
+void RotateHeads(const QkvArgs& args, int64_t token, float* row) {
+  const int32_t position = args.positions[token];
+  const int64_t angle_row = args.angle_rows == nullptr ? position : args.angle_rows[token];
+  for (int h = 0; h < args.num_heads + args.kv.num_kv_heads && position >= 0; ++h)
+    Rotate(args, args.cosines, args.sines, angle_row, row + int64_t{h} * args.kv.head_dim);
 }
 
 // Those of one token, scaled; zeros for padding.
@@ -95,31 +129,35 @@ void StoreQueries(const QkvArgs& args, int64_t token, const std::vector<float>& 
 
 }  // namespace
 
+void HeadSquaresOnHost(const HeadSquaresArgs& args) {
+  const QkvArgs& qkv = args.qkv;
+  const int64_t queries = int64_t{qkv.num_heads} * qkv.kv.head_dim,
+                keys = int64_t{qkv.kv.num_kv_heads} * qkv.kv.head_dim;
+  for (int64_t t = 0; t < qkv.num_tokens; ++t) {
+    std::vector<float> row = ProjectedRow(qkv, t);
+    if (qkv.norms.after_rotation) RotateHeads(qkv, t, row.data());
+    args.out[2 * t] = Dot(row.data(), row.data(), queries);
+    args.out[2 * t + 1] = Dot(&row[queries], &row[queries], keys);
+  }
+}
+
 void QkvOnHost(const QkvArgs& args) {
   const KvPages& kv = args.kv;
   const int heads = args.num_heads + kv.num_kv_heads;
-  const int64_t columns = int64_t{heads} * kv.head_dim + int64_t{kv.num_kv_heads} * kv.value_dim;
-  std::vector<float> row(columns);
   for (int64_t t = 0; t < args.num_tokens; ++t) {
     const int32_t position = args.positions[t];
-    for (int64_t c = 0; c < columns; ++c) {
-      row[c] = LoadElement(args.element, args.qkv, t * columns + c);
-      if (args.bias != nullptr) row[c] += args.bias[c];
-      if (args.clip > 0 && !args.clip_after_norm) row[c] = std::clamp(row[c], -args.clip, args.clip);
-    }
+    std::vector<float> row = ProjectedRow(args, t);
     for (int c = 0; c < args.shared_columns; ++c)
       for (int h = args.num_heads; h < heads; ++h)
         row[int64_t{h} * kv.head_dim + c] =
             LoadElement(args.element, args.shared_keys, t * args.shared_stride + c) +
             (args.shared_bias == nullptr ? 0 : args.shared_bias[c]);
-    if (!args.norms.after_rotation) NormHeads(args, row.data());
+    if (!args.norms.after_rotation) NormHeads(args, t, row.data());
     if (args.clip > 0 && args.clip_after_norm)
       for (float& x : row) x = std::clamp(x, -args.clip, args.clip);
     const std::vector<float> unturned = row;
-    const int64_t angle_row = args.angle_rows == nullptr ? position : args.angle_rows[t];
-    for (int h = 0; h < heads && position >= 0; ++h)
-      Rotate(args, args.cosines, args.sines, angle_row, &row[int64_t{h} * kv.head_dim]);
-    if (args.norms.after_rotation) NormHeads(args, row.data());
+    RotateHeads(args, t, row.data());
+    if (args.norms.after_rotation) NormHeads(args, t, row.data());
     StoreQueries(args, t, row, args.queries);
     for (const TurnedQueries& turned : {args.previous, args.older}) {
       if (turned.out == nullptr) continue;

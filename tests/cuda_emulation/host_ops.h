@@ -31,6 +31,7 @@ void ExpertMatMulOnHost(const ExpertMatMulArgs& args);
 void CombineOnHost(const CombineArgs& args);
 
 // host_attention.cc
+void HeadSquaresOnHost(const HeadSquaresArgs& args);
 void QkvOnHost(const QkvArgs& args);
 void CopyPagesOnHost(const CopyPagesArgs& args);
 void AttentionOnHost(const AttentionArgs& args);

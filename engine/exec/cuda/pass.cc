@@ -28,6 +28,11 @@ LatentSpec WidestLatent(const DecoderSpec& spec) {
   return widest;
 }
 
+bool NormsAllHeads(const DecoderSpec& spec) {
+  return std::any_of(spec.layers.begin(), spec.layers.end(),
+                     [](const LayerSpec& layer) { return layer.attention.head_norm.all_heads; });
+}
+
 }  // namespace
 
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver) {
@@ -41,6 +46,7 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.normed = carver.TakeBytes(t * spec.hidden_size * bytes);
   a.qkv = carver.TakeBytes(t * spec.qkv_size() * bytes);
   a.queries = carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes);
+  a.squares = NormsAllHeads(spec) ? carver.Take<float>(2 * t) : nullptr;
   for (uint8_t** turned : {&a.previous_queries, &a.older_queries})
     *turned = spec.has_zones() ? carver.TakeBytes(t * spec.num_heads * spec.head_dim * bytes) : nullptr;
   const LatentSpec latent = WidestLatent(spec);
@@ -338,9 +344,24 @@ void CudaPass::SetRotation(int layer, cuda::QkvArgs& args) const {
   args.older = {rotary.older.cosines, rotary.older.sines, a.older_queries};
 }
 
+// Norms over all heads need what other ranks have of them.
+void CudaPass::SumSquaresOverRanks(cuda::QkvArgs& args) {
+  float* const squares = context_.activations.squares;
+  Try("summing up squares of heads",
+      [&] { return context_.kernels.head_squares({.qkv = args, .out = squares}, context_.stream); });
+  Try("adding up squares over ranks", [&] {
+    return context_.collective->AllReduce(squares, int64_t{2} * shape_.tokens, cuda::Element::kF32,
+                                          context_.stream);
+  });
+  args.norms.squares = squares;
+  args.norms.devices = context_.ranks;
+}
+
 void CudaPass::RotateAndStore(int layer) {
   if (shape_.tokens <= fusion(layer).heads) return;  // ProjectQkv did
-  Try("rotating queries and keys", [&] { return context_.kernels.qkv(QkvArgsOf(layer), context_.stream); });
+  cuda::QkvArgs args = QkvArgsOf(layer);
+  if (args.norms.all_heads && context_.collective != nullptr) SumSquaresOverRanks(args);
+  Try("rotating queries and keys", [&] { return context_.kernels.qkv(args, context_.stream); });
 }
 
 cuda::QkvArgs CudaPass::QkvArgsOf(int layer) const {

@@ -38,6 +38,7 @@ struct CudaActivations {
   uint8_t* normed;   // [T, D]
   uint8_t* qkv;      // [T, H E + G E + G Ev]
   uint8_t* queries;  // [T, H, E]
+  float* squares;    // [T, 2] of norms over the heads of all ranks; or null
   // Turned for keys of the zone before their own, and of older ones; null where the model has no zones.
   uint8_t* previous_queries;  // [T, H, E]
   uint8_t* older_queries;     // [T, H, E]
@@ -99,6 +100,7 @@ struct CudaPassContext {
   cuda::Runtime& runtime;
   cuda::Gemm& gemm;
   cuda::Collective* collective = nullptr;  // null: one rank
+  int ranks = 1;
   cuda::Stream stream;
   const int32_t* sampled =
       nullptr;  // device memory: tokens that the step before chose; null: none is awaited
@@ -177,6 +179,7 @@ class CudaPass {
   void SetRotation(int layer, cuda::QkvArgs& args) const;
   cuda::QkvArgs QkvArgsOf(int layer) const;
   cuda::GateArgs GateArgsOf(int layer) const;
+  void SumSquaresOverRanks(cuda::QkvArgs& args);
   // out = norm(residual), of all tokens or of those that `rows` chooses.
   struct NormedRows {
     cuda::Element element;  // of out

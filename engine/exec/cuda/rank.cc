@@ -80,7 +80,7 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   ASSIGN_OR_RETURN(weight_memory_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.weight_bytes, "the weights"));
   RETURN_IF_ERROR(AllocateWorkspace());
-  ASSIGN_OR_RETURN(weights_, LoadCudaWeights(WeightsRequest(), runtime, stream_, weight_memory_));
+  ASSIGN_OR_RETURN(weights_, LoadCudaWeights(WeightsRequest(), runtime, weight_memory_));
   modifiers_.clear();
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
@@ -170,6 +170,7 @@ CudaPassContext CudaRank::Context() const {
           .runtime = *parts_.runtime,
           .gemm = *parts_.gemm,
           .collective = parts_.collective.get(),
+          .ranks = options_.shard.size,
           .stream = stream_,
           .sampled = Sampled()};
 }

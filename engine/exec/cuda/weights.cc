@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,8 @@
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
+#include "engine/base/thread_pool.h"
+#include "engine/exec/cuda/upload_ring.h"
 #include "engine/position/rotary.h"
 #include "engine/position/rpe3d.h"
 #include "engine/tensor/dequantize.h"
@@ -18,61 +21,119 @@ namespace {
 
 using cuda::DeviceMatrix;
 
-constexpr int64_t kBounceBytes = int64_t{16} << 20;
+// Helpers of an upload: with as many, reading and converting keep up with the link to a device.
+constexpr int kMaxHelpers = 8;
 
-// Puts images into device memory one after the other, through pinned memory piece by piece; without a
-// destination it counts.
+// Rows that lie in one or several planes: row r of a plane begins `offset` + r * `row_bytes` from the start.
+struct Plane {
+  int64_t offset = 0, row_bytes = 0;
+};
+struct RowImage {
+  int64_t bytes = 0, rows = 0;
+  std::vector<Plane> planes;
+};
+
+// What planes of one image may take beyond their rows.
+constexpr int64_t kMostSlack = 4 * 256;
+
+// As Carver aligns, and planes of packed matrices.
+constexpr int64_t Aligned(int64_t bytes) { return CeilDiv(bytes, 256) * 256; }
+
+// Puts images into device memory one after the other, by a ring; without one it counts.
 class Uploader {
  public:
-  Uploader(cuda::Runtime* runtime, cuda::Stream stream, const CudaMemory* memory, const CudaMemory* bounce)
-      : runtime_(runtime),
-        stream_(stream),
-        bounce_(bounce),
-        carver_(memory == nullptr ? nullptr : memory->data()) {}
+  // Writes rows [first, last) to `out`, plane behind plane, each from a multiple of 256 bytes on. Called later, by
+  // another thread: what it refers to it must hold, or live as long as the ring.
+  using FillRows = std::function<void(int64_t first, int64_t last, uint8_t* out)>;
 
-  bool counting() const { return runtime_ == nullptr; }
+  Uploader(const CudaMemory* memory, UploadRing* ring)
+      : ring_(ring), carver_(memory == nullptr ? nullptr : memory->data()) {}
+
+  bool counting() const { return ring_ == nullptr; }
   int64_t bytes() const { return carver_.used(); }
 
-  // `fill` writes the host image of as many bytes.
-  absl::StatusOr<const uint8_t*> Put(int64_t bytes, const std::function<void(uint8_t*)>& fill) {
-    uint8_t* to = carver_.TakeBytes(bytes);
+  absl::StatusOr<const uint8_t*> PutRows(const RowImage& image, const FillRows& fill) {
+    uint8_t* const to = carver_.TakeBytes(image.bytes);
     if (counting()) return to;
-    image_.resize(bytes);
-    fill(image_.data());
-    for (int64_t first = 0; first < bytes; first += bounce_->bytes()) {
-      const int64_t piece = std::min(bounce_->bytes(), bytes - first);
-      std::memcpy(bounce_->data(), image_.data() + first, piece);
-      RETURN_IF_ERROR(CudaStatus(
-          *runtime_,
-          runtime_->Copy(to + first, bounce_->data(), piece, cuda::CopyKind::kHostToDevice, stream_),
-          "copying weights to the device"));
-      RETURN_IF_ERROR(CudaStatus(*runtime_, runtime_->Synchronize(stream_), "copying weights to the device"));
+    int64_t row_bytes = 0;
+    for (const Plane& plane : image.planes) row_bytes += plane.row_bytes;
+    const int64_t room = ring_->buffer_bytes() - kMostSlack;
+    const int64_t most = row_bytes == 0 ? image.rows : room / row_bytes;
+    if (most == 0) {
+      return absl::UnimplementedError(
+          absl::StrCat("a row of weights takes ", row_bytes, " bytes on a CUDA device, may take ", room));
+    }
+    for (int64_t first = 0; first < image.rows; first += most) {
+      const int64_t last = std::min(first + most, image.rows);
+      RETURN_IF_ERROR(ring_->Put({.fill = [fill, first, last](uint8_t* out) { fill(first, last, out); },
+                                  .runs = RunsOf(image, first, last, to)}));
     }
     return to;
   }
 
-  absl::StatusOr<const float*> PutFloats(absl::Span<const float> values) {
-    const int64_t bytes = static_cast<int64_t>(values.size() * sizeof(float));
-    ASSIGN_OR_RETURN(const uint8_t* to,
-                     Put(bytes, [&](uint8_t* out) { std::memcpy(out, values.data(), bytes); }));
-    return reinterpret_cast<const float*>(to);
-  }
-
   template <typename T>
-  absl::StatusOr<const T* const*> PutPointers(const std::vector<const T*>& pointers) {
-    const int64_t bytes = static_cast<int64_t>(pointers.size() * sizeof(pointers[0]));
+  absl::StatusOr<const T*> PutValues(std::vector<T> values) {
+    const auto count = static_cast<int64_t>(values.size());
+    constexpr auto kBytes = static_cast<int64_t>(sizeof(T));
+    const auto held = std::make_shared<const std::vector<T>>(std::move(values));
     ASSIGN_OR_RETURN(const uint8_t* to,
-                     Put(bytes, [&](uint8_t* out) { std::memcpy(out, pointers.data(), bytes); }));
-    return reinterpret_cast<const T* const*>(to);
+                     PutRows({.bytes = count * kBytes, .rows = count, .planes = {{.row_bytes = kBytes}}},
+                             [held](int64_t first, int64_t last, uint8_t* out) {
+                               std::memcpy(out, held->data() + first, (last - first) * kBytes);
+                             }));
+    return reinterpret_cast<const T*>(to);
   }
 
  private:
-  cuda::Runtime* const runtime_;
-  const cuda::Stream stream_;
-  const CudaMemory* const bounce_;
+  static std::vector<UploadRing::Run> RunsOf(const RowImage& image, int64_t first, int64_t last,
+                                             uint8_t* to) {
+    std::vector<UploadRing::Run> runs;
+    int64_t offset = 0;
+    for (const Plane& plane : image.planes) {
+      const int64_t bytes = (last - first) * plane.row_bytes;
+      if (bytes > 0)
+        runs.push_back({.offset = offset, .bytes = bytes, .to = to + plane.offset + first * plane.row_bytes});
+      offset += Aligned(bytes);
+    }
+    return runs;
+  }
+
+  UploadRing* const ring_;
   Carver carver_;
-  std::vector<uint8_t> image_;
 };
+
+RowImage ImageOf(const DeviceMatrix& matrix) {
+  RowImage image{.bytes = cuda::DeviceMatrixBytes(matrix.type, matrix.rows, matrix.columns),
+                 .rows = matrix.rows};
+  if (!cuda::IsPacked(matrix.type)) {
+    image.planes = {{.row_bytes = RowBytes(matrix.type, matrix.columns)}};
+    return image;
+  }
+  const cuda::PackedLayout layout = cuda::LayoutOf(matrix.type, matrix.rows, matrix.columns);
+  const cuda::UnitBytes unit = cuda::UnitBytesOf(matrix.type);
+  const int64_t units = matrix.columns / cuda::kUnitColumns;
+  image.planes = {{.offset = layout.codes, .row_bytes = units * unit.codes},
+                  {.offset = layout.high, .row_bytes = units * unit.high},
+                  {.offset = layout.scales, .row_bytes = units * unit.scales},
+                  {.offset = layout.blocks, .row_bytes = units / cuda::kBlockUnits * unit.block}};
+  return image;
+}
+
+// Rows [first, last) of matrices one below the other, as a matrix of their own.
+void PackPart(absl::Span<const WeightTensor> tensors, DType type, int64_t first, int64_t last, uint8_t* out) {
+  int64_t begin = 0;  // of the tensor, in rows
+  for (const WeightTensor& tensor : tensors) {
+    const TensorView& view = tensor.view;
+    const int64_t from = std::max(first, begin), to = std::min(last, begin + view.rows());
+    if (from < to) {
+      const TensorView part{view.type,
+                            {to - from, view.columns()},
+                            view.data + (from - begin) * RowBytes(view.type, view.columns())};
+      cuda::PackRows(part, type, last - first, from - first, out);
+    }
+    begin += view.rows();
+  }
+}
 
 class CudaWing {
  public:
@@ -82,7 +143,9 @@ class CudaWing {
 
   CudaWing(cuda::Element element, Uploader& uploader) : element_(element), uploader_(uploader) {}
 
-  absl::StatusOr<Vector> PutVector(std::vector<float> values) { return uploader_.PutFloats(values); }
+  absl::StatusOr<Vector> PutVector(std::vector<float> values) {
+    return uploader_.PutValues(std::move(values));
+  }
 
   // Neighbours of one type become one matrix.
   absl::StatusOr<Projection> PutProjection(ProjectionParts parts) {
@@ -113,22 +176,18 @@ class CudaWing {
 
   absl::Status PutBias(const std::vector<float>& bias, Projection& projection) {
     if (bias.empty()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(projection.bias, uploader_.PutFloats(bias));
+    ASSIGN_OR_RETURN(projection.bias, uploader_.PutValues(bias));
     return absl::OkStatus();
   }
 
   absl::StatusOr<DeviceMatrix> PutMatrix(absl::Span<const WeightTensor> tensors) {
     DeviceMatrix matrix{.type = DeviceTypeOf(tensors[0].view), .columns = tensors[0].view.columns()};
     for (const WeightTensor& tensor : tensors) matrix.rows += tensor.view.rows();
-    const auto fill = [&](uint8_t* out) {
-      int64_t row = 0;
-      for (const WeightTensor& tensor : tensors) {
-        cuda::PackRows(tensor.view, matrix.type, matrix.rows, row, out);
-        row += tensor.view.rows();
-      }
+    const auto held = std::make_shared<const std::vector<WeightTensor>>(tensors.begin(), tensors.end());
+    const auto fill = [held, type = matrix.type](int64_t first, int64_t last, uint8_t* out) {
+      PackPart(*held, type, first, last, out);
     };
-    ASSIGN_OR_RETURN(matrix.data,
-                     uploader_.Put(cuda::DeviceMatrixBytes(matrix.type, matrix.rows, matrix.columns), fill));
+    ASSIGN_OR_RETURN(matrix.data, uploader_.PutRows(ImageOf(matrix), fill));
     return matrix;
   }
 
@@ -154,13 +213,13 @@ absl::StatusOr<CudaExpertMatrices> PutExperts(const CudaLayer& layer,
     shape = first.parts[part].matrix;
     shape.data = nullptr;
     first_output = first.parts[part].first_output;
-    ASSIGN_OR_RETURN(pointers, uploader.PutPointers(matrices));
+    ASSIGN_OR_RETURN(pointers, uploader.PutValues(std::move(matrices)));
   }
   if (has_biases) {
     std::vector<const float*> biases;
     for (const ExpertWeights<CudaProjection>& expert : layer.experts)
       biases.push_back((expert.*projection).bias);
-    ASSIGN_OR_RETURN(all.biases, uploader.PutPointers(biases));
+    ASSIGN_OR_RETURN(all.biases, uploader.PutValues(std::move(biases)));
   }
   return all;
 }
@@ -179,7 +238,7 @@ class RotaryLoader {
       return rotary;
     }
     const Rotation rotation = RotationOf(spec, spec_.head_dim, 0);
-    ASSIGN_OR_RETURN(rotary.angles, Put(rotary, [&](int32_t position, float* cosines, float* sines) {
+    ASSIGN_OR_RETURN(rotary.angles, Put(rotary, [rotation](int32_t position, float* cosines, float* sines) {
                        RopeAngles(rotation, position, cosines, sines);
                      }));
     if (const auto* rpe3d = std::get_if<Rpe3dSpec>(&spec); rpe3d && rpe3d->form == Rpe3dForm::kChunked) {
@@ -194,25 +253,27 @@ class RotaryLoader {
 
   absl::StatusOr<CudaAngles> PutZone(const CudaRotary& rotary, const Rpe3dSpec& spec,
                                      const Rotation& rotation, Rpe3dKeyZone zone) {
-    return Put(rotary, [&](int32_t position, float* cosines, float* sines) {
+    return Put(rotary, [spec, rotation, zone](int32_t position, float* cosines, float* sines) {
       Rpe3dQueryAngles(spec, rotation, zone, position, cosines, sines);
     });
   }
 
   absl::StatusOr<CudaAngles> Put(const CudaRotary& rotary, const AnglesAt& angles_at) {
-    // One image for both: sines begin where cosines end, aligned like them.
-    constexpr int64_t kAlignedFloats = 64;
-    const int64_t half = rotary.rotary_dim / 2;
-    const int64_t sines_at = CeilDiv(positions_ * half, kAlignedFloats) * kAlignedFloats;
-    const auto fill = [&](uint8_t* out) {
-      float* const angles = reinterpret_cast<float*>(out);
-      for (int32_t i = 0; i < positions_; ++i) angles_at(i, angles + i * half, angles + sines_at + i * half);
+    const int64_t half = rotary.rotary_dim / 2, row_bytes = half * static_cast<int64_t>(sizeof(float));
+    const int64_t sines_at = Aligned(positions_ * row_bytes);
+    const RowImage image{.bytes = 2 * sines_at,
+                         .rows = positions_,
+                         .planes = {{.row_bytes = row_bytes}, {.offset = sines_at, .row_bytes = row_bytes}}};
+    const auto fill = [angles_at, half, row_bytes](int64_t first, int64_t last, uint8_t* out) {
+      float* const cosines = reinterpret_cast<float*>(out);
+      float* const sines = reinterpret_cast<float*>(out + Aligned((last - first) * row_bytes));
+      for (int64_t i = first; i < last; ++i)
+        angles_at(static_cast<int32_t>(i), cosines + (i - first) * half, sines + (i - first) * half);
     };
-    ASSIGN_OR_RETURN(const uint8_t* to,
-                     uploader_.Put(2 * sines_at * static_cast<int64_t>(sizeof(float)), fill));
+    ASSIGN_OR_RETURN(const uint8_t* to, uploader_.PutRows(image, fill));
     if (uploader_.counting()) return CudaAngles{};
-    const float* cosines = reinterpret_cast<const float*>(to);
-    return CudaAngles{.cosines = cosines, .sines = cosines + sines_at};
+    return CudaAngles{.cosines = reinterpret_cast<const float*>(to),
+                      .sines = reinterpret_cast<const float*>(to + sines_at)};
   }
 
   const DecoderSpec& spec_;
@@ -225,7 +286,7 @@ absl::StatusOr<kernels::ScoreModifier> PutModifier(const kernels::ModifierTables
                                                    Uploader& uploader) {
   absl::Status error;
   kernels::ScoreModifier moved = tables.Moved([&](const float* floats, int64_t count) -> const float* {
-    absl::StatusOr<const float*> to = uploader.PutFloats(absl::MakeConstSpan(floats, count));
+    absl::StatusOr<const float*> to = uploader.PutValues(std::vector<float>(floats, floats + count));
     error.Update(to.status());
     return to.ok() ? *to : nullptr;
   });
@@ -249,7 +310,9 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
     const bool bias = spec.layers[i].ffn.bias;
     if (layer.experts.empty()) continue;
     ASSIGN_OR_RETURN(experts.input, PutExperts(layer, &ExpertWeights<CudaProjection>::input, bias, uploader));
-    ASSIGN_OR_RETURN(experts.down, PutExperts(layer, &ExpertWeights<CudaProjection>::down, bias, uploader));
+    // Sums over ranks take the biases of one.
+    ASSIGN_OR_RETURN(experts.down, PutExperts(layer, &ExpertWeights<CudaProjection>::down,
+                                              bias && request.shard.rank == 0, uploader));
   }
   for (const kernels::ModifierTables& tables : request.modifiers) {
     ASSIGN_OR_RETURN(const kernels::ScoreModifier modifier, PutModifier(tables, uploader));
@@ -268,18 +331,28 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
 }  // namespace
 
 absl::StatusOr<int64_t> CountCudaWeights(const CudaWeightsRequest& request) {
-  Uploader uploader(nullptr, {}, nullptr, nullptr);
+  Uploader uploader(nullptr, nullptr);
   RETURN_IF_ERROR(Load(request, uploader).status());
   return uploader.bytes();
 }
 
 absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, cuda::Runtime& runtime,
-                                            cuda::Stream stream, const CudaMemory& memory) {
-  ASSIGN_OR_RETURN(const CudaMemory bounce, CudaMemory::Make(runtime, MemoryKind::kPinned, kBounceBytes,
-                                                             "weights on their way to the device"));
-  Uploader uploader(&runtime, stream, &memory, &bounce);
-  ASSIGN_OR_RETURN(CudaWeights weights, Load(request, uploader));
-  ROPEWAY_CHECK(uploader.bytes() <= memory.bytes());
+                                            const CudaMemory& memory) {
+  const int helpers = std::clamp(NumUsableProcessors(), 1, kMaxHelpers);
+  const int64_t needed = memory.bytes() + kMostSlack;
+  ASSIGN_OR_RETURN(const std::unique_ptr<UploadRing> ring,
+                   UploadRing::Make(runtime, {.buffer_bytes = std::min(request.buffer_bytes, needed)}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::Make({.threads = 1 + helpers}));
+  Uploader uploader(&memory, ring.get());
+  absl::StatusOr<CudaWeights> weights;
+  pool->Run([&](Team& team) {
+    if (team.index() > 0) return ring->Work();
+    weights = Load(request, uploader);
+    if (weights.ok())
+      if (absl::Status status = ring->Finish(); !status.ok()) weights = std::move(status);
+    ring->Close();
+  });
+  ROPEWAY_CHECK(!weights.ok() || uploader.bytes() <= memory.bytes());
   return weights;
 }
 

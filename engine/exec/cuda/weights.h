@@ -81,14 +81,16 @@ struct CudaWeightsRequest {
   int32_t max_model_len = 0;
   const std::vector<kernels::ModifierTables>& modifiers;  // of MakeModifiers, for the same shard and length
   std::function<void(int layers_done)> progress;          // may be null
+  int64_t buffer_bytes = int64_t{8} << 20;                // of a pinned buffer of the upload
 };
 
 // Bytes of device memory that LoadCudaWeights takes.
 absl::StatusOr<int64_t> CountCudaWeights(const CudaWeightsRequest& request);
 
-// Uploads everything into `memory`, which holds as many bytes as were counted.
+// Uploads everything into `memory`, which holds as many bytes as were counted, and waits for it. Several threads read
+// and convert (upload_ring.h); the calling one alone speaks to the device.
 absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, cuda::Runtime& runtime,
-                                            cuda::Stream stream, const CudaMemory& memory);
+                                            const CudaMemory& memory);
 
 // The type of most of a model's dense weights decides: F16 files compute in f16, all others in bf16.
 cuda::Element AutomaticElement(const OpenedModel& model);

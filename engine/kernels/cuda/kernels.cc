@@ -15,6 +15,7 @@ const KernelTable& Kernels() {
                                          .embed = Embed,
                                          .norm = Norm,
                                          .norm_columns = NormColumns,
+                                         .head_squares = HeadSquares,
                                          .qkv = Qkv,
                                          .attention = Attention,
                                          .gate = Gate,

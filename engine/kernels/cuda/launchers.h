@@ -12,6 +12,7 @@ ErrorCode TakeTokens(const TakeTokensArgs& args, Stream stream);
 ErrorCode Embed(const EmbedArgs& args, Stream stream);
 ErrorCode Norm(const NormArgs& args, Stream stream);
 ErrorCode NormColumns(const NormColumnsArgs& args, Stream stream);
+ErrorCode HeadSquares(const HeadSquaresArgs& args, Stream stream);
 ErrorCode Qkv(const QkvArgs& args, Stream stream);
 ErrorCode Attention(const AttentionArgs& args, Stream stream);
 ErrorCode Gate(const GateArgs& args, Stream stream);

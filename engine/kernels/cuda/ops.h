@@ -103,6 +103,9 @@ struct HeadNorms {
   const float* query_bias = nullptr;    // [H, E], or null
   const float* key_weight = nullptr;    // [G, E]
   const float* key_bias = nullptr;      // [G, E], or null
+  // Of devices that share the heads of all_heads: sums of squares over all of them, of queries and of keys.
+  const float* squares = nullptr;  // [T, 2]; null: of the heads here, which are all
+  int devices = 1;                 // that share them, each with as many heads
 };
 
 // One kernel between the QKV product and attention: bias, clip, norm of query and key heads, rotation, a
@@ -135,6 +138,13 @@ struct QkvArgs {
   KvPages kv;
   void* queries = nullptr;        // out: [T, H, E] of element
   TurnedQueries previous, older;  // both or neither
+};
+
+// out[t] = what norms over all heads sum up, of the query heads here and of the key heads: HeadNorms::squares of
+// one device, before sums over devices.
+struct HeadSquaresArgs {
+  QkvArgs qkv;           // with all_heads
+  float* out = nullptr;  // [T, 2]
 };
 
 // out = activation(gate + bias) * (up + bias), or activation(up + bias) without a gate.
@@ -218,6 +228,7 @@ struct KernelTable {
   ErrorCode (*embed)(const EmbedArgs&, Stream);
   ErrorCode (*norm)(const NormArgs&, Stream);
   ErrorCode (*norm_columns)(const NormColumnsArgs&, Stream);
+  ErrorCode (*head_squares)(const HeadSquaresArgs&, Stream);
   ErrorCode (*qkv)(const QkvArgs&, Stream);
   ErrorCode (*attention)(const AttentionArgs&, Stream);
   ErrorCode (*gate)(const GateArgs&, Stream);

@@ -111,8 +111,10 @@ ROPEWAY_DEVICE void NormHead(const QkvArgs& args, const Head& head, int64_t angl
     mean = group.Sum(mean) / count;
   }
   if (norms.all_heads) {
-    if (normed) squares = SquaresOfAllHeads<T>(args, head, angle_row, group);
-    count *= static_cast<float>(is_query ? args.num_heads : args.kv.num_kv_heads);
+    if (normed && norms.squares == nullptr) squares = SquaresOfAllHeads<T>(args, head, angle_row, group);
+    if (normed && norms.squares != nullptr && group.lane == 0)  // the others have none
+      squares = norms.squares[2 * head.token + (is_query ? 0 : 1)];
+    count *= static_cast<float>((is_query ? args.num_heads : args.kv.num_kv_heads) * norms.devices);
   } else {
     for (int i = group.lane; i < head.width; i += group.lanes)
       squares += (values[i] - mean) * (values[i] - mean);
@@ -277,7 +279,28 @@ __global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes
   }
 }
 
+// A warp has the queries or the keys of a token.
+template <class T>
+__global__ void __launch_bounds__(kThreads) HeadSquaresKernel(HeadSquaresArgs args) {
+  const int64_t item = (int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x)) / 32;
+  const Group group = {32, static_cast<int>(threadIdx.x) % 32};
+  const int token = static_cast<int>(item / 2), is_key = static_cast<int>(item % 2);
+  if (token >= args.qkv.num_tokens) return;  // whole warps
+  const Head head = {token, is_key == 0 ? 0 : args.qkv.num_heads, args.qkv.kv.head_dim};
+  const int32_t row = args.qkv.angle_rows == nullptr ? args.qkv.positions[token] : args.qkv.angle_rows[token];
+  const float sum = group.Sum(SquaresOfAllHeads<T>(args.qkv, head, max(row, 0), group));
+  if (group.lane == 0) args.out[item] = sum;
+}
+
 }  // namespace
+
+ErrorCode HeadSquares(const HeadSquaresArgs& args, Stream stream) {
+  constexpr int kItems = kThreads / 32;
+  const dim3 grid(static_cast<unsigned>((2 * args.qkv.num_tokens + kItems - 1) / kItems));
+  return WithElement(args.qkv.element, [&]<class T>() {
+    return Launch(stream, HeadSquaresKernel<T>, grid, dim3(kThreads), 0, args);
+  });
+}
 
 ErrorCode Qkv(const QkvArgs& args, Stream stream) {
   const int widest = args.kv.head_dim > args.kv.value_dim ? args.kv.head_dim : args.kv.value_dim;

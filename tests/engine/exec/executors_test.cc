@@ -350,6 +350,34 @@ TEST(TensorParallelTest, RanksGiveTheTokensOfOne) {
   }
 }
 
+// What ranks share beyond heads and feed-forward columns: experts, the shared one too; norms over all heads, before
+// and after the rotation; latent attention. Logits are those of the golden files' tolerance.
+TEST(TensorParallelTest, RanksShareEveryKindOfLayer) {
+  for (const std::string name :
+       {"mixtral", "gpt_oss", "qwen2_moe", "llama4_text", "granitemoeshared", "olmo2", "olmoe",
+        "hunyuan_v1_moe", "deepseek_v3", "deepseek_v3_plain", "minicpm3"}) {
+    SCOPED_TRACE(name);
+    const TempFolder folder;
+    ASSERT_THAT(WriteTinyModel(name, folder.path()), IsOk());
+    ASSERT_OK_AND_ASSIGN(const auto golden, ReadTinyGolden(name));
+    const auto& greedy = golden["sequences"][0]["greedy"];
+    const ValidRequest request = Greedy(golden["sequences"][0]["input_ids"].get<std::vector<TokenId>>(), 8);
+    std::vector<DeviceKind> kinds = {DeviceKind::kHostKernels};
+    if (name == "gpt_oss" || name == "olmo2" || name == "deepseek_v3")
+      kinds.push_back(DeviceKind::kEmulatedKernels);
+    for (const DeviceKind kind : kinds) {
+      ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), {.kind = kind, .tensor_parallel = 2}));
+      const Sampled alone = RunAll(*executor, {request})[0][0];
+      ASSERT_TRUE(alone.error.ok()) << alone.error;
+      ASSERT_EQ(alone.tokens.size(), 8u);
+      for (size_t t = 0; t < 8 && greedy["margins"][t].get<double>() > 1e-3; ++t)
+        ASSERT_EQ(alone.tokens[t], greedy["token_ids"][t].get<TokenId>()) << t;
+      const auto together = RunAll(*executor, {Greedy(RandomIds(19, 1, 320), 3), request});
+      ExpectSame(together[1][0], alone);
+    }
+  }
+}
+
 // The first layers of a real model, or all of it.
 void ExpectTokensOfCpu(const DeviceOptions& device, int32_t num_tokens) {
   DeviceOptions cpu{.kind = DeviceKind::kCpu, .num_layers = device.num_layers};

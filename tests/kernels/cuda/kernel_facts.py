@@ -82,6 +82,8 @@ KERNELS = {
         moved="W once per 32 tokens, the least up to 32 tokens; neighbours as of stream_matmul"),
     ("take_tokens", "TakeTokensKernel"): Kernel(vector_loads=False, moved="4 to 12 B; the least"),
     ("unpack", "UnpackKernel"): Kernel(moved="a packed row + K elements; the least"),
+    ("qkv", "HeadSquaresKernel"): Kernel(vector_loads=False,
+                                         moved="(H + G) E elements, on several devices; rows lie in the cache"),
     ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
                                  moved="H E + G (E + Ev) elements in and out; the least"),
     ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),

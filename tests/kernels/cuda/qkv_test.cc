@@ -15,6 +15,7 @@ namespace {
 constexpr float kEpsilon = 1e-6f;
 constexpr int kPages = 5, kMaxPages = 3, kPositions = 40;
 constexpr int kSharedStride = 29;
+constexpr float kSquaresElsewhere = 3.5f;
 
 struct Case {
   Element element = Element::kF32;
@@ -29,6 +30,7 @@ struct Case {
   bool angle_rows = false;  // that are not their positions
   int shared_columns = 0;   // of keys
   bool shared_bias = false;
+  int devices = 1;  // that share the heads; those of the others sum up to kSquaresElsewhere
 };
 
 constexpr HeadNorms kRmsNorms = {.kind = NormKind::kRms};
@@ -113,38 +115,49 @@ class QkvTest : public DeviceTest {
         norms.key_bias = norms.key_weight + NormWidth(c);
       }
     }
-    Check(Qkv({.element = c.element,
-               .num_tokens = static_cast<int>(kTokenPositions.size()),
-               .num_heads = c.heads,
-               .qkv = Upload(Encode(c.element, qkv_)),
-               .shared_keys = c.shared_columns > 0 ? Upload(Encode(c.element, shared_keys_)) : nullptr,
-               .shared_stride = kSharedStride,
-               .shared_columns = c.shared_columns,
-               .shared_bias = c.shared_bias ? Upload(shared_bias_) : nullptr,
-               .bias = c.bias ? Upload(bias_) : nullptr,
-               .clip = c.clip,
-               .norms = norms,
-               .rotary_dim = c.rotary_dim,
-               .interleaved = c.interleaved,
-               .cosines = Upload(cosines_[0]),
-               .sines = Upload(sines_[0]),
-               .angle_rows = c.angle_rows ? Upload(angle_rows) : nullptr,
-               .query_scales = c.scaled ? Upload(query_scales_) : nullptr,
-               .positions = Upload(kTokenPositions),
-               .token_rows = Upload(kTokenRows),
-               .page_tables = Upload(kPageTables),
-               .max_pages = kMaxPages,
-               .kv = kv_,
-               .queries = queries[0],
-               .previous = c.turned ? Turned(1, queries[1]) : TurnedQueries{},
-               .older = c.turned ? Turned(2, queries[2]) : TurnedQueries{}},
-              stream()));
+    QkvArgs args{.element = c.element,
+                 .num_tokens = static_cast<int>(kTokenPositions.size()),
+                 .num_heads = c.heads,
+                 .qkv = Upload(Encode(c.element, qkv_)),
+                 .shared_keys = c.shared_columns > 0 ? Upload(Encode(c.element, shared_keys_)) : nullptr,
+                 .shared_stride = kSharedStride,
+                 .shared_columns = c.shared_columns,
+                 .shared_bias = c.shared_bias ? Upload(shared_bias_) : nullptr,
+                 .bias = c.bias ? Upload(bias_) : nullptr,
+                 .clip = c.clip,
+                 .norms = norms,
+                 .rotary_dim = c.rotary_dim,
+                 .interleaved = c.interleaved,
+                 .cosines = Upload(cosines_[0]),
+                 .sines = Upload(sines_[0]),
+                 .angle_rows = c.angle_rows ? Upload(angle_rows) : nullptr,
+                 .query_scales = c.scaled ? Upload(query_scales_) : nullptr,
+                 .positions = Upload(kTokenPositions),
+                 .token_rows = Upload(kTokenRows),
+                 .page_tables = Upload(kPageTables),
+                 .max_pages = kMaxPages,
+                 .kv = kv_,
+                 .queries = queries[0],
+                 .previous = c.turned ? Turned(1, queries[1]) : TurnedQueries{},
+                 .older = c.turned ? Turned(2, queries[2]) : TurnedQueries{}};
+    if (c.devices > 1) AddSquaresOfOthers(c.devices, args);
+    Check(Qkv(args, stream()));
     for (int zone = 0; zone < (c.turned ? 3 : 1); ++zone)
       queries_[zone] = Decode(c.element, Download(queries[zone], query_bytes));
     data_ = Download(kv_.data, bytes);
     scales_ = scales > 0 ? Download(kv_.scales, scales) : std::vector<float>{};
     written_.assign(bytes, false);
     scale_written_.assign(scales, false);
+  }
+
+  void AddSquaresOfOthers(int devices, QkvArgs& args) {
+    const size_t count = 2 * kTokenPositions.size();
+    float* own = Allocate<float>(count);
+    Check(HeadSquares({.qkv = args, .out = own}, stream()));
+    std::vector<float> all = Download(own, count);
+    for (float& squares : all) squares += kSquaresElsewhere;
+    args.norms.squares = Upload(all);
+    args.norms.devices = devices;
   }
 
   TurnedQueries Turned(int zone, void* out) {
@@ -198,8 +211,8 @@ class QkvTest : public DeviceTest {
         all.insert(all.end(), y.begin(), y.end());
       }
     }
-    const double count = static_cast<double>(all.size());
-    double mean = 0, squares = 0;
+    const double count = static_cast<double>(all.size()) * c.devices;
+    double mean = 0, squares = c.devices > 1 ? kSquaresElsewhere : 0;
     if (c.norms.kind == NormKind::kLayer)
       for (double value : all) mean += value / count;
     for (double value : all) squares += (value - mean) * (value - mean);
@@ -355,6 +368,19 @@ TEST_F(QkvTest, EveryNormOfHeads) {
                .norms = norms,
                .clip = 1.5f,
                .scaled = true});
+}
+
+TEST_F(QkvTest, NormsOverHeadsOfSeveralDevices) {
+  for (Element element : kElements)
+    for (bool after : {false, true})
+      Run({.element = element,
+           .heads = 4,
+           .rotary_dim = 16,
+           .bias = true,
+           .norms = {.kind = NormKind::kRms, .all_heads = true, .after_rotation = after},
+           .clip = 1.5f,
+           .angle_rows = after,
+           .devices = 3});
 }
 
 TEST_F(QkvTest, QueriesForOtherZonesAndScales) {

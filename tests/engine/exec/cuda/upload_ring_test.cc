@@ -1,0 +1,139 @@
+// The way of bytes to a device: all of them arrive, with as little memory as there is, and an error of the device at
+// any call ends it in order.
+#include "engine/exec/cuda/upload_ring.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/base/splitmix.h"
+#include "engine/base/thread_pool.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/cuda_emulation/emulated_runtime.h"
+#include "tests/testing/status_matchers.h"
+
+namespace ropeway::testing {
+namespace {
+
+using cuda::emulation::EmulatedRuntime;
+using ::testing::HasSubstr;
+
+constexpr int64_t kBytes = 10000, kPieceBytes = 700;  // the last piece is shorter
+constexpr int64_t kAhead = 64;                        // where a piece begins in its buffer
+
+uint8_t ByteAt(int64_t i) { return static_cast<uint8_t>(SplitMix(static_cast<uint64_t>(i))); }
+
+class UploadRingTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(runtime_.Bind(), 0);
+    ASSERT_OK_AND_ASSIGN(device_, CudaMemory::Make(runtime_, MemoryKind::kDevice, kBytes, "a test"));
+    ASSERT_OK_AND_ASSIGN(pinned_, CudaMemory::Make(runtime_, MemoryKind::kPinned, kBytes, "a test"));
+    ASSERT_EQ(runtime_.CreateStream(&stream_), 0);
+  }
+  void TearDown() override { runtime_.DestroyStream(stream_); }
+
+  // Puts all pieces, each in two runs, while helpers fill buffers.
+  absl::Status Upload(int buffers, int helpers) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<UploadRing> ring,
+                     UploadRing::Make(runtime_, {.buffers = buffers, .buffer_bytes = kAhead + kPieceBytes}));
+    ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::Make({.threads = 1 + helpers}));
+    absl::Status status;
+    pool->Run([&](Team& team) {
+      if (team.index() > 0) return ring->Work();
+      status = PutAll(*ring);
+      if (status.ok()) status = ring->Finish();
+      ring->Close();
+    });
+    return status;
+  }
+
+  absl::Status PutAll(UploadRing& ring) {
+    for (int64_t first = 0; first < kBytes; first += kPieceBytes) {
+      const int64_t bytes = std::min(kPieceBytes, kBytes - first), half = bytes / 2;
+      const auto fill = [this, first, bytes](uint8_t* buffer) {
+        for (int64_t i = 0; i < bytes; ++i) buffer[kAhead + i] = ByteAt(first + i);
+        ++filled_;
+      };
+      RETURN_IF_ERROR(ring.Put(
+          {.fill = fill,
+           .runs = {{.offset = kAhead, .bytes = half, .to = device_.data() + first},
+                    {.offset = kAhead + half, .bytes = bytes - half, .to = device_.data() + first + half}}}));
+    }
+    return absl::OkStatus();
+  }
+
+  void ExpectAllArrived() {
+    ASSERT_EQ(runtime_.Copy(pinned_.data(), device_.data(), kBytes, cuda::CopyKind::kDeviceToHost, stream_),
+              0);
+    ASSERT_EQ(runtime_.Synchronize(stream_), 0);
+    for (int64_t i = 0; i < kBytes; ++i) ASSERT_EQ(pinned_.data()[i], ByteAt(i)) << i;
+  }
+
+  EmulatedRuntime runtime_{{.memory_bytes = 1 << 20}};
+  CudaMemory device_, pinned_;
+  cuda::Stream stream_;
+  std::atomic<int> filled_ = 0;
+};
+
+TEST_F(UploadRingTest, BringsEveryByteWhereItBelongs) {
+  for (const int buffers : {1, 2, 3, 50})
+    for (const int helpers : {1, 2, 5}) {
+      SCOPED_TRACE(::testing::Message() << buffers << " buffers, " << helpers << " helpers");
+      filled_ = 0;
+      const int allocations = runtime_.counts().allocations;
+      ASSERT_EQ(runtime_.Fill(device_.data(), 0, kBytes, stream_), 0);
+      ASSERT_EQ(runtime_.Synchronize(stream_), 0);
+      ASSERT_OK(Upload(buffers, helpers));
+      ExpectAllArrived();
+      EXPECT_EQ(filled_, (kBytes + kPieceBytes - 1) / kPieceBytes);
+      EXPECT_LE(runtime_.counts().allocations - allocations, buffers);
+    }
+}
+
+TEST_F(UploadRingTest, BringsNothing) {
+  ASSERT_OK_AND_ASSIGN(const auto ring, UploadRing::Make(runtime_, {.buffer_bytes = 100}));
+  EXPECT_OK(ring->Finish());
+}
+
+// Helpers that have not begun when the ring is closed do not begin: what is left is let go.
+TEST_F(UploadRingTest, LetsGoWhatNobodyFills) {
+  const auto held = std::make_shared<int>(7);
+  {
+    ASSERT_OK_AND_ASSIGN(const auto ring, UploadRing::Make(runtime_, {.buffers = 2, .buffer_bytes = 100}));
+    ASSERT_OK(ring->Put({.fill = [held](uint8_t*) { FAIL(); }}));
+    ring->Close();
+    ring->Work();
+  }
+  EXPECT_EQ(held.use_count(), 1);
+}
+
+// The error comes back, whichever call it is of; no thread waits for ever, and no memory is kept.
+TEST_F(UploadRingTest, EndsWithTheErrorOfAnyCall) {
+  constexpr int kMost = 1000;
+  int calls = 0;
+  for (; calls < kMost; ++calls) {
+    SCOPED_TRACE(calls);
+    runtime_.InjectError(cuda::emulation::kInvalidValue, calls);
+    const absl::Status status = Upload(3, 2);
+    runtime_.InjectError(0, -1);
+    if (status.ok()) break;  // beyond the last call but those of the end, whose errors matter to nobody
+    EXPECT_THAT(status.message(), HasSubstr("injected by the test"));
+  }
+  EXPECT_GE(calls, 45);  // two runs and a wait for each of 15 pieces
+  EXPECT_LT(calls, kMost);
+  ASSERT_OK(Upload(3, 2));
+  ExpectAllArrived();
+}
+
+TEST_F(UploadRingTest, EndsWhereTheDeviceIsLost) {
+  runtime_.InjectError(cuda::emulation::kKernelFailed, 20);
+  EXPECT_THAT(Upload(3, 2),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("copying weights to the device")));
+}
+
+}  // namespace
+}  // namespace ropeway::testing
