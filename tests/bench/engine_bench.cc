@@ -4,6 +4,7 @@
 //
 //   engine_bench [--model=FILE] [--kernels=auto] [--threads=N] [Google Benchmark's flags]
 //   engine_bench --device=cuda --shape=8b --type=Q4_K    random weights in the shape of a published model
+//   engine_bench --device=cuda --steps_in_flight=1       what it costs to plan a step while the GPU has none
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -186,6 +187,7 @@ std::string TakeFlag(std::string_view name, std::string value, int& argc, char**
 struct BenchOptions {
   std::string model, shape, type, device, kernels;
   int threads = 0;
+  int32_t steps_in_flight = kMaxStepsInFlight;  // on a GPU
 };
 
 absl::StatusOr<OpenedModel> Open(const BenchOptions& options) {
@@ -207,7 +209,7 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCpu(OpenedModel model, const Ben
   return executor;
 }
 
-absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model) {
+absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, int32_t steps_in_flight) {
   ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenCudaBackend());
   ASSIGN_OR_RETURN(
       auto executor,
@@ -215,7 +217,9 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model) {
                          {.max_model_len = std::min(model.spec.context_length, 8192 + kPageTokens),
                           .max_tokens_per_step = kCudaStepTokens,
                           .max_rows_per_step = kMaxRows,
+                          .max_steps_in_flight = steps_in_flight,
                           .warm_up = true}));
+  benchmark::AddCustomContext("steps_in_flight", std::to_string(steps_in_flight));
   benchmark::AddCustomContext("device", executor->description());
   return executor;
 }
@@ -223,7 +227,7 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model) {
 absl::StatusOr<std::unique_ptr<Executor>> Make(const BenchOptions& options) {
   ASSIGN_OR_RETURN(OpenedModel model, Open(options));
   if (options.device == "cpu") return MakeOnCpu(std::move(model), options);
-  if (options.device == "cuda") return MakeOnCuda(model);
+  if (options.device == "cuda") return MakeOnCuda(model, options.steps_in_flight);
   return absl::InvalidArgumentError("--device must be cpu or cuda, is \"" + options.device + "\"");
 }
 
@@ -265,6 +269,7 @@ int Main(int argc, char** argv) {
                        .device = TakeFlag("device", "cpu", argc, argv),
                        .kernels = TakeFlag("kernels", "auto", argc, argv)};
   options.threads = std::atoi(TakeFlag("threads", "0", argc, argv).c_str());
+  options.steps_in_flight = std::atoi(TakeFlag("steps_in_flight", "2", argc, argv).c_str());
   const absl::StatusOr<std::unique_ptr<Executor>> executor = Make(options);
   if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
   Register(options.device == "cuda", executor->get());
