@@ -281,14 +281,14 @@ __global__ void __launch_bounds__(kThreads, 8) QkvKernel(QkvArgs args, int lanes
 
 // A warp has the queries or the keys of a token.
 template <class T>
-__global__ void __launch_bounds__(kThreads) HeadSquaresKernel(HeadSquaresArgs args) {
-  const int64_t item = (int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x)) / 32;
+__global__ void __launch_bounds__(kThreads, 8) HeadSquaresKernel(HeadSquaresArgs args) {
+  const int item = static_cast<int>(blockIdx.x) * (kThreads / 32) + static_cast<int>(threadIdx.x) / 32;
   const Group group = {32, static_cast<int>(threadIdx.x) % 32};
-  const int token = static_cast<int>(item / 2), is_key = static_cast<int>(item % 2);
+  const int token = item / 2;
   if (token >= args.qkv.num_tokens) return;  // whole warps
-  const Head head = {token, is_key == 0 ? 0 : args.qkv.num_heads, args.qkv.kv.head_dim};
-  const int32_t row = args.qkv.angle_rows == nullptr ? args.qkv.positions[token] : args.qkv.angle_rows[token];
-  const float sum = group.Sum(SquaresOfAllHeads<T>(args.qkv, head, max(row, 0), group));
+  const Head head = {token, item % 2 == 0 ? 0 : args.qkv.num_heads, args.qkv.kv.head_dim};
+  const int row = args.qkv.angle_rows == nullptr ? args.qkv.positions[token] : args.qkv.angle_rows[token];
+  const float sum = WarpSum(SquaresOfAllHeads<T>(args.qkv, head, max(row, 0), group));
   if (group.lane == 0) args.out[item] = sum;
 }
 
