@@ -11,6 +11,7 @@
 #include "engine/base/utf8.h"
 #include "engine/text/merge_ranks.h"
 #include "engine/text/normalize.h"
+#include "engine/text/sentencepiece_normalizer.h"
 #include "engine/text/text_tokenizer.h"
 #include "engine/text/tokenizer_kinds.h"
 
@@ -39,36 +40,26 @@ std::vector<Symbol> SplitCodePoints(const Vocabulary& vocabulary, std::string_vi
   return symbols;
 }
 
-// The bytes of a symbol that is no token; the unknown token where bytes have none.
-void AppendBytes(const Vocabulary& vocabulary, std::string_view text, std::vector<TokenId>& ids) {
-  for (char byte : text) {
-    const TokenId id = vocabulary.byte_token(static_cast<uint8_t>(byte));
-    if (id == kNoToken) {
-      if (vocabulary.unknown() != kNoToken) ids.push_back(vocabulary.unknown());
-      return;
-    }
-    ids.push_back(id);
-  }
-}
-
 void AppendSymbols(const Vocabulary& vocabulary, std::string_view text, const std::vector<Symbol>& symbols,
                    std::vector<TokenId>& ids) {
+  bool after_unknown = false;
   for (const Symbol& symbol : symbols) {
     if (symbol.id == kNoToken)
-      AppendBytes(vocabulary, text.substr(symbol.begin, symbol.bytes), ids);
+      AppendUnknown(vocabulary, text.substr(symbol.begin, symbol.bytes), after_unknown, ids);
     else
       ids.push_back(symbol.id);
+    after_unknown = symbol.id == kNoToken;
   }
 }
 
 class SentencePieceTokenizer final : public TextTokenizer {
  public:
-  SentencePieceTokenizer(Vocabulary vocabulary, Setup setup, bool space_prefix)
-      : TextTokenizer(std::move(vocabulary), std::move(setup)), space_prefix_(space_prefix) {}
+  SentencePieceTokenizer(Vocabulary vocabulary, Setup setup, SentencePieceNormalizer normalizer)
+      : TextTokenizer(std::move(vocabulary), std::move(setup)), normalizer_(std::move(normalizer)) {}
 
  private:
   absl::Status EncodeFragment(std::string_view fragment, bool, std::vector<TokenId>& ids) const override {
-    const std::string text = (space_prefix_ ? "\u2581" : "") + SpellSpaces(fragment);
+    ASSIGN_OR_RETURN(const std::string text, normalizer_.Apply(fragment));
     std::vector<Symbol> symbols = SplitCodePoints(vocabulary(), text);
     MergeSymbols(symbols, [&](const Symbol& left, const Symbol& right) -> Merged {
       const TokenId id =
@@ -85,7 +76,7 @@ class SentencePieceTokenizer final : public TextTokenizer {
     return bits < 0 ? bits + (int64_t{1} << 31) : -bits;
   }
 
-  const bool space_prefix_;
+  const SentencePieceNormalizer normalizer_;
 };
 
 class CodePointTokenizer final : public TextTokenizer {
@@ -132,13 +123,13 @@ void AddPhi3Traits(const Vocabulary& vocabulary, TextTokenizer::Setup& setup) {
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeSentencePieceTokenizer(const Metadata& metadata,
                                                                             Vocabulary vocabulary) {
   ASSIGN_OR_RETURN(TextTokenizer::Setup setup, SetupOf(metadata, vocabulary));
-  ASSIGN_OR_RETURN(const bool space_prefix, FlagOr(metadata, "tokenizer.ggml.add_space_prefix", true));
-  setup.strips_leading_space = space_prefix;
+  ASSIGN_OR_RETURN(SentencePieceNormalizer normalizer, SentencePieceNormalizer::Read(metadata));
+  setup.strips_leading_space = normalizer.adds_prefix();
   // Files do not say it: the model's name does.
   const std::string name = absl::AsciiStrToLower(vocabulary.model_name());
   if (absl::StrContains(name, "phi-3") || absl::StrContains(name, "phi3")) AddPhi3Traits(vocabulary, setup);
   return std::make_unique<const SentencePieceTokenizer>(std::move(vocabulary), std::move(setup),
-                                                        space_prefix);
+                                                        std::move(normalizer));
 }
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeCodePointTokenizer(const Metadata& metadata,

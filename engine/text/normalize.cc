@@ -28,6 +28,14 @@ absl::StatusOr<std::string> NormalizeUnicode(std::string_view text, UnicodeForm 
   return std::string(reinterpret_cast<const char*>(result), static_cast<size_t>(length));
 }
 
+absl::Status CheckGrowth(size_t bytes_before, size_t bytes_after) {
+  constexpr size_t kMaxFactor = 32, kMaxExtra = 4096;
+  if (bytes_after <= bytes_before * kMaxFactor + kMaxExtra) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("the tokenizer's normalizer makes ", bytes_after,
+                                                   " bytes of ", bytes_before, ", more than ", kMaxFactor,
+                                                   " times as many"));
+}
+
 std::string SpellSpaces(std::string_view text) {
   return absl::StrReplaceAll(absl::string_view(text.data(), text.size()), {{" ", "\u2581"}});
 }

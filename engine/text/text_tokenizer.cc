@@ -157,6 +157,18 @@ absl::StatusOr<bool> FlagOr(const Metadata& metadata, std::string_view key, bool
   return ValueOr<bool>(metadata.GetBool(key), or_default);
 }
 
+void AppendUnknown(const Vocabulary& vocabulary, std::string_view character, bool after_unknown,
+                   std::vector<TokenId>& ids) {
+  const bool has_bytes = std::all_of(character.begin(), character.end(), [&](char byte) {
+    return vocabulary.byte_token(static_cast<uint8_t>(byte)) != kNoToken;
+  });
+  if (has_bytes) {
+    for (char byte : character) ids.push_back(vocabulary.byte_token(static_cast<uint8_t>(byte)));
+  } else if (!after_unknown && vocabulary.unknown() != kNoToken) {
+    ids.push_back(vocabulary.unknown());
+  }
+}
+
 std::string SentencePieceBytes(const Vocabulary& vocabulary, TokenId id) {
   const std::string& text = vocabulary.text(id);
   switch (vocabulary.type(id)) {

@@ -84,6 +84,10 @@ inline constexpr char kWholeWordKey[] = "ropeway.tokens_that_are_words";
 absl::Status ReadSpecialKeys(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
                              TextTokenizer::Setup& setup);
 
+// A character without a token: its bytes where the vocabulary has them; else one unknown token for a run of such.
+void AppendUnknown(const Vocabulary& vocabulary, std::string_view character, bool after_unknown,
+                   std::vector<TokenId>& ids);
+
 // Bytes that token `id` stands for where spaces are spelt U+2581 and bytes <0xNN>.
 std::string SentencePieceBytes(const Vocabulary& vocabulary, TokenId id);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/base/utf8.h"
+#include "engine/text/text_tokenizer.h"
 
 namespace ropeway {
 namespace {
@@ -39,7 +40,7 @@ void UnigramModel::Encode(std::string_view text, std::vector<TokenId>& ids) cons
     if (token.id != kNoToken)
       ids.push_back(token.id);
     else
-      AppendUnknown(text.substr(*end - token.bytes, token.bytes), after_unknown, ids);
+      AppendUnknown(vocabulary_, text.substr(*end - token.bytes, token.bytes), after_unknown, ids);
     after_unknown = token.id == kNoToken;
   }
 }
@@ -63,19 +64,6 @@ void UnigramModel::Extend(std::string_view text, size_t begin, std::vector<Best>
     bytes += Utf8Length(text[begin + bytes]);
   }
   if (!covered) offer(unknown_score_, character, kNoToken);
-}
-
-// As bytes where the vocabulary has them; else one unknown token for a run of characters.
-void UnigramModel::AppendUnknown(std::string_view character, bool after_unknown,
-                                 std::vector<TokenId>& ids) const {
-  const bool has_bytes = std::all_of(character.begin(), character.end(), [&](char byte) {
-    return vocabulary_.byte_token(static_cast<uint8_t>(byte)) != kNoToken;
-  });
-  if (has_bytes) {
-    for (char byte : character) ids.push_back(vocabulary_.byte_token(static_cast<uint8_t>(byte)));
-  } else if (!after_unknown && vocabulary_.unknown() != kNoToken) {
-    ids.push_back(vocabulary_.unknown());
-  }
 }
 
 }  // namespace ropeway

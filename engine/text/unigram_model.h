@@ -31,7 +31,6 @@ class UnigramModel {
 
   bool IsPiece(TokenId id) const;
   void Extend(std::string_view text, size_t begin, std::vector<Best>& best) const;
-  void AppendUnknown(std::string_view character, bool after_unknown, std::vector<TokenId>& ids) const;
 
   const Vocabulary& vocabulary_;
   size_t longest_ = 0;  // bytes of the longest token

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/base/status_macros.h"
-#include "engine/text/normalize.h"
+#include "engine/text/sentencepiece_normalizer.h"
 #include "engine/text/text_tokenizer.h"
 #include "engine/text/tokenizer_kinds.h"
 #include "engine/text/unigram_model.h"
@@ -15,17 +15,20 @@ namespace {
 
 class UnigramTokenizer final : public TextTokenizer {
  public:
-  UnigramTokenizer(Vocabulary from, Setup setup, bool space_prefix)
-      : TextTokenizer(std::move(from), std::move(setup)), model_(vocabulary()), space_prefix_(space_prefix) {}
+  UnigramTokenizer(Vocabulary from, Setup setup, SentencePieceNormalizer normalizer)
+      : TextTokenizer(std::move(from), std::move(setup)),
+        model_(vocabulary()),
+        normalizer_(std::move(normalizer)) {}
 
  private:
   absl::Status EncodeFragment(std::string_view fragment, bool, std::vector<TokenId>& ids) const override {
-    model_.Encode((space_prefix_ ? "\u2581" : "") + SpellSpaces(fragment), ids);
+    ASSIGN_OR_RETURN(const std::string text, normalizer_.Apply(fragment));
+    model_.Encode(text, ids);
     return absl::OkStatus();
   }
 
   const UnigramModel model_;
-  const bool space_prefix_;
+  const SentencePieceNormalizer normalizer_;
 };
 
 }  // namespace
@@ -34,17 +37,12 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeUnigramTokenizer(const Meta
                                                                       Vocabulary vocabulary) {
   TextTokenizer::Setup setup;
   RETURN_IF_ERROR(ReadSpecialKeys(metadata, vocabulary, /*add_bos=*/false, setup));
-  ASSIGN_OR_RETURN(const bool space_prefix, FlagOr(metadata, "tokenizer.ggml.add_space_prefix", true));
-  ASSIGN_OR_RETURN(const bool squeezes, FlagOr(metadata, "tokenizer.ggml.remove_extra_whitespaces", false));
-  if (squeezes)
-    return absl::UnimplementedError(
-        "metadata key 'tokenizer.ggml.remove_extra_whitespaces' is true; only false is supported");
-  if (metadata.Has("tokenizer.ggml.precompiled_charsmap"))
-    return absl::UnimplementedError("metadata key 'tokenizer.ggml.precompiled_charsmap' is not supported");
-  setup.strips_leading_space = space_prefix;
+  ASSIGN_OR_RETURN(SentencePieceNormalizer normalizer, SentencePieceNormalizer::Read(metadata));
+  setup.strips_leading_space = normalizer.adds_prefix();
   for (TokenId id = 0; id < vocabulary.size(); ++id)
     setup.bytes.push_back(SentencePieceBytes(vocabulary, id));
-  return std::make_unique<const UnigramTokenizer>(std::move(vocabulary), std::move(setup), space_prefix);
+  return std::make_unique<const UnigramTokenizer>(std::move(vocabulary), std::move(setup),
+                                                  std::move(normalizer));
 }
 
 }  // namespace ropeway

@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<std::unique_ptr<const Tokenizer>> made;
   if (auto tokenizer = hf::MakeTokenizerFromJson(text, {}); tokenizer.ok())
     made.push_back(*std::move(tokenizer));
-  if (const auto metadata = hf::ReadSentencePieceModel(text, {}, {}); metadata.ok()) {
+  if (const auto metadata = hf::ReadSentencePieceModel(text, "ChatGLMTokenizer", {}, {}); metadata.ok()) {
     if (auto tokenizer = MakeTokenizer(*metadata); tokenizer.ok()) made.push_back(*std::move(tokenizer));
   }
   for (const auto& tokenizer : made) {

@@ -31,12 +31,6 @@ constexpr std::string_view kFramedByFlags[] = {
     "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
     "GemmaTokenizer", "GemmaTokenizerFast", "CohereTokenizer",    "CohereTokenizerFast"};
 
-// Classes whose code, which folders bring along, does with a SentencePiece model what the library does. Others keep
-// tokens and rules in their code (ChatGLM's in front of every text).
-constexpr std::string_view kPlainSentencePiece[] = {"InternLMTokenizer",  "InternLM2Tokenizer",
-                                                    "InternLM3Tokenizer", "BaichuanTokenizer",
-                                                    "YiTokenizer",        "OrionTokenizer"};
-
 // A token as "<s>" or {"content": "<s>", ...}; "" where the key is absent.
 absl::StatusOr<std::string> TokenUnder(const JsonFields& fields, std::string_view key) {
   const Json* value = fields.Find(key);
@@ -150,12 +144,11 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> ReadTokenizer(const std::string
     ASSIGN_OR_RETURN(const std::optional<std::string> ranks, ReadTextFile(folder, name));
     if (ranks.has_value()) return ReadTiktokenFolder(*ranks, config, settings);
   }
-  const bool needs_code = config.Find("auto_map") != nullptr &&
-                          std::find(std::begin(kPlainSentencePiece), std::end(kPlainSentencePiece),
-                                    tokenizer_class) == std::end(kPlainSentencePiece);
+  const bool needs_code = config.Find("auto_map") != nullptr && !IsKnownSentencePieceClass(tokenizer_class);
   if (model.has_value() && !needs_code) {
     ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(config, settings.rows));
-    ASSIGN_OR_RETURN(const Metadata metadata, ReadSentencePieceModel(*model, added, settings));
+    ASSIGN_OR_RETURN(const Metadata metadata,
+                     ReadSentencePieceModel(*model, tokenizer_class, added, settings));
     return MakeTokenizer(metadata);
   }
   if (config.Find("auto_map") != nullptr) {

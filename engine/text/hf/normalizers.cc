@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/text/byte_spelling.h"
-#include "engine/text/hf/charsmap.h"
+#include "engine/text/charsmap.h"
 #include "engine/text/normalize.h"
 #include "engine/text/white_space.h"
 
@@ -20,14 +20,6 @@ namespace {
 constexpr char kKinds[] =
     "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, Precompiled, "
     "ByteLevel";
-
-// What a text may become: enough for every script, too little to use up the memory.
-absl::Status CheckGrowth(size_t before, size_t after) {
-  constexpr size_t kMaxFactor = 32, kMaxExtra = 4096;
-  if (after <= before * kMaxFactor + kMaxExtra) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("the tokenizer's normalizer makes ", after, " bytes of ",
-                                                   before, ", more than ", kMaxFactor, " times as many"));
-}
 
 // Calls `change(code_point, out)` for each code point.
 template <typename Change>
@@ -122,9 +114,8 @@ absl::StatusOr<Normalizer> ReadPrecompiled(const JsonFields& fields) {
   if (!read.ok()) return fields.Invalid(kKey, std::string(read.status().message()));
   const auto charsmap = std::make_shared<const Charsmap>(*std::move(read));
   return [charsmap](std::string& text) -> absl::Status {
-    const size_t before = text.size();
-    text = charsmap->Apply(text);
-    return CheckGrowth(before, text.size());
+    ASSIGN_OR_RETURN(text, charsmap->Apply(text));
+    return absl::OkStatus();
   };
 }
 

@@ -1,7 +1,8 @@
 // ModelProto = { pieces(1): SentencePiece*, trainer_spec(2), normalizer_spec(3) }, each field a varint key
 // (number << 3 | wire type) and its value:
 //   SentencePiece  { piece(1): text, score(2): float, type(3): 1 to 6, as GGUF numbers them }
-//   TrainerSpec    { model_type(3): 1 unigram, 2 BPE, 3 word, 4 char; unk_id(40), bos_id(41), eos_id(42) }
+//   TrainerSpec    { model_type(3): 1 unigram, 2 BPE, 3 word, 4 char; treat_whitespace_as_suffix(24); unk_id(40),
+//                    bos_id(41), eos_id(42) }
 //   NormalizerSpec { precompiled_charsmap(2): bytes, add_dummy_prefix(3), remove_extra_whitespaces(4),
 //                    escape_whitespaces(5) }
 #include "engine/text/hf/sentencepiece_model.h"
@@ -15,11 +16,38 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
+#include "engine/text/sentencepiece_normalizer.h"
 
 namespace ropeway::hf {
 namespace {
 
 constexpr char kFile[] = "tokenizer.model";
+
+// What the code of a class, which folders bring along, adds to what the library does.
+struct TokenizerClass {
+  std::string_view name;
+  std::vector<std::string_view> behind = {};    // control tokens behind the pieces of the model
+  std::vector<std::string_view> in_front = {};  // tokens that every text begins with
+};
+
+// By "tokenizer_class"; null where the class is not known.
+const TokenizerClass* ClassOf(std::string_view name) {
+  static const auto& classes = *new std::vector<TokenizerClass>{
+      {"InternLMTokenizer"},
+      {"InternLM2Tokenizer"},
+      {"InternLM3Tokenizer"},
+      {"BaichuanTokenizer"},
+      {"YiTokenizer"},
+      {"OrionTokenizer"},
+      // The last four are those of the third generation; the second has rows for them and no use.
+      {"ChatGLMTokenizer",
+       {"[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>",
+        "<|observation|>"},
+       {"[gMASK]", "sop"}}};
+  for (const TokenizerClass& known : classes)
+    if (known.name == name) return &known;
+  return nullptr;
+}
 
 struct Field {
   uint64_t number = 0;
@@ -97,7 +125,8 @@ struct Model {
   uint64_t model_type = 1;
   int64_t unknown = 0, bos = 1, eos = 2;
   bool add_dummy_prefix = true, remove_extra_spaces = true, escape_spaces = true;
-  bool has_charsmap = false;
+  bool spaces_are_suffixes = false;
+  std::string charsmap;
 };
 
 absl::Status ReadPiece(std::string_view bytes, Model& model) {
@@ -129,6 +158,7 @@ absl::Status ReadTrainer(std::string_view bytes, Model& model) {
     if (!field.has_value()) return absl::OkStatus();
     const auto id = static_cast<int64_t>(static_cast<int32_t>(field->value));
     if (field->number == 3) model.model_type = field->value;
+    if (field->number == 24) model.spaces_are_suffixes = field->value != 0;
     if (field->number == 40) model.unknown = id;
     if (field->number == 41) model.bos = id;
     if (field->number == 42) model.eos = id;
@@ -140,7 +170,7 @@ absl::Status ReadNormalizer(std::string_view bytes, Model& model) {
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<Field> field, reader.Next());
     if (!field.has_value()) return absl::OkStatus();
-    if (field->number == 2) model.has_charsmap = !field->bytes.empty();
+    if (field->number == 2) model.charsmap = std::string(field->bytes);
     if (field->number == 3) model.add_dummy_prefix = field->value != 0;
     if (field->number == 4) model.remove_extra_spaces = field->value != 0;
     if (field->number == 5) model.escape_spaces = field->value != 0;
@@ -166,10 +196,19 @@ absl::Status CheckSupported(const Model& model) {
     return absl::UnimplementedError(absl::StrCat(kFile, ": ", what, " is not supported"));
   };
   if (model.model_type != 1 && model.model_type != 2) return refuse("a model of words or characters");
-  if (model.has_charsmap) return refuse("normalizer_spec.precompiled_charsmap");
-  if (model.remove_extra_spaces) return refuse("normalizer_spec.remove_extra_whitespaces = true");
+  if (model.spaces_are_suffixes) return refuse("trainer_spec.treat_whitespace_as_suffix = true");
   if (!model.escape_spaces) return refuse("normalizer_spec.escape_whitespaces = false");
   return absl::OkStatus();
+}
+
+// Tokens of the class's own, as far as the embedding matrix has rows for them (`rows`; 0: any).
+void AddBehind(const TokenizerClass& known, int32_t rows, Model& model) {
+  for (const std::string_view text : known.behind) {
+    if (rows > 0 && model.tokens.size() >= static_cast<size_t>(rows)) return;
+    model.tokens.emplace_back(text);
+    model.types.push_back(static_cast<int64_t>(TokenType::kControl));
+    model.scores.push_back(0);
+  }
 }
 
 // What other files add; rows without a token pad the embedding matrix.
@@ -207,13 +246,25 @@ absl::StatusOr<int64_t> IdOf(const std::string& spelling, int64_t own, const Mod
 
 }  // namespace
 
-absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const std::vector<AddedToken>& added,
+bool IsKnownSentencePieceClass(std::string_view tokenizer_class) {
+  return ClassOf(tokenizer_class) != nullptr;
+}
+
+absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, std::string_view tokenizer_class,
+                                                const std::vector<AddedToken>& added,
                                                 const TokenizerSettings& settings) {
   ASSIGN_OR_RETURN(Model model, ReadModel(bytes));
   RETURN_IF_ERROR(CheckSupported(model));
+  const TokenizerClass* known = ClassOf(tokenizer_class);
+  if (known != nullptr) AddBehind(*known, settings.rows, model);
   Extend(added, settings.rows, model);
   ASSIGN_OR_RETURN(const int64_t bos, IdOf(settings.bos_token, model.bos, model));
   ASSIGN_OR_RETURN(const int64_t eos, IdOf(settings.eos_token, model.eos, model));
+  std::vector<int64_t> in_front;
+  for (const std::string_view text : known == nullptr ? std::vector<std::string_view>() : known->in_front) {
+    ASSIGN_OR_RETURN(const int64_t id, IdOf(std::string(text), kNoToken, model));
+    in_front.push_back(id);
+  }
   const bool is_unigram = model.model_type == 1;
   std::vector<int64_t> eats_left, eats_right, whole_words;
   for (const AddedToken& token : added) {
@@ -222,6 +273,7 @@ absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const st
     if (token.traits.whole_word) whole_words.push_back(token.id);
   }
   Metadata metadata;
+  if (!in_front.empty()) RETURN_IF_ERROR(metadata.Add(kTokensInFrontKey, std::move(in_front)));
   RETURN_IF_ERROR(metadata.Add(kEatsLeftKey, std::move(eats_left)));
   RETURN_IF_ERROR(metadata.Add(kEatsRightKey, std::move(eats_right)));
   RETURN_IF_ERROR(metadata.Add(kWholeWordKey, std::move(whole_words)));
@@ -233,7 +285,12 @@ absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view bytes, const st
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.bos_token_id", bos));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.eos_token_id", eos));
   RETURN_IF_ERROR(metadata.Add(kEndTokensKey, settings.end_token_ids));
-  RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_space_prefix", model.add_dummy_prefix));
+  RETURN_IF_ERROR(metadata.Add(kSpacePrefixKey, model.add_dummy_prefix));
+  RETURN_IF_ERROR(metadata.Add(kExtraSpacesKey, model.remove_extra_spaces));
+  if (!model.charsmap.empty()) {
+    RETURN_IF_ERROR(
+        metadata.Add(kCharsmapKey, std::vector<int64_t>(model.charsmap.begin(), model.charsmap.end())));
+  }
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_bos_token", settings.add_bos.value_or(!is_unigram)));
   RETURN_IF_ERROR(metadata.Add("tokenizer.ggml.add_eos_token", settings.add_eos.value_or(is_unigram)));
   return metadata;

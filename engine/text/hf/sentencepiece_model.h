@@ -14,10 +14,14 @@
 
 namespace ropeway::hf {
 
-// `model` is a serialised ModelProto; `added` are tokens that other files add, at or beyond its pieces.
-// INVALID_ARGUMENT for bytes that are none; UNIMPLEMENTED naming what a model may have and this one must not:
-// a normalisation by tables, removal of extra spaces, pieces of words or characters.
-absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view model, const std::vector<AddedToken>& added,
+// Whether it is known what the code of a class does, which folders of it bring along.
+bool IsKnownSentencePieceClass(std::string_view tokenizer_class);
+
+// `model` is a serialised ModelProto; `added` are tokens that other files add, at or beyond its pieces, beside those that the
+// code of `tokenizer_class` has. INVALID_ARGUMENT for bytes that are none; UNIMPLEMENTED naming what a model may have and this
+// one must not: pieces of words or characters, white space behind words or not spelt.
+absl::StatusOr<Metadata> ReadSentencePieceModel(std::string_view model, std::string_view tokenizer_class,
+                                                const std::vector<AddedToken>& added,
                                                 const TokenizerSettings& settings);
 
 }  // namespace ropeway::hf

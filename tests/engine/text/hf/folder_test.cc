@@ -323,17 +323,33 @@ TEST_F(FolderTest, ChatGlm4BeginsEveryTextAsItsCodeDoes) {
   EXPECT_THAT(bare, ElementsAre(256, 'b'));
 }
 
-// Its first generations keep tokens in their code, beside a SentencePiece model.
-TEST_F(FolderTest, CodeThatKeepsTokensIsRefusedByName) {
+TEST_F(FolderTest, CodeThatIsNotKnownIsRefusedByName) {
   Write("tokenizer.model", SentencePieceModel(Number(3, 1) + Number(4, 0)));
   const auto with_class = [&](const char* name) {
     Write("tokenizer_config.json", Json({{"tokenizer_class", name}, {"auto_map", Json::object()}}));
     return Read().status();
   };
-  EXPECT_THAT(with_class("ChatGLMTokenizer"),
+  EXPECT_THAT(with_class("OddTokenizer"),
               StatusIs(absl::StatusCode::kUnimplemented,
-                       AllOf(HasSubstr("auto_map"), HasSubstr("ChatGLMTokenizer"), HasSubstr("never run"))));
+                       AllOf(HasSubstr("auto_map"), HasSubstr("OddTokenizer"), HasSubstr("never run"))));
   EXPECT_OK(with_class("InternLM2Tokenizer"));
+}
+
+// Its first generations keep tokens in their code, behind those of a SentencePiece model, and two in front of every text.
+TEST_F(FolderTest, ChatGlmHasTheTokensOfItsCode) {
+  Write("tokenizer.model", SentencePieceModel(Number(3, 0) + Number(4, 0)));  // 262 pieces
+  Write("tokenizer_config.json",
+        Json({{"tokenizer_class", "ChatGLMTokenizer"}, {"auto_map", Json::object()}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText text, Read(280));
+  EXPECT_EQ(text.tokenizer->vocab_size(), 280);
+  EXPECT_THAT(Encode(text, "a"), ElementsAre(263, 265, 261));
+  ASSERT_OK_AND_ASSIGN(
+      const auto turns,
+      text.tokenizer->Encode("<|user|>a<|assistant|>sop", {.parse_special = true, .add_special = false}));
+  EXPECT_THAT(turns, ElementsAre(268, 261, 269, 265));
+  EXPECT_TRUE(text.tokenizer->IsControl(266) && !text.tokenizer->IsControl(271));
+  EXPECT_THAT(Read(264).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'sop' is not in the vocabulary")));
 }
 
 TEST_F(FolderTest, TiktokenFilesThatAreWrong) {
@@ -359,10 +375,10 @@ TEST_F(FolderTest, SentencePieceModelsThatAreWrongOrUnknown) {
   EXPECT_THAT(refused("\x0A\xFF"), HasSubstr("not a SentencePiece model"));
   EXPECT_THAT(refused(""), HasSubstr("has no pieces"));
   EXPECT_THAT(refused(Piece("a", 0, 7)), HasSubstr("piece 0 has a type that must be in [1, 6], is 7"));
-  EXPECT_THAT(refused(SentencePieceModel(Number(4, 1))),
-              HasSubstr("remove_extra_whitespaces = true is not supported"));
   EXPECT_THAT(refused(SentencePieceModel(Number(4, 0) + Blob(2, "x"))),
-              HasSubstr("precompiled_charsmap is not supported"));
+              HasSubstr("'tokenizer.ggml.precompiled_charsmap' is too short"));
+  EXPECT_THAT(refused(SentencePieceModel(Number(4, 0)) + Blob(2, std::string("\xC0\x01\x01", 3))),
+              HasSubstr("treat_whitespace_as_suffix = true is not supported"));
   EXPECT_THAT(refused(SentencePieceModel(Number(4, 0)) + Blob(2, Number(3, 3))),
               HasSubstr("words or characters"));
 }

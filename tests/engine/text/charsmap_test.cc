@@ -1,5 +1,5 @@
 // Replacements against those of Hugging Face's library: tests/golden/unigram/make_charsmap_golden.py.
-#include "engine/text/hf/charsmap.h"
+#include "engine/text/charsmap.h"
 
 #include <string>
 
@@ -10,7 +10,7 @@
 #include "tests/testing/gzip_file.h"
 #include "tests/testing/status_matchers.h"
 
-namespace ropeway::hf {
+namespace ropeway {
 namespace {
 
 using ::ropeway::testing::StatusIs;
@@ -33,7 +33,8 @@ TEST(CharsmapTest, ReplacesAsTheLibraryDoes) {
   ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(Table(golden)));
   ASSERT_EQ(golden["cases"].size(), 400u);
   for (const auto& test : golden["cases"]) {
-    EXPECT_EQ(charsmap.Apply(test[0].get<std::string>()), test[1].get<std::string>()) << test;
+    ASSERT_OK_AND_ASSIGN(const std::string replaced, charsmap.Apply(test[0].get<std::string>()));
+    EXPECT_EQ(replaced, test[1].get<std::string>()) << test;
   }
 }
 
@@ -53,11 +54,42 @@ TEST(CharsmapTest, BrokenTablesAreRefusedOrDoNoHarm) {
     const auto charsmap = Charsmap::Read(broken);
     if (!charsmap.ok()) continue;
     for (size_t c = 0; c < 40; ++c) {
-      EXPECT_EQ(FindInvalidUtf8(charsmap->Apply(golden["cases"][c][0].get<std::string>())),
-                std::string::npos);
+      const auto text = golden["cases"][c][0].get<std::string>();
+      const auto replaced = charsmap->Apply(text);
+      if (replaced.ok()) {
+        EXPECT_EQ(FindInvalidUtf8(*replaced), std::string::npos);
+      }
+      for (size_t at = 0; at < text.size(); at += Utf8Length(text[at])) {
+        const auto match = charsmap->Longest(std::string_view(text).substr(at));
+        if (!match) continue;
+        EXPECT_LE(match->bytes, text.size() - at);
+        EXPECT_EQ(FindInvalidUtf8(match->replacement), std::string::npos);
+      }
     }
   }
 }
 
+// A table of one key, "a", whose replacement is as long as the file.
+TEST(CharsmapTest, TextsDoNotGrowWithoutEnd) {
+  const std::string replacement(1 << 20, 'x');
+  // The root's children begin at unit 256; "a" is unit 256 ^ 'a', whose value is in the unit 512 further.
+  std::vector<uint32_t> units(1024);
+  units[0] = 256 << 10;
+  units[256 ^ 'a'] = 512 << 10 | 1 << 8 | 'a';
+  std::string table;
+  const auto put = [&](uint32_t value) {
+    for (int i = 0; i < 4; ++i) table += static_cast<char>(value >> (8 * i) & 0xFF);
+  };
+  put(static_cast<uint32_t>(units.size() * 4));
+  for (const uint32_t unit : units) put(unit);
+  ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(table + replacement));
+  const auto match = charsmap.Longest("ab");
+  ASSERT_TRUE(match.has_value());
+  EXPECT_EQ(match->bytes, 1u);
+  EXPECT_EQ(match->replacement, replacement);
+  EXPECT_THAT(charsmap.Apply(std::string(1000, 'a')),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("more than 32 times as many")));
+}
+
 }  // namespace
-}  // namespace ropeway::hf
+}  // namespace ropeway

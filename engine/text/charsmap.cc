@@ -1,11 +1,13 @@
-#include "engine/text/hf/charsmap.h"
+#include "engine/text/charsmap.h"
 
 #include <utf8proc.h>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/status_macros.h"
 #include "engine/base/utf8.h"
+#include "engine/text/normalize.h"
 
-namespace ropeway::hf {
+namespace ropeway {
 namespace {
 
 // A unit of the trie: where its children are, the byte that leads to it, whether a value hangs below it.
@@ -52,33 +54,56 @@ absl::StatusOr<Charsmap> Charsmap::Read(std::string_view bytes) {
   return map;
 }
 
-std::optional<std::string_view> Charsmap::Find(std::string_view text) const {
+template <typename OnKey>
+void Charsmap::Walk(std::string_view text, const OnKey& on_key) const {
   uint32_t node = OffsetOf(trie_[0]);
+  size_t bytes = 0;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte == 0) return std::nullopt;
+    ++bytes;
+    if (byte == 0) return;
     node ^= byte;
-    if (node >= trie_.size() || LabelOf(trie_[node]) != byte) return std::nullopt;
+    if (node >= trie_.size() || LabelOf(trie_[node]) != byte) return;
     const bool is_key = HasValue(trie_[node]);
     node ^= OffsetOf(trie_[node]);
-    if (node >= trie_.size()) return std::nullopt;
+    if (node >= trie_.size()) return;
     if (!is_key) continue;
     const uint32_t offset = ValueOf(trie_[node]);
-    if (offset >= replacements_.size()) return std::nullopt;
+    if (offset >= replacements_.size()) return;
     // A broken table may point into the middle of a character.
     const std::string_view rest = std::string_view(replacements_).substr(offset);
-    if ((static_cast<unsigned char>(rest[0]) & 0xC0) == 0x80) return std::nullopt;
-    return rest.substr(0, rest.find('\0'));
+    if ((static_cast<unsigned char>(rest[0]) & 0xC0) == 0x80) return;
+    if (!on_key(bytes, rest.substr(0, rest.find('\0')))) return;
   }
-  return std::nullopt;
 }
 
-std::string Charsmap::Apply(std::string_view text) const {
+std::optional<std::string_view> Charsmap::Find(std::string_view text) const {
+  std::optional<std::string_view> found;
+  Walk(text, [&](size_t, std::string_view replacement) {
+    found = replacement;
+    return false;
+  });
+  return found;
+}
+
+std::optional<Charsmap::Match> Charsmap::Longest(std::string_view text) const {
+  std::optional<Match> found;
+  Walk(text, [&](size_t bytes, std::string_view replacement) {
+    // A broken table may have keys that end in the middle of a character.
+    const bool ends_whole = bytes == text.size() || (static_cast<unsigned char>(text[bytes]) & 0xC0) != 0x80;
+    if (ends_whole) found = Match{bytes, replacement};
+    return true;
+  });
+  return found;
+}
+
+absl::StatusOr<std::string> Charsmap::Apply(std::string_view text) const {
   constexpr size_t kShortCluster = 6;  // bytes from which a cluster is taken apart
   std::string out;
   for (size_t i = 0; i < text.size();) {
     const std::string_view cluster = text.substr(i, ClusterBytes(text.substr(i)));
     i += cluster.size();
+    RETURN_IF_ERROR(CheckGrowth(text.size(), out.size()));
     if (cluster.size() < kShortCluster) {
       if (const auto replacement = Find(cluster)) {
         out += *replacement;
@@ -91,7 +116,8 @@ std::string Charsmap::Apply(std::string_view text) const {
       j += character.size();
     }
   }
+  RETURN_IF_ERROR(CheckGrowth(text.size(), out.size()));
   return out;
 }
 
-}  // namespace ropeway::hf
+}  // namespace ropeway
