@@ -119,9 +119,10 @@ def main():
         start = length - context
         answer = ask(options.inspect, "logits", options.model, {"ids": ids[start:], "last": 1}, "--threads",
                      options.threads)
-        # The first log-probability is that of the second token.
-        beyond = perplexities(answer["logprobs"][context - start - 1:], options.window)
-        known["curves"]["within"] = [(position + context, value) for position, value in beyond]
+        # The first log-probability is that of the second token, which may be beyond the context already.
+        first = max(context - start - 1, 0)
+        beyond = perplexities(answer["logprobs"][first:], options.window)
+        known["curves"]["within"] = [(position + start + 1 + first, value) for position, value in beyond]
         kept.write_text(json.dumps(known))
     curves = {"within": known["curves"]["within"]}
     curves |= {scaling: known["curves"][scaling] for scaling in (f"{k}:factor={options.factor}" for k in options.kinds)}
