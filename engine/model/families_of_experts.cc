@@ -70,6 +70,7 @@ constexpr Family kFamilies[] = {
      .head_dim = 64,
      .context_length = 131072,
      .names = names::kGptOssNames,
+     .names_where_packed = names::kGptOssPackedNames,
      .read_more = readers::ReadGptOss},
     {.hf_type = "deepseek_v3",
      .hf_pairing = RopePairing::kInterleaved,

@@ -103,6 +103,8 @@ struct Family {
   const char* extra_layers_field = nullptr;
   absl::Span<const HfName> names;               // where folders call tensors otherwise than Llama's do
   absl::Span<const HfName> names_of_two_norms;  // instead, in parallel blocks with two norms
+  // Instead, where the config says how weights are packed ("quantization_config"), which read_more then reads.
+  absl::Span<const HfName> names_where_packed;
 
   ReadMore* read_more = nullptr;
   FinishLayers* finish_layers = nullptr;

@@ -166,7 +166,26 @@ absl::Status ReadHunyuanMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& la
                           experts);
 }
 
+namespace {
+
+// {"quant_method": "mxfp4", "modules_to_not_convert": [...]}: what is packed, tensors tell.
+absl::Status CheckPacking(JsonFields& config) {
+  constexpr char kName[] = "quantization_config";
+  const Json* object = config.Find(kName);
+  if (object == nullptr) return absl::OkStatus();
+  if (!object->is_object())
+    return absl::InvalidArgumentError(absl::StrCat(config.NameOf(kName), " must be an object"));
+  JsonFields fields(*object, config.NameOf(kName));
+  ASSIGN_OR_RETURN(const std::string method, fields.String("quant_method"));
+  if (method == "mxfp4") return fields.Finish({"modules_to_not_convert", "dequantize"});
+  return absl::UnimplementedError(
+      absl::StrCat(fields.NameOf("quant_method"), " is '", method, "'; supported is mxfp4"));
+}
+
+}  // namespace
+
 absl::Status ReadGptOss(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
+  RETURN_IF_ERROR(CheckPacking(config));
   ExpertsSpec& experts = layer.ffn.experts;
   experts.score = RouterScore::kSoftmaxChosen;
   experts.router_bias = true;

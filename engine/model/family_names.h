@@ -96,7 +96,7 @@ inline constexpr HfName kApertusNames[] = {
     {Role::kFfnNorm, "model.layers.*.feedforward_layernorm.weight"},
 };
 inline constexpr HfName kErnieMoeNames[] = {
-    {Role::kRouterCorrection, "model.layers.*.mlp.moe_statics.e_score_correction_bias"},
+    {Role::kRouterCorrection, "model.layers.*.mlp.moe_statics.e_score_correction_bias", Layout::kOneRow},
 };
 inline constexpr HfName kHunyuanMoeNames[] = {
     {Role::kQueryNorm, "model.layers.*.self_attn.query_layernorm.weight"},
@@ -128,6 +128,11 @@ inline constexpr HfName kGptOssNames[] = {
     {Role::kRouter, "model.layers.*.mlp.router.weight"},
     {Role::kExpertGate, "model.layers.*.mlp.experts.gate_up_proj", Layout::kExpertsGateUpAlternating},
     {Role::kExpertDown, "model.layers.*.mlp.experts.down_proj", Layout::kExpertsTransposed},
+};
+inline constexpr HfName kGptOssPackedNames[] = {
+    {Role::kRouter, "model.layers.*.mlp.router.weight"},
+    {Role::kExpertGate, "model.layers.*.mlp.experts.gate_up_proj", Layout::kExpertsGateUpInTurn},
+    {Role::kExpertDown, "model.layers.*.mlp.experts.down_proj", Layout::kExpertsStacked},
 };
 inline constexpr HfName kLlama4Names[] = {
     {Role::kGate, "model.layers.*.feed_forward.gate_proj.weight"},

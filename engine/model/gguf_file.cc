@@ -36,9 +36,6 @@ enum GgufType : uint32_t {
   kFloat64 = 12,
 };
 
-// Of gpt-oss, in messages.
-constexpr uint32_t kMxfp4 = 39;
-
 std::optional<DType> DTypeOf(uint32_t type) {
   switch (type) {
     case 0:
@@ -65,11 +62,30 @@ std::optional<DType> DTypeOf(uint32_t type) {
       return DType::kQ5_K;
     case 14:
       return DType::kQ6_K;
+    case 20:
+      return DType::kIQ4_NL;
+    case 23:
+      return DType::kIQ4_XS;
     case 30:
       return DType::kBF16;
+    case 39:
+      return DType::kMXFP4;
     default:
       return std::nullopt;
   }
+}
+
+// " (IQ2_XXS)" of types that files have and that are not supported; "" of others.
+std::string NameInBrackets(uint32_t type) {
+  constexpr struct {
+    uint32_t type;
+    const char* name;
+  } kNames[] = {{4, "Q4_2"},     {5, "Q4_3"},   {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
+                {18, "IQ3_XXS"}, {19, "IQ1_S"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {24, "I8"},      {25, "I16"},
+                {26, "I32"},     {27, "I64"},   {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"}};
+  for (const auto& known : kNames)
+    if (known.type == type) return absl::StrCat(" (", known.name, ")");
+  return "";
 }
 
 std::string SupportedTypes() {
@@ -260,9 +276,9 @@ absl::StatusOr<TensorEntry> ReadTensor(Reader& reader, uint64_t index, const Ggu
   ASSIGN_OR_RETURN(const uint32_t type, reader.Number<uint32_t>(what));
   const std::optional<DType> dtype = DTypeOf(type);
   if (!dtype)
-    return absl::UnimplementedError(
-        absl::StrCat(what, " has the type ", type, type == kMxfp4 ? " (MXFP4)" : "",
-                     ", which is not supported; supported are ", SupportedTypes()));
+    return absl::UnimplementedError(absl::StrCat(what, " has the type ", type, NameInBrackets(type),
+                                                 ", which is not supported; supported are ",
+                                                 SupportedTypes()));
   entry.view.type = *dtype;
   ASSIGN_OR_RETURN(entry.offset, reader.Number<uint64_t>(what));
   return entry;

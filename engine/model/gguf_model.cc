@@ -25,8 +25,8 @@ absl::StatusOr<OpenedModel> OpenGgufModel(const std::string& path) {
   std::vector<MappedFile> files;
   files.push_back(std::move(file.file));
   NamedTensors::Naming naming = GgufNaming(file.content, *spec);
-  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors =
-      NamedTensors::Make(*spec, std::move(file.content.tensors), std::move(files), std::move(naming));
+  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors = NamedTensors::Make(
+      *spec, {.tensors = std::move(file.content.tensors), .files = std::move(files)}, std::move(naming));
   if (!tensors.ok()) return WithPath(path, tensors.status());
   return OpenedModel{*std::move(spec), std::move(file.content.metadata), *std::move(tensors)};
 }

@@ -443,11 +443,11 @@ absl::StatusOr<HfConfig> ReadHfConfig(absl::string_view text) {
     ASSIGN_OR_RETURN(extra_layers, config.IntOr(family->extra_layers_field, 0));
   }
   ASSIGN_OR_RETURN(DecoderSpec spec, ReadSpec(config, *family));
-  const bool two_norms = spec.block.kind == BlockKind::kParallelTwoNorms;
-  return HfConfig{
-      std::move(spec),
-      two_norms && !family->names_of_two_norms.empty() ? family->names_of_two_norms : family->names,
-      extra_layers};
+  absl::Span<const HfName> names = family->names;
+  if (spec.block.kind == BlockKind::kParallelTwoNorms && !family->names_of_two_norms.empty())
+    names = family->names_of_two_norms;
+  if (config.Find("quantization_config") != nullptr) names = family->names_where_packed;
+  return HfConfig{std::move(spec), names, extra_layers};
 }
 
 absl::StatusOr<DecoderSpec> SpecFromHfConfig(absl::string_view text) {

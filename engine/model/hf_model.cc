@@ -15,6 +15,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/model/hf_config.h"
 #include "engine/model/mapped_file.h"
+#include "engine/model/mxfp4_pairs.h"
 #include "engine/model/named_tensors.h"
 #include "engine/model/ropeway_config.h"
 #include "engine/model/ropeway_tensors.h"
@@ -47,6 +48,7 @@ bool IsIgnorable(const HfConfig& config, absl::string_view name) {
 // The tensors of a folder and the files that they lie in.
 struct Weights {
   NamedTensors::Map tensors;
+  ByteTensors byte_tensors;
   std::vector<MappedFile> files;
 };
 
@@ -67,12 +69,23 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_by
   return std::string(TextOf(file));
 }
 
-absl::StatusOr<NamedTensors::Map> AddFile(const std::string& path, Weights& weights) {
+// Those of one file.
+struct FileTensors {
+  NamedTensors::Map tensors;
+  ByteTensors byte_tensors;
+
+  bool contains(const std::string& name) const {
+    return tensors.contains(name) || byte_tensors.contains(name);
+  }
+};
+
+absl::StatusOr<FileTensors> AddFile(const std::string& path, Weights& weights) {
   ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
-  absl::StatusOr<NamedTensors::Map> tensors = ParseSafetensors(file.bytes());
+  ByteTensors byte_tensors;
+  absl::StatusOr<NamedTensors::Map> tensors = ParseSafetensors(file.bytes(), {}, &byte_tensors);
   if (!tensors.ok()) return WithPath(path, tensors.status());
   weights.files.push_back(std::move(file));
-  return tensors;
+  return FileTensors{*std::move(tensors), std::move(byte_tensors)};
 }
 
 // The names of the tensors in every shard.
@@ -103,18 +116,29 @@ absl::StatusOr<Shards> ParseIndex(absl::string_view text) {
 }
 
 absl::Status AddShard(const std::string& path, const std::set<std::string>& names, Weights& weights) {
-  ASSIGN_OR_RETURN(NamedTensors::Map tensors, AddFile(path, weights));
+  ASSIGN_OR_RETURN(FileTensors file, AddFile(path, weights));
   for (const std::string& name : names)
-    if (!tensors.contains(name))
+    if (!file.contains(name))
       return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
                                 "tensor '", name, "' is missing, which the index places there")));
-  for (auto& [name, view] : tensors) {
-    if (!names.contains(name))
-      return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
-                                "tensor '", name, "' is not placed in this file by ", kIndexFile)));
-    weights.tensors.emplace(name, std::move(view));
-  }
-  return absl::OkStatus();
+  const auto add_all = [&](auto& from, auto& to) -> absl::Status {
+    for (auto& [name, tensor] : from) {
+      if (!names.contains(name))
+        return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
+                                  "tensor '", name, "' is not placed in this file by ", kIndexFile)));
+      to.emplace(name, std::move(tensor));
+    }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(add_all(file.tensors, weights.tensors));
+  return add_all(file.byte_tensors, weights.byte_tensors);
+}
+
+// What tensors are made from: MXFP4 is the one thing that bytes may be.
+absl::StatusOr<NamedTensors::Contents> ContentsOf(Weights weights) {
+  NamedTensors::Contents contents{.tensors = std::move(weights.tensors), .files = std::move(weights.files)};
+  RETURN_IF_ERROR(JoinMxfp4(weights.byte_tensors, contents.tensors, contents.pairs));
+  return contents;
 }
 
 // As transformers does, the single file is preferred where there are both.
@@ -123,7 +147,9 @@ absl::StatusOr<Weights> ReadWeights(const std::string& folder) {
   const std::string single = absl::StrCat(folder, "/", kSingleFile),
                     index = absl::StrCat(folder, "/", kIndexFile);
   if (access(single.c_str(), F_OK) == 0) {
-    ASSIGN_OR_RETURN(weights.tensors, AddFile(single, weights));
+    ASSIGN_OR_RETURN(FileTensors file, AddFile(single, weights));
+    weights.tensors = std::move(file.tensors);
+    weights.byte_tensors = std::move(file.byte_tensors);
     return weights;
   }
   if (access(index.c_str(), F_OK) != 0)
@@ -168,13 +194,15 @@ absl::StatusOr<OpenedModel> OpenRopewayModel(const std::string& folder, const Js
   ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));
   if (const absl::Status status = CheckRopewayTensors(*config, weights.tensors); !status.ok())
     return absl::Status(status.code(), absl::StrCat(folder, "/", status.message()));
+  absl::StatusOr<NamedTensors::Contents> contents = ContentsOf(std::move(weights));
+  if (!contents.ok()) return WithPath(folder, contents.status());
   const auto parts_of = [spec = config->spec](const TensorId& id) {
     return std::vector<StoredPart>{{.name = RopewayTensorName(id, spec)}};
   };
   const auto ignorable = [](absl::string_view) { return false; };
-  ASSIGN_OR_RETURN(std::unique_ptr<NamedTensors> tensors,
-                   NamedTensors::Make(config->spec, std::move(weights.tensors), std::move(weights.files),
-                                      {.parts_of = parts_of, .ignorable = ignorable}));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<NamedTensors> tensors,
+      NamedTensors::Make(config->spec, *std::move(contents), {.parts_of = parts_of, .ignorable = ignorable}));
   return OpenedModel{std::move(config->spec), Metadata(), std::move(tensors)};
 }
 
@@ -190,8 +218,10 @@ absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
   ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));
   if (const absl::Status status = DropTiedOutput(*config, weights.tensors); !status.ok())
     return WithPath(folder, status);
-  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors = NamedTensors::Make(
-      config->spec, std::move(weights.tensors), std::move(weights.files), NamingOf(*config));
+  absl::StatusOr<NamedTensors::Contents> contents = ContentsOf(std::move(weights));
+  if (!contents.ok()) return WithPath(folder, contents.status());
+  absl::StatusOr<std::unique_ptr<NamedTensors>> tensors =
+      NamedTensors::Make(config->spec, *std::move(contents), NamingOf(*config));
   if (!tensors.ok()) return WithPath(folder, tensors.status());
   std::unique_ptr<TensorSource> source = *std::move(tensors);
   if (config->spec.unit_output) source = WithUnitOutput(std::move(source));

@@ -38,6 +38,7 @@ bool IsShared(HfLayout layout) {
     case HfLayout::kExpertsGateUp:
     case HfLayout::kExpertsGateUpTransposed:
     case HfLayout::kExpertsGateUpAlternating:
+    case HfLayout::kExpertsGateUpInTurn:
       return true;
     default:
       return false;
@@ -70,6 +71,7 @@ RowPattern PatternOf(HfLayout layout, Role role, const DecoderSpec& spec, const 
       return {role == Role::kQuery ? 0 : role == Role::kValue ? part : 2 * part, part, 3 * part, 4};
     }
     case HfLayout::kExpertsGateUpAlternating:
+    case HfLayout::kExpertsGateUpInTurn:
       return {role == Role::kExpertGate ? 0 : 1, 1, 2, layer.ffn.size};
     default: {
       const bool is_gate = role == Role::kGate || role == Role::kExpertGate || role == Role::kSharedGate;
@@ -109,6 +111,8 @@ std::vector<StoredPart> HfPartsOf(const TensorId& id, const DecoderSpec& spec,
   switch (name.layout) {
     case HfLayout::kWhole:
       return {{.name = text}};
+    case HfLayout::kOneRow:
+      return {{.name = text, .one_row = true}};
     case HfLayout::kTransposed:
       return {{.name = text, .transposed = !id.is_bias}};
     case HfLayout::kHeads: {

@@ -15,6 +15,7 @@ namespace ropeway {
 // Where the rows of a role lie in a stored tensor.
 enum class HfLayout : uint8_t {
   kWhole,
+  kOneRow,      // a vector as a matrix of one row
   kTransposed,  // [inputs, outputs]
   kQkv,         // all queries, all keys, all values
   kQkvTransposed,
@@ -29,6 +30,7 @@ enum class HfLayout : uint8_t {
   kExpertsGateUp,             // [X, 2 F, D], gate, then up
   kExpertsGateUpTransposed,   // [X, D, 2 F], the same
   kExpertsGateUpAlternating,  // [X, D, 2 F], gate and up in turn
+  kExpertsGateUpInTurn,       // [X, 2 F, D], likewise
 };
 
 struct HfName {

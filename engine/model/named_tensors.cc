@@ -37,7 +37,11 @@ std::vector<int64_t> PartShape(std::vector<int64_t> shape, size_t parts) {
 // What a stored tensor must look like for the sake of `id`, whose place is one of `parts` parts.
 std::vector<int64_t> ShapeOfPart(const TensorId& id, const StoredPart& part, size_t parts,
                                  const DecoderSpec& spec) {
-  if (!IsOfExperts(id.role)) return PartShape(ShapeOf(id, spec), parts);
+  if (!IsOfExperts(id.role)) {
+    std::vector<int64_t> shape = PartShape(ShapeOf(id, spec), parts);
+    if (part.one_row) shape.insert(shape.begin(), 1);
+    return shape;
+  }
   TensorId of_part = id;
   if (!part.stacked) of_part.expert = 0;
   return ShapeOf(of_part, spec);
@@ -72,13 +76,42 @@ void AppendTurned(const TensorView& view, int64_t size, std::vector<uint8_t>& ou
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<NamedTensors>> NamedTensors::Make(DecoderSpec spec, Map tensors,
-                                                                 std::vector<MappedFile> files,
+absl::StatusOr<std::unique_ptr<NamedTensors>> NamedTensors::Make(DecoderSpec spec, Contents contents,
                                                                  Naming naming) {
   std::unique_ptr<NamedTensors> source(
-      new NamedTensors(std::move(spec), std::move(tensors), std::move(files), std::move(naming)));
+      new NamedTensors(std::move(spec), std::move(contents), std::move(naming)));
   RETURN_IF_ERROR(source->CheckAll());
   return source;
+}
+
+void NamedTensors::AppendPart(const StoredPart& part, int expert, std::vector<uint8_t>& bytes) const {
+  TensorView view = tensors_.at(part.name);
+  if (part.stacked) view = PartOfExpert(view, expert);
+  std::vector<uint8_t> turned;
+  if (part.transposed) {
+    AppendTurned(view, InfoOf(view.type).block_bytes, turned);
+    view = {view.type, {view.columns(), view.rows()}, turned.data()};
+  }
+  const Rows rows = RowsOf(view);
+  const RowPattern pattern = part.shared ? part.rows : RowPattern{.length = view.bytes() / rows.bytes};
+  for (int64_t i = 0; i < pattern.count; ++i) {
+    const uint8_t* from = rows.data + (pattern.first + i * pattern.stride) * rows.bytes;
+    bytes.insert(bytes.end(), from, from + pattern.length * rows.bytes);
+  }
+}
+
+// Of a matrix, or of a stack of them: nothing else is stored as blocks and turned.
+void NamedTensors::AppendPair(const StoredPart& part, int expert, std::vector<uint8_t>& bytes) const {
+  const TensorView& view = tensors_.at(part.name);
+  const int64_t rows = part.stacked ? view.rows() / view.shape[0] : view.rows();
+  const int64_t first = part.stacked ? expert * rows : 0, row_bytes = RowBytes(view.type, view.columns());
+  const RowPattern pattern = part.shared ? part.rows : RowPattern{.length = rows};
+  for (int64_t i = 0; i < pattern.count; ++i)
+    for (int64_t j = 0; j < pattern.length; ++j) {
+      bytes.resize(bytes.size() + static_cast<size_t>(row_bytes));
+      JoinMxfp4Row(pairs_.at(part.name), first + pattern.first + i * pattern.stride + j, view.columns(),
+                   bytes.data() + bytes.size() - row_bytes);
+    }
 }
 
 absl::StatusOr<WeightTensor> NamedTensors::Find(const TensorId& id) const {
@@ -86,35 +119,24 @@ absl::StatusOr<WeightTensor> NamedTensors::Find(const TensorId& id) const {
   ROPEWAY_CHECK(!IsOfExperts(id.role) || id.expert >= 0);
   const std::vector<StoredPart> parts = naming_.parts_of(id);
   std::vector<int64_t> shape = ShapeOf(id, spec_);
-  const auto view_of = [&](const StoredPart& part) {
-    const TensorView& view = tensors_.at(part.name);
-    return part.stacked ? PartOfExpert(view, id.expert) : view;
-  };
-  const TensorView first = view_of(parts[0]);
-  if (parts.size() == 1 && !parts[0].transposed) {
-    const StoredPart& part = parts[0];
-    if (!part.shared) return WeightTensor{{first.type, std::move(shape), first.data}, nullptr};
-    const Rows rows = RowsOf(first);
-    if (part.rows.count == 1)
-      return WeightTensor{{first.type, std::move(shape), rows.data + part.rows.first * rows.bytes}, nullptr};
+  const StoredPart& part = parts[0];
+  const DType type = tensors_.at(part.name).type;
+  const bool lies_together = parts.size() == 1 && !part.transposed && !pairs_.contains(part.name);
+  if (lies_together && (!part.shared || part.rows.count == 1)) {
+    const TensorView& all = tensors_.at(part.name);
+    const Rows rows = RowsOf(part.stacked ? PartOfExpert(all, id.expert) : all);
+    const int64_t first = part.shared ? part.rows.first : 0;
+    return WeightTensor{{type, std::move(shape), rows.data + first * rows.bytes}, nullptr};
   }
   auto bytes = std::make_shared<std::vector<uint8_t>>();
-  for (const StoredPart& part : parts) {
-    TensorView view = view_of(part);
-    std::vector<uint8_t> turned;
-    if (part.transposed) {
-      AppendTurned(view, InfoOf(view.type).block_bytes, turned);
-      view = {view.type, {view.columns(), view.rows()}, turned.data()};
-    }
-    const Rows rows = RowsOf(view);
-    const RowPattern pattern = part.shared ? part.rows : RowPattern{.length = view.bytes() / rows.bytes};
-    for (int64_t i = 0; i < pattern.count; ++i) {
-      const uint8_t* from = rows.data + (pattern.first + i * pattern.stride) * rows.bytes;
-      bytes->insert(bytes->end(), from, from + pattern.length * rows.bytes);
-    }
+  for (const StoredPart& one : parts) {
+    if (pairs_.contains(one.name))
+      AppendPair(one, id.expert, *bytes);
+    else
+      AppendPart(one, id.expert, *bytes);
   }
   const uint8_t* data = bytes->data();
-  return WeightTensor{{first.type, std::move(shape), data}, std::move(bytes)};
+  return WeightTensor{{type, std::move(shape), data}, std::move(bytes)};
 }
 
 absl::StatusOr<DType> NamedTensors::TypeOf(const TensorId& id) const {
@@ -150,15 +172,34 @@ NamedTensors::Needs NamedTensors::NeededBy(const DecoderSpec& spec, const Naming
   return needs;
 }
 
+// Parts of one tensor have one type, but for experts, which are read one by one. Blocks are not cut.
+absl::Status NamedTensors::CheckType(const TensorId& id, const StoredPart& part, const TensorView& view,
+                                     const std::string& first) const {
+  const DType type = tensors_.at(first).type;
+  if (!IsOfExperts(id.role) && view.type != type)
+    return absl::InvalidArgumentError(absl::StrCat("tensor '", part.name, "' must have the type of '", first,
+                                                   "', ", ropeway::NameOf(type), ", has ",
+                                                   ropeway::NameOf(view.type)));
+  const bool is_vector = view.shape.size() == (part.stacked ? 2 : 1);
+  if (!part.shared || !is_vector || InfoOf(view.type).block_columns == 1) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat("tensor '", part.name, "' has biases of several layers in ",
+                                               ropeway::NameOf(view.type),
+                                               "; only f32, f16 and bf16 can be divided"));
+}
+
 absl::Status NamedTensors::CheckAll() const {
   std::vector<std::string> names;
-  for (const TensorId& id : TensorsOf(spec_))
-    for (const StoredPart& part : naming_.parts_of(id)) {
+  for (const TensorId& id : TensorsOf(spec_)) {
+    const std::vector<StoredPart> parts = naming_.parts_of(id);
+    for (const StoredPart& part : parts) {
       // At once: a config may ask for more tensors than any file holds.
-      if (!tensors_.contains(part.name))
+      const auto found = tensors_.find(part.name);
+      if (found == tensors_.end())
         return absl::InvalidArgumentError(absl::StrCat("tensor '", part.name, "' is missing"));
+      RETURN_IF_ERROR(CheckType(id, part, found->second, parts[0].name));
       names.push_back(part.name);
     }
+  }
   const Needs needs = NeededBy(spec_, naming_);
   for (const std::string& name : names) {
     const Need& need = needs.at(name);

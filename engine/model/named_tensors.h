@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "engine/model/decoder_spec.h"
 #include "engine/model/mapped_file.h"
+#include "engine/model/mxfp4_pairs.h"
 #include "engine/model/tensor_source.h"
 
 namespace ropeway {
@@ -38,11 +39,19 @@ struct StoredPart {
   bool transposed = false;  // stored as [inputs, outputs]
   // The outermost dimension is the expert; what else is said holds for each of them.
   bool stacked = false;
+  bool one_row = false;  // a vector that is stored as [1, its length]
 };
 
 class NamedTensors final : public TensorSource {
  public:
   using Map = absl::flat_hash_map<std::string, TensorView>;
+
+  // What a reader found. Views of pairs have no data.
+  struct Contents {
+    Map tensors;
+    Mxfp4Pairs pairs = {};
+    std::vector<MappedFile> files;  // that all of them point into
+  };
 
   struct Naming {
     // Where the files hold a tensor of the model: one part, or several, one below the other. Experts have one
@@ -53,9 +62,9 @@ class NamedTensors final : public TensorSource {
   };
 
   // INVALID_ARGUMENT for a tensor that is missing or of a wrong shape; UNIMPLEMENTED for one that nobody
-  // would read. `files` are those that the views point into.
-  static absl::StatusOr<std::unique_ptr<NamedTensors>> Make(DecoderSpec spec, Map tensors,
-                                                            std::vector<MappedFile> files, Naming naming);
+  // would read.
+  static absl::StatusOr<std::unique_ptr<NamedTensors>> Make(DecoderSpec spec, Contents contents,
+                                                            Naming naming);
 
   // What the roles together need of one stored tensor.
   struct Need {
@@ -71,16 +80,22 @@ class NamedTensors final : public TensorSource {
   std::vector<StoredTensor> Stored() const override;
 
  private:
-  NamedTensors(DecoderSpec spec, Map tensors, std::vector<MappedFile> files, Naming naming)
+  NamedTensors(DecoderSpec spec, Contents contents, Naming naming)
       : spec_(std::move(spec)),
-        tensors_(std::move(tensors)),
-        files_(std::move(files)),
+        tensors_(std::move(contents.tensors)),
+        pairs_(std::move(contents.pairs)),
+        files_(std::move(contents.files)),
         naming_(std::move(naming)) {}
 
   absl::Status CheckAll() const;
+  absl::Status CheckType(const TensorId& id, const StoredPart& part, const TensorView& view,
+                         const std::string& first) const;
+  void AppendPart(const StoredPart& part, int expert, std::vector<uint8_t>& bytes) const;
+  void AppendPair(const StoredPart& part, int expert, std::vector<uint8_t>& bytes) const;
 
   const DecoderSpec spec_;
   const Map tensors_;
+  const Mxfp4Pairs pairs_;
   const std::vector<MappedFile> files_;
   const Naming naming_;
 };

@@ -21,6 +21,7 @@ constexpr char kMetadataKey[] = "__metadata__";
 struct Entry {
   std::string name;
   TensorView view;
+  bool is_bytes = false;  // U8; the view has the shape alone
   uint64_t first = 0, last = 0;
 };
 
@@ -50,7 +51,6 @@ absl::StatusOr<std::vector<uint64_t>> Numbers(JsonFields& fields, const char* na
 absl::Status ReadShape(JsonFields& fields, const SafetensorsLimits& limits, TensorView& view,
                        uint64_t& bytes) {
   ASSIGN_OR_RETURN(const std::vector<uint64_t> shape, Numbers(fields, "shape", limits.max_rank));
-  bytes = static_cast<uint64_t>(InfoOf(view.type).block_bytes);
   for (const uint64_t extent : shape) {
     if (extent < 1)
       return absl::InvalidArgumentError(
@@ -62,15 +62,19 @@ absl::Status ReadShape(JsonFields& fields, const SafetensorsLimits& limits, Tens
   return absl::OkStatus();
 }
 
-absl::StatusOr<Entry> ReadEntry(const std::string& name, const Json& object,
-                                const SafetensorsLimits& limits) {
+absl::StatusOr<Entry> ReadEntry(const std::string& name, const Json& object, const SafetensorsLimits& limits,
+                                bool bytes_too) {
   const std::string what = absl::StrCat("tensor '", name, "'");
   if (!object.is_object()) return absl::InvalidArgumentError(absl::StrCat(what, " must be an object"));
   JsonFields fields(object, what);
   Entry entry{.name = name};
   ASSIGN_OR_RETURN(const std::string dtype, fields.String("dtype"));
-  ASSIGN_OR_RETURN(entry.view.type, DTypeOf(dtype, fields.NameOf("dtype")));
-  uint64_t bytes = 0;
+  entry.is_bytes = bytes_too && dtype == "U8";
+  uint64_t bytes = 1;
+  if (!entry.is_bytes) {
+    ASSIGN_OR_RETURN(entry.view.type, DTypeOf(dtype, fields.NameOf("dtype")));
+    bytes = static_cast<uint64_t>(InfoOf(entry.view.type).block_bytes);
+  }
   RETURN_IF_ERROR(ReadShape(fields, limits, entry.view, bytes));
   ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, Numbers(fields, "data_offsets", 2));
   if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] - offsets[0] != bytes)
@@ -82,7 +86,8 @@ absl::StatusOr<Entry> ReadEntry(const std::string& name, const Json& object,
   return entry;
 }
 
-absl::StatusOr<std::vector<Entry>> ReadHeader(absl::string_view text, const SafetensorsLimits& limits) {
+absl::StatusOr<std::vector<Entry>> ReadHeader(absl::string_view text, const SafetensorsLimits& limits,
+                                              bool bytes_too) {
   ASSIGN_OR_RETURN(const Json header, ParseStrictJson(text));
   if (!header.is_object()) return absl::InvalidArgumentError("the header must be a JSON object");
   if (header.size() > limits.max_tensors)
@@ -91,7 +96,7 @@ absl::StatusOr<std::vector<Entry>> ReadHeader(absl::string_view text, const Safe
   std::vector<Entry> entries;
   for (const auto& item : header.items()) {
     if (item.key() == kMetadataKey) continue;
-    ASSIGN_OR_RETURN(Entry entry, ReadEntry(item.key(), item.value(), limits));
+    ASSIGN_OR_RETURN(Entry entry, ReadEntry(item.key(), item.value(), limits, bytes_too));
     entries.push_back(std::move(entry));
   }
   return entries;
@@ -118,8 +123,9 @@ absl::Status CheckCover(const std::vector<Entry>& entries, uint64_t data_bytes) 
 
 }  // namespace
 
-absl::StatusOr<absl::flat_hash_map<std::string, TensorView>> ParseSafetensors(
-    absl::Span<const uint8_t> bytes, const SafetensorsLimits& limits) {
+absl::StatusOr<absl::flat_hash_map<std::string, TensorView>> ParseSafetensors(absl::Span<const uint8_t> bytes,
+                                                                              const SafetensorsLimits& limits,
+                                                                              ByteTensors* byte_tensors) {
   uint64_t header_bytes = 0;
   if (bytes.size() < sizeof header_bytes)
     return absl::InvalidArgumentError("not a safetensors file: shorter than 8 bytes");
@@ -133,12 +139,17 @@ absl::StatusOr<absl::flat_hash_map<std::string, TensorView>> ParseSafetensors(
         absl::StrCat("the file ends inside the header, which has ", header_bytes, " bytes"));
   const absl::Span<const uint8_t> data = rest.subspan(header_bytes);
   ASSIGN_OR_RETURN(std::vector<Entry> entries,
-                   ReadHeader({reinterpret_cast<const char*>(rest.data()), header_bytes}, limits));
+                   ReadHeader({reinterpret_cast<const char*>(rest.data()), header_bytes}, limits,
+                              byte_tensors != nullptr));
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.first < b.first; });
   RETURN_IF_ERROR(CheckCover(entries, data.size()));
   absl::flat_hash_map<std::string, TensorView> tensors;
   for (Entry& entry : entries) {
     entry.view.data = data.data() + entry.first;
+    if (entry.is_bytes) {
+      byte_tensors->emplace(std::move(entry.name), ByteTensor{std::move(entry.view.shape), entry.view.data});
+      continue;
+    }
     tensors.emplace(std::move(entry.name), std::move(entry.view));
   }
   return tensors;

@@ -23,10 +23,18 @@ struct SafetensorsLimits {
   size_t max_rank = 8;
 };
 
-// Tensors by name; views point into `bytes`. INVALID_ARGUMENT naming the tensor that is wrong; UNIMPLEMENTED
+// A tensor of bytes (U8), which stand for something else.
+struct ByteTensor {
+  std::vector<int64_t> shape;
+  const uint8_t* data = nullptr;
+};
+using ByteTensors = absl::flat_hash_map<std::string, ByteTensor>;
+
+// Tensors by name; views point into `bytes`. Those of bytes are added to `byte_tensors`, and refused where that is null. INVALID_ARGUMENT naming the tensor that is wrong; UNIMPLEMENTED
 // for a type that is not supported, listing those that are.
 absl::StatusOr<absl::flat_hash_map<std::string, TensorView>> ParseSafetensors(
-    absl::Span<const uint8_t> bytes, const SafetensorsLimits& limits = {});
+    absl::Span<const uint8_t> bytes, const SafetensorsLimits& limits = {},
+    ByteTensors* byte_tensors = nullptr);
 
 }  // namespace ropeway
 

@@ -22,7 +22,7 @@ struct WeightTensor {
   std::shared_ptr<const std::vector<uint8_t>> bytes;  // what the view sees; null: a file of the source
 };
 
-// A tensor as a file has it.
+// A tensor as a file has it. There is no data to be seen where its codes and scales lie apart.
 struct StoredTensor {
   std::string name;
   TensorView view;

@@ -19,11 +19,19 @@ void ScaleCodes(const QuantBlock& block, int zero, int first, int last, float sc
   for (int i = first; i < last; ++i) out[i] = scale * static_cast<float>(block.codes[i] - zero);
 }
 
+// Codes that stand for something else as codes of 8 bits.
+void LookUp(QuantTable table, int columns, QuantBlock& block) {
+  const int8_t* values = kQuantTables[static_cast<int>(table)];
+  for (int i = 0; i < columns; ++i) block.codes[i] = static_cast<uint8_t>(values[block.codes[i]] + 128);
+}
+
 void ScaleBlock(const QuantCode& code, const QuantBlock& block, int columns, float* out) {
-  const float d = HalfToFloat(block.d), m = HalfToFloat(block.m);
+  const bool is_bf16 = code.scales == QuantScales::kScaleBf16;
+  const float d = is_bf16 ? BFloat16ToFloat(block.d) : HalfToFloat(block.d), m = HalfToFloat(block.m);
   const int zero = code.zero();
   switch (code.scales) {
     case QuantScales::kScale:
+    case QuantScales::kScaleBf16:
       return ScaleCodes(block, zero, 0, columns, d, out);
     case QuantScales::kScaleMin:
       return ScaleCodes(block, zero, 0, columns, d, -m, out);
@@ -66,6 +74,7 @@ void DequantizeRow(DType type, const uint8_t* row, int64_t columns, float* out) 
     QuantBlock block = {};
     for (int64_t first = 0; first < columns; first += info.block_columns, row += info.block_bytes) {
       DecodeBlock(type, row, block);
+      if (info.code.has_table()) LookUp(info.code.table, info.block_columns, block);
       ScaleBlock(info.code, block, info.block_columns, out + first);
     }
   }

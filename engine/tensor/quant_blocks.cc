@@ -124,6 +124,27 @@ void Decode(const BlockQ6_K& b, QuantBlock& block) {
   block.d = b.d;
 }
 
+void Decode(const BlockIQ4_NL& b, QuantBlock& block) {
+  ReadNibbles(b.qs, 16, block.codes);
+  block.d = b.d;
+}
+
+// Scales -32..31 as int8, the same for both halves of 32 columns.
+void Decode(const BlockIQ4_XS& b, QuantBlock& block) {
+  for (int part = 0; part < 8; ++part) {
+    ReadNibbles(b.qs + 16 * part, 16, block.codes + 32 * part);
+    const int low = b.scales_l[part / 2] >> (part % 2 * 4) & 15, high = b.scales_h >> (2 * part) & 3;
+    block.scales[2 * part] = block.scales[2 * part + 1] = static_cast<uint8_t>((low | high << 4) - 32);
+  }
+  block.d = b.d;
+}
+
+// A power of two as bf16, which has the same exponents: the two least are denormal there.
+void Decode(const BlockMXFP4& b, QuantBlock& block) {
+  ReadNibbles(b.qs, 16, block.codes);
+  block.d = static_cast<uint16_t>(b.e < 2 ? 0x20 << b.e : (b.e - 1) << 7);
+}
+
 using DecodeFunction = void (*)(const uint8_t* bytes, QuantBlock& block);
 using DecoderTable = std::array<DecodeFunction, kNumDTypes>;
 
@@ -147,7 +168,7 @@ struct DecodersOf {
 };
 
 using Decoders = DecodersOf<BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, BlockQ2_K, BlockQ3_K,
-                            BlockQ4_K, BlockQ5_K, BlockQ6_K>;
+                            BlockQ4_K, BlockQ5_K, BlockQ6_K, BlockIQ4_NL, BlockIQ4_XS, BlockMXFP4>;
 constexpr DecoderTable kDecoders = Decoders::Table();
 
 // By the types: addresses of functions are no constants to a compiler that instruments them.

@@ -95,11 +95,34 @@ struct BlockQ6_K {
   uint16_t d;
 };
 
+// value = d * table[q], the table IQ4_NL's; nibbles as in Q4_0
+struct BlockIQ4_NL {
+  static constexpr DType kType = DType::kIQ4_NL;
+  uint16_t d;
+  uint8_t qs[16];
+};
+
+// value = d * (scale - 32) * table[q], the table IQ4_NL's; eight parts of 32 columns, nibbles as in Q4_0 in each. 6-bit
+// scales: four low bits of part j in nibble j of scales_l, two high bits in bits 2 j, 2 j + 1 of scales_h
+struct BlockIQ4_XS {
+  static constexpr DType kType = DType::kIQ4_XS;
+  uint16_t d, scales_h;
+  uint8_t scales_l[4];
+  uint8_t qs[128];
+};
+
+// value = 2^(e - 128) * table[q], the table E2M1's; nibbles as in Q4_0. No e is infinite: 255 counts as any other
+struct BlockMXFP4 {
+  static constexpr DType kType = DType::kMXFP4;
+  uint8_t e;
+  uint8_t qs[16];
+};
+
 // A block of any quantised type in common terms: unsigned codes, in the order of columns; scales and minima
 // as QuantScales says.
 struct QuantBlock {
   uint8_t codes[256];
-  uint16_t d, m;       // fp16; m of types with minima
+  uint16_t d, m;       // fp16, or d bf16; m of types with minima
   uint8_t scales[16];  // per 32 columns, or per 16; scale | min << 4 of kHalvesScaleMin
   uint8_t mins[8];     // per 32 columns
 };

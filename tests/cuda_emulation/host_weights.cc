@@ -29,6 +29,13 @@ void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* ou
       case DType::kQ4_0:
         out[c] = half(layout.scales + i * 2) * static_cast<float>(nibble(c) - 8);
         break;
+      case DType::kMXFP4: {
+        uint16_t scale;
+        std::memcpy(&scale, data + layout.scales + i * 2, sizeof scale);
+        const int8_t* values = kQuantTables[static_cast<int>(QuantTable::kE2m1)];
+        out[c] = BFloat16ToFloat(scale) * static_cast<float>(values[nibble(c)]);
+        break;
+      }
       case DType::kQ4_1:
         out[c] =
             half(layout.scales + i * 4) * static_cast<float>(nibble(c)) + half(layout.scales + i * 4 + 2);

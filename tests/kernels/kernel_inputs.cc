@@ -44,6 +44,10 @@ ScaleFields FieldsOf(DType type) {
       return {0, 2, type == DType::kQ4_K ? 1 / 120.f : 1 / 240.f, 1 / 16.f};
     case DType::kQ6_K:
       return {208, -1, 1 / 1200.f, 0};
+    case DType::kIQ4_NL:
+      return {0, -1, 1 / 70.f, 0};
+    case DType::kIQ4_XS:
+      return {0, -1, 1 / 1300.f, 0};
     default:
       return {-1, -1, 0, 0};
   }
@@ -92,6 +96,12 @@ std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t columns, ui
     return bytes;
   }
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.Bits() >> 30);
+  if (type == DType::kMXFP4) {  // a power of two, doubled or halved, times codes of about 6
+    const int exponent = 128 + std::ilogb(size / 6);
+    for (size_t i = 0; i < bytes.size(); i += InfoOf(type).block_bytes)
+      put(i, static_cast<uint8_t>(exponent - 1 + static_cast<int>(random.Bits() % 3)));
+    return bytes;
+  }
   const ScaleFields fields = FieldsOf(type);
   for (size_t i = 0; i < bytes.size(); i += InfoOf(type).block_bytes) {
     put(i + fields.scale, ToHalf(size * fields.scale_size * random.Uniform(0.5f, 1.5f)));

@@ -51,6 +51,8 @@ std::vector<int> ScaleOffsets(DType type) {
     case DType::kQ4_0:
     case DType::kQ5_0:
     case DType::kQ8_0:
+    case DType::kIQ4_NL:
+    case DType::kIQ4_XS:
       return {0};
     case DType::kQ4_1:
     case DType::kQ5_1:
@@ -66,6 +68,7 @@ std::vector<int> ScaleOffsets(DType type) {
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
+    case DType::kMXFP4:
       return {};
   }
   ROPEWAY_CHECK(false);
@@ -95,7 +98,7 @@ std::string GgufTensorInfo(std::string_view name, const std::vector<uint64_t>& e
 }
 
 uint32_t GgufTypeOf(DType type) {
-  constexpr uint32_t kTypes[kNumDTypes] = {0, 1, 30, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14};
+  constexpr uint32_t kTypes[kNumDTypes] = {0, 1, 30, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 39};
   return kTypes[static_cast<int>(type)];
 }
 
@@ -131,6 +134,8 @@ std::string RandomRows(DType type, int64_t rows, int64_t columns, uint64_t seed)
   for (size_t block = 0; block < bytes.size(); block += size) {
     if (type == DType::kF32 || type == DType::kF16 || type == DType::kBF16)
       limit(block + size - 1, type == DType::kF16 ? 0x2C : 0x3D);
+    if (type == DType::kMXFP4)  // a power of two below 2^-8
+      bytes[block] = static_cast<char>(112 + static_cast<uint8_t>(bytes[block]) % 8);
     for (const int offset : ScaleOffsets(type)) limit(block + static_cast<size_t>(offset) + 1, 0x2C);
   }
   return bytes;

@@ -28,17 +28,42 @@ uint64_t Fnv1a64(const std::string& text) {
   return hash;
 }
 
+uint64_t KeyOf(uint64_t seed, const std::string& name) {
+  return SplitMix(seed + kGoldenRatio64) ^ Fnv1a64(name);
+}
+
+int64_t CountOf(const TinyTensor& tensor) {
+  int64_t count = 1;
+  for (const int64_t extent : tensor.shape) count *= extent;
+  return count;
+}
+
 FillRule RuleOf(const Json& golden, const TinyTensor& tensor) {
   const auto has = [&](absl::string_view part) { return absl::StrContains(tensor.name, part); };
   if (absl::EndsWith(tensor.name, "sinks")) return {0, 2048};
   if (absl::EndsWith(tensor.name, "weight") && (tensor.shape.size() == 1 || has("norm") || has("ln_")))
     return {std::nearbyint(1024 * golden["norm_center"].get<double>()), 512};
   // A strong bias would leave experts unused.
-  if (tensor.shape.size() == 1) return {0, has("router") || has("e_score") ? 128.0 : 512.0};
+  if (has("e_score")) return {0, 128};
+  if (tensor.shape.size() == 1) return {0, has("router") ? 128.0 : 512.0};
   if ((has("embed") || has("wte") || has("wpe")) && !has("proj"))
     return {0, golden["embed_scale"].get<double>()};
   const double width = std::sqrt(static_cast<double>(tensor.shape.back()));
   return {0, std::max(1.0, std::nearbyint(1024 * 1.5 * std::sqrt(3.0) / width))};
+}
+
+bool IsOfBytes(const TinyTensor& tensor) {
+  return absl::EndsWith(tensor.name, "_blocks") || absl::EndsWith(tensor.name, "_scales");
+}
+
+// Codes of any kind, and scales of 2^-5 to 2^-3.
+void FillBytes(uint64_t seed, TinyTensor& tensor) {
+  const uint64_t key = KeyOf(seed, tensor.name);
+  tensor.bytes.resize(static_cast<size_t>(CountOf(tensor)));
+  for (size_t i = 0; i < tensor.bytes.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(SplitMix(key + (i + 1) * kGoldenRatio64) >> 56);
+    tensor.bytes[i] = absl::EndsWith(tensor.name, "_scales") ? static_cast<uint8_t>(122 + byte % 3) : byte;
+  }
 }
 
 // Of xIELU: tensors that keep what the model class gives them.
@@ -54,7 +79,16 @@ std::vector<TinyTensor> Shapes(const Json& config) {
   std::vector<TinyTensor> tensors;
   const absl::StatusOr<NamedTensors::Needs> needs = HfTensors(config.dump());
   if (!needs.ok()) return tensors;
-  for (const auto& [name, need] : *needs) tensors.push_back({name, need.shape, {}});
+  for (const auto& [name, need] : *needs) {
+    std::vector<int64_t> shape = need.shape;
+    const bool is_packed = config.contains("quantization_config") && shape.size() == 3;
+    if (is_packed) {
+      shape.back() /= 32;
+      tensors.push_back({name + "_scales", shape, {}});
+      shape.push_back(16);
+    }
+    tensors.push_back({is_packed ? name + "_blocks" : name, std::move(shape), {}});
+  }
   return tensors;
 }
 
@@ -65,7 +99,7 @@ absl::Status WriteShards(const std::vector<TinyTensor>& tensors, int num_shards,
   for (size_t i = 0; i < tensors.size(); ++i) {
     const size_t shard = i * shards.size() / tensors.size();
     weight_map[tensors[i].name] = absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, num_shards);
-    total_bytes += static_cast<int64_t>(tensors[i].values.size() * sizeof(float));
+    total_bytes += static_cast<int64_t>(tensors[i].values.size() * sizeof(float) + tensors[i].bytes.size());
     shards[shard].push_back(tensors[i]);
   }
   for (size_t i = 0; i < shards.size(); ++i)
@@ -78,9 +112,8 @@ absl::Status WriteShards(const std::vector<TinyTensor>& tensors, int num_shards,
 }  // namespace
 
 void FillTensor(uint64_t seed, FillRule rule, TinyTensor& tensor) {
-  const uint64_t key = SplitMix(seed + kGoldenRatio64) ^ Fnv1a64(tensor.name);
-  int64_t count = 1;
-  for (const int64_t extent : tensor.shape) count *= extent;
+  const uint64_t key = KeyOf(seed, tensor.name);
+  const int64_t count = CountOf(tensor);
   tensor.values.resize(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     const uint64_t z = SplitMix(key + (static_cast<uint64_t>(i) + 1) * kGoldenRatio64);
@@ -108,7 +141,8 @@ const std::vector<std::string>& SupportedTinyCases() {
       "granitemoe gpt_oss llama4_text deepseek_v3 minicpm3 ministral3 apertus opt_post_norm "
       "bloom_pow2 llama_rope_dynamic llama_rope_longrope phi3_longrope phi3_partial "
       "deepseek_v3_plain deepseek_v2 granitemoeshared hunyuan_v1_moe glm4_moe "
-      "baichuan2 baichuan_alibi chatglm chatglm2_32k chatglm_layernorm internlm2 qwen qwen_plain",
+      "baichuan2 baichuan_alibi chatglm chatglm2_32k chatglm_layernorm ernie4_5_moe gpt_oss_mxfp4 internlm2 "
+      "qwen qwen_plain",
       ' '));
   return names;
 }
@@ -128,8 +162,12 @@ absl::StatusOr<std::vector<float>> ReadTinyLogits(const std::string& case_name) 
 std::vector<TinyTensor> MakeTinyTensors(const Json& golden) {
   std::vector<TinyTensor> tensors = Shapes(golden["config"]);
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  for (TinyTensor& tensor : tensors)
-    if (!FillConstant(tensor)) FillTensor(golden["seed"], RuleOf(golden, tensor), tensor);
+  for (TinyTensor& tensor : tensors) {
+    if (IsOfBytes(tensor))
+      FillBytes(golden["seed"], tensor);
+    else if (!FillConstant(tensor))
+      FillTensor(golden["seed"], RuleOf(golden, tensor), tensor);
+  }
   return tensors;
 }
 
@@ -139,7 +177,10 @@ std::string SafetensorsBytes(const std::vector<TinyTensor>& tensors) {
   for (const TinyTensor& tensor : tensors) {
     const size_t first = data.size();
     data.append(reinterpret_cast<const char*>(tensor.values.data()), tensor.values.size() * sizeof(float));
-    header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {first, data.size()}}};
+    data.append(tensor.bytes.begin(), tensor.bytes.end());
+    header[tensor.name] = {{"dtype", tensor.bytes.empty() ? "F32" : tensor.bytes_type},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {first, data.size()}}};
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');

@@ -30,6 +30,9 @@ struct TinyTensor {
   std::string name;            // as Hugging Face names it
   std::vector<int64_t> shape;  // outermost first
   std::vector<float> values;   // row-major
+  // Instead, of another type: parts of MXFP4 are U8.
+  std::vector<uint8_t> bytes = {};
+  const char* bytes_type = "U8";
 };
 
 // Values are (center + scale * unit) / 1024, unit uniform in [-1, 1).

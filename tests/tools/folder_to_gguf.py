@@ -56,7 +56,7 @@ def halves(tensor, alternating):
 def split_stack(name, tensor, alternating):
     """The tensors of all experts together, as they are and as GGUF has them: (half, weight or bias, tensor)."""
     kind = "bias" if name.endswith("_bias") else "weight"
-    turned = ".experts." in name and kind == "weight"
+    turned = ".experts." in name and kind == "weight" and tensor.kind != "MXFP4"
     each = [part.transposed() if turned else part for part in tensor.parts()]
     if "down_proj" in name or "output_linear" in name:
         return [("down", kind, stacked(each))]

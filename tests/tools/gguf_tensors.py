@@ -14,8 +14,9 @@ class Refused(Exception):
 
 # ---- Tensors --------------------------------------------------------------------------------------------------------
 
-GGML_TYPES = {"F32": 0, "F16": 1, "BF16": 30}
-ELEMENT_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+GGML_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "MXFP4": 39}
+ELEMENT_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
+MXFP4_COLUMNS, MXFP4_BYTES = 32, 17  # of a block
 
 
 class Tensor:
@@ -26,7 +27,10 @@ class Tensor:
 
     @property
     def row_bytes(self):
-        return math.prod(self.shape[1:]) * ELEMENT_BYTES[self.kind]
+        columns = math.prod(self.shape[1:])
+        if self.kind == "MXFP4":
+            return columns // MXFP4_COLUMNS * MXFP4_BYTES
+        return columns * ELEMENT_BYTES[self.kind]
 
     def rows(self, ranges):
         """Rows of all ranges, one below the other."""
@@ -86,10 +90,26 @@ def read_safetensors(path):
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        if entry["dtype"] not in GGML_TYPES:
-            raise Refused(f"tensor '{name}' has the type {entry['dtype']}; supported are {', '.join(GGML_TYPES)}")
+        if entry["dtype"] not in ELEMENT_BYTES:
+            raise Refused(f"tensor '{name}' has the type {entry['dtype']}; supported are {', '.join(ELEMENT_BYTES)}")
         first, last = entry["data_offsets"]
         yield name, Tensor(entry["dtype"], entry["shape"], content[8 + size:][first:last])
+
+
+def joined_mxfp4(tensors):
+    """NAME_blocks and NAME_scales as NAME, blocks as files have them: the scale, then columns i and i + 16 in each byte."""
+    out = {name: tensor for name, tensor in tensors.items() if tensor.kind != "U8"}
+    for name, blocks in tensors.items():
+        if blocks.kind == "U8" and name.endswith("_blocks"):
+            stem = name.removesuffix("_blocks")
+            scales, data = bytes(tensors[stem + "_scales"].data), bytearray()
+            for index, scale in enumerate(scales):
+                block = blocks.data[16 * index:16 * index + 16]
+                codes = [block[column // 2] >> 4 * (column % 2) & 15 for column in range(MXFP4_COLUMNS)]
+                data.append(scale)
+                data.extend(codes[i] | codes[i + 16] << 4 for i in range(16))
+            out[stem] = Tensor("MXFP4", blocks.shape[:-2] + [blocks.shape[-2] * MXFP4_COLUMNS], bytes(data))
+    return out
 
 
 def read_tensors(folder):
@@ -97,7 +117,7 @@ def read_tensors(folder):
     names = ["model.safetensors"]
     if index.exists() and not (folder / names[0]).exists():
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    return dict(item for name in names for item in read_safetensors(folder / name))
+    return joined_mxfp4(dict(item for name in names for item in read_safetensors(folder / name)))
 
 
 # ---- The file -------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ std::string NameFor(const TensorSource& tensors) {
     add(BytesOf(tensor.name.data(), tensor.name.size()));
     add(BytesOf(view.shape.data(), view.shape.size()));
     facts.push_back(static_cast<uint64_t>(view.type));
-    add({view.data, static_cast<size_t>(std::min(view.bytes(), kSampleBytes))});
+    if (view.data != nullptr) add({view.data, static_cast<size_t>(std::min(view.bytes(), kSampleBytes))});
   }
   if (const auto type = tensors.TypeOf({WeightRole::kTokenEmbedding, 0}); type.ok())
     facts.push_back(static_cast<uint64_t>(*type));

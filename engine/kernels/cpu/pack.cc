@@ -39,6 +39,7 @@ void WriteSide(QuantScales scales, const QuantBlock& block, int part, int row, u
       PutHalf(side + 64, row, block.m);
       [[fallthrough]];
     case QuantScales::kScale:
+    case QuantScales::kScaleBf16:
       PutHalf(side, row, block.d);
       return;
     case QuantScales::kSuperScaleMin:

@@ -12,6 +12,7 @@
 //   super  [K/256][super bytes]  what belongs to 256 columns
 // by QuantScales:    side                                             super
 //   kScale           d[32] fp16                                       -
+//   kScaleBf16       d[32] bf16                                       -
 //   kScaleMin        d[32], m[32] fp16                                -
 //   kSuperScaleMin   scale[32], min[32] uint8                         d[32], dmin[32] fp16
 //   kHalvesScale     scale[32] int8 of columns 0..15, of 16..31       d[32] fp16
@@ -51,7 +52,8 @@ static constexpr PanelPlanes PlanesOf(const QuantCode& code) {
   const bool is_super = code.scales == QuantScales::kSuperScaleMin;
   const bool is_halves =
       code.scales == QuantScales::kHalvesScale || code.scales == QuantScales::kHalvesScaleMin;
-  const bool has_min = code.scales != QuantScales::kScale && code.scales != QuantScales::kHalvesScale;
+  const bool has_min = code.scales != QuantScales::kScale && code.scales != QuantScales::kScaleBf16 &&
+                       code.scales != QuantScales::kHalvesScale;
   const int half_row = kPanelRows * 2;  // an fp16 number for each row
   return {kBitPlane * code.bits(), code.scales == QuantScales::kScaleMin ? 2 * half_row : half_row,
           is_super || is_halves ? (has_min ? 2 : 1) * half_row : 0};
@@ -68,6 +70,18 @@ struct PanelType {
   static constexpr bool kMin =
       kCode.scales == QuantScales::kScaleMin || kCode.scales == QuantScales::kSuperScaleMin;
 };
+
+// What codes of a table stand for, as codes of 8 bits.
+template <QuantTable kTable>
+struct CentredTable {
+  alignas(16) uint8_t codes[16] = {};
+  constexpr CentredTable() {
+    for (int i = 0; i < 16; ++i)
+      codes[i] = static_cast<uint8_t>(kQuantTables[static_cast<int>(kTable)][i] + 128);
+  }
+};
+template <QuantTable kTable>
+static constexpr CentredTable<kTable> kCentredTable{};
 
 static constexpr int64_t MainBytes(int64_t tokens) { return 40 * tokens; }  // per 32 columns
 static constexpr int64_t SumsOffset(int64_t blocks, int64_t tokens) { return blocks * MainBytes(tokens); }

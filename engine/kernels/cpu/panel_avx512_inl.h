@@ -37,10 +37,11 @@ inline __m512 LoadHighNibbles(const uint8_t* p) {
 
 // Codes() gives 16 rows x 4 columns as unsigned bytes. The codes of centred formats are shifted up to have
 // their zero at 128, which the activations' init takes off; kOutput takes the factor off at the end, exactly.
+// Codes of a table are looked up by one shuffle, and have their zero there.
 template <DType kType>
 struct Format : PanelType<kType> {
   using PanelType<kType>::kCode;
-  static constexpr int kUp = kCode.centred ? 8 - kCode.bits() : 0;
+  static constexpr int kUp = kCode.centred ? 8 - kCode.value_bits() : 0;
   static constexpr float kOutput = 1.f / (1 << kUp);
 
   // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte; the rest is to be masked
@@ -58,7 +59,10 @@ struct Format : PanelType<kType> {
       constexpr int kLow = ((1 << kCode.low_bits) - 1) << kUp;
       const __m512i low = _mm512_and_si512(Field<kCode.low_bits, kUp>(block, group, half),
                                            _mm512_set1_epi8(static_cast<char>(kLow)));
-      if constexpr (kCode.high_bits == 0) {
+      if constexpr (kCode.has_table()) {
+        const auto* table = reinterpret_cast<const __m128i*>(kCentredTable<kCode.table>.codes);
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128(table)), low);
+      } else if constexpr (kCode.high_bits == 0) {
         return low;
       } else {
         constexpr int kTo = kUp + kCode.low_bits, kHigh = ((1 << kCode.high_bits) - 1) << kTo;
@@ -77,6 +81,8 @@ struct Format : PanelType<kType> {
       return _mm512_mul_ps(LoadS8(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
     if constexpr (kCode.scales == QuantScales::kHalvesScaleMin)
       return _mm512_mul_ps(LoadLowNibbles(side + 32 * part + 16 * half), LoadHalves(super + 32 * half));
+    if constexpr (kCode.scales == QuantScales::kScaleBf16)
+      return LoadBf16(reinterpret_cast<const uint16_t*>(side + 32 * half)).v;
     return LoadHalves(side + 32 * half);
   }
 

@@ -63,12 +63,13 @@ __m256 LoadHighNibbles(const uint8_t* p) {
   return v;
 }
 
-// Codes() gives 8 rows x 4 columns as unsigned bytes of kBits bits; `q` is the quarter (8 rows).
+// Codes() gives 8 rows x 4 columns as unsigned bytes of kBits bits; `q` is the quarter (8 rows). Codes of a table are looked
+// up by one shuffle.
 template <DType kType>
 struct Format : PanelType<kType> {
   using PanelType<kType>::kCode;
   static constexpr bool kCentred = kCode.centred;
-  static constexpr int kBits = kCode.bits();
+  static constexpr int kBits = kCode.value_bits();
 
   // Bits [0, width) of the code of `group` from a plane, at bit `to` of each byte.
   template <int kWidth, int kTo>
@@ -80,11 +81,14 @@ struct Format : PanelType<kType> {
   }
 
   [[gnu::always_inline]] static Vector Codes(const uint8_t* block, int group, int q) {
-    if constexpr (kBits == 8) {
+    if constexpr (kCode.low_bits == 8) {
       return LoadCodes(block + group * 128 + q * 32);
     } else {
       const Vector low = Field<kCode.low_bits, 0>(block, group, q);
-      if constexpr (kCode.high_bits == 0) {
+      if constexpr (kCode.has_table()) {
+        const auto* table = reinterpret_cast<const __m128i*>(kCentredTable<kCode.table>.codes);
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table)), low);
+      } else if constexpr (kCode.high_bits == 0) {
         return low;
       } else {
         const uint8_t* high = block + kCode.low_bits * kBitPlane;
@@ -101,6 +105,8 @@ struct Format : PanelType<kType> {
       return _mm256_mul_ps(LoadS8(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
     if constexpr (kCode.scales == QuantScales::kHalvesScaleMin)
       return _mm256_mul_ps(LoadLowNibbles(side + 32 * part + 8 * q), LoadHalves(super + 16 * q));
+    if constexpr (kCode.scales == QuantScales::kScaleBf16)
+      return LoadBf16Half(reinterpret_cast<const uint16_t*>(side + 16 * q));
     return LoadHalves(side + 16 * q);
   }
 

@@ -103,7 +103,7 @@ template <class F, int T>
       const __m512 both = _mm512_mul_ps(scale, BroadcastFloat(b.scales + 4 * t));
       acc[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[h][t]), both, acc[h][t]);
     }
-    if constexpr (F::kCode.scales != QuantScales::kScale) {
+    if constexpr (F::kMin) {
       const __m512 min = F::Min(b.side, b.super, h);
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) acc[h][t] = _mm512_fmadd_ps(min, BroadcastFloat(b.sums + 4 * t), acc[h][t]);

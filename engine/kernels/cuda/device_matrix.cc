@@ -44,6 +44,7 @@ void PackScales(const QuantCode& code, const QuantBlock& block, int units, const
       std::memcpy(to.scales + 2, &block.m, sizeof block.m);
       [[fallthrough]];
     case QuantScales::kScale:
+    case QuantScales::kScaleBf16:
       std::memcpy(to.scales, &block.d, sizeof block.d);
       return;
     case QuantScales::kSuperScaleMin:

@@ -1,6 +1,6 @@
 // A weight matrix in device memory, and how its bytes are laid out on the host before they go there.
 //
-// Q4_0, Q4_1, Q8_0, Q4_K and Q6_K stay packed: codes and scales in planes of their own, so that a warp loads
+// Q4_0, Q4_1, Q8_0, Q4_K, Q6_K and MXFP4 stay packed: codes and scales in planes of their own, so that a warp loads
 // 128 bits a lane. Other types are converted to the element type of the activations.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_MATRIX_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_MATRIX_H_
@@ -22,7 +22,7 @@ struct DeviceMatrix {
 
 constexpr bool IsPacked(DType type) {
   return type == DType::kQ4_0 || type == DType::kQ4_1 || type == DType::kQ8_0 || type == DType::kQ4_K ||
-         type == DType::kQ6_K;
+         type == DType::kQ6_K || type == DType::kMXFP4;
 }
 
 constexpr DType DenseType(Element element) {
@@ -42,13 +42,14 @@ constexpr DType DeviceType(DType file_type, Element element) {
 //   Q4_0     16: columns 0..15 in the low         -              2: d                         -
 //                nibbles, 16..31 in the high
 //   Q4_1     16: likewise                         -              4: d, m                      -
+//   MXFP4    16: likewise                         -              2: d                         -
 //   Q8_0     32: a byte each                      -              2: d                         -
 //   Q4_K     16: as Q4_0                          -              2: scale and min, as bytes   4: d, dmin
 //   Q6_K     16: four low bits, as Q4_0           8: two high    2: int8 scales of columns    2: d
 //                                                 bits           0..15 and 16..31
 //
 // The high bits of column c of a unit are bits 2 j, 2 j + 1 of byte c % 8, where j = c / 8. d, m and dmin are
-// fp16.
+// fp16, MXFP4's d is bf16.
 struct PackedLayout {
   int64_t codes = 0;
   int64_t high = 0;

@@ -69,6 +69,12 @@ ROPEWAY_DEVICE void UnpackNibbles(const uint32_t (&words)[4], int (&values)[kUni
   }
 }
 
+// A float of 4 bits, doubled: the sign, then one of eight magnitudes.
+ROPEWAY_DEVICE float DoubledE2m1(int code) {
+  const int magnitude = static_cast<int>(0xC8643210u >> (code % 8 * 4) & 15);
+  return static_cast<float>(code < 8 ? magnitude : -magnitude);
+}
+
 // Every operation is rounded by itself: a fused multiply-add would give other weights than the CPU has.
 template <DType kType>
 ROPEWAY_DEVICE void UnpackRaw(const RawUnit<kType>& raw, float (&weights)[kUnitColumns]) {
@@ -87,6 +93,10 @@ ROPEWAY_DEVICE void UnpackRaw(const RawUnit<kType>& raw, float (&weights)[kUnitC
       const float scale = LowHalf(raw.scales);
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i) weights[i] = __fmul_rn(scale, static_cast<float>(codes[i] - 8));
+    } else if constexpr (kType == DType::kMXFP4) {
+      const float scale = BFloat16ToFloat(static_cast<uint16_t>(raw.scales));
+#pragma unroll
+      for (int i = 0; i < kUnitColumns; ++i) weights[i] = __fmul_rn(scale, DoubledE2m1(codes[i]));
     } else if constexpr (kType == DType::kQ4_1) {
       const float scale = LowHalf(raw.scales), offset = HighHalf(raw.scales);
 #pragma unroll
@@ -127,6 +137,8 @@ ErrorCode WithPackedType(DType type, const LaunchKernel& launch) {
       return launch.template operator()<DType::kQ4_0>();
     case DType::kQ4_1:
       return launch.template operator()<DType::kQ4_1>();
+    case DType::kMXFP4:
+      return launch.template operator()<DType::kMXFP4>();
     case DType::kQ8_0:
       return launch.template operator()<DType::kQ8_0>();
     case DType::kQ4_K:

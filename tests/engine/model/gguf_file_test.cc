@@ -194,7 +194,7 @@ TEST(GgufFileTest, RefusesBadTensors) {
       {GgufTensorInfo("t", {4}, kF32, ~uint64_t{31}), "beyond the end"},
   };
   for (const auto& test : cases) EXPECT_THAT(ErrorOf(WithTensor(test.info)), HasSubstr(test.says));
-  for (const uint32_t type : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 39u, ~0u})
+  for (const uint32_t type : {4u, 5u, 9u, 15u, 16u, 29u, 31u, 38u, 40u, ~0u})
     EXPECT_THAT(Parse(WithTensor(GgufTensorInfo("t", {256}, type, 0))),
                 StatusIs(absl::StatusCode::kUnimplemented,
                          AllOf(HasSubstr("tensor 't' has the type"), HasSubstr("F32, F16, BF16, Q4_0"))));

@@ -94,7 +94,10 @@ TEST(DTypeTest, GeometryIsThatOfTheBlocks) {
                        sizeof(BlockQ3_K),
                        sizeof(BlockQ4_K),
                        sizeof(BlockQ5_K),
-                       sizeof(BlockQ6_K)};
+                       sizeof(BlockQ6_K),
+                       sizeof(BlockIQ4_NL),
+                       sizeof(BlockIQ4_XS),
+                       sizeof(BlockMXFP4)};
   for (int i = 0; i < kNumDTypes; ++i) EXPECT_EQ(InfoOf(static_cast<DType>(i)).block_bytes, sizes[i]) << i;
 }
 

@@ -1,4 +1,4 @@
-"""Numbers, shapes and files of tiny checkpoints, for make_tiny.py and make_tiny_folder_code.py.
+"""Numbers, shapes and files of tiny checkpoints, for make_tiny.py and make_tiny_numpy.py.
 
 No random generator of any library is used. Every number comes from splitmix64:
 
@@ -72,15 +72,20 @@ def fill_rule(case, name, shape):
         return 0, 2048
     if name.endswith("weight") and (len(shape) == 1 or re.search(r"norm|ln_", name)):
         return round(1024 * case.norm_center), 512
+    if "e_score" in name:
+        return 0, 128
     if len(shape) == 1:
-        return 0, 128 if re.search("router|e_score", name) else 512  # a strong bias would leave experts unused
+        return 0, 128 if "router" in name else 512  # a strong bias would leave experts unused
     if re.search(r"embed|wte|wpe", name) and "proj" not in name:
         return 0, case.embed_scale
     return 0, max(1, round(1024 * 1.5 * 3**0.5 / shape[-1] ** 0.5))
 
 
 def fill(case, seed, name, shape):
-    """A float32 tensor of the documented stream."""
+    """A float32 tensor of the documented stream; bytes of MXFP4: codes of any kind, scales of 2^-5 to 2^-3."""
+    if name.endswith(("_blocks", "_scales")):
+        numbers = (stream(seed, name, int(np.prod(shape))) >> np.uint64(56)).astype(np.uint8)
+        return (numbers if name.endswith("_blocks") else 122 + numbers % 3).astype(np.uint8).reshape(shape)
     center, scale = fill_rule(case, name, shape)
     values = (center + scale * units(seed, name, int(np.prod(shape)))) / 1024.0
     return values.astype(np.float32).reshape(shape)
@@ -96,7 +101,7 @@ def safetensors_bytes(tensors):
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for name in sorted(tensors):
         size = tensors[name].nbytes
-        header[name] = {"dtype": "F32", "shape": list(tensors[name].shape),
+        header[name] = {"dtype": "U8" if tensors[name].dtype == np.uint8 else "F32", "shape": list(tensors[name].shape),
                         "data_offsets": [offset, offset + size]}
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")

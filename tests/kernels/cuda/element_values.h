@@ -16,8 +16,8 @@
 namespace ropeway::cuda {
 
 inline constexpr Element kElements[] = {Element::kF32, Element::kF16, Element::kBF16};
-inline constexpr DType kPackedTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K,
-                                         DType::kQ6_K};
+inline constexpr DType kPackedTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0,
+                                         DType::kQ4_K, DType::kQ6_K, DType::kMXFP4};
 
 inline const char* NameOf(Element element) {
   return element == Element::kF32 ? "f32" : element == Element::kF16 ? "f16" : "bf16";
@@ -72,6 +72,10 @@ inline std::vector<uint8_t> RandomPacked(DType type, int64_t rows, int64_t colum
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
   const bool two_scales = type == DType::kQ4_1 || type == DType::kQ4_K;
   for (size_t block = 0; block < bytes.size(); block += info.block_bytes) {
+    if (type == DType::kMXFP4) {
+      bytes[block] = static_cast<uint8_t>(121 + random() % 4);
+      continue;
+    }
     uint8_t* scales = &bytes[block] + (type == DType::kQ6_K ? offsetof(BlockQ6_K, d) : 0);
     for (int i = 0; i <= static_cast<int>(two_scales); ++i) {
       const uint16_t scale = FloatToHalf((static_cast<float>(random() % 2001) - 1000.0f) / 32000.0f);
