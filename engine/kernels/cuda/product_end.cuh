@@ -25,9 +25,9 @@ struct ProductEnd {
   int64_t y_stride = 0;
   bool float_out = false;
   // Of the one kind.
-  NormArgs add;
-  GateArgs gate;
-  QkvArgs qkv;
+  NormArgs add = {};
+  GateArgs gate = {};
+  QkvArgs qkv = {};
 };
 
 inline ProductEnd EndOf(const FusedMatMulArgs& args) {
