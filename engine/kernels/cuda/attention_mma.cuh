@@ -2,8 +2,8 @@
 //
 //   queries [T, H, E], pages of keys and values
 //     ->  out [T, H, Ev] or partial results [num_partials, G, Ev + 2]
-// A block takes (item, KV head) after (item, KV head). It walks the keys in tiles of kKeys, the keys and then
-// the values of a tile by cp.async while the other half is computed with:
+// A block takes (item, KV head) after (item, KV head). It walks the keys in tiles of kKeys, while the keys and
+// values of the next ones are under way by cp.async (TokenRing):
 //   scores = scale q k^T, modified and masked; the maximum of a row over all warps that share it
 //   weights = e^(score - maximum), rounded to 16 bits
 //   sum and weighted values by mma, the sum with a column of ones
@@ -67,6 +67,7 @@ ROPEWAY_DEVICE QueryPair<Modifier> MakeQueries(const AttentionParams& params, co
 // scores = q k^T of a warp's 16 queries and its share of the keys.
 template <class Tile>
 ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const SharedTile<Tile>& shared,
+                                 const typename SharedTile<Tile>::Row* rows,
                                  float (&scores)[Tile::kKeyTiles][4]) {
   using T = typename Tile::T;
 #pragma unroll
@@ -82,7 +83,7 @@ ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const SharedTile<Tile
 #pragma unroll
     for (int n = 0; n < Tile::kKeyTiles; ++n) {
       uint32_t keys[4];  // 8 keys, 32 columns
-      LoadMatrixX4(keys, &shared.keys[place.Key(n) + place.lane % 8][k + place.lane / 8 * 8]);
+      LoadMatrixX4(keys, &rows[place.Key(n) + place.lane % 8][k + place.lane / 8 * 8]);
       MmaM16N8K16<T>(scores[n], a[0], {keys[0], keys[1]}, scores[n]);
       MmaM16N8K16<T>(scores[n], a[1], {keys[2], keys[3]}, scores[n]);
     }
@@ -186,6 +187,7 @@ ROPEWAY_DEVICE void WeightFragment(const Place<Tile>& place, const SharedTile<Ti
 // sum += weights; values += weights v, for all keys of the tile and a warp's share of the columns.
 template <class Tile>
 ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const SharedTile<Tile>& shared,
+                                   const typename SharedTile<Tile>::Row* rows,
                                    const uint32_t (&weights)[Tile::kKeyTiles][2], RowStates<Tile>& chunk) {
   using T = typename Tile::T;
   const uint32_t ones = PackPair<T>(1, 1);
@@ -199,7 +201,7 @@ ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const SharedTile<Ti
 #pragma unroll
     for (int n = 0; n < Tile::kColumnTiles; ++n) {
       uint32_t values[4];  // 32 keys, 8 columns
-      LoadMatrixX4Trans(values, &shared.values[key + place.lane][place.Column(n)]);
+      LoadMatrixX4Trans(values, &rows[key + place.lane][place.Column(n)]);
       MmaM16N8K16<T>(chunk.values[n], a[0], {values[0], values[1]}, chunk.values[n]);
       MmaM16N8K16<T>(chunk.values[n], a[1], {values[2], values[3]}, chunk.values[n]);
     }
@@ -275,12 +277,10 @@ ROPEWAY_DEVICE void WriteOutput(const AttentionParams& params, const Task& task,
 // One item for one KV head. The barriers: keys arrive and the last tile's values are used up; (maxima are
 // known;) values arrive, weights are known and the keys are used up.
 template <class Tile, class Modifier>
-ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, SharedTile<Tile>& shared) {
-  const KvPages& kv = params.args.kv;
+ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, SharedTile<Tile>& shared,
+                               TokenRing<Tile>& ring) {
   const AttentionItem& item = task.item;
   const Place<Tile> place;
-  constexpr int kBytes = Tile::kCodes ? 1 : 2;
-  const HeadRows keys(kv, task.kv_head, kBytes, false), values(kv, task.kv_head, kBytes, true);
   const QueryPair<Modifier> queries = MakeQueries<Modifier>(params, task, {place.Row(0), place.Row(1)});
   const int first_seen = FirstKey(params.args.modifier, item.first_position) / Tile::kKeys * Tile::kKeys;
   const int begin = max(item.first_chunk * kChunkTokens, first_seen);
@@ -294,25 +294,18 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, 
     for (int c = item.first_chunk; c < min(begin / kChunkTokens, item.last_chunk); ++c)
       WritePartial(params, task, place, c, chunk, true);
   }
-  if (begin < end) {
-    CopyQueries(params, task, shared);
-    CopyTokens<Tile>(params, task, keys, begin, shared.keys, shared.codes);
-  }
+  if (begin < end) ring.Start(task, begin, end);
   for (int first = begin; first < end; first += Tile::kKeys) {
     const int next = first + Tile::kKeys;
-    AwaitTokens<Tile>(params, task, first, shared.codes, shared.keys);
-    CopyTokens<Tile>(params, task, values, first, shared.values, shared.codes);
     float scores[Tile::kKeyTiles][4];
-    MultiplyKeys(place, shared, scores);
+    MultiplyKeys(place, shared, ring.template Arrive<false>(task, first, end), scores);
     const float2 largest_here = ModifyScores(params, queries, task, place, first, scores);
     float largest[2] = {largest_here.x, largest_here.y};
     ShareMaxima(place, shared, largest);
     uint32_t weights[Tile::kKeyTiles][2];
     Weigh(largest, scores, chunk, weights);
     if constexpr (Tile::kColumnWarps > 1) StoreWeights(place, weights, shared);
-    AwaitTokens<Tile>(params, task, first, shared.codes, shared.values);
-    if (next < end) CopyTokens<Tile>(params, task, keys, next, shared.keys, shared.codes);
-    MultiplyValues(place, shared, weights, chunk);
+    MultiplyValues(place, shared, ring.template Arrive<true>(task, first, end), weights, chunk);
     if (next % kChunkTokens != 0 && next < end) continue;
     if (item.partial >= 0)
       WritePartial(params, task, place, first / kChunkTokens, chunk, false);
@@ -329,16 +322,19 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
   ROPEWAY_DYNAMIC_SHARED(SharedTile<Tile>, shared);
   LaunchDependents();
   GridDependencyWait();
+  TokenRing<Tile> ring(params, *shared);
   const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
   for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
     Task task{.item = work.data[w / kv_heads], .kv_head = w % kv_heads};
     task.pages = params.args.page_tables + int64_t{task.item.row} * params.args.max_pages;
-    AttendTask<Tile, Modifier>(params, task, *shared);
+    AttendTask<Tile, Modifier>(params, task, *shared, ring);
   }
+  CpAsyncWait<0>();
 }
 
 template <class Tile>
 ErrorCode LaunchTiles(const AttentionParams& params, const WorkList<AttentionItem>& work, Stream stream) {
+  static_assert(sizeof(SharedTile<Tile>) <= 99 << 10);  // what a block may have on every device
   if (work.blocks == 0) return 0;
   const kernels::BiasKind kind = params.args.modifier.bias.kind;
   const bool slopes = kind == kernels::BiasKind::kNone || kind == kernels::BiasKind::kSlope;

@@ -23,6 +23,10 @@ struct Tile {
   static constexpr int kKeys = 32;                                // of one step; narrow and wide alike
   static constexpr int kKeyTiles = kKeys / 8 / kColumnWarps;      // of a warp's scores, 8 keys each
   static constexpr int kColumnTiles = kWidth / 8 / kColumnWarps;  // of a warp's output, 8 columns each
+  // Keys or values of a step that are in shared memory or on their way: of narrow tiles, which a decoded token
+  // has and which wait for memory most, those of two to three steps. As many as leave room for three blocks of
+  // an H100's processor, and for one where a block has no more than 99 KiB.
+  static constexpr int kSlots = kWidth > 128 ? (kRowWarps == 1 ? 4 : 2) : (kRowWarps == 1 ? 6 : 3);
   // Eight rows that ldmatrix reads begin in eight different sets of four banks.
   static constexpr int kPitch = kWidth + 8, kWeightPitch = kKeys + 8;
   // Blocks of a processor that the registers must allow: 168 of them a thread, or 255.
@@ -30,30 +34,32 @@ struct Tile {
   static_assert(kChunkTokens % kKeys == 0 && kKeys % kPageTokens == 0 && kWidth % 32 == 0 && kKeyTiles > 0);
 };
 
-// Keys or values of kKeys tokens as 8-bit codes, on their way to 16 bits.
+// Keys or values of kKeys tokens as they are stored: numbers of 16 bits, or codes.
 template <class Tile, bool kCodes>
-struct CodeRows {
+struct TokenSlot {
+  alignas(16) typename Tile::T numbers[Tile::kKeys][Tile::kPitch];
+};
+template <class Tile>
+struct TokenSlot<Tile, true> {
   alignas(16) uint8_t codes[Tile::kKeys][Tile::kWidth];
   alignas(16) float scales[Tile::kKeys];
 };
-template <class Tile>
-struct CodeRows<Tile, false> {};
 
 template <class Tile>
 struct SharedTile {
   using T = typename Tile::T;
-  using Codes = CodeRows<Tile, Tile::kCodes>;
+  using Slot = TokenSlot<Tile, Tile::kCodes>;
   using Row = T[Tile::kPitch];
 
   alignas(16) T queries[Tile::kPairs][Tile::kPitch];
-  alignas(16) T keys[Tile::kKeys][Tile::kPitch];
-  alignas(16) T values[Tile::kKeys][Tile::kPitch];
+  Slot slots[Tile::kSlots];
+  // What codes are turned to: of keys and of values in turn.
+  alignas(16) T numbers[Tile::kCodes ? Tile::kKeys : 1][Tile::kPitch];
   // Exchanged between the warps of a row.
   alignas(16) T weights[Tile::kColumnWarps > 1 ? Tile::kPairs : 1][Tile::kWeightPitch];
   float maxima[Tile::kColumnWarps][Tile::kPairs];
   // Each thread's own: what it has of O, which would not fit its registers.
   Vector128<float> totals[Tile::kColumnTiles][Tile::kThreads];
-  Codes codes;  // of keys and of values in turn
 };
 
 // Where a lane stands: in the fragments of mma it has rows `row` and row + 8 of its warp's 16 queries, and
@@ -118,55 +124,106 @@ ROPEWAY_DEVICE void CopyRows(const AttentionParams& params, const Task& task, co
   }
 }
 
-// Starts to copy keys or values as they are stored: 16-bit numbers to `numbers`, codes and scales to `codes`.
+// Starts to copy keys or values as they are stored.
 template <class Tile>
 ROPEWAY_DEVICE void CopyTokens(const AttentionParams& params, const Task& task, const HeadRows& rows,
-                               int first, typename SharedTile<Tile>::Row* numbers,
-                               typename SharedTile<Tile>::Codes& codes) {
+                               int first, typename SharedTile<Tile>::Slot& slot) {
   if constexpr (Tile::kCodes) {
-    CopyRows<Tile, 1>(params, task, rows, first, codes.codes);
+    CopyRows<Tile, 1>(params, task, rows, first, slot.codes);
     constexpr int kPieces = kPageTokens * sizeof(float) / 16;  // of the scales of a page
     const int i = static_cast<int>(threadIdx.x), key = first + i / kPieces * kPageTokens;
     if (i < Tile::kKeys / kPageTokens * kPieces) {
       const bool exists = key < task.item.num_keys;
       const int64_t page = __ldg(task.pages + (exists ? key : first) / kPageTokens);
-      CpAsync16(&codes.scales[4 * i], rows.scales + page * params.page_scales + 4 * (i % kPieces), exists);
+      CpAsync16(&slot.scales[4 * i], rows.scales + page * params.page_scales + 4 * (i % kPieces), exists);
     }
   } else {
-    CopyRows<Tile, 2>(params, task, rows, first, numbers);
+    CopyRows<Tile, 2>(params, task, rows, first, slot.numbers);
   }
-  CpAsyncCommit();
 }
 
-// Waits for the copy of CopyTokens; afterwards all threads find 16-bit numbers. Numbers of 8-bit codes are
-// rounded to them. Scales beyond the last token may be anything: there the codes are taken as zeros.
+// Numbers of 16 bits of the codes in a slot, each rounded. Scales beyond the last token may be anything: there
+// the codes are taken as zeros.
 template <class Tile>
-ROPEWAY_DEVICE void AwaitTokens(const AttentionParams& params, const Task& task, int first,
-                                const typename SharedTile<Tile>::Codes& codes,
+ROPEWAY_DEVICE void UnpackCodes(const AttentionParams& params, const Task& task, int first,
+                                const typename SharedTile<Tile>::Slot& slot,
                                 typename SharedTile<Tile>::Row* numbers) {
-  CpAsyncWait<0>();
-  __syncthreads();
-  if constexpr (Tile::kCodes) {
-    constexpr int kPieces = Tile::kWidth / 8;
-    const bool is_int8 = params.args.kv.element == KvElement::kInt8;
-    for (int i = static_cast<int>(threadIdx.x); i < Tile::kKeys * kPieces; i += Tile::kThreads) {
-      const int row = i / kPieces, column = i % kPieces * 8;
-      const float scale = first + row < task.item.num_keys ? codes.scales[row] : 0.0f;
-      const uint2 eight = *reinterpret_cast<const uint2*>(&codes.codes[row][column]);
-      uint32_t packed[4];
+  constexpr int kPieces = Tile::kWidth / 8;
+  const bool is_int8 = params.args.kv.element == KvElement::kInt8;
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kKeys * kPieces; i += Tile::kThreads) {
+    const int row = i / kPieces, column = i % kPieces * 8;
+    const float scale = first + row < task.item.num_keys ? slot.scales[row] : 0.0f;
+    const uint2 eight = *reinterpret_cast<const uint2*>(&slot.codes[row][column]);
+    uint32_t packed[4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const auto two = static_cast<uint16_t>((j < 2 ? eight.x : eight.y) >> (16 * (j % 2)));
-        const float2 pair = is_int8 ? float2{static_cast<float>(static_cast<int8_t>(two)),
-                                             static_cast<float>(static_cast<int8_t>(two >> 8))}
-                                    : UnpackFp8Pair(two);
-        packed[j] = PackPair<typename Tile::T>(pair.x * scale, pair.y * scale);
-      }
-      *reinterpret_cast<uint4*>(&numbers[row][column]) = uint4{packed[0], packed[1], packed[2], packed[3]};
+    for (int j = 0; j < 4; ++j) {
+      const auto two = static_cast<uint16_t>((j < 2 ? eight.x : eight.y) >> (16 * (j % 2)));
+      const float2 pair = is_int8 ? float2{static_cast<float>(static_cast<int8_t>(two)),
+                                           static_cast<float>(static_cast<int8_t>(two >> 8))}
+                                  : UnpackFp8Pair(two);
+      packed[j] = PackPair<typename Tile::T>(pair.x * scale, pair.y * scale);
     }
-    __syncthreads();
+    *reinterpret_cast<uint4*>(&numbers[row][column]) = uint4{packed[0], packed[1], packed[2], packed[3]};
   }
 }
+
+// Keys and values on their way from memory, in turn: those of a step, of the next, and so on. While one is
+// worked with, kSlots - 1 more are under way. Slots are taken in turn from task to task, so that nothing is
+// copied to where another warp may still read.
+template <class Tile>
+class TokenRing {
+ public:
+  using Row = typename SharedTile<Tile>::Row;
+
+  ROPEWAY_DEVICE TokenRing(const AttentionParams& params, SharedTile<Tile>& shared)
+      : params_(params), shared_(shared) {}
+
+  // Starts to copy the queries of a task and its keys and values from `first` on; ends at `end`.
+  ROPEWAY_DEVICE void Start(const Task& task, int first, int end) {
+    CopyQueries(params_, task, shared_);
+    int slot = slot_;
+#pragma unroll
+    for (int i = 0; i < Tile::kSlots - 1; ++i) {
+      Copy(task, first + i / 2 * Tile::kKeys, end, i % 2 == 1, slot);
+      slot = Next(slot);
+    }
+  }
+
+  // The keys or values of the step at `first`, which come one after the other, for all threads; those of the
+  // call before are given up, and a copy goes there.
+  template <bool kValues>
+  ROPEWAY_DEVICE const Row* Arrive(const Task& task, int first, int end) {
+    CpAsyncWait<Tile::kSlots - 2>();
+    __syncthreads();
+    constexpr int kAhead = Tile::kSlots - 1 + (kValues ? 1 : 0);  // counted from the keys of this step
+    Copy(task, first + kAhead / 2 * Tile::kKeys, end, kAhead % 2 == 1,
+         slot_ == 0 ? Tile::kSlots - 1 : slot_ - 1);
+    typename SharedTile<Tile>::Slot& slot = shared_.slots[slot_];
+    slot_ = Next(slot_);
+    if constexpr (Tile::kCodes) {
+      UnpackCodes<Tile>(params_, task, first, slot, shared_.numbers);
+      __syncthreads();
+      return shared_.numbers;
+    } else {
+      return slot.numbers;
+    }
+  }
+
+ private:
+  static ROPEWAY_DEVICE int Next(int slot) { return slot + 1 == Tile::kSlots ? 0 : slot + 1; }
+
+  ROPEWAY_DEVICE void Copy(const Task& task, int first, int end, bool is_values, int slot) {
+    if (first < end) {
+      const HeadRows rows(params_.args.kv, task.kv_head, Tile::kCodes ? 1 : 2, is_values);
+      CopyTokens<Tile>(params_, task, rows, first, shared_.slots[slot]);
+    }
+    CpAsyncCommit();
+  }
+
+  const AttentionParams& params_;
+  SharedTile<Tile>& shared_;
+  int slot_ = 0;  // of what arrives next
+};
 
 }  // namespace ropeway::cuda
 

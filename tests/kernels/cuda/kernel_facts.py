@@ -29,11 +29,14 @@ def attention_tile_bytes(variant):
     found = re.search(r"Tile<[^,]+, (\d+), (true|false), (\d+)>", variant)
     width, codes, row_warps = int(found[1]), found[2] == "true", int(found[3])
     column_warps, pairs, keys, threads = 4 // row_warps, 16 * row_warps, 32, 128
-    size = 2 * (pairs + 2 * keys) * (width + 8)
+    is_narrow, has_codes = row_warps == 1, codes == "true"
+    slots = (4 if is_narrow else 2) if width > 128 else (6 if is_narrow else 3)
+    size = 2 * pairs * (width + 8)
+    size += slots * (keys * width + 4 * keys if has_codes else 2 * keys * (width + 8))
+    size += 2 * (keys if has_codes else 1) * (width + 8)
     size += 2 * (pairs if column_warps > 1 else 1) * (keys + 8)
     size += 4 * column_warps * pairs
-    size = round_up(size, 16) + 16 * threads * (width // 8 // column_warps)
-    return size + (keys * width + 4 * keys if codes else 16)
+    return round_up(size, 16) + 16 * threads * (width // 8 // column_warps)
 
 
 NORMED_BYTES = 16 * 1024  # kNormedBytes of fused_matmul.h
