@@ -128,7 +128,18 @@ T atomicMin(T* address, std::type_identity_t<T> value) {
   return old;
 }
 
+// Orders what a thread did before it in front of whatever a thread does behind a later one: more than CUDA
+// promises, which needs an atomic between them.
+inline void __threadfence() {
+  static std::atomic<int> fences;
+  fences.fetch_add(1, std::memory_order_acq_rel);
+}
+
 // ---- Arithmetic.
+template <class T>
+T __ldcg(const T* address) {
+  return *address;
+}
 template <class T>
 T __ldg(const T* address) {
   return *address;

@@ -130,6 +130,7 @@ absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMem
                       .max_tokens = options.max_tokens,
                       .max_logit_rows = plan.step.max_logit_rows,
                       .partial_floats = cuda::AttentionWorkspaceFloats(attention, bounds.partials),
+                      .arrivals = int64_t{plan.largest_step.merges} * spec.num_kv_heads,
                       .unpacked_bytes = UnpackedBytes(options)};
   Carver activations(nullptr), inputs(nullptr), results(nullptr);
   CarveActivations(spec, plan.activations, activations);

@@ -62,6 +62,7 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.gated = carver.TakeBytes(t * spec.max_ffn_size() * bytes);
   a.experts = CarveExperts(spec, shape, carver);
   a.partials = carver.Take<float>(shape.partial_floats);
+  a.arrivals = carver.Take<int32_t>(shape.arrivals);
   a.unpacked = {carver.TakeBytes(shape.unpacked_bytes), shape.unpacked_bytes};
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
@@ -418,7 +419,8 @@ void CudaPass::Attend(int layer) {
       .max_pages = shape_.max_pages,
       .narrow = {arrays_.narrow, &arrays_.work_counts[0], BlocksFor(shape_.narrow)},
       .wide = {arrays_.wide, &arrays_.work_counts[1], BlocksFor(shape_.wide)},
-      .merges = {arrays_.merges, &arrays_.work_counts[2], BlocksFor(shape_.merges)},
+      .merges = arrays_.merges,
+      .arrivals = context_.activations.arrivals,
       .workspace = context_.activations.partials};
   Try("attention", [&] { return context_.kernels.attention(args, context_.stream); });
 }

@@ -51,6 +51,7 @@ struct CudaActivations {
   uint8_t* gated;             // [T, F]
   CudaExpertActivations experts;
   float* partials;         // of attention
+  int32_t* arrivals;       // [arrivals] of attention: zeros between steps
   UnpackedSlice unpacked;  // of packed weights on their way to the library
   uint8_t* chosen;         // [max_logit_rows, D] rows on their way to the output layer
   float* logits;           // [max_logit_rows, logit_stride]
@@ -60,7 +61,7 @@ struct CudaActivations {
 struct CudaActivationsShape {
   cuda::Element element = cuda::Element::kBF16;
   int32_t max_tokens = 0, max_logit_rows = 0;
-  int64_t partial_floats = 0, unpacked_bytes = 0;
+  int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0;
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 

@@ -101,8 +101,11 @@ absl::Status CudaRank::PrepareProducts() {
                        options_.memory.samples ? plan_.activations.max_logit_rows : 0);
   RETURN_IF_ERROR(StatusOf(pass));
   fusions_ = pass.PlanFusions();
-  return Check(parts_.runtime->Fill(working_memory_.data(), kFresh, plan_.activation_bytes, stream_),
-               "filling the workspace");
+  RETURN_IF_ERROR(Check(parts_.runtime->Fill(working_memory_.data(), kFresh, plan_.activation_bytes, stream_),
+                        "filling the workspace"));
+  if (plan_.activations.arrivals == 0) return absl::OkStatus();
+  const int64_t bytes = plan_.activations.arrivals * static_cast<int64_t>(sizeof(int32_t));
+  return Check(parts_.runtime->Fill(activations_.arrivals, 0, bytes, stream_), "filling the workspace");
 }
 
 absl::Status CudaRank::AllocateWorkspace() {

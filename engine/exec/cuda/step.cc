@@ -188,7 +188,7 @@ CudaStepArrays CarveStep(const CudaStepShape& shape, Carver& carver) {
   arrays.angle_rows = shape.angles > 0 ? carver.Take<int32_t>(shape.tokens) : nullptr;
   arrays.angles = shape.angles > 0 ? carver.Take<float>(shape.angles) : nullptr;
   arrays.logit_tokens = carver.Take<int32_t>(shape.logit_rows);
-  arrays.work_counts = carver.Take<int32_t>(3);
+  arrays.work_counts = carver.Take<int32_t>(2);
   arrays.narrow = carver.Take<cuda::AttentionItem>(shape.narrow);
   arrays.wide = carver.Take<cuda::AttentionItem>(shape.wide);
   arrays.merges = carver.Take<cuda::AttentionMerge>(shape.merges);
@@ -268,7 +268,6 @@ void WriteStep(const CudaStep& step, const CudaStepArrays& out) {
   std::copy(step.logit_tokens.begin(), step.logit_tokens.end(), out.logit_tokens);
   out.work_counts[0] = static_cast<int32_t>(step.attention.narrow.size());
   out.work_counts[1] = static_cast<int32_t>(step.attention.wide.size());
-  out.work_counts[2] = static_cast<int32_t>(step.attention.merges.size());
   std::copy(step.attention.narrow.begin(), step.attention.narrow.end(), out.narrow);
   std::copy(step.attention.wide.begin(), step.attention.wide.end(), out.wide);
   std::copy(step.attention.merges.begin(), step.attention.merges.end(), out.merges);

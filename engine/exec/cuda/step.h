@@ -45,7 +45,7 @@ struct CudaStepArrays {
   int32_t* angle_rows;             // [T] each token's row of angles: its own; null where there are none
   float* angles;                   // [angles]; null where there are none
   int32_t* logit_tokens;           // [logit_rows] which token of the step
-  int32_t* work_counts;            // [3] narrow, wide, merges
+  int32_t* work_counts;            // [2] narrow, wide
   cuda::AttentionItem* narrow;     // [narrow]
   cuda::AttentionItem* wide;       // [wide]
   cuda::AttentionMerge* merges;    // [merges]

@@ -35,13 +35,16 @@ struct AttentionItem {
   int32_t first_chunk = 0, last_chunk = 0;
   int32_t partial = -1;  // where pair 0 of first_chunk leaves its partial result; each further chunk
                          // num_pairs later. -1: the item has all chunks and writes the output itself
+  int32_t merge = -1;    // then the merge that it is a part of
 };
 
-// The partial results of one tile, to be merged in the order of its chunks.
+// The partial results of one tile. Of the blocks that computed them the one that is done last merges them, in
+// the order of the chunks.
 struct AttentionMerge {
   int32_t first_pair = 0, num_pairs = 0;
   int32_t first_partial = 0;
   int32_t num_chunks = 0;
+  int32_t num_items = 0;
 };
 
 struct AttentionShape {
@@ -102,7 +105,7 @@ constexpr int64_t AttentionWorkspaceFloats(const AttentionShape& shape, int32_t 
   return int64_t{num_partials} * shape.num_kv_heads * PartialFloats(shape.head_dim, shape.value_dim);
 }
 
-// Items or merges in device memory, and how many blocks take them in turn. The count lies in device memory
+// Items in device memory, and how many blocks take them in turn. The count lies in device memory
 // too, so that a captured graph replays other plans. The number of blocks changes no byte; a few per
 // processor are enough. 0: nothing is launched.
 template <typename T>
@@ -112,7 +115,7 @@ struct WorkList {
   int blocks = 0;
 };
 
-// Of up to three launches: narrow items, wide items, merges. REQUIRES: AttentionUnsupported is null; queries,
+// Of up to two launches: narrow items, wide items. REQUIRES: AttentionUnsupported is null; queries,
 // out, the data of kv and its scales are 16-byte aligned.
 struct AttentionArgs {
   Element element = Element::kBF16;
@@ -129,7 +132,9 @@ struct AttentionArgs {
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
   WorkList<AttentionItem> narrow, wide;
-  WorkList<AttentionMerge> merges;
+  const AttentionMerge* merges = nullptr;
+  // [merges, G] how many items of each are done: zeros, before and after.
+  int32_t* arrivals = nullptr;
   float* workspace = nullptr;  // 16-byte aligned
 };
 

@@ -5,12 +5,13 @@
 // in shared memory, where the network changes them 32 keys at a time (a lane is a key); then a warp has one
 // head. Keys and values are read once per query head. Where an item begins or ends within a token's heads,
 // scores of all heads are computed and the item's own used.
+#include "engine/kernels/cuda/attention_merge.cuh"
 #include "engine/kernels/cuda/attention_plain.cuh"
 
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kWarps = kMergeWarps;
 constexpr float kLeakySlope = 0.01f;
 
 // In shared memory, all of float.
@@ -151,6 +152,8 @@ __global__ void __launch_bounds__(kWarps * 32, 2)
     const int last = (item.first_pair + item.num_pairs - 1) / params.group;
     for (int token = item.first_pair / params.group; token <= last; ++token)
       AttendToken<T, kKv>(params, item, token, shared);
+    for (int kv_head = 0; item.partial >= 0 && kv_head < params.args.kv.num_kv_heads; ++kv_head)
+      MergeIfLast<T>(params, item, kv_head);
   }
 }
 

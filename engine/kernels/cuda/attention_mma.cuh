@@ -15,6 +15,7 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_MMA_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_MMA_CUH_
 
+#include "engine/kernels/cuda/attention_merge.cuh"
 #include "engine/kernels/cuda/attention_state.cuh"
 #include "engine/kernels/cuda/attention_tile.cuh"
 #include "engine/kernels/cuda/device.h"
@@ -313,7 +314,10 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, 
       MergeChunk(place, chunk, totals, shared);
     chunk.Clear();
   }
-  if (item.partial < 0) WriteOutput(params, task, place, totals, shared);
+  if (item.partial < 0)
+    WriteOutput(params, task, place, totals, shared);
+  else
+    MergeIfLast<typename Tile::T>(params, item, task.kv_head);
 }
 
 template <class Tile, class Modifier>

@@ -4,12 +4,13 @@
 //
 //   queries [T, H, E], pages of keys and values  ->  out [T, H, Ev] or partial results
 // The query's keys and values are read once per query head.
+#include "engine/kernels/cuda/attention_merge.cuh"
 #include "engine/kernels/cuda/attention_plain.cuh"
 
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kWarps = kMergeWarps;
 
 // The scores of a lane's keys of a chunk; -infinity where the query does not see.
 template <class T, KvElement kKv>
@@ -55,6 +56,7 @@ __global__ void __launch_bounds__(kWarps * 32, 2)
     const AttentionItem item = work.data[w / kv_heads];
     for (int index = warp; index < item.num_pairs; index += kWarps)
       AttendQuery<T, kKv>(params, item, index, w % kv_heads, weights, weights + kChunkTokens);
+    if (item.partial >= 0) MergeIfLast<T>(params, item, w % kv_heads);
   }
 }
 

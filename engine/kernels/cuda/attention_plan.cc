@@ -52,12 +52,14 @@ void Split(const AttentionItem& tile, int64_t parts, std::vector<AttentionItem>&
     item.first_chunk = tile.first_chunk + static_cast<int32_t>(chunks * part / parts);
     item.last_chunk = tile.first_chunk + static_cast<int32_t>(chunks * (part + 1) / parts);
     item.partial = plan.num_partials + (item.first_chunk - tile.first_chunk) * tile.num_pairs;
+    item.merge = static_cast<int32_t>(plan.merges.size());
     items.push_back(item);
   }
   plan.merges.push_back({.first_pair = tile.first_pair,
                          .num_pairs = tile.num_pairs,
                          .first_partial = plan.num_partials,
-                         .num_chunks = chunks});
+                         .num_chunks = chunks,
+                         .num_items = static_cast<int32_t>(parts)});
   plan.num_partials += chunks * tile.num_pairs;
 }
 

@@ -7,7 +7,7 @@
 // __ballot_sync, __any_sync, __all_sync; atomicAdd, atomicExch, atomicCAS, atomicMax, atomicMin; __ldg,
 // __dp4a,
 // __popc, __clz, __ffs, __fmaf_rn and kin, __float_as_uint and kin; float2, float4, int2, int4, uint2, uint4,
-// dim3.
+// dim3, __ldcg, __threadfence.
 //
 // A kernel that LaunchDependent launches may begin while the one in front of it on the stream still runs, where
 // the device can do that: what that one writes, or reads and this one writes, may be touched only after
@@ -51,6 +51,13 @@ ROPEWAY_DEVICE Vector128<T> Load128(const T* address) {
 template <class T>
 ROPEWAY_DEVICE void Store128(T* address, const Vector128<T>& vector) {
   *reinterpret_cast<Vector128<T>*>(address) = vector;
+}
+
+// Likewise what other blocks of the same kernel wrote before a __threadfence of theirs: from the cache that all
+// processors share.
+ROPEWAY_DEVICE Vector128<float> Load128FromOthers(const float* address) {
+  const float4 four = __ldcg(reinterpret_cast<const float4*>(address));
+  return {{four.x, four.y, four.z, four.w}};
 }
 
 ROPEWAY_DEVICE float WarpSum(float value) {

@@ -76,7 +76,8 @@ BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, Be
       .max_pages = max_pages,
       .narrow = UploadWork(device, plan.narrow, shape.num_kv_heads),
       .wide = UploadWork(device, plan.wide, shape.num_kv_heads),
-      .merges = UploadWork(device, plan.merges, shape.num_kv_heads),
+      .merges = plan.merges.empty() ? nullptr : device.Upload(plan.merges),
+      .arrivals = device.Upload(std::vector<int32_t>((plan.merges.size() + 1) * shape.num_kv_heads)),
       .workspace = static_cast<float*>(
           device.Allocate(4 * cuda::AttentionWorkspaceFloats(plan_shape, std::max(plan.num_partials, 1))))};
   return [args, kv_bytes, &device](int64_t repeat) {

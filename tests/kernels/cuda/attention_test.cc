@@ -70,11 +70,14 @@ class AttentionTest : public DeviceTest {
     const int32_t* counts = Upload(step.counts);
     args_.narrow = {Upload(plan_.narrow), counts, division.blocks};
     args_.wide = {Upload(plan_.wide), counts + 1, plan_.wide.empty() ? 0 : division.blocks};
-    args_.merges = {Upload(plan_.merges), counts + 2, division.blocks};
+    args_.merges = Upload(plan_.merges);
+    const std::vector<int32_t> none(plan_.merges.size() * step.shape.num_kv_heads);
+    args_.arrivals = Upload(none);
     args_.workspace = Allocate<float>(AttentionWorkspaceFloats(step.shape, plan_.num_partials) + 4);
     auto* out = Allocate<uint8_t>(step.tokens.size() * RowBytes());
     args_.out = out;
     Check(Attention(args_, stream()));
+    EXPECT_EQ(Download(args_.arrivals, none.size()), none) << "the next step counts from zero";
     return Read(step, out);
   }
 
@@ -93,7 +96,8 @@ class AttentionTest : public DeviceTest {
     args_.page_tables = page_tables;
     args_.narrow = {narrow, counts, division.blocks};
     args_.wide = {};
-    args_.merges = {merges, counts + 2, division.blocks};
+    args_.merges = merges;
+    args_.arrivals = Upload(std::vector<int32_t>(kMaxItems * first.shape.num_kv_heads));
     args_.workspace = Allocate<float>(AttentionWorkspaceFloats(first.shape, kMaxPartials));
     args_.out = out;
     Graph graph;

@@ -63,14 +63,13 @@ KERNELS = {
     ("attention_bf16", "AttendKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
         moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
-              "+ (Ev + 4) 4 B a query and chunk where split"),
+              "+ (Ev + 4) 4 B a query and chunk where split, written and read once"),
     ("attention_plain", "AttendPlainKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * (256 + 128),
         moved="keys and values H/G times; tables of relative positions besides"),
     ("attention_mixed", "AttendMixedKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * (32 * (256 + 128 + 2 + 32) + 32 * 32),
         moved="keys and values H/G times for each token: scores of all heads are needed at once"),
-    ("attention", "MergeKernel"): Kernel(moved="(Ev + 4) 4 B a query and chunk, read once; the least"),
     ("copy_pages", "CopyPagesKernel"): Kernel(moved="2 pages; the least"),
     ("embed", "EmbedDense"): Kernel(moved="D elements + 4 D; the least"),
     ("embed", "EmbedPacked"): Kernel(moved="a packed row + 4 D; the least"),

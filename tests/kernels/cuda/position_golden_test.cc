@@ -63,12 +63,12 @@ class PositionGoldenTest : public DeviceTest {
     PlanAttention(shape, std::vector<int32_t>{0, count}, positions,
                   golden_->num_positions - golden_->first_position, plan);
     const auto* counts = Upload(std::vector<int32_t>{static_cast<int32_t>(plan.narrow.size()),
-                                                     static_cast<int32_t>(plan.wide.size()),
-                                                     static_cast<int32_t>(plan.merges.size())});
+                                                     static_cast<int32_t>(plan.wide.size())});
     const auto blocks = [](size_t items) { return items == 0 ? 0 : 2; };
     args_.narrow = {Upload(plan.narrow), counts, blocks(plan.narrow.size())};
     args_.wide = {Upload(plan.wide), counts + 1, blocks(plan.wide.size())};
-    args_.merges = {Upload(plan.merges), counts + 2, blocks(plan.merges.size())};
+    args_.merges = Upload(plan.merges);
+    args_.arrivals = Upload(std::vector<int32_t>(plan.merges.size() * shape.num_kv_heads));
     args_.workspace = Allocate<float>(AttentionWorkspaceFloats(shape, plan.num_partials) + 4);
     const int64_t floats = int64_t{count} * golden_->num_heads * golden_->value_dim;
     auto* out = Allocate<float>(floats);
