@@ -5,7 +5,7 @@
 // of another version or model, cut short, unreadable or damaged is told of once, what it does not give is packed, and a
 // whole one is written beside it and renamed over it.
 //
-// Matrices are read into memory of our own, not mapped: of mapped files' small pages decode steps are 8 to 17 %
+// Matrices are read into memory of our own, not mapped: of mapped files' small pages decode steps are 7 to 17 %
 // slower (SmolLM2 on Zen 4), and nobody who truncates the file takes anything from us.
 //
 // The file: Header, then its entries (pack_cache.cc), then the matrices, each at a multiple of 64 bytes. One for each
