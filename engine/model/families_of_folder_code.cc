@@ -39,6 +39,7 @@ constexpr Family kFamilies[] = {
      .read_more = readers::ReadChatGlm,
      .finish_layers = readers::FinishChatGlm},
     {.hf_type = "internlm2",
+     .attention = {.qkv_bias = true, .output_bias = true},
      .fields = {.attention_bias = "bias"},
      .context_length = 2048,
      .names = names::kInternLm2Names},

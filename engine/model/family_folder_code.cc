@@ -23,6 +23,14 @@ absl::StatusOr<int32_t> PositiveOr(JsonFields& config, const char* name, int32_t
   return absl::InvalidArgumentError(absl::StrCat(config.NameOf(name), " must be positive, is ", value));
 }
 
+// Newer folders say twice how many layers there are.
+absl::Status CheckLayers(JsonFields& config, int32_t layers) {
+  ASSIGN_OR_RETURN(const int32_t said, config.IntOr("num_hidden_layers", layers));
+  if (said == layers) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.NameOf("num_hidden_layers"), " must be 'num_layers' ", layers, ", is ", said));
+}
+
 }  // namespace
 
 // No field says what the code of each folder does. Those of 13 billion weights have ALiBi and tell their context by
@@ -36,13 +44,19 @@ absl::Status ReadBaichuan(JsonFields& config, DecoderSpec& spec, LayerSpec& laye
     spec.context_length = longest;
   }
   spec.unit_output = config.Has("z_loss_weight") || spec.vocab_size == kSecondVocabulary;
+  if (spec.unit_output && spec.tied_output)
+    return absl::UnimplementedError(
+        absl::StrCat(config.NameOf("tie_word_embeddings"),
+                     " is true beside an output layer whose rows have length 1; only false is supported"));
   RETURN_IF_ERROR(config.DoubleOr("z_loss_weight", 0).status());
   return ReadFlags(config, {"_from_model_config"});
 }
 
-absl::Status ReadChatGlm(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
+absl::Status ReadChatGlm(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   ASSIGN_OR_RETURN(const bool is_rms, config.BoolOr("rmsnorm", true));
   if (!is_rms) spec.norm = {.kind = NormKind::kLayer, .epsilon = spec.norm.epsilon, .has_bias = true};
+  // "add_bias_linear" is of all products.
+  layer.attention.qkv_bias |= layer.attention.output_bias;
   ASSIGN_OR_RETURN(spec.block.norms_stream, config.BoolOr("apply_residual_connection_post_layernorm", false));
   ASSIGN_OR_RETURN(spec.output_norm, config.BoolOr("post_layer_norm", true));
   RETURN_IF_ERROR(OnlyTrue(config, "multi_query_attention"));
@@ -69,6 +83,7 @@ absl::Status ReadChatGlm(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
 
 // "rope_ratio" multiplies the base, but in the folders of ChatGLM2, which alone are told by their names, divides positions.
 absl::Status FinishChatGlm(JsonFields& config, DecoderSpec& spec) {
+  RETURN_IF_ERROR(CheckLayers(config, spec.num_layers()));
   ASSIGN_OR_RETURN(const double ratio, config.DoubleOr("rope_ratio", 1));
   if (!(ratio > 0))
     return absl::InvalidArgumentError(

@@ -224,7 +224,11 @@ absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
       NamedTensors::Make(config->spec, *std::move(contents), NamingOf(*config));
   if (!tensors.ok()) return WithPath(folder, tensors.status());
   std::unique_ptr<TensorSource> source = *std::move(tensors);
-  if (config->spec.unit_output) source = WithUnitOutput(std::move(source));
+  if (config->spec.unit_output) {
+    absl::StatusOr<std::unique_ptr<TensorSource>> unit = WithUnitOutput(std::move(source));
+    if (!unit.ok()) return WithPath(folder, unit.status());
+    source = *std::move(unit);
+  }
   return OpenedModel{std::move(config->spec), Metadata(), std::move(source)};
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status_macros.h"
 #include "engine/tensor/dequantize.h"
@@ -66,7 +67,13 @@ class UnitOutput final : public TensorSource {
 
 }  // namespace
 
-std::unique_ptr<TensorSource> WithUnitOutput(std::unique_ptr<TensorSource> source) {
+absl::StatusOr<std::unique_ptr<TensorSource>> WithUnitOutput(std::unique_ptr<TensorSource> source) {
+  const TensorId output{WeightRole::kOutput};
+  ASSIGN_OR_RETURN(const DType type, source->TypeOf(output));
+  if (InfoOf(type).block_columns != 1)
+    return absl::UnimplementedError(absl::StrCat("tensor '", source->NameOf(output), "' has the type ",
+                                                 NameOf(type),
+                                                 "; only F32, F16, BF16 rows can be brought to length 1"));
   return std::make_unique<UnitOutput>(std::move(source));
 }
 

@@ -4,13 +4,14 @@
 
 #include <memory>
 
+#include "absl/status/statusor.h"
 #include "engine/model/tensor_source.h"
 
 namespace ropeway {
 
 // The tensors of `source`, each row of the output layer divided by its Euclidean length and rounded to its type again.
-// Thread-safe. REQUIRES: the output layer is f32, f16 or bf16, as in any folder.
-std::unique_ptr<TensorSource> WithUnitOutput(std::unique_ptr<TensorSource> source);
+// Thread-safe. UNIMPLEMENTED where that is not f32, f16 or bf16, NOT_FOUND where there is no output layer.
+absl::StatusOr<std::unique_ptr<TensorSource>> WithUnitOutput(std::unique_ptr<TensorSource> source);
 
 }  // namespace ropeway
 

@@ -71,6 +71,38 @@ TEST(ChatGlmTest, RatioIsOfTheBaseOrOfPositions) {
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'rope_ratio' must be positive")));
 }
 
+// Biases of all products are those of queries, keys and values, too.
+TEST(ChatGlmTest, EitherFlagGivesQueriesBiases) {
+  for (const bool all : {false, true})
+    for (const bool of_queries : {false, true}) {
+      ASSERT_OK_AND_ASSIGN(const DecoderSpec spec,
+                           With("chatglm", {{"add_bias_linear", all}, {"add_qkv_bias", of_queries}}));
+      EXPECT_EQ(spec.layers[0].attention.qkv_bias, all || of_queries) << all << of_queries;
+      EXPECT_EQ(spec.layers[0].attention.output_bias, all) << all << of_queries;
+      EXPECT_EQ(spec.layers[0].ffn.bias, all) << all << of_queries;
+    }
+}
+
+// As newer folders of GLM-4 do.
+TEST(ChatGlmTest, LayersMayBeSaidTwice) {
+  EXPECT_OK(With("chatglm", {{"num_hidden_layers", 4}}).status());
+  EXPECT_THAT(With("chatglm", {{"num_hidden_layers", 5}}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'num_hidden_layers' must be 'num_layers' 4, is 5")));
+}
+
+TEST(InternLm2Test, HasBiasesWhereNothingIsSaid) {
+  for (const bool said : {false, true}) {
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With("internlm2", {{"bias", said}}));
+    EXPECT_EQ(spec.layers[0].attention.qkv_bias, said);
+    EXPECT_EQ(spec.layers[0].attention.output_bias, said);
+  }
+  ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With("internlm2", {{"bias", nullptr}}));
+  EXPECT_TRUE(spec.layers[0].attention.qkv_bias);
+  EXPECT_TRUE(spec.layers[0].attention.output_bias);
+  EXPECT_FALSE(spec.layers[0].ffn.bias);
+}
+
 TEST(QwenTest, StretchesWhatItsFlagsSay) {
   ASSERT_OK_AND_ASSIGN(const DecoderSpec both, With("qwen", Json::object()));
   EXPECT_EQ(
@@ -96,6 +128,10 @@ TEST(FolderCodeTest, RefusesByName) {
        {{"model_max_length", 0}},
        absl::StatusCode::kInvalidArgument,
        "'model_max_length' must be positive"},
+      {"baichuan2",
+       {{"tie_word_embeddings", true}},
+       absl::StatusCode::kUnimplemented,
+       "'tie_word_embeddings' is true beside an output layer whose rows have length 1"},
       {"baichuan2", {{"num_key_value_heads", 2}}, absl::StatusCode::kUnimplemented, "num_key_value_heads"},
       {"baichuan_alibi",
        {{"model_max_length", 1 << 30}},
@@ -197,6 +233,26 @@ TEST(UnitOutputTest, RowsHaveLengthOneInEveryType) {
     ExpectUnitRows(found, output, test.tolerance);
     ASSERT_OK_AND_ASSIGN(const DType type, model.tensors->TypeOf({WeightRole::kOutput}));
     EXPECT_EQ(type, test.type);
+  }
+}
+
+// Bytes may be a matrix of MXFP4, but rows of length 1 are none of that type.
+TEST(UnitOutputTest, RefusesPackedRows) {
+  ASSERT_OK_AND_ASSIGN(const Json golden, ropeway::testing::ReadTinyGolden("baichuan2"));
+  std::vector<ropeway::testing::TinyTensor> tensors = ropeway::testing::MakeTinyTensors(golden);
+  for (ropeway::testing::TinyTensor& tensor : tensors)
+    if (tensor.name == "lm_head.weight")
+      tensor = {"lm_head.weight_blocks", {320, 3, 16}, {}, std::vector<uint8_t>(320 * 3 * 16)};
+  tensors.push_back({"lm_head.weight_scales", {320, 3}, {}, std::vector<uint8_t>(320 * 3, 127)});
+  const ropeway::testing::TempFolder folder;
+  folder.Write("config.json", golden["config"].dump());
+  folder.Write("model.safetensors", ropeway::testing::SafetensorsBytes(tensors));
+  const absl::StatusOr<OpenedModel> model = OpenModel(folder.path());
+  EXPECT_THAT(model.status(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("tensor 'lm_head.weight' has the type MXFP4; only F32, F16, BF16")));
+  if (model.ok()) {
+    EXPECT_OK(model->tensors->Find({WeightRole::kOutput}).status());
   }
 }
 
