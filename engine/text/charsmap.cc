@@ -10,6 +10,10 @@
 namespace ropeway {
 namespace {
 
+// Real keys are some code points long. A broken trie may lead around in circles; then every step through a text would take as
+// long as its rest.
+constexpr size_t kMaxKeyBytes = 256;
+
 // A unit of the trie: where its children are, the byte that leads to it, whether a value hangs below it.
 uint32_t OffsetOf(uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
 uint32_t LabelOf(uint32_t unit) { return unit & ((1u << 31) | 0xFFu); }
@@ -61,7 +65,7 @@ void Charsmap::Walk(std::string_view text, const OnKey& on_key) const {
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     ++bytes;
-    if (byte == 0) return;
+    if (byte == 0 || bytes > kMaxKeyBytes) return;
     node ^= byte;
     if (node >= trie_.size() || LabelOf(trie_[node]) != byte) return;
     const bool is_key = HasValue(trie_[node]);

@@ -91,5 +91,21 @@ TEST(CharsmapTest, TextsDoNotGrowWithoutEnd) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("more than 32 times as many")));
 }
 
+// A table whose "a" leads back to the root: of no end, and each step of a text would go through all of its rest.
+TEST(CharsmapTest, NoKeyIsLongerThanItsLimit) {
+  std::vector<uint32_t> units(256);
+  units['a'] = 'a' << 10 | 'a';
+  std::string table;
+  const auto put = [&](uint32_t value) {
+    for (int i = 0; i < 4; ++i) table += static_cast<char>(value >> (8 * i) & 0xFF);
+  };
+  put(static_cast<uint32_t>(units.size() * 4));
+  for (const uint32_t unit : units) put(unit);
+  ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(table + "x"));
+  const std::string text(1 << 20, 'a');
+  for (size_t i = 0; i < text.size(); ++i)
+    ASSERT_FALSE(charsmap.Longest(std::string_view(text).substr(i)).has_value());
+}
+
 }  // namespace
 }  // namespace ropeway
