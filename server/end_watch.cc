@@ -20,7 +20,7 @@ sigset_t WatchedSignals() {
 void BlockSignals() {
   const sigset_t signals = WatchedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+  for (const int signal_number : {SIGPIPE, SIGXFSZ}) signal(signal_number, SIG_IGN);
 }
 
 EndWatch::EndWatch(const Log& log) : log_(log) {

@@ -5,7 +5,7 @@
 //   SIGHUP                       certificates and keys are read again; running streams go on, so that a terminal
 //                                may close
 //   SIGUSR1, SIGUSR2             logged, and of no effect
-//   SIGPIPE                      ignored
+//   SIGPIPE, SIGXFSZ             ignored: what was to be written fails, and that is told
 #ifndef ROPEWAY_SERVER_END_WATCH_H_
 #define ROPEWAY_SERVER_END_WATCH_H_
 

@@ -92,7 +92,7 @@ TEST(OperationsTest, AHangUpCutsNoStream) {
   int deltas = 0;
   const client::Answer answer = Ask(*client, 64, [&] {
     if (++deltas == 2)
-      for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2}) process.Signal(signal);
+      for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ}) process.Signal(signal);
   });
   EXPECT_TRUE(answer.status.ok()) << answer.status;
   EXPECT_TRUE(Ask(*client).status.ok());

@@ -182,6 +182,11 @@ class NewFile {
       close(descriptor);
       return absl::UnavailableError("cannot be written: another process is at it");
     }
+    // Somebody's file under a second name is not to be written over.
+    if (ours.st_nlink != 1) {
+      close(descriptor);
+      return absl::FailedPreconditionError("cannot be written: its name is not that of one file alone");
+    }
     descriptor_ = descriptor;
     if (ftruncate(descriptor, 0) != 0) return absl::ErrnoToStatus(errno, "cannot be written");
     return absl::OkStatus();

@@ -1,7 +1,9 @@
 #include "engine/exec/cpu/pack_cache.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -277,6 +279,27 @@ TEST_F(PackCacheTest, OneProcessAtATimeWrites) {
   std::filesystem::create_symlink(victim, temporary);
   EXPECT_THAT(Run().trouble, StartsWith("cannot be written"));
   EXPECT_EQ(Read(victim), "precious");
+  // Nor into a file that has another name, too.
+  std::filesystem::remove(temporary);
+  std::filesystem::create_hard_link(victim, temporary);
+  EXPECT_EQ(Run().trouble, "cannot be written: its name is not that of one file alone");
+  EXPECT_TRUE(Read(victim) == "precious");
+}
+
+// As a full disk does, a limit of sizes cuts the file short: nothing of it stays.
+TEST_F(PackCacheTest, LeavesNothingWhereItCannotWriteAll) {
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  const rlimit less{.rlim_cur = 100'000, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &less), 0);
+  const PackCacheOutcome outcome = Run();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  EXPECT_THAT(outcome.trouble, StartsWith("cannot be written"));
+  EXPECT_FALSE(outcome.is_written);
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+  EXPECT_TRUE(Run().is_written);
 }
 
 // A whole model answers alike with and without, the first and the second time.
