@@ -30,6 +30,13 @@ absl::Status NotNegative(absl::string_view field, double value) {
   return absl::InvalidArgumentError(absl::StrCat(field, " must be finite and not negative, is ", value));
 }
 
+// Kernels divide by caps and multiply by them again, in float32: others would make numbers that are none.
+absl::Status Cap(absl::string_view field, double value) {
+  constexpr double kLeast = 0x1p-20, kMost = 0x1p40;
+  if (value == 0 || (kLeast <= value && value <= kMost)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be 0 or in [2^-20, 2^40], is ", value));
+}
+
 absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {
   RETURN_IF_ERROR(InRange("rotary_dim", rope.rotary_dim, 2, head_dim));
   if (rope.rotary_dim % 2 != 0)
@@ -66,7 +73,7 @@ absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {
 
 absl::Status ValidateAttention(const AttentionSpec& attention) {
   RETURN_IF_ERROR(Positive("attention_scale", attention.scale));
-  RETURN_IF_ERROR(NotNegative("attention_softcap", attention.softcap));
+  RETURN_IF_ERROR(Cap("attention_softcap", attention.softcap));
   RETURN_IF_ERROR(NotNegative("clip_qkv", attention.clip));
   if (attention.head_norm.kind != NormKind::kNone)
     RETURN_IF_ERROR(Positive("epsilon of query and key norms", attention.head_norm.epsilon));
@@ -129,7 +136,7 @@ absl::Status ValidateEnds(const DecoderSpec& spec) {
   RETURN_IF_ERROR(InRange("embedding_size", spec.embedding_size, 0, kMaxWidth));
   RETURN_IF_ERROR(Positive("embedding_scale", spec.embedding_scale));
   RETURN_IF_ERROR(Positive("logit_scale", spec.logit_scale));
-  RETURN_IF_ERROR(NotNegative("logit_softcap", spec.logit_softcap));
+  RETURN_IF_ERROR(Cap("logit_softcap", spec.logit_softcap));
   if (spec.output_norm || spec.logit_scale == 1) return absl::OkStatus();
   return absl::UnimplementedError(
       "a scale of logits without a norm before the output layer is not supported");

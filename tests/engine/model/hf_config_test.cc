@@ -171,6 +171,17 @@ TEST(HfConfigTest, ReadsGemma3) {
   for (int i = 0; i < 4; ++i) EXPECT_EQ(pattern.layers[i].position.window, i % 2 == 1 ? 0 : 32) << i;
 }
 
+TEST(HfConfigTest, RefusesCapsThatFloatsCannotDivideBy) {
+  for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+    for (const double cap : {1e-30, 3e38, 1e39, -1.0})
+      EXPECT_THAT(With("gemma2", {{name, cap}}),
+                  StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("softcap must be 0 or in")))
+          << name << " " << cap;
+    for (const double cap : {0.0, 0.001, 1e12})
+      EXPECT_OK(With("gemma2", {{name, cap}})) << name << " " << cap;
+  }
+}
+
 TEST(HfConfigTest, TakesBothSpellingsTogetherWhereTheyAgree) {
   const Json scaling = {{"type", "linear"}, {"factor", 4.0}};
   EXPECT_OK(With("llama_rope_linear", {{"rope_theta", 10000.0}, {"rope_scaling", scaling}}));
