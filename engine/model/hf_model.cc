@@ -192,10 +192,10 @@ absl::StatusOr<OpenedModel> OpenRopewayModel(const std::string& folder, const Js
     return absl::Status(config.status().code(),
                         absl::StrCat(folder, "/", kConfigFile, ": ", config.status().message()));
   ASSIGN_OR_RETURN(Weights weights, ReadWeights(folder));
-  if (const absl::Status status = CheckRopewayTensors(*config, weights.tensors); !status.ok())
-    return absl::Status(status.code(), absl::StrCat(folder, "/", status.message()));
   absl::StatusOr<NamedTensors::Contents> contents = ContentsOf(std::move(weights));
   if (!contents.ok()) return WithPath(folder, contents.status());
+  if (const absl::Status status = CheckRopewayTensors(*config, contents->tensors); !status.ok())
+    return absl::Status(status.code(), absl::StrCat(folder, "/", status.message()));
   const auto parts_of = [spec = config->spec](const TensorId& id) {
     return std::vector<StoredPart>{{.name = RopewayTensorName(id, spec)}};
   };

@@ -254,5 +254,26 @@ TEST_F(RopewayConfigTest, TensorsHaveTheTypeOfTheConfig) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("type F32, needs F16")));
 }
 
+// Bytes that are no MXFP4 are there, and MXFP4 is no type of a config.
+TEST_F(RopewayConfigTest, BytesAreNotMissing) {
+  const Json& model = models_["nope"];
+  const auto open = [&](const std::vector<testing::TinyTensor>& tensors) {
+    const testing::TempFolder folder;
+    EXPECT_OK(testing::WriteRopewayModel(model["config"], tensors, folder.path()));
+    return OpenModel(folder.path()).status();
+  };
+  std::vector<testing::TinyTensor> tensors = testing::MakeRopewayTensors(model);
+  for (testing::TinyTensor& tensor : tensors)
+    if (tensor.name == "model.norm.weight") tensor = {tensor.name, {96}, {}, std::vector<uint8_t>(96)};
+  EXPECT_THAT(open(tensors), StatusIs(absl::StatusCode::kUnimplemented,
+                                      HasSubstr("tensor 'model.norm.weight' has the type U8")));
+  for (testing::TinyTensor& tensor : tensors)
+    if (tensor.name == "model.norm.weight")
+      tensor = {tensor.name + "_blocks", {3, 16}, {}, std::vector<uint8_t>(48)};
+  tensors.push_back({"model.norm.weight_scales", {3}, {}, std::vector<uint8_t>(3)});
+  EXPECT_THAT(open(tensors), StatusIs(absl::StatusCode::kInvalidArgument,
+                                      HasSubstr("model.norm.weight: type MXFP4, needs F32")));
+}
+
 }  // namespace
 }  // namespace ropeway
