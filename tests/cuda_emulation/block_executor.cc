@@ -328,7 +328,8 @@ void WaitForGrids(SourceLine at) { BlockExecutor::Current().GridWait(at); }
 void* StaticShared(const void* key, size_t bytes, size_t alignment) {
   BlockExecutor& executor = BlockExecutor::Current();
   void* memory = executor.shared().Static(key, bytes, alignment);
-  if (memory == nullptr) executor.Fail("more than 48 KiB of static shared memory", SourceLine::Here());
+  if (memory == nullptr)
+    executor.Fail("more static shared memory than a launch with this dynamic part gives", SourceLine::Here());
   return memory;
 }
 

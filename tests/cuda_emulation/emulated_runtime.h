@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "engine/kernels/cuda/runtime.h"
+#include "engine/kernels/cuda/shared_bytes.h"
 #include "tests/cuda_emulation/block_executor.h"
 #include "tests/cuda_emulation/device_memory.h"
 
@@ -43,7 +44,7 @@ struct RuntimeOptions {
   int os_threads = 1;  // that share the blocks of a launch
   bool lazy_streams = true;
   size_t memory_bytes = size_t{1} << 30;
-  size_t shared_bytes_max = 99 * 1024;  // per block: what sm_86 and sm_89 have, and all others too
+  size_t shared_bytes_max = kMostSharedBytes;  // per block
   std::string name = "emulated device";
   int major = 8, minor = 0;
   int processors = 4;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/kernels/cuda/shared_bytes.h"
 #include "tests/cuda_emulation/fiber.h"
 
 namespace ropeway::cuda::emulation {
@@ -14,7 +15,6 @@ namespace {
 
 constexpr size_t kArenaBytes = 512 * 1024;
 constexpr size_t kRedZoneBytes = 64;
-constexpr size_t kStaticLimit = 48 * 1024;
 constexpr size_t kDynamicAlignment = 128;
 
 }  // namespace
@@ -54,7 +54,8 @@ void* SharedMemory::Static(const void* key, size_t bytes, size_t alignment) {
   for (int i = 0; i < num_objects_; ++i) {
     if (objects_[i].key == key) return objects_[i].memory;
   }
-  if (num_objects_ == kMaxObjects || static_bytes_ + bytes > kStaticLimit) return nullptr;
+  const size_t most = MustAskForShared(dynamic_bytes_) ? kMostSharedBytes : kUnaskedSharedBytes;
+  if (num_objects_ == kMaxObjects || static_bytes_ + bytes + dynamic_bytes_ > most) return nullptr;
   char* memory = Take(bytes, std::max<size_t>(alignment, 16));
   if (memory == nullptr) return nullptr;
   static_bytes_ += bytes;

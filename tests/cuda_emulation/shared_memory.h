@@ -20,7 +20,8 @@ class SharedMemory {
   // Before each block: all bytes 0xFF, which is NaN, so that nothing survives from the block before.
   void Poison();
 
-  // The object of `key`, made where there is none; null where the limit of static memory (48 KiB) is passed.
+  // The object of `key`, made where there is none; null where all of them and the dynamic part are more than such
+  // a launch gives.
   void* Static(const void* key, size_t bytes, size_t alignment);
   void* dynamic() const { return dynamic_; }  // null where there is none
   bool Contains(const void* address, size_t bytes) const;

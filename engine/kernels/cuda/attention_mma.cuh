@@ -19,6 +19,7 @@
 #include "engine/kernels/cuda/attention_state.cuh"
 #include "engine/kernels/cuda/attention_tile.cuh"
 #include "engine/kernels/cuda/device.h"
+#include "engine/kernels/cuda/shared_bytes.h"
 
 namespace ropeway::cuda {
 
@@ -338,7 +339,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
 
 template <class Tile>
 ErrorCode LaunchTiles(const AttentionParams& params, const WorkList<AttentionItem>& work, Stream stream) {
-  static_assert(sizeof(SharedTile<Tile>) <= 99 << 10);  // what a block may have on every device
+  static_assert(sizeof(SharedTile<Tile>) <= kMostSharedBytes);
   if (work.blocks == 0) return 0;
   const kernels::BiasKind kind = params.args.modifier.bias.kind;
   const bool slopes = kind == kernels::BiasKind::kNone || kind == kernels::BiasKind::kSlope;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/kernels/cuda/runtime.h"
+#include "engine/kernels/cuda/shared_bytes.h"
 
 #define ROPEWAY_DEVICE __device__ __forceinline__
 // The type comes last and may hold commas: ROPEWAY_SHARED(tile, float[kRows][kColumns]).
@@ -163,8 +164,7 @@ bool WaitsForGrids(void (*kernel)(Parameters...)) {
 
 // Lets a kernel have more shared memory than any may without asking.
 inline cudaError_t AllowShared(const void* kernel, size_t bytes) {
-  constexpr size_t kDefaultLimit = 48 * 1024;
-  if (bytes <= kDefaultLimit) return cudaSuccess;
+  if (!MustAskForShared(bytes)) return cudaSuccess;
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
 }
 

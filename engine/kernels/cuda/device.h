@@ -16,7 +16,8 @@
 //
 // Rules that the emulation enforces: shared memory by ROPEWAY_SHARED or ROPEWAY_DYNAMIC_SHARED; every thread
 // of a block reaches every __syncthreads (no early return before one); a mask names only lanes that take
-// part; a thread waits for its cp.async, and for the kernel in front where it may begin early, before it ends.
+// part; a thread waits for its cp.async, and for the kernel in front where it may begin early, before it ends;
+// static and dynamic shared memory together stay within what a launch gets (shared_bytes.h).
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_DEVICE_H_
 

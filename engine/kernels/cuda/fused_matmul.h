@@ -54,6 +54,8 @@ constexpr int FusedTokens(const FusedMatMulArgs& args) {
       (product.weights.type != DenseType(product.element) || product.weights.columns % 8 != 0))
     return 0;
   const int ends = args.add.has_value() + args.gate.has_value() + args.qkv.has_value();
+  // Blocks that norm rows of the residual would meet what others have added to them.
+  if (args.norm && args.add) return 0;
   if (ends > 1 || (ends == 1 && product.out != product.element)) return 0;
   if (args.add && !FusesAdd(product, *args.add)) return 0;
   if (args.gate && !FusesGate(product, *args.gate)) return 0;

@@ -187,7 +187,7 @@ struct FusedMatMulArgs {
   MatMulArgs product;
   std::optional<NormArgs> norm;  // of rows of the residual, without branch
   // At most one.
-  std::optional<NormArgs> add;  // y to the residual, without post-norm and out
+  std::optional<NormArgs> add;  // y to the residual, without post-norm and out; not behind a norm
   std::optional<GateArgs> gate;
   std::optional<QkvArgs> qkv;
 };

@@ -7,6 +7,7 @@
 #include <functional>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/cuda/device_matrix.h"
@@ -149,14 +150,15 @@ TEST_P(FusedMatMulTest, NormsTheTokens) {
   ExpectSameY(args, {2, 16});
 }
 
-// Rows whose sums all 16 warps of the norm's kernel take part in, once and more often.
+// Rows whose sums all 16 warps of the norm's kernel take part in, once and more often; of 16 * kBlock columns as many
+// bytes as a block may keep.
 TEST_P(FusedMatMulTest, NormsWideRows) {
-  for (const int columns : {9 * kBlock, 18 * kBlock}) {
+  for (const auto& [columns, tokens] :
+       {std::pair(9 * kBlock, 3), std::pair(16 * kBlock, 2), std::pair(18 * kBlock, 1)}) {
     const FusedMatMulArgs args = {.product = Product(16, columns),
                                   .norm = Norm(NormKind::kRms, columns, false)};
-    const int most = FusedTokens(args);
-    EXPECT_EQ(most, columns == 9 * kBlock ? 3 : 1);
-    ExpectSameY(args, {1, most});
+    EXPECT_EQ(FusedTokens(args), tokens);
+    ExpectSameY(args, {1, tokens});
   }
 }
 
@@ -314,7 +316,9 @@ TEST_F(FusedTokensTest, WhatNoKernelDoesIsNotFused) {
   EXPECT_EQ(With([&] { args_.product.out = Element::kF32; }), 0);
   EXPECT_EQ(With([&] { args_.product.out = Element::kBF16, args_.gate->columns = 31; }), 0);
   EXPECT_EQ(With([&] { args_.gate.reset(), args_.add = NormArgs{.columns = 64}; }), 16);
-  EXPECT_EQ(With([&] { args_.add->post_kind = NormKind::kRms; }), 0);
+  // Blocks would norm rows that others have added to.
+  EXPECT_EQ(With([&] { args_.norm = NormArgs{.columns = 4096}; }), 0);
+  EXPECT_EQ(With([&] { args_.norm.reset(), args_.add->post_kind = NormKind::kRms; }), 0);
   EXPECT_EQ(With([&] { args_.add.reset(), args_.qkv = qkv_; }), 16);
   EXPECT_EQ(With([&] { args_.gate = GateArgs{.gated = false, .columns = 64}; }), 0);
   EXPECT_EQ(With([&] { args_.gate.reset(), args_.qkv->norms.kind = NormKind::kRms; }), 0);
