@@ -63,6 +63,7 @@ class EngineLoop::Impl {
   Publisher publisher_;
   int64_t reported_preemptions_ = 0;
   int64_t reported_evictions_ = 0;
+  int64_t reported_deadline_refusals_ = 0;
   bool lost_notified_ = false;
 
   // Steps in flight, oldest first, and when the last one was collected.
@@ -205,6 +206,10 @@ void EngineLoop::Impl::Report() {
   if (const int64_t evictions = scheduler_.num_evictions(); evictions > reported_evictions_) {
     deps_.observer.OnEvictions(static_cast<int32_t>(evictions - reported_evictions_));
     reported_evictions_ = evictions;
+  }
+  if (const int64_t refusals = scheduler_.num_deadline_refusals(); refusals > reported_deadline_refusals_) {
+    deps_.observer.OnDeadlineRefusals(static_cast<int32_t>(refusals - reported_deadline_refusals_));
+    reported_deadline_refusals_ = refusals;
   }
   absl::MutexLock lock(&mutex_);
   stats_ = gauges;

@@ -37,12 +37,10 @@ Publisher::ActiveRequest::ActiveRequest(const Tokenizer& tokenizer, const ValidR
 void Publisher::Submit(ValidRequest request, std::shared_ptr<TokenStream> stream, absl::Time now) {
   const RequestId id = request.id;
   auto active = std::make_unique<ActiveRequest>(tokenizer_, request, std::move(stream));
-  const int64_t refusals = scheduler_.num_deadline_refusals();
   if (absl::Status status = scheduler_.Add(std::move(request), now); !status.ok()) {
-    if (scheduler_.num_deadline_refusals() > refusals) observer_.OnDeadlineRefusal();
-    active->stream->Push(
-        {.end = RequestEnd{
-             .status = std::move(status), .prompt_tokens = active->prompt_tokens, .refused = true}});
+    active->end =
+        RequestEnd{.status = std::move(status), .prompt_tokens = active->prompt_tokens, .refused = true};
+    refused_.push_back(std::move(active));
     return;
   }
   active_[id] = std::move(active);
@@ -126,6 +124,8 @@ void Publisher::EndRequest(const TokenEvent& event, FinishReason reason, ActiveR
 }
 
 bool Publisher::Deliver(absl::Time now) {
+  for (const auto& refused : std::exchange(refused_, {}))
+    refused->stream->Push({.end = std::move(refused->end)});
   bool any_dropped = false;
   for (const RequestId id : std::exchange(changed_, {})) {
     ActiveRequest& active = *active_.at(id);

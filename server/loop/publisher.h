@@ -36,7 +36,7 @@ class Publisher {
         observer_(observer),
         slow_reader_timeout_(slow_reader_timeout) {}
 
-  // Hands a request to the scheduler. Where that does not take it, its stream ends at once.
+  // Hands a request to the scheduler. Where that does not take it, its stream ends with the next Deliver().
   void Submit(ValidRequest request, std::shared_ptr<TokenStream> stream, absl::Time now);
 
   // Takes the scheduler's events, until there are no more, and prepares the chunks. Samples that met a stop
@@ -91,8 +91,9 @@ class Publisher {
   const absl::Duration slow_reader_timeout_;
 
   absl::flat_hash_map<RequestId, std::unique_ptr<ActiveRequest>> active_;
-  std::vector<RequestId> changed_;          // with chunks to be delivered, in the order of their events
-  std::map<RequestId, absl::Time> paused_;  // since when
+  std::vector<RequestId> changed_;  // with chunks to be delivered, in the order of their events
+  std::vector<std::unique_ptr<ActiveRequest>> refused_;  // ends to be delivered
+  std::map<RequestId, absl::Time> paused_;               // since when
 };
 
 }  // namespace ropeway::server

@@ -57,7 +57,7 @@ class EngineObserver {
   virtual void OnStepFailed(const absl::Status& error) = 0;  // the requests of that step have ended
   virtual void OnPreemptions(int32_t count) = 0;
   virtual void OnEvictions(int32_t pages) = 0;                  // from the prefix cache
-  virtual void OnDeadlineRefusal() = 0;                         // of a request whose deadline cannot be met
+  virtual void OnDeadlineRefusals(int32_t count) = 0;           // of requests whose deadlines cannot be met
   virtual void OnFirstToken(absl::Duration since_arrival) = 0;  // of a request
   virtual void OnSiblingToken() = 0;  // the first one of another sample of a request that has its first token
   virtual void OnNextToken(absl::Duration since_last) = 0;  // of the sample

@@ -80,7 +80,7 @@ class Metrics final : public prometheus::Collectable, public EngineObserver {
   void OnStepFailed(const absl::Status&) override {}  // its requests are counted as they end
   void OnPreemptions(int32_t count) override;
   void OnEvictions(int32_t pages) override;
-  void OnDeadlineRefusal() override { deadline_refusals_.Increment(); }
+  void OnDeadlineRefusals(int32_t count) override { deadline_refusals_.Increment(count); }
   void SetStepCosts(absl::Span<const StepCost> costs, double error) override;
 
   // All families, and again those that have other names, too.

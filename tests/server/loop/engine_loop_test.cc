@@ -43,7 +43,7 @@ struct CountingObserver final : EngineObserver {
   void OnStepFailed(const absl::Status&) override { ++failed_steps; }
   void OnPreemptions(int32_t count) override { preemptions += count; }
   void OnEvictions(int32_t) override {}
-  void OnDeadlineRefusal() override { ++deadline_refusals; }
+  void OnDeadlineRefusals(int32_t count) override { deadline_refusals += count; }
   void SetStepCosts(absl::Span<const StepCost> costs, double) override {
     cost_terms = static_cast<int>(costs.size());
   }

@@ -168,7 +168,8 @@ TEST(MetricsTest, TellsStepCostsRefusalsByDeadlineAndHowGoodEstimatesWere) {
   metrics.SetStepCosts(costs, 0.25);
   costs[0].cost = absl::Milliseconds(2);
   metrics.SetStepCosts(costs, 0.125);
-  for (int i = 0; i < 3; ++i) metrics.OnDeadlineRefusal();
+  metrics.OnDeadlineRefusals(1);
+  metrics.OnDeadlineRefusals(2);
   const RequestOutcome outcome = {.finish_reason = "stop",
                                   .generated_tokens = 1,
                                   .queue = absl::Milliseconds(100),
