@@ -18,7 +18,6 @@ namespace ropeway {
 
 struct GraphKey {
   int32_t rows = 0, max_pages = 0;  // of CudaStepShape
-  bool merges = false;              // whether partial results of attention are merged
   auto operator<=>(const GraphKey&) const = default;
 };
 

@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kMaxGraphs = 128;
 
 GraphKey GraphKeyOf(const CudaStep& step) {
-  return {.rows = step.shape.rows, .max_pages = step.shape.max_pages, .merges = step.shape.merges > 0};
+  return {.rows = step.shape.rows, .max_pages = step.shape.max_pages};
 }
 
 }  // namespace

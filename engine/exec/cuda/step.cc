@@ -163,12 +163,11 @@ int32_t PlaceChanges(int32_t room, std::vector<LogitRound>& rounds) {
   return most;
 }
 
-// A decode step's tiles are narrow, one for each row, divided at most into its chunks. Steps that divide none
-// have a graph of their own, which merges nothing.
+// A decode step's tiles are narrow, one for each row, divided at most into its chunks.
 void BoundBucketWork(CudaStepShape& shape) {
   shape.narrow = shape.rows * CeilDiv(shape.max_pages * kPageTokens, cuda::kChunkTokens);
   shape.wide = 0;
-  shape.merges = shape.merges > 0 ? shape.rows : 0;
+  shape.merges = shape.rows;
 }
 
 }  // namespace

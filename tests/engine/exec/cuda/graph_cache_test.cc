@@ -49,12 +49,12 @@ class GraphCacheTest : public ::testing::Test {
 
 TEST_F(GraphCacheTest, FindsByAllOfTheKey) {
   GraphCache cache(runtime_, 4);
-  cache.Insert({1, 2, false}, Graph(0));
-  cache.Insert({1, 2, true}, Graph(1));
-  EXPECT_EQ(cache.Find({1, 2, false})->native, Graph(0).native);
-  EXPECT_EQ(cache.Find({1, 2, true})->native, Graph(1).native);
-  EXPECT_EQ(cache.Find({2, 2, false}), nullptr);
-  EXPECT_EQ(cache.Find({1, 4, false}), nullptr);
+  cache.Insert({.rows = 1, .max_pages = 2}, Graph(0));
+  cache.Insert({.rows = 2, .max_pages = 4}, Graph(1));
+  EXPECT_EQ(cache.Find({.rows = 1, .max_pages = 2})->native, Graph(0).native);
+  EXPECT_EQ(cache.Find({.rows = 2, .max_pages = 4})->native, Graph(1).native);
+  EXPECT_EQ(cache.Find({.rows = 2, .max_pages = 2}), nullptr);
+  EXPECT_EQ(cache.Find({.rows = 1, .max_pages = 4}), nullptr);
 }
 
 TEST_F(GraphCacheTest, TheOneUsedLongestAgoLeaves) {
