@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
@@ -107,6 +108,7 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
   made.device = Device::kCuda;
   made.kernels = absl::StrCat("cuda: ", executor->description());
   made.products = executor->products();
+  made.upload = DescribeUpload(executor->upload().bytes, executor->upload().duration);
   made.num_threads = config.tensor_parallel;
   made.executor = std::move(executor);
   return made;
@@ -135,6 +137,13 @@ absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) 
 }
 
 }  // namespace
+
+std::string DescribeUpload(int64_t bytes, absl::Duration duration) {
+  constexpr absl::Duration kWorthALine = absl::Seconds(2);
+  if (duration <= kWorthALine) return "";
+  const double gigabytes = static_cast<double>(bytes) / 1e9, seconds = absl::ToDoubleSeconds(duration);
+  return absl::StrFormat("%.1f GB in %.1f s, %.1f GB/s", gigabytes, seconds, gigabytes / seconds);
+}
 
 absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel model,
                                           const CudaBackendOpener& open_backend) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "engine/api/step.h"
 #include "engine/exec/cpu/pack_cache.h"
 #include "engine/exec/cuda/backend.h"
@@ -25,7 +26,11 @@ struct MadeExecutor {
   std::string warning;                // why it computes on the CPU, where a GPU was looked for; else empty
   PackCacheOutcome pack_cache;        // of a CPU; its path is empty where there is none
   std::string placement;              // of a CPU's weights on NUMA nodes; empty where there is one
+  std::string upload;                 // of weights to GPUs, by DescribeUpload
 };
+
+// "13.1 GB in 4.0 s, 3.3 GB/s"; empty where it took two seconds at most.
+std::string DescribeUpload(int64_t bytes, absl::Duration duration);
 
 // Tests open backends of their own.
 using CudaBackendOpener = std::function<absl::StatusOr<const cuda::Backend*>()>;

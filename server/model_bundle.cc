@@ -101,6 +101,7 @@ absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
   bundle.products = std::move(made.products);
   bundle.pack_cache = std::move(made.pack_cache);
   bundle.placement = std::move(made.placement);
+  bundle.upload = std::move(made.upload);
   bundle.warning = std::move(made.warning);
   return bundle;
 }

@@ -22,6 +22,7 @@ struct ModelBundle {
   std::vector<std::string> products;   // how a GPU's matrices are multiplied, for the log
   PackCacheOutcome pack_cache;         // of a CPU's weights, for the log; see MadeExecutor
   std::string placement;               // the same
+  std::string upload;                  // the same, of a GPU's weights
   std::string warning;                 // why it computes on the CPU, where a GPU was looked for; else empty
 };
 

@@ -302,6 +302,7 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
   for (const std::string& line : model.products) log.Info("products of a matrix", {{"by", line}});
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   if (!model.placement.empty()) log.Info("memory of weights", {{"taken", model.placement}});
+  if (!model.upload.empty()) log.Info("upload of weights", {{"took", model.upload}});
   LogPackCache(log, model.pack_cache);
   const ServedModel& served = model.served;
   for (const std::string& problem : served.chat_templates.Problems()) {

@@ -53,6 +53,13 @@ TEST_F(MakeExecutorTest, TakesTheGpuThatIsThere) {
   }
 }
 
+TEST(DescribeUploadTest, TellsTheRateOfWhatTakesLong) {
+  EXPECT_EQ(server::DescribeUpload(13'100'000'000, absl::Seconds(4)), "13.1 GB in 4.0 s, 3.3 GB/s");
+  EXPECT_EQ(server::DescribeUpload(400'000'000, absl::Milliseconds(2500)), "0.4 GB in 2.5 s, 0.2 GB/s");
+  EXPECT_EQ(server::DescribeUpload(13'100'000'000, absl::Seconds(2)), "");
+  EXPECT_EQ(server::DescribeUpload(0, absl::ZeroDuration()), "");
+}
+
 TEST_F(MakeExecutorTest, KeepsWhatTheCpuMultiplies) {
   const TempFolder packed;
   server::Config config{.device = server::Device::kCpu};

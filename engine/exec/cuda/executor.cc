@@ -168,6 +168,7 @@ CudaExecutor::CudaExecutor(const DecoderSpec& spec, std::vector<std::unique_ptr<
       limits_(limits),
       description_(std::move(description)),
       pool_(std::move(pool)),
+      statuses_(ranks_.size()),
       slots_(limits.max_steps_in_flight) {}
 
 void CudaExecutor::Submit(const StepPlan& plan) {
@@ -219,13 +220,12 @@ absl::StatusOr<StepResult> CudaExecutor::Finish(int slot) {
 }
 
 void CudaExecutor::StopCapturingWhereOneFailed() {
-  std::vector<absl::Status> statuses;
-  for (const auto& rank : ranks_) statuses.push_back(rank->capture_status());
-  const absl::Status failure = FirstError(statuses);
-  if (failure.ok()) return;
+  const auto failed = std::find_if(ranks_.begin(), ranks_.end(),
+                                   [](const auto& rank) { return !rank->capture_status().ok(); });
+  if (failed == ranks_.end()) return;
   for (const auto& rank : ranks_) rank->StopCapturing();
-  warning_ =
-      absl::StrCat("decode steps run without graphs from now on, which is slower: ", failure.message());
+  warning_ = absl::StrCat("decode steps run without graphs from now on, which is slower: ",
+                          (*failed)->capture_status().message());
 }
 
 // Logits of chosen tokens are computed from the hidden states that a step leaves behind.
@@ -242,16 +242,24 @@ absl::Status CudaExecutor::VisitLogits(
   return absl::OkStatus();
 }
 
-absl::Status CudaExecutor::OnAllRanks(const std::function<absl::Status(CudaRank&)>& run) {
-  std::vector<absl::Status> statuses(ranks_.size());
+absl::Status CudaExecutor::OnAllRanks(absl::FunctionRef<absl::Status(CudaRank&)> run) {
   pool_->Run([&](Team& team) {
     CudaRank& rank = *ranks_[team.index()];
-    statuses[team.index()] = run(rank);
-    if (!statuses[team.index()].ok()) rank.AbortGroup();
+    statuses_[team.index()] = run(rank);
+    if (!statuses_[team.index()].ok()) rank.AbortGroup();
   });
   for (const auto& rank : ranks_)
     if (rank->lost()) lost_.store(true, std::memory_order_release);
-  return FirstError(statuses);
+  return FirstError(statuses_);
+}
+
+CudaUpload CudaExecutor::upload() const {
+  CudaUpload all;
+  for (const auto& rank : ranks_) {
+    all.bytes += rank->upload().bytes;
+    all.duration += rank->upload().duration;
+  }
+  return all;
 }
 
 }  // namespace ropeway

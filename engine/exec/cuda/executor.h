@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
 #include "engine/base/thread_pool.h"
@@ -69,6 +70,9 @@ class CudaExecutor final : public Executor {
   // "NVIDIA H100, bf16" or "2 x NVIDIA H100, bf16".
   const std::string& description() const { return description_; }
 
+  // Of all devices, which got theirs one after the other.
+  CudaUpload upload() const;
+
   // How matrices are multiplied on the first device, a line for each shape.
   std::vector<std::string> products() const { return ranks_[0]->products(); }
 
@@ -84,7 +88,7 @@ class CudaExecutor final : public Executor {
   absl::Status Launch(const StepPlan& plan, int slot);
   absl::StatusOr<StepResult> Finish(int slot);
   absl::Status WarmUpDevice();
-  absl::Status OnAllRanks(const std::function<absl::Status(CudaRank&)>& run);
+  absl::Status OnAllRanks(absl::FunctionRef<absl::Status(CudaRank&)> run);
   void StopCapturingWhereOneFailed();
 
   const DecoderSpec spec_;
@@ -92,6 +96,7 @@ class CudaExecutor final : public Executor {
   const ExecutorLimits limits_;
   const std::string description_;
   const std::unique_ptr<ThreadPool> pool_;  // member i runs rank i
+  std::vector<absl::Status> statuses_;      // [ranks]: to wait for a step takes no memory
   std::vector<Slot> slots_;                 // [max_steps_in_flight], in turn
   int oldest_ = 0;                          // of those in flight
   int num_in_flight_ = 0;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/model/decoder_phases.h"
@@ -80,7 +82,9 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   ASSIGN_OR_RETURN(weight_memory_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.weight_bytes, "the weights"));
   RETURN_IF_ERROR(AllocateWorkspace());
+  const absl::Time began_at = absl::Now();
   ASSIGN_OR_RETURN(weights_, LoadCudaWeights(WeightsRequest(), runtime, weight_memory_));
+  upload_ = {.bytes = plan_.weight_bytes, .duration = absl::Now() - began_at};
   modifiers_.clear();
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
@@ -211,7 +215,7 @@ absl::Status CudaRank::VisitLogits(
 absl::Status CudaRank::Submit(const CudaStep& step, int slot) {
   capture_status_ = absl::OkStatus();
   RETURN_IF_ERROR(Check(parts_.runtime->Bind(), "choosing the device"));
-  absl::Status status = Launch(step, slot);
+  absl::Status status = CatchExhaustion([&] { return Launch(step, slot); });
   if (!status.ok()) Settle();
   return status;
 }

@@ -57,6 +57,9 @@ class CudaRank {
   // How matrices are multiplied, for the log; after Load.
   std::vector<std::string> products() const { return parts_.gemm->Choices(); }
 
+  // Of Load.
+  const CudaUpload& upload() const { return upload_; }
+
   // Of Make; what other ranks have may be less.
   const CudaMemoryPlan& plan() const { return plan_; }
   const cuda::DeviceInfo& device() const { return device_; }
@@ -123,6 +126,7 @@ class CudaRank {
   cuda::Stream stream_;
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
+  CudaUpload upload_;
   std::vector<LayerFusion> fusions_;  // [L]
   CudaActivations activations_ = {};
 

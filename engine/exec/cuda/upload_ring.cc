@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway {
@@ -81,6 +82,7 @@ absl::Status UploadRing::CopyFilled() {
   {
     absl::MutexLock lock(&mutex_);
     filled.swap(filled_);
+    RETURN_IF_ERROR(fill_status_);
   }
   for (Buffer* const buffer : filled) {
     --with_helpers_;
@@ -106,9 +108,13 @@ void UploadRing::Work() {
       buffer = to_fill_.front();
       to_fill_.pop_front();
     }
-    buffer->piece.fill(buffer->memory.data());
+    const absl::Status status = CatchExhaustion([&] {
+      buffer->piece.fill(buffer->memory.data());
+      return absl::OkStatus();
+    });
     buffer->piece.fill = nullptr;  // and with it what it read from
     absl::MutexLock lock(&mutex_);
+    fill_status_.Update(status);
     filled_.push_back(buffer);
   }
 }

@@ -37,7 +37,7 @@ class UploadRing {
     uint8_t* to = nullptr;
   };
   struct Piece {
-    std::function<void(uint8_t* buffer)> fill;  // called by a helper
+    std::function<void(uint8_t* buffer)> fill;  // called by a helper; may run out of memory
     std::vector<Run> runs;                      // within buffer_bytes
   };
 
@@ -84,6 +84,7 @@ class UploadRing {
   absl::Mutex mutex_;
   std::deque<Buffer*> to_fill_ ABSL_GUARDED_BY(mutex_);
   std::deque<Buffer*> filled_ ABSL_GUARDED_BY(mutex_);
+  absl::Status fill_status_ ABSL_GUARDED_BY(mutex_);  // the first error
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
+#include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 #include "engine/base/thread_pool.h"
 #include "engine/exec/cuda/upload_ring.h"
@@ -347,9 +348,11 @@ absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, c
   absl::StatusOr<CudaWeights> weights;
   pool->Run([&](Team& team) {
     if (team.index() > 0) return ring->Work();
-    weights = Load(request, uploader);
-    if (weights.ok())
-      if (absl::Status status = ring->Finish(); !status.ok()) weights = std::move(status);
+    weights = CatchExhaustion([&]() -> absl::StatusOr<CudaWeights> {
+      ASSIGN_OR_RETURN(CudaWeights loaded, Load(request, uploader));
+      RETURN_IF_ERROR(ring->Finish());
+      return loaded;
+    });
     ring->Close();
   });
   ROPEWAY_CHECK(!weights.ok() || uploader.bytes() <= memory.bytes());

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "engine/exec/cuda/memory.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/kernels/cuda/device_matrix.h"
@@ -71,6 +72,12 @@ struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMa
   std::vector<kernels::ScoreModifier> modifiers;  // [L]
   std::vector<CudaRotary> rotaries;               // of spec.Rotaries()
   std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none
+};
+
+// How weights came to a device, for the log.
+struct CudaUpload {
+  int64_t bytes = 0;
+  absl::Duration duration;
 };
 
 struct CudaWeightsRequest {

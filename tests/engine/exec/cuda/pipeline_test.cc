@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -266,6 +267,44 @@ TEST_F(PipelineTest, StepsAreQueuedWithoutAWait) {
   }
   ASSERT_OK_AND_ASSIGN(const StepResult last, two->Collect());
   EXPECT_EQ(last.samples[0].token, expected[12]);
+}
+
+bool no_memory = false;
+
+// Where the host has no memory when a step is partly on the stream, nobody waits for it later: it is done before its
+// slot's pinned memory is written again.
+TEST_F(PipelineTest, AStepThatRanOutOfMemoryIsDoneWhenItsSubmitReturns) {
+  cuda::KernelTable kernels = cuda::emulation::HostKernels();
+  kernels.sample = [](const cuda::SampleArgs& args, cuda::Stream stream) {
+    if (no_memory) throw std::bad_alloc();
+    return cuda::emulation::HostKernels().sample(args, stream);
+  };
+  const SamplingParams greedy{.temperature = 0};
+  const std::vector<PageId> pages = {0}, others = {1};
+  const auto executor = Make(2, kernels);
+  cuda::emulation::EmulatedRuntime& device = *cuda::emulation::LastDevice();
+  ASSERT_OK_AND_ASSIGN(const StepResult expected, executor->Step(RowAt(0, 3, greedy, pages)));
+  executor->Submit(RowAt(0, 3, greedy, pages));
+  no_memory = true;
+  const int waits = device.counts().waits;
+  executor->Submit(RowAt(0, 5, greedy, others));
+  EXPECT_EQ(device.counts().waits, waits + 1);
+  no_memory = false;
+  ASSERT_OK_AND_ASSIGN(const StepResult result, executor->Collect());
+  EXPECT_EQ(result.samples[0].token, expected.samples[0].token);
+  EXPECT_THAT(executor->Collect().status(), StatusIs(absl::StatusCode::kResourceExhausted, ::testing::_));
+  EXPECT_FALSE(executor->lost());
+  ASSERT_OK_AND_ASSIGN(const StepResult again, executor->Step(RowAt(0, 3, greedy, pages)));
+  EXPECT_EQ(again.samples[0].token, expected.samples[0].token);
+}
+
+// The threads of an upload end, too.
+TEST_F(PipelineTest, AnUploadThatRunsOutOfMemoryEnds) {
+  const CudaExecutorOptions options{.progress = [](int, int) { throw std::bad_alloc(); }};
+  EXPECT_THAT(
+      CudaExecutor::Make(model_, cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels()), options)
+          .status(),
+      StatusIs(absl::StatusCode::kResourceExhausted, ::testing::_));
 }
 
 // An error of any call that passes: each step is answered once, in order, and the next ones are right.

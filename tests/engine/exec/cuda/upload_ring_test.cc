@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,7 @@ class UploadRingTest : public ::testing::Test {
       const int64_t bytes = std::min(kPieceBytes, kBytes - first), half = bytes / 2;
       const auto fill = [this, first, bytes](uint8_t* buffer) {
         for (int64_t i = 0; i < bytes; ++i) buffer[kAhead + i] = ByteAt(first + i);
-        ++filled_;
+        if (filled_++ == no_memory_at_) throw std::bad_alloc();
       };
       RETURN_IF_ERROR(ring.Put(
           {.fill = fill,
@@ -77,6 +78,7 @@ class UploadRingTest : public ::testing::Test {
   CudaMemory device_, pinned_;
   cuda::Stream stream_;
   std::atomic<int> filled_ = 0;
+  int no_memory_at_ = -1;  // of the pieces, as they are filled
 };
 
 TEST_F(UploadRingTest, BringsEveryByteWhereItBelongs) {
@@ -125,6 +127,20 @@ TEST_F(UploadRingTest, EndsWithTheErrorOfAnyCall) {
   }
   EXPECT_GE(calls, 45);  // two runs and a wait for each of 15 pieces
   EXPECT_LT(calls, kMost);
+  ASSERT_OK(Upload(3, 2));
+  ExpectAllArrived();
+}
+
+// A helper without memory: the error comes back, whether or not others wait for its buffer.
+TEST_F(UploadRingTest, EndsWhereAHelperHasNoMemory) {
+  for (const int buffers : {1, 3})
+    for (const int last : {0, 7, 14}) {
+      SCOPED_TRACE(::testing::Message() << buffers << " buffers, piece " << last);
+      filled_ = 0;
+      no_memory_at_ = last;
+      EXPECT_THAT(Upload(buffers, 2), StatusIs(absl::StatusCode::kResourceExhausted, ::testing::_));
+    }
+  no_memory_at_ = -1;
   ASSERT_OK(Upload(3, 2));
   ExpectAllArrived();
 }
