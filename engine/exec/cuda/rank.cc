@@ -300,27 +300,30 @@ absl::Status CudaRank::Capture(const CudaStep& step, const CudaPassContext& cont
                                const CudaStepArrays& arrays) {
   CudaPass pass(context, step.shape, arrays);
   cuda::Graph graph;
-  const cuda::ErrorCode code = CaptureGraph(step, pass, &graph);
-  if (code == 0) {
+  capture_status_ = CaptureGraph(step, pass, &graph);
+  if (capture_status_.ok()) {
     graphs_.Insert(GraphKeyOf(step), graph);
     return absl::OkStatus();
   }
-  capture_status_ = Check(code, "capturing a graph");
   return lost_ ? capture_status_ : absl::OkStatus();
 }
 
-cuda::ErrorCode CudaRank::CaptureGraph(const CudaStep& step, CudaPass& pass, cuda::Graph* graph) {
-  if (const cuda::ErrorCode code = parts_.runtime->BeginCapture(stream_)) return code;
-  pass.TakeTokens();
-  RunDecoder(spec_, pass);
-  if (options_.memory.samples) {
-    pass.ChooseLogitRows(0, step.shape.rows);
-    RunLogits(pass);
-  }
+// The capture ends whatever comes in between: until then the stream takes nothing else.
+absl::Status CudaRank::CaptureGraph(const CudaStep& step, CudaPass& pass, cuda::Graph* graph) {
+  RETURN_IF_ERROR(Check(parts_.runtime->BeginCapture(stream_), "capturing a graph"));
+  const absl::Status recorded = CatchExhaustion([&] {
+    pass.TakeTokens();
+    RunDecoder(spec_, pass);
+    if (options_.memory.samples) {
+      pass.ChooseLogitRows(0, step.shape.rows);
+      RunLogits(pass);
+    }
+    return StatusOf(pass);
+  });
   const cuda::ErrorCode code = parts_.runtime->EndCapture(stream_, graph);
-  if (pass.error() == 0) return code;
+  if (recorded.ok()) return Check(code, "capturing a graph");
   if (code == 0) parts_.runtime->DestroyGraph(*graph);  // of a part of the decoder
-  return pass.error();
+  return recorded;
 }
 
 absl::Status CudaRank::FetchResults(const CudaStep& step, int slot) {

@@ -111,7 +111,7 @@ class CudaRank {
   absl::Status RunRounds(const CudaStep& step, int slot, bool with_logits, CudaPass& pass);
   absl::Status UploadChanges(const CudaStep& step, int slot, const LogitRound& round);
   absl::Status Capture(const CudaStep& step, const CudaPassContext& context, const CudaStepArrays& arrays);
-  cuda::ErrorCode CaptureGraph(const CudaStep& step, CudaPass& pass, cuda::Graph* graph);
+  absl::Status CaptureGraph(const CudaStep& step, CudaPass& pass, cuda::Graph* graph);
   absl::Status FetchResults(const CudaStep& step, int slot);
   CudaResultArrays ResultsIn(const CudaStep& step, uint8_t* block) const;
 

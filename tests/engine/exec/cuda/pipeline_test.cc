@@ -298,6 +298,27 @@ TEST_F(PipelineTest, AStepThatRanOutOfMemoryIsDoneWhenItsSubmitReturns) {
   EXPECT_EQ(again.samples[0].token, expected.samples[0].token);
 }
 
+int calls_until_no_memory = 0;
+
+// The stream takes steps again, which run without graphs from then on.
+TEST_F(PipelineTest, ACaptureThatRunsOutOfMemoryEnds) {
+  cuda::KernelTable kernels = cuda::emulation::HostKernels();
+  kernels.take_tokens = [](const cuda::TakeTokensArgs& args, cuda::Stream stream) {
+    if (--calls_until_no_memory == 0) throw std::bad_alloc();
+    return cuda::emulation::HostKernels().take_tokens(args, stream);
+  };
+  const SamplingParams greedy{.temperature = 0};
+  const std::vector<PageId> pages = {0};
+  const auto executor = Make(2, kernels);
+  calls_until_no_memory = 2;  // the second one is captured
+  ASSERT_OK_AND_ASSIGN(const StepResult first, executor->Step(RowAt(0, 3, greedy, pages)));
+  EXPECT_EQ(calls_until_no_memory, 0);
+  EXPECT_THAT(first.warning, ::testing::HasSubstr("without graphs"));
+  ASSERT_OK_AND_ASSIGN(const StepResult second, executor->Step(RowAt(0, 3, greedy, pages)));
+  EXPECT_EQ(second.samples[0].token, first.samples[0].token);
+  EXPECT_EQ(second.warning, "");
+}
+
 // The threads of an upload end, too.
 TEST_F(PipelineTest, AnUploadThatRunsOutOfMemoryEnds) {
   const CudaExecutorOptions options{.progress = [](int, int) { throw std::bad_alloc(); }};
