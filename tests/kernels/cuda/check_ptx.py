@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the code that nvcc makes of the shipped kernels, and tells what it needs of a processor.
 
-Usage: check_ptx.py --ptxas PTXAS --readme README [--write] FILE.ptx...
+Usage: check_ptx.py --ptxas PTXAS --readme README [--write] [--all_architectures] FILE.ptx...
 
 For each kernel: no spills, no stack; 128-bit loads from global memory; mma.sync and cp.async where kernel_facts.py wants
 them. The table in the README must be the one that follows from these files, by the toolkit that it names; --write puts
@@ -20,8 +20,8 @@ import sys
 
 import kernel_facts
 
-# Spills are looked for on all of these that ptxas knows: each has its own trade of registers for threads (8.9 is like
-# 8.6).
+# Spills are looked for on those that the table has, or on all of these that ptxas knows, which takes some minutes: each
+# has its own trade of registers for threads (8.9 is like 8.6).
 ARCHITECTURES = (80, 86, 90, 100, 120)
 # Of a streaming multiprocessor (CUDA programming guide, "Technical specifications per compute capability").
 # 1 KiB of each block's shared memory is the system's.
@@ -168,10 +168,12 @@ def main():
     parser.add_argument("--ptxas", required=True)
     parser.add_argument("--readme", type=pathlib.Path, required=True)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--all_architectures", action="store_true")
     parser.add_argument("files", type=pathlib.Path, nargs="+")
     arguments = parser.parse_args()
     known = subprocess.run([arguments.ptxas, "--help"], text=True, capture_output=True, check=True).stdout
-    architectures = [architecture for architecture in ARCHITECTURES if f"'sm_{architecture}'" in known]
+    wanted = ARCHITECTURES if arguments.all_architectures else SHARED_BYTES
+    architectures = [architecture for architecture in wanted if f"'sm_{architecture}'" in known]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         variants = [variant for found in pool.map(
                         lambda path: inspect(arguments.ptxas, architectures, path), arguments.files)
