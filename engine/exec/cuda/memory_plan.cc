@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
 #include "engine/kernels/cuda/sampling.h"
+#include "engine/kernels/cuda/shared_bytes.h"
 
 namespace ropeway {
 namespace {
@@ -108,6 +109,11 @@ absl::Status CheckSupported(const DecoderSpec& spec, const CudaMemoryOptions& op
                                                  ", value_dim ", spec.value_dim, ", activations of ",
                                                  NameOf(options.element), " and keys and values of ",
                                                  NameOf(options.kv_element), ": ", supported));
+  }
+  if (const int32_t widest = std::max(spec.hidden_size, spec.embedding_size);
+      widest > cuda::kMostNormColumns) {
+    return absl::UnimplementedError(absl::StrCat("no norm kernel for rows of ", widest,
+                                                 " columns: it takes at most ", cuda::kMostNormColumns));
   }
   if (spec.vocab_size > cuda::kMaxVocabulary) {
     return absl::UnimplementedError(absl::StrCat("no sampling kernel for a vocabulary of ", spec.vocab_size,

@@ -9,6 +9,7 @@
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/kernels/cuda/norm_row.cuh"
+#include "engine/kernels/cuda/shared_bytes.h"
 
 namespace ropeway::cuda {
 namespace {
@@ -124,6 +125,7 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
 }  // namespace
 
 ErrorCode Norm(const NormArgs& args, Stream stream) {
+  if (args.columns > kMostNormColumns) return kInvalidValue;
   const bool vectors = TakesVectors(args.columns);
   const int threads = vectors ? NormThreads(args.columns) : kMaxNormThreads;
   return WithElement(args.element, [&]<class T>() {

@@ -15,6 +15,10 @@ inline constexpr size_t kUnaskedSharedBytes = size_t{48} << 10;
 // Of that, what is left to the static part of a kernel that has a dynamic one.
 inline constexpr size_t kStaticBesideDynamic = size_t{8} << 10;
 
+// The widest rows that a block norms: it keeps one of float32, beside the sums of its warps.
+inline constexpr int kMostNormColumns =
+    static_cast<int>((kMostSharedBytes - kStaticBesideDynamic) / sizeof(float));
+
 // Whether a launch must ask for its dynamic shared memory. The bytes of a kernel's static part are not known where
 // it is launched.
 constexpr bool MustAskForShared(size_t dynamic_bytes) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/shared_bytes.h"
 #include "gtest/gtest.h"
 #include "tests/kernels/cuda/device_test.h"
 #include "tests/kernels/cuda/element_values.h"
@@ -110,6 +111,12 @@ TEST_F(NormTest, OfTheResidual) {
         if (kind == NormKind::kLayer && columns == 1) continue;  // (x - x) / sqrt(epsilon) magnifies nothing
         Run(element, {.kind = kind, .columns = columns, .bias = kind == NormKind::kLayer});
       }
+}
+
+// Of 48 KiB, which leave nothing to the sums of warps unless the launch asks for more; and of all that there may be.
+TEST_F(NormTest, OfTheWidestRows) {
+  for (int columns : {12288, kMostNormColumns})
+    Run(Element::kBF16, {.kind = NormKind::kRms, .columns = columns, .branch = true});
 }
 
 TEST_F(NormTest, AfterTheBranchIsAdded) {

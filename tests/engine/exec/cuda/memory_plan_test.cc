@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "engine/kernels/cuda/shared_bytes.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::testing {
@@ -142,6 +143,20 @@ TEST(CheckSupportedTest, NamesWhatHasNoKernel) {
   options.kv_element = cuda::KvElement::kF32;
   EXPECT_THAT(CheckSupported(spec, options, Device()),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("no attention kernel for head_dim 100")));
+}
+
+TEST(CheckSupportedTest, NamesRowsThatAreTooWide) {
+  DecoderSpec spec = Spec();
+  spec.hidden_size = cuda::kMostNormColumns;
+  EXPECT_OK(CheckSupported(spec, Options(), Device()));
+  ++spec.hidden_size;
+  EXPECT_THAT(CheckSupported(spec, Options(), Device()),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       AllOf(HasSubstr("rows of 23297 columns"), HasSubstr("at most 23296"))));
+  spec.hidden_size = 64;
+  spec.embedding_size = 30000;
+  EXPECT_THAT(CheckSupported(spec, Options(), Device()),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("rows of 30000 columns")));
 }
 
 }  // namespace
