@@ -8,6 +8,7 @@
 #define ROPEWAY_ENGINE_MODEL_SAFETENSORS_FILE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -23,15 +24,15 @@ struct SafetensorsLimits {
   size_t max_rank = 8;
 };
 
-// A tensor of bytes (U8), which stand for something else.
+// A tensor of bytes (U8), which stand for something else. By name, so that errors are told in one order.
 struct ByteTensor {
   std::vector<int64_t> shape;
   const uint8_t* data = nullptr;
 };
-using ByteTensors = absl::flat_hash_map<std::string, ByteTensor>;
+using ByteTensors = std::map<std::string, ByteTensor>;
 
-// Tensors by name; views point into `bytes`. Those of bytes are added to `byte_tensors`, and refused where that is null. INVALID_ARGUMENT naming the tensor that is wrong; UNIMPLEMENTED
-// for a type that is not supported, listing those that are.
+// Tensors by name; views point into `bytes`. Those of bytes are added to `byte_tensors`, and refused where that is null.
+// INVALID_ARGUMENT naming the tensor that is wrong; UNIMPLEMENTED for a type that is not supported, listing those that are.
 absl::StatusOr<absl::flat_hash_map<std::string, TensorView>> ParseSafetensors(
     absl::Span<const uint8_t> bytes, const SafetensorsLimits& limits = {},
     ByteTensors* byte_tensors = nullptr);

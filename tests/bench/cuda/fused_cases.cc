@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/kernels/cuda/fused_matmul.h"
 #include "engine/tensor/shape.h"
+#include "tests/testing/run_apart.h"
 
 namespace ropeway {
 namespace {
@@ -116,19 +117,6 @@ cuda::FusedMatMulArgs ArgsOf(const BenchShape& shape, const FusedCase& c, BenchD
   return args;
 }
 
-cuda::ErrorCode RunApart(const cuda::FusedMatMulArgs& args, const BenchDevice& device) {
-  const cuda::KernelTable& kernels = device.kernels();
-  const cuda::Stream stream = device.stream();
-  cuda::ErrorCode error = args.norm ? kernels.norm(*args.norm, stream) : 0;
-  if (error == 0)
-    error = cuda::IsPacked(args.product.weights.type) ? kernels.packed_matmul(args.product, stream)
-                                                      : kernels.dense_matmul(args.product, stream);
-  if (error == 0 && args.add) error = kernels.norm(*args.add, stream);
-  if (error == 0 && args.gate) error = kernels.gate(*args.gate, stream);
-  if (error == 0 && args.qkv) error = kernels.qkv(*args.qkv, stream);
-  return error;
-}
-
 // As far as the executor takes them together: with more tokens the norm is a kernel of its own.
 cuda::ErrorCode RunTogether(cuda::FusedMatMulArgs args, const BenchDevice& device) {
   if (args.norm && args.product.num_tokens > cuda::FusedTokens(args)) {
@@ -149,7 +137,8 @@ OpCase CaseOf(const BenchShape& shape, const FusedCase& c) {
             return [=, &device](int64_t repeat) {
               cuda::FusedMatMulArgs again = args;
               again.product.weights.data = device.FromPool(bytes, repeat);
-              return c.together ? RunTogether(again, device) : RunApart(again, device);
+              return c.together ? RunTogether(again, device)
+                                : testing::RunApart(device.kernels(), again, device.stream());
             };
           }};
 }

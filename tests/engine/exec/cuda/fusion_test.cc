@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/engine/exec/executor_runs.h"
+#include "tests/testing/run_apart.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/tiny_models.h"
@@ -46,22 +47,14 @@ ErrorCode CountAndFuse(const FusedMatMulArgs& args, Stream stream) {
   return cuda::Kernels().fused_matmul(args, stream);
 }
 
-ErrorCode RunApart(const FusedMatMulArgs& args, Stream stream) {
-  const cuda::KernelTable& kernels = cuda::Kernels();
-  ErrorCode error = args.norm ? kernels.norm(*args.norm, stream) : 0;
-  if (error == 0)
-    error = cuda::IsPacked(args.product.weights.type) ? kernels.packed_matmul(args.product, stream)
-                                                      : kernels.dense_matmul(args.product, stream);
-  if (error == 0 && args.add) error = kernels.norm(*args.add, stream);
-  if (error == 0 && args.gate) error = kernels.gate(*args.gate, stream);
-  if (error == 0 && args.qkv) error = kernels.qkv(*args.qkv, stream);
-  return error;
+ErrorCode RunOneAfterTheOther(const FusedMatMulArgs& args, Stream stream) {
+  return RunApart(cuda::Kernels(), args, stream);
 }
 
 const cuda::KernelTable& TableWith(ErrorCode (*fused_matmul)(const FusedMatMulArgs&, Stream)) {
   static cuda::KernelTable together = cuda::Kernels(), apart = cuda::Kernels();
   together.fused_matmul = CountAndFuse;
-  apart.fused_matmul = RunApart;
+  apart.fused_matmul = RunOneAfterTheOther;
   return fused_matmul == CountAndFuse ? together : apart;
 }
 
@@ -80,7 +73,7 @@ class FusionTest : public ::testing::TestWithParam<FusionCase> {
     ASSERT_TRUE(WriteTinyModel(GetParam().model, folder_.path()).ok());
     ASSERT_OK_AND_ASSIGN(model_, OpenModel(folder_.path()));
     together_ = Open(CountAndFuse);
-    apart_ = Open(RunApart);
+    apart_ = Open(RunOneAfterTheOther);
     for (int i = 0; i < kTokens; ++i) ids_.push_back((11 * i + 5) % 64);
   }
   std::unique_ptr<CudaExecutor> Open(ErrorCode (*fused_matmul)(const FusedMatMulArgs&, Stream)) {
