@@ -144,12 +144,18 @@ ErrorCode EmulatedRuntime::Free(void* memory) {
 ErrorCode EmulatedRuntime::MallocHost(void** memory, size_t bytes) {
   if (const ErrorCode error = EnterAllocation()) return error;
   const size_t size = (std::max<size_t>(bytes, 1) + 63) / 64 * 64;
-  *memory = std::aligned_alloc(64, size);
-  if (*memory == nullptr) return Refuse(kOutOfMemory, "pinned memory of the host");
-  std::memset(*memory, 0xFF, size);
-  std::lock_guard lock(mutex_);
-  pinned_[reinterpret_cast<uintptr_t>(*memory)] = bytes;
-  return kSuccess;
+  *memory = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    if (bytes <= options_.pinned_bytes - pinned_bytes_) *memory = std::aligned_alloc(64, size);
+    if (*memory != nullptr) {
+      std::memset(*memory, 0xFF, size);
+      pinned_[reinterpret_cast<uintptr_t>(*memory)] = bytes;
+      pinned_bytes_ += bytes;
+      return kSuccess;
+    }
+  }
+  return Refuse(kOutOfMemory, "pinned memory of the host");
 }
 
 ErrorCode EmulatedRuntime::FreeHost(void* memory) {
@@ -158,7 +164,9 @@ ErrorCode EmulatedRuntime::FreeHost(void* memory) {
   if (const ErrorCode error = RunAll()) return error;
   {
     std::lock_guard lock(mutex_);
-    if (pinned_.erase(reinterpret_cast<uintptr_t>(memory)) == 1) {
+    if (const auto found = pinned_.find(reinterpret_cast<uintptr_t>(memory)); found != pinned_.end()) {
+      pinned_bytes_ -= found->second;
+      pinned_.erase(found);
       std::free(memory);
       return kSuccess;
     }

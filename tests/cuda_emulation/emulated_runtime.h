@@ -44,6 +44,7 @@ struct RuntimeOptions {
   int os_threads = 1;  // that share the blocks of a launch
   bool lazy_streams = true;
   size_t memory_bytes = size_t{1} << 30;
+  size_t pinned_bytes = SIZE_MAX;              // of the host, in all
   size_t shared_bytes_max = kMostSharedBytes;  // per block
   std::string name = "emulated device";
   int major = 8, minor = 0;
@@ -131,6 +132,7 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode injected_code_ = kSuccess;
   CallCounts counts_;
   std::map<uintptr_t, size_t> pinned_;
+  size_t pinned_bytes_ = 0;
   mutable std::map<ErrorCode, std::string> details_;  // the last of each code
 };
 

@@ -1,5 +1,8 @@
 #include "engine/exec/cuda/graph_cache.h"
 
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
 #include "engine/base/check.h"
 
 namespace ropeway {
@@ -13,13 +16,16 @@ const cuda::Graph* GraphCache::Find(const GraphKey& key) {
 
 void GraphCache::Insert(const GraphKey& key, cuda::Graph graph) {
   ROPEWAY_CHECK(!closed_ && !places_.contains(key));
-  if (entries_.size() == capacity_) {
-    runtime_.DestroyGraph(entries_.back().graph);
-    places_.erase(entries_.back().key);
-    entries_.pop_back();
-  }
-  entries_.push_front({.key = key, .graph = graph});
-  places_[key] = entries_.begin();
+  absl::Cleanup destroy = [&] { runtime_.DestroyGraph(graph); };  // where there is no memory for its place
+  std::list<Entry> entry;
+  entry.push_front({.key = key, .graph = graph});
+  places_[key] = entry.begin();
+  std::move(destroy).Cancel();
+  entries_.splice(entries_.begin(), entry);
+  if (entries_.size() <= capacity_) return;
+  runtime_.DestroyGraph(entries_.back().graph);
+  places_.erase(entries_.back().key);
+  entries_.pop_back();
 }
 
 void GraphCache::Clear() {

@@ -32,6 +32,7 @@ class GraphCache {
   // Null where there is none. What is found was used.
   const cuda::Graph* Find(const GraphKey& key);
 
+  // The graph is the cache's from now on, also where there is no memory for its place: then it is destroyed.
   // REQUIRES: there is none of `key`, and the cache is not closed.
   void Insert(const GraphKey& key, cuda::Graph graph);
 

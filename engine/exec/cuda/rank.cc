@@ -299,12 +299,12 @@ absl::Status CudaRank::UploadChanges(const CudaStep& step, int slot, const Logit
 absl::Status CudaRank::Capture(const CudaStep& step, const CudaPassContext& context,
                                const CudaStepArrays& arrays) {
   CudaPass pass(context, step.shape, arrays);
-  cuda::Graph graph;
-  capture_status_ = CaptureGraph(step, pass, &graph);
-  if (capture_status_.ok()) {
+  capture_status_ = CatchExhaustion([&]() -> absl::Status {
+    cuda::Graph graph;
+    RETURN_IF_ERROR(CaptureGraph(step, pass, &graph));
     graphs_.Insert(GraphKeyOf(step), graph);
     return absl::OkStatus();
-  }
+  });
   return lost_ ? capture_status_ : absl::OkStatus();
 }
 

@@ -17,11 +17,20 @@ absl::StatusOr<std::unique_ptr<UploadRing>> UploadRing::Make(cuda::Runtime& runt
 }
 
 absl::Status UploadRing::AddBuffer() {
+  ASSIGN_OR_RETURN(CudaMemory memory, CudaMemory::Make(runtime_, MemoryKind::kPinned, options_.buffer_bytes,
+                                                       "weights on their way to the device"));
   Buffer& buffer = *buffers_.emplace_back(std::make_unique<Buffer>());
-  ASSIGN_OR_RETURN(buffer.memory, CudaMemory::Make(runtime_, MemoryKind::kPinned, options_.buffer_bytes,
-                                                   "weights on their way to the device"));
+  buffer.memory = std::move(memory);
   RETURN_IF_ERROR(CudaStatus(runtime_, runtime_.CreateStream(&buffer.stream), "creating a stream"));
   free_.push_back(&buffer);
+  return absl::OkStatus();
+}
+
+// One buffer is enough: where there is no memory for more, those that there are must do.
+absl::Status UploadRing::TryToAddBuffer() {
+  absl::Status status = AddBuffer();
+  if (!absl::IsResourceExhausted(status)) return status;
+  most_buffers_ = static_cast<int>(buffers_.size());
   return absl::OkStatus();
 }
 
@@ -52,7 +61,7 @@ absl::Status UploadRing::Finish() {
 
 absl::StatusOr<UploadRing::Buffer*> UploadRing::FreeBuffer() {
   RETURN_IF_ERROR(CopyFilled());
-  if (free_.empty() && static_cast<int>(buffers_.size()) < options_.buffers) RETURN_IF_ERROR(AddBuffer());
+  if (free_.empty() && static_cast<int>(buffers_.size()) < most_buffers_) RETURN_IF_ERROR(TryToAddBuffer());
   while (free_.empty()) RETURN_IF_ERROR(FreeOne());
   Buffer* const buffer = free_.back();
   free_.pop_back();

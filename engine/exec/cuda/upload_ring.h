@@ -24,7 +24,7 @@
 namespace ropeway {
 
 struct UploadRingOptions {
-  int buffers = 8;  // at most: as many are made as are needed at a time
+  int buffers = 8;  // at most: as many are made as are needed at a time, and as pinned memory is to be had for
   int64_t buffer_bytes = int64_t{8} << 20;
 };
 
@@ -41,7 +41,7 @@ class UploadRing {
     std::vector<Run> runs;                      // within buffer_bytes
   };
 
-  // RESOURCE_EXHAUSTED where there is no pinned memory. `runtime` outlives the ring.
+  // RESOURCE_EXHAUSTED where there is no pinned memory for one buffer. `runtime` outlives the ring.
   static absl::StatusOr<std::unique_ptr<UploadRing>> Make(cuda::Runtime& runtime,
                                                           const UploadRingOptions& options);
   // Waits for what is being copied. REQUIRES: no helper is in Work.
@@ -66,8 +66,9 @@ class UploadRing {
   };
 
   UploadRing(cuda::Runtime& runtime, const UploadRingOptions& options)
-      : runtime_(runtime), options_(options) {}
+      : runtime_(runtime), options_(options), most_buffers_(options.buffers) {}
   absl::Status AddBuffer();
+  absl::Status TryToAddBuffer();
   absl::StatusOr<Buffer*> FreeBuffer();
   absl::Status FreeOne();
   absl::Status CopyFilled();
@@ -76,6 +77,7 @@ class UploadRing {
   const UploadRingOptions options_;
 
   // Of the thread that puts.
+  int most_buffers_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Buffer*> free_;
   std::deque<Buffer*> copying_;  // the oldest first

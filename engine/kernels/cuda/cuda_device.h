@@ -162,10 +162,20 @@ bool WaitsForGrids(void (*kernel)(Parameters...)) {
          attributes.ptxVersion >= 90;
 }
 
-// Lets a kernel have more shared memory than any may without asking.
+// Lets a kernel have more shared memory than any may without asking: all that the device has for a block. Of a device
+// that is always the same number, so that launches of several threads do not take from each other what they asked for.
 inline cudaError_t AllowShared(const void* kernel, size_t bytes) {
   if (!MustAskForShared(bytes)) return cudaSuccess;
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  cudaFuncAttributes attributes = {};
+  int device = 0, most = 0;
+  if (const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel)) return error;
+  if (attributes.maxDynamicSharedSizeBytes >= static_cast<int>(bytes)) return cudaSuccess;
+  if (const cudaError_t error = cudaGetDevice(&device)) return error;
+  if (const cudaError_t error =
+          cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device))
+    return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              most - static_cast<int>(attributes.sharedSizeBytes));
 }
 
 template <class... Parameters, class... Arguments>

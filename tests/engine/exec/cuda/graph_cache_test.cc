@@ -2,8 +2,26 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <new>
 #include <string>
 #include <vector>
+
+namespace {
+
+int allocations_left = -1;  // until one fails; -1: all succeed
+
+}  // namespace
+
+void* operator new(size_t bytes) {
+  if (allocations_left == 0) throw std::bad_alloc();
+  if (allocations_left > 0) --allocations_left;
+  void* const memory = std::malloc(bytes > 0 ? bytes : 1);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace ropeway {
 namespace {
@@ -11,6 +29,7 @@ namespace {
 // Only destroys graphs, and tells which.
 class CountingRuntime final : public cuda::Runtime {
  public:
+  CountingRuntime() { destroyed.reserve(64); }  // a runtime destroys graphs where there is no memory, too
   cuda::ErrorCode Bind() override { return 0; }
   cuda::ErrorCode Info(cuda::DeviceInfo*) override { return 0; }
   cuda::ErrorCode Malloc(void**, size_t) override { return 0; }
@@ -68,6 +87,33 @@ TEST_F(GraphCacheTest, TheOneUsedLongestAgoLeaves) {
   EXPECT_EQ(runtime_.destroyed.back(), Graph(2).native);
   EXPECT_EQ(cache.size(), 3u);
   EXPECT_NE(cache.Find({.rows = 0}), nullptr);
+}
+
+// A graph for whose place there is no memory is destroyed, and what was there stays.
+TEST_F(GraphCacheTest, NoMemoryLeaksNoGraph) {
+  GraphCache cache(runtime_, 2);
+  cache.Insert({.rows = 0}, Graph(0));
+  cache.Insert({.rows = 1}, Graph(1));
+  int failures = 0;
+  for (bool failed = true; failed; failures += failed) {
+    ASSERT_LT(failures, 100);
+    allocations_left = failures;
+    try {
+      cache.Insert({.rows = 2}, Graph(2));
+      failed = false;
+    } catch (const std::bad_alloc&) {
+    }
+    allocations_left = -1;
+    if (!failed) break;
+    ASSERT_EQ(runtime_.destroyed, std::vector<void*>{Graph(2).native});
+    runtime_.destroyed.clear();
+    EXPECT_EQ(cache.Find({.rows = 2}), nullptr);
+    EXPECT_EQ(cache.size(), 2u);
+  }
+  EXPECT_GE(failures, 2);  // an entry and its place
+  EXPECT_EQ(runtime_.destroyed, std::vector<void*>{Graph(0).native});
+  EXPECT_NE(cache.Find({.rows = 1}), nullptr);
+  EXPECT_NE(cache.Find({.rows = 2}), nullptr);
 }
 
 TEST_F(GraphCacheTest, NothingIsLeftBehind) {

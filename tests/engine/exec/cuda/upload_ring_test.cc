@@ -24,6 +24,7 @@ using ::testing::HasSubstr;
 
 constexpr int64_t kBytes = 10000, kPieceBytes = 700;  // the last piece is shorter
 constexpr int64_t kAhead = 64;                        // where a piece begins in its buffer
+constexpr int64_t kPinnedBytes = 1 << 16;
 
 uint8_t ByteAt(int64_t i) { return static_cast<uint8_t>(SplitMix(static_cast<uint64_t>(i))); }
 
@@ -74,7 +75,7 @@ class UploadRingTest : public ::testing::Test {
     for (int64_t i = 0; i < kBytes; ++i) ASSERT_EQ(pinned_.data()[i], ByteAt(i)) << i;
   }
 
-  EmulatedRuntime runtime_{{.memory_bytes = 1 << 20}};
+  EmulatedRuntime runtime_{{.memory_bytes = 1 << 20, .pinned_bytes = kPinnedBytes}};
   CudaMemory device_, pinned_;
   cuda::Stream stream_;
   std::atomic<int> filled_ = 0;
@@ -96,6 +97,29 @@ TEST_F(UploadRingTest, BringsEveryByteWhereItBelongs) {
     }
 }
 
+// Where the host has no pinned memory for a second buffer, or for a later one, those that there are must do.
+TEST_F(UploadRingTest, MakesDoWithTheBuffersThereIsMemoryFor) {
+  for (const int buffers : {1, 2, 3}) {
+    SCOPED_TRACE(buffers);
+    filled_ = 0;
+    ASSERT_EQ(runtime_.Fill(device_.data(), 0, kBytes, stream_), 0);
+    ASSERT_EQ(runtime_.Synchronize(stream_), 0);
+    const int64_t left = buffers * (kAhead + kPieceBytes) + kPieceBytes;
+    ASSERT_OK_AND_ASSIGN(const CudaMemory taken, CudaMemory::Make(runtime_, MemoryKind::kPinned,
+                                                                  kPinnedBytes - kBytes - left, "a test"));
+    const int allocations = runtime_.counts().allocations;
+    ASSERT_OK(Upload(8, 3));
+    ExpectAllArrived();
+    EXPECT_LE(runtime_.counts().allocations - allocations, buffers + 1);  // it is asked for once more
+  }
+}
+
+TEST_F(UploadRingTest, NeedsOneBuffer) {
+  ASSERT_OK_AND_ASSIGN(const CudaMemory taken, CudaMemory::Make(runtime_, MemoryKind::kPinned,
+                                                                kPinnedBytes - kBytes - 100, "a test"));
+  EXPECT_THAT(Upload(8, 3), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("pinned host memory")));
+}
+
 TEST_F(UploadRingTest, BringsNothing) {
   ASSERT_OK_AND_ASSIGN(const auto ring, UploadRing::Make(runtime_, {.buffer_bytes = 100}));
   EXPECT_OK(ring->Finish());
@@ -113,17 +137,25 @@ TEST_F(UploadRingTest, LetsGoWhatNobodyFills) {
   EXPECT_EQ(held.use_count(), 1);
 }
 
-// The error comes back, whichever call it is of; no thread waits for ever, and no memory is kept.
+// The error comes back, whichever call it is of but one for a buffer that need not be; no thread waits for ever, and no
+// memory is kept.
 TEST_F(UploadRingTest, EndsWithTheErrorOfAnyCall) {
   constexpr int kMost = 1000;
   int calls = 0;
   for (; calls < kMost; ++calls) {
     SCOPED_TRACE(calls);
     runtime_.InjectError(cuda::emulation::kInvalidValue, calls);
+    filled_ = 0;
     const absl::Status status = Upload(3, 2);
+    bool is_left = false;
+    for (int i = 0; i < kMost && !is_left; ++i) is_left = runtime_.Synchronize(stream_) != 0;
     runtime_.InjectError(0, -1);
-    if (status.ok()) break;  // beyond the last call but those of the end, whose errors matter to nobody
-    EXPECT_THAT(status.message(), HasSubstr("injected by the test"));
+    if (is_left) break;
+    // Else of a buffer, or of the end, whose errors matter to nobody.
+    if (status.ok())
+      EXPECT_EQ(filled_, (kBytes + kPieceBytes - 1) / kPieceBytes);
+    else
+      EXPECT_THAT(status.message(), HasSubstr("injected by the test"));
   }
   EXPECT_GE(calls, 45);  // two runs and a wait for each of 15 pieces
   EXPECT_LT(calls, kMost);
