@@ -44,7 +44,8 @@ int64_t KvCacheBytes(const Config& config, const DecoderSpec& spec) {
   return std::max(std::min(wanted, LookAtMachine().free_bytes / kMemoryPart), page_bytes);
 }
 
-CpuExecutorOptions ExecutorOptionsOf(const Config& config, const DecoderSpec& spec) {
+CpuExecutorOptions ExecutorOptionsOf(const Config& config, const DecoderSpec& spec,
+                                     const LoadProgress& progress) {
   return {.kv_type = CpuKvTypeOf(config.kv_type),
           .max_model_len = config.max_model_len,
           .kernels = std::string(WordOf(config.kernels)),
@@ -52,7 +53,8 @@ CpuExecutorOptions ExecutorOptionsOf(const Config& config, const DecoderSpec& sp
           .pack_cache = config.pack_cache,
           .kv_cache_bytes = KvCacheBytes(config, spec),
           .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCpu),
-          .max_rows_per_step = MaxRowsPerStep(config, Device::kCpu)};
+          .max_rows_per_step = MaxRowsPerStep(config, Device::kCpu),
+          .progress = progress};
 }
 
 // Nothing where the executor chooses.
@@ -89,7 +91,7 @@ std::optional<cuda::KvElement> KvElementOf(KvCacheType type) {
 }
 
 absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel& model,
-                                        const CudaBackendOpener& open_backend) {
+                                        const LoadProgress& progress, const CudaBackendOpener& open_backend) {
   ASSIGN_OR_RETURN(const cuda::Backend* backend, open_backend());
   const CudaExecutorOptions options{.element = ElementOf(config.dtype),
                                     .kv_element = KvElementOf(config.kv_type),
@@ -102,7 +104,8 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
                                     .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda),
                                     .gemm_search = config.gemm_search == GemmSearch::kOn,
                                     .gemm_cache = config.gemm_cache,
-                                    .warm_up = true};
+                                    .warm_up = true,
+                                    .progress = progress};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, options));
   MadeExecutor made;
   made.device = Device::kCuda;
@@ -119,13 +122,14 @@ std::string NameOf(const kernels::KernelTable& table) {
   return absl::StrCat(table.name, *table.extension == 0 ? "" : "+", table.extension);
 }
 
-absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model) {
+absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model,
+                                       const LoadProgress& progress) {
   if (const int64_t memory_mb = LookAtMachine().memory_bytes >> 20; config.kv_cache_mb > memory_mb) {
     return absl::ResourceExhaustedError(absl::StrCat("--kv_cache_mb must fit into the ", memory_mb,
                                                      " MiB of memory that may be used, is ",
                                                      config.kv_cache_mb));
   }
-  const CpuExecutorOptions options = ExecutorOptionsOf(config, model.spec);
+  const CpuExecutorOptions options = ExecutorOptionsOf(config, model.spec, progress);
   ASSIGN_OR_RETURN(auto executor, CpuExecutor::Make(std::move(model), options));
   MadeExecutor made;
   made.kernels = NameOf(executor->decoder().table());
@@ -146,9 +150,10 @@ std::string DescribeUpload(int64_t bytes, absl::Duration duration) {
 }
 
 absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel model,
+                                          const LoadProgress& progress,
                                           const CudaBackendOpener& open_backend) {
-  if (config.device == Device::kCpu) return MakeOnCpu(config, std::move(model));
-  absl::StatusOr<MadeExecutor> on_cuda = MakeOnCuda(config, model, open_backend);
+  if (config.device == Device::kCpu) return MakeOnCpu(config, std::move(model), progress);
+  absl::StatusOr<MadeExecutor> on_cuda = MakeOnCuda(config, model, progress, open_backend);
   if (on_cuda.ok()) return on_cuda;
   const std::string why(on_cuda.status().message());
   if (config.device == Device::kCuda)
@@ -158,7 +163,7 @@ absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel mode
                                                    absl::StrJoin(kCpuKvWords, ", "), " without a GPU, is \"",
                                                    WordOf(config.kv_type), "\" (", why, ")"));
   }
-  ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model)));
+  ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model), progress));
   on_cpu.warning = why;
   return on_cpu;
 }

@@ -12,6 +12,7 @@
 #include "engine/api/step.h"
 #include "engine/exec/cpu/pack_cache.h"
 #include "engine/exec/cuda/backend.h"
+#include "engine/model/load_decoder.h"
 #include "engine/model/tensor_source.h"
 #include "server/config/config.h"
 
@@ -38,7 +39,7 @@ using CudaBackendOpener = std::function<absl::StatusOr<const cuda::Backend*>()>;
 // With device "auto", what keeps the model from running on a GPU is a warning, and it runs on the CPU; with
 // "cuda" it is an error.
 absl::StatusOr<MadeExecutor> MakeExecutor(
-    const Config& config, OpenedModel model,
+    const Config& config, OpenedModel model, const LoadProgress& progress = {},
     const CudaBackendOpener& open_backend = [] { return OpenCudaBackend(); });
 
 }  // namespace ropeway::server

@@ -1,5 +1,6 @@
 #include "server/model_bundle.h"
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -66,9 +67,10 @@ absl::Status ApplySettings(const Config& config, OpenedModel& model, ModelFacts&
   return absl::OkStatus();
 }
 
-absl::StatusOr<MadeExecutor> MakeExecutorAsSet(const Config& config, OpenedModel model, ModelFacts& facts) {
+absl::StatusOr<MadeExecutor> MakeExecutorAsSet(const Config& config, OpenedModel model,
+                                               const LoadProgress& progress, ModelFacts& facts) {
   RETURN_IF_ERROR(ApplySettings(config, model, facts));
-  return MakeExecutor(config, std::move(model));
+  return MakeExecutor(config, std::move(model), progress);
 }
 
 absl::Status WithPath(const Config& config, const absl::Status& status) {
@@ -77,20 +79,27 @@ absl::Status WithPath(const Config& config, const absl::Status& status) {
 
 }  // namespace
 
-absl::StatusOr<ModelBundle> LoadModel(const Config& config) {
+absl::StatusOr<ModelBundle> LoadModel(const Config& config, const LoadProgress& progress) {
   ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(config.model));
   ModelBundle bundle;
   bundle.served.facts = FactsOf(config, opened);
   const Metadata metadata = std::move(opened.metadata);
   const int32_t vocab_size = opened.spec.vocab_size;
   absl::Status text_status;
+  std::atomic<bool> is_text_wrong = false;
+  // Packing may take minutes, which nobody should wait for where the vocabulary is wrong.
+  const LoadProgress while_text_is_right = [&](int layers_done, int layers) {
+    if (is_text_wrong) return absl::CancelledError("the text side is wrong");
+    return progress ? progress(layers_done, layers) : absl::OkStatus();
+  };
   absl::StatusOr<MadeExecutor> executor;
   {
     // The vocabulary is read while weights are packed.
     const std::jthread text([&] {
       text_status = CatchExhaustion([&] { return AddTextSide(config, metadata, vocab_size, bundle.served); });
+      is_text_wrong = !text_status.ok();
     });
-    executor = MakeExecutorAsSet(config, std::move(opened), bundle.served.facts);
+    executor = MakeExecutorAsSet(config, std::move(opened), while_text_is_right, bundle.served.facts);
   }
   if (!text_status.ok()) return WithPath(config, text_status);
   ASSIGN_OR_RETURN(MadeExecutor made, std::move(executor));

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/api/step.h"
 #include "engine/exec/cpu/pack_cache.h"
+#include "engine/model/load_decoder.h"
 #include "server/config/config.h"
 #include "server/front/served_model.h"
 
@@ -27,10 +28,10 @@ struct ModelBundle {
 };
 
 // Tests load models of their own making.
-using ModelLoader = std::function<absl::StatusOr<ModelBundle>(const Config&)>;
+using ModelLoader = std::function<absl::StatusOr<ModelBundle>(const Config&, const LoadProgress&)>;
 
 // Reads the file that `config` names. Errors name the path and what is wrong with it.
-absl::StatusOr<ModelBundle> LoadModel(const Config& config);
+absl::StatusOr<ModelBundle> LoadModel(const Config& config, const LoadProgress& progress = {});
 
 // The name of the model on the wire: as configured, that of its folder, or that of its file without
 // extension.

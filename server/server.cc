@@ -13,6 +13,7 @@
 #include "engine/base/status_macros.h"
 #include "server/admission/admission.h"
 #include "server/door.h"
+#include "server/load_log.h"
 #include "server/loop/engine_loop.h"
 #include "server/obs/health.h"
 #include "server/obs/metrics.h"
@@ -298,7 +299,7 @@ void LogPackCache(const Log& log, const PackCacheOutcome& outcome) {
 }  // namespace
 
 absl::Status Server::Impl::Load(const ModelLoader& load) {
-  ASSIGN_OR_RETURN(model, load(config));
+  ASSIGN_OR_RETURN(model, load(config, LogOfProgress(log, clock)));
   for (const std::string& line : model.products) log.Info("products of a matrix", {{"by", line}});
   if (!model.warning.empty()) log.Warning("computing on the CPU", {{"why", model.warning}});
   if (!model.placement.empty()) log.Info("memory of weights", {{"taken", model.placement}});

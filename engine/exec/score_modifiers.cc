@@ -165,7 +165,7 @@ absl::StatusOr<kernels::ModifierTables> MakeModifier(const WeightReader& reader,
                                .num_positions = reader.options().max_model_len,
                                .scale = attention.scale});
   KeepMyHeads(spec, position.scheme, tensors.heads(), attention.scale, tables);
-  tables.modifier.softcap = attention.softcap;
+  tables.modifier.softcap = static_cast<float>(attention.softcap);
   ASSIGN_OR_RETURN(std::vector<float> sinks, reader.QueryHeads(Role::kSinks, layer));
   if (!sinks.empty()) tables.modifier.sinks = tables.Keep(std::move(sinks));
   return tables;

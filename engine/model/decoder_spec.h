@@ -75,8 +75,8 @@ struct LatentSpec {
 };
 
 struct AttentionSpec {
-  float scale = 0;    // multiplies q . k
-  float softcap = 0;  // cap * tanh(score / cap); 0: none
+  float scale = 0;     // multiplies q . k
+  double softcap = 0;  // cap * tanh(score / cap); 0: none. A double: one that float32 rounds to 0 is refused
   bool qkv_bias = false;
   bool output_bias = false;
   float clip = 0;                // queries, keys and values are clamped to [-clip, clip]; 0: not
@@ -178,7 +178,7 @@ struct DecoderSpec {
   float embedding_scale = 1;
   bool embedding_norm = false;
   float logit_scale = 1;
-  float logit_softcap = 0;   // cap * tanh(logit / cap); 0: none
+  double logit_softcap = 0;  // cap * tanh(logit / cap); 0: none
   bool tied_output = false;  // the output layer is the embedding
   bool output_bias = false;  // of the output layer
   bool output_norm = true;

@@ -96,8 +96,8 @@ absl::Status ReadGemma(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) 
   layer.attention.scale = static_cast<float>(1 / std::sqrt(scalar));
   ASSIGN_OR_RETURN(const double score_cap, config.DoubleOr("attn_logit_softcapping", 0));
   ASSIGN_OR_RETURN(const double logit_cap, config.DoubleOr("final_logit_softcapping", 0));
-  layer.attention.softcap = static_cast<float>(score_cap);
-  spec.logit_softcap = static_cast<float>(logit_cap);
+  layer.attention.softcap = score_cap;
+  spec.logit_softcap = logit_cap;
   return absl::OkStatus();
 }
 

@@ -17,15 +17,15 @@ constexpr RopePairing kInterleaved = RopePairing::kInterleaved;
 // Keys of caps, absent in some models.
 absl::Status ReadFinalCap(GgufKeys& keys, const GgufContent&, DecoderSpec& spec, LayerSpec&) {
   ASSIGN_OR_RETURN(const double cap, keys.DoubleOr("final_logit_softcapping", 0));
-  spec.logit_softcap = static_cast<float>(cap);
+  spec.logit_softcap = cap;
   return absl::OkStatus();
 }
 
 absl::Status ReadGemma2(GgufKeys& keys, const GgufContent&, DecoderSpec& spec, LayerSpec& layer) {
   ASSIGN_OR_RETURN(const double score_cap, keys.DoubleOr("attn_logit_softcapping", 50));
   ASSIGN_OR_RETURN(const double logit_cap, keys.DoubleOr("final_logit_softcapping", 30));
-  layer.attention.softcap = static_cast<float>(score_cap);
-  spec.logit_softcap = static_cast<float>(logit_cap);
+  layer.attention.softcap = score_cap;
+  spec.logit_softcap = logit_cap;
   return absl::OkStatus();
 }
 

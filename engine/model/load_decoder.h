@@ -89,6 +89,9 @@ concept DecoderWing = requires(W wing, ProjectionParts parts, std::vector<float>
   { wing.PutTiedOutput(embedding, std::move(parts)) } -> std::same_as<absl::StatusOr<typename W::Projection>>;
 };
 
+// Called with (layers read, all layers) after each layer; an error ends the load with it. May be null.
+using LoadProgress = std::function<absl::Status(int, int)>;
+
 template <DecoderWing Wing>
 class DecoderLoader {
  public:
@@ -100,8 +103,7 @@ class DecoderLoader {
   DecoderLoader(const WeightReader& reader, Wing& wing)
       : reader_(reader), spec_(reader.spec()), wing_(wing) {}
 
-  // `progress` may be null.
-  absl::StatusOr<Weights> Load(const std::function<void(int layers_done)>& progress) {
+  absl::StatusOr<Weights> Load(const LoadProgress& progress) {
     Weights weights;
     ASSIGN_OR_RETURN(WeightTensor embedding, reader_.Matrix(Role::kTokenEmbedding, 0, Cut::kWhole));
     ASSIGN_OR_RETURN(weights.embedding, wing_.PutEmbedding(std::move(embedding)));
@@ -110,7 +112,7 @@ class DecoderLoader {
     RETURN_IF_ERROR(Norm(Role::kEmbeddingNorm, 0, spec_.embedding_norm, 1, weights.embedding_norm));
     for (int i = 0; i < spec_.num_layers(); ++i) {
       RETURN_IF_ERROR(LoadLayer(i, weights.layers.emplace_back()));
-      if (progress) progress(i + 1);
+      if (progress) RETURN_IF_ERROR(progress(i + 1, spec_.num_layers()));
     }
     if (spec_.embedding_size > 0) {
       RETURN_IF_ERROR(Project({Role::kEmbeddingIn}, 0, Cut::kWhole, weights.embedding_in));
@@ -288,8 +290,8 @@ class DecoderLoader {
 
 // Fills the weights of a decoder on the wing's device.
 template <DecoderWing Wing>
-absl::StatusOr<typename DecoderLoader<Wing>::Weights> LoadDecoder(
-    const WeightReader& reader, Wing& wing, const std::function<void(int layers_done)>& progress) {
+absl::StatusOr<typename DecoderLoader<Wing>::Weights> LoadDecoder(const WeightReader& reader, Wing& wing,
+                                                                  const LoadProgress& progress) {
   return DecoderLoader<Wing>(reader, wing).Load(progress);
 }
 

@@ -139,7 +139,7 @@ absl::StatusOr<AttentionSpec> ReadAttention(const Json& object, const std::strin
                           .sinks = fields.BoolOr("sinks", false)};
   attention.scale =
       static_cast<float>(fields.MaybeNumber("scale").value_or(1 / std::sqrt(double{1} * head_dim)));
-  attention.softcap = static_cast<float>(fields.MaybeNumber("softcap").value_or(0));
+  attention.softcap = fields.MaybeNumber("softcap").value_or(0);
   attention.head_norm = ReadHeadNorm(fields);
   attention.query_scale = ReadQueryScale(fields);
   RETURN_IF_ERROR(fields.Finish());
@@ -247,7 +247,7 @@ absl::StatusOr<RopewayConfig> ReadRopewayConfig(const Json& json) {
   spec.embedding_scale = static_cast<float>(config.NumberOr("embedding_scale", 1));
   spec.embedding_norm = config.BoolOr("embedding_norm", false);
   spec.logit_scale = static_cast<float>(config.NumberOr("logit_scale", 1));
-  spec.logit_softcap = static_cast<float>(config.MaybeNumber("logit_softcap").value_or(0));
+  spec.logit_softcap = config.MaybeNumber("logit_softcap").value_or(0);
   read.bos_token_id = ReadToken(config, "bos_token_id", spec.vocab_size);
   read.pad_token_id = ReadToken(config, "pad_token_id", spec.vocab_size);
   read.eos_token_ids = ReadTokens(config, "eos_token_id", /*may_be_list=*/true, spec.vocab_size);

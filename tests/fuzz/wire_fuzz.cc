@@ -18,10 +18,9 @@
 #include "google/protobuf/stubs/logging.h"
 #include "server/front/answers.h"
 #include "server/front/convert_request.h"
-#include "server/front/front_context.h"
 #include "server/rpc/wire.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/server/front/test_model.h"
+#include "tests/server/front/test_front.h"
 
 namespace ropeway::testing {
 namespace {
@@ -150,39 +149,6 @@ void FillField(const pb::FieldDescriptor& field, Choices& choices, int depth, pb
   }
 }
 
-// All that the calls need, with a model that stays.
-struct Front {
-  const RealClock clock{};
-  server::Health health;
-  const server::Log log{server::LogLevel::kError};
-  server::Metrics metrics{"bytes"};
-  const server::Authenticator authenticator;
-  const server::Gate gate{authenticator, clock, log, metrics, "grpc"};
-  server::Admission admission{{.max_requests = 4}};
-  server::KeyAccounts key_accounts;
-  server::RequestRegistry requests;
-  server::Mailbox mailbox{4};
-  const server::ServedModel model = server::testing::MakeTestModel();
-  const server::EngineHandle engine = {
-      .model = model, .limits = {.max_model_len = 300}, .stream = {}, .mailbox = mailbox};
-  server::WorkerPool pool{1, 1};
-  server::WriteWatchdog write_watchdog{absl::InfiniteDuration()};
-  const server::PrefixSalts prefix_salts{server::PrefixCache::kOff, ""};
-  server::FrontContext context = {.clock = clock,
-                                  .health = health,
-                                  .log = log,
-                                  .metrics = metrics,
-                                  .gate = gate,
-                                  .admission = admission,
-                                  .key_accounts = key_accounts,
-                                  .requests = requests,
-                                  .preparing = pool,
-                                  .delivering = pool,
-                                  .write_watchdog = write_watchdog,
-                                  .prefix_salts = prefix_salts,
-                                  .engine = &engine};
-};
-
 void CheckError(const absl::Status& status) {
   const absl::string_view message = status.message();
   Require(status.code() == absl::StatusCode::kInvalidArgument ||
@@ -218,7 +184,7 @@ void CheckPlan(const server::GenerationPlan& plan, const server::EngineHandle& e
 // A generation is only planned; the other calls are answered. What is answered has strings of UTF-8, since it
 // can be written and read again.
 template <typename Request>
-void Answer(const Request& request, Front& front) {
+void Answer(const Request& request, server::testing::TestFront& front) {
   if constexpr (std::is_same_v<Request, v1::GenerateRequest>) {
     const auto plan = server::ConvertGenerateRequest(
         request, {.model = front.model, .limits = front.engine.limits, .now = absl::CivilSecond(2026, 1, 2)});
@@ -232,7 +198,8 @@ void Answer(const Request& request, Front& front) {
 }
 
 template <typename Request>
-void Call(uint8_t selector, std::string_view bytes, const std::string& valid, Front& front) {
+void Call(uint8_t selector, std::string_view bytes, const std::string& valid,
+          server::testing::TestFront& front) {
   std::string made;
   if ((selector & kMadeOfChoices) != 0) {
     Choices choices(bytes);
@@ -249,7 +216,7 @@ void Call(uint8_t selector, std::string_view bytes, const std::string& valid, Fr
 }
 
 using CallFunction = void (*)(uint8_t selector, std::string_view bytes, const std::string& valid,
-                              Front& front);
+                              server::testing::TestFront& front);
 constexpr CallFunction kCalls[] = {Call<v1::GenerateRequest>,     Call<v1::TokenizeRequest>,
                                    Call<v1::DetokenizeRequest>,   Call<v1::RenderChatRequest>,
                                    Call<v1::GetModelInfoRequest>, Call<v1::GetServerInfoRequest>,
@@ -318,7 +285,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static auto& front = *[] {
     // It would write a line for each text that is not UTF-8.
     google::protobuf::SetLogHandler(nullptr);
-    auto* made = new ropeway::testing::Front;
+    auto* made =
+        new ropeway::server::testing::TestFront({.clock = *new ropeway::RealClock, .max_model_len = 300});
+    made->context.engine = &made->engine;
     made->health.StartServing();
     return made;
   }();

@@ -20,8 +20,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-absl::StatusOr<server::ModelBundle> LoadOnEmulatedDevice(const server::Config& config) {
-  absl::StatusOr<server::ModelBundle> bundle = server::LoadModel(config);
+absl::StatusOr<server::ModelBundle> LoadOnEmulatedDevice(const server::Config& config,
+                                                         const LoadProgress& progress) {
+  absl::StatusOr<server::ModelBundle> bundle = server::LoadModel(config, progress);
   if (!bundle.ok()) return bundle;
   absl::StatusOr<std::unique_ptr<Executor>> executor =
       OpenOn(config.model, {.kind = DeviceKind::kHostKernels, .num_layers = 1});

@@ -366,16 +366,17 @@ TEST(ServerLifeTest, HealthFollowsLoadingServingAndDraining) {
   const auto health = [](int port) {
     return client::Client::Create({.server = absl::StrCat("127.0.0.1:", port)})->CheckHealth();
   };
-  auto server = server::Server::Start(SmallConfig(), log, [&](const server::Config& config) {
-    int port = 0;
-    log.Flush();
-    std::ifstream file(log_path);
-    const std::string text(std::istreambuf_iterator<char>(file), {});
-    const size_t begin = text.find(" port=") + 6;
-    EXPECT_TRUE(absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &port)) << text;
-    EXPECT_FALSE(health(port).ok()) << "loading";
-    return server::LoadModel(config);
-  });
+  auto server = server::Server::Start(
+      SmallConfig(), log, [&](const server::Config& config, const LoadProgress& progress) {
+        int port = 0;
+        log.Flush();
+        std::ifstream file(log_path);
+        const std::string text(std::istreambuf_iterator<char>(file), {});
+        const size_t begin = text.find(" port=") + 6;
+        EXPECT_TRUE(absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &port)) << text;
+        EXPECT_FALSE(health(port).ok()) << "loading";
+        return server::LoadModel(config, progress);
+      });
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_TRUE(health((*server)->port()).ok());
 

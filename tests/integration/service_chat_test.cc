@@ -34,8 +34,9 @@ absl::StatusOr<std::string> ReadTemplate() {
   return std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
 }
 
-absl::StatusOr<server::ModelBundle> LoadWithTemplate(const server::Config& config) {
-  ASSIGN_OR_RETURN(server::ModelBundle bundle, server::LoadModel(config));
+absl::StatusOr<server::ModelBundle> LoadWithTemplate(const server::Config& config,
+                                                     const LoadProgress& progress) {
+  ASSIGN_OR_RETURN(server::ModelBundle bundle, server::LoadModel(config, progress));
   ASSIGN_OR_RETURN(std::string source, ReadTemplate());
   bundle.served.chat_templates = ChatTemplates({{"default", std::move(source)}});
   return bundle;

@@ -28,7 +28,7 @@ class MakeExecutorTest : public ::testing::Test {
     config.threads = 1;
     absl::StatusOr<OpenedModel> model = OpenModel(folder_.path());
     if (!model.ok()) return model.status();
-    return server::MakeExecutor(config, *std::move(model), open_backend);
+    return server::MakeExecutor(config, *std::move(model), {}, open_backend);
   }
 
   const TempFolder folder_;

@@ -28,12 +28,12 @@ using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 // A tiny model with a text side of bytes.
-absl::StatusOr<ModelBundle> LoadTiny(const Config& config) {
+absl::StatusOr<ModelBundle> LoadTiny(const Config& config, const LoadProgress& progress) {
   ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(config.model));
   ModelBundle bundle;
   bundle.served.tokenizer = std::make_unique<ByteTokenizer>();
   bundle.served.end_token_ids = EndTokenIds(*bundle.served.tokenizer);
-  ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(opened), [] {
+  ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(opened), progress, [] {
                      return absl::UnavailableError("there is no CUDA driver");
                    }));
   bundle.device = made.device;

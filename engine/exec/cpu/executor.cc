@@ -69,12 +69,10 @@ absl::StatusOr<std::unique_ptr<CpuExecutor>> CpuExecutor::Make(OpenedModel model
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = options.threads > 0 ? options.threads : NumUsableProcessors(),
                                      .delay = options.delay}));
-  LoadProgress progress;
-  if (options.progress) progress = [&](int layers) { options.progress(layers, model.spec.num_layers()); };
   ASSIGN_OR_RETURN(CpuWeights weights, LoadCpuWeights(spec, std::move(model.tensors), *table, *pool,
                                                       {.max_model_len = limits.max_model_len,
                                                        .pack_cache = options.pack_cache,
-                                                       .progress = std::move(progress)}));
+                                                       .progress = options.progress}));
   return std::unique_ptr<CpuExecutor>(new CpuExecutor(
       Decoder(std::move(model.spec), std::move(weights), *table), std::move(pool), kv, limits));
 }

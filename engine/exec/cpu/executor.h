@@ -38,8 +38,7 @@ struct CpuExecutorOptions {
   int32_t max_tokens_per_step = 512;
   int32_t max_rows_per_step = 256;
 
-  // Called with (layers read, all layers) while weights are repacked.
-  std::function<void(int, int)> progress;
+  LoadProgress progress = {};  // while weights are repacked
 };
 
 class CpuExecutor final : public Executor {

@@ -157,7 +157,8 @@ void Decoder::Pass::ProjectOutput() {
 void Decoder::Pass::FinishLogits() {
   if (spec_.logit_softcap == 0) return;
   team_.ForEach(indices_.size(), [&](int64_t i) {
-    table_.softcap(spec_.logit_softcap, spec_.vocab_size, workspace_.mutable_logits(static_cast<int>(i)));
+    table_.softcap(static_cast<float>(spec_.logit_softcap), spec_.vocab_size,
+                   workspace_.mutable_logits(static_cast<int>(i)));
   });
 }
 

@@ -5,7 +5,6 @@
 #define ROPEWAY_ENGINE_EXEC_CPU_WEIGHTS_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,9 +45,6 @@ struct CpuWeights : DecoderWeights<CpuProjection, std::vector<float>, CpuEmbeddi
   // The embedding of a token, unscaled: D floats. REQUIRES: 0 <= token < V.
   void Embed(int32_t token, float* out) const;
 };
-
-// Called with the number of layers read so far; may be null.
-using LoadProgress = std::function<void(int layers_done)>;
 
 struct LoadOptions {
   int32_t max_model_len = 0;    // positions are [0, max_model_len)

@@ -102,15 +102,10 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
 }
 
 CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
-  CudaRankOptions rank{.model = &model,
-                       .memory = MemoryOptions(model, options),
-                       .steps_in_flight = options.tensor_parallel > 1 ? 1 : options.max_steps_in_flight};
-  if (options.progress) {
-    rank.progress = [progress = options.progress, layers = model.spec.num_layers()](int done) {
-      progress(done, layers);
-    };
-  }
-  return rank;
+  return {.model = &model,
+          .memory = MemoryOptions(model, options),
+          .steps_in_flight = options.tensor_parallel > 1 ? 1 : options.max_steps_in_flight,
+          .progress = options.progress};
 }
 
 std::string Describe(const cuda::DeviceInfo& device, cuda::Element element, size_t ranks) {

@@ -43,8 +43,7 @@ struct CudaExecutorOptions {
   bool use_graphs = true;  // decode steps are captured once and replayed
   bool warm_up = false;    // Make runs some steps, so that no request waits for what is done once
 
-  // Called with (layers read, all layers) while weights are uploaded.
-  std::function<void(int, int)> progress;
+  LoadProgress progress = {};  // while weights are uploaded
 };
 
 class CudaExecutor final : public Executor {

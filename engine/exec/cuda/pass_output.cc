@@ -36,7 +36,7 @@ void CudaPass::FinishLogits() {
                                            .num_rows = num_logit_rows_,
                                            .vocab_size = context_.spec.vocab_size,
                                            .bias = bias,
-                                           .softcap = context_.spec.logit_softcap},
+                                           .softcap = static_cast<float>(context_.spec.logit_softcap)},
                                           context_.stream);
   });
 }

@@ -36,7 +36,7 @@ struct CudaRankOptions {
   Shard shard;
   CudaMemoryOptions memory;
   int steps_in_flight = 1;  // more than one where `memory.samples`
-  std::function<void(int layers_done)> progress;
+  LoadProgress progress = {};
 };
 
 // What libropeway_cuda.so made for the rank; destroyed from the last to the first.

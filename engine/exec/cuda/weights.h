@@ -6,7 +6,6 @@
 #define ROPEWAY_ENGINE_EXEC_CUDA_WEIGHTS_H_
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -87,8 +86,8 @@ struct CudaWeightsRequest {
   Shard shard;
   int32_t max_model_len = 0;
   const std::vector<kernels::ModifierTables>& modifiers;  // of MakeModifiers, for the same shard and length
-  std::function<void(int layers_done)> progress;          // may be null
-  int64_t buffer_bytes = int64_t{8} << 20;                // of a pinned buffer of the upload
+  LoadProgress progress = {};
+  int64_t buffer_bytes = int64_t{8} << 20;  // of a pinned buffer of the upload
 };
 
 // Bytes of device memory that LoadCudaWeights takes.

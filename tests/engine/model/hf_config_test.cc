@@ -173,7 +173,7 @@ TEST(HfConfigTest, ReadsGemma3) {
 
 TEST(HfConfigTest, RefusesCapsThatFloatsCannotDivideBy) {
   for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping"}) {
-    for (const double cap : {1e-30, 3e38, 1e39, -1.0})
+    for (const double cap : {1e-60, 1e-30, 3e38, 1e39, -1.0})
       EXPECT_THAT(With("gemma2", {{name, cap}}),
                   StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("softcap must be 0 or in")))
           << name << " " << cap;

@@ -6,10 +6,8 @@
 
 #include "absl/synchronization/notification.h"
 #include "engine/base/clock.h"
-#include "server/auth/authenticator.h"
-#include "server/front/gate.h"
 #include "tests/server/front/manual_engine.h"
-#include "tests/server/front/test_model.h"
+#include "tests/server/front/test_front.h"
 #include "tests/testing/await.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
@@ -36,53 +34,26 @@ class GenerationTest : public ::testing::Test {
  protected:
   // What a call of the key may cost, now.
   absl::Status CheckEnter(int64_t tokens) {
-    return key_accounts_.CheckEnter(identity_->name, identity_->limits, {.tokens = tokens}, now_);
+    return front_.key_accounts.CheckEnter(identity_->name, identity_->limits, {.tokens = tokens}, now_);
   }
 
   // The clock of the test: budgets do not refill.
   const absl::Time now_ = absl::FromUnixSeconds(1'000'000);
   const SimulatedClock clock_{now_};
-  Health health_;
-  const Log log_{LogLevel::kError};
-  Metrics metrics_{"bytes"};
-  const Authenticator authenticator_;
-  const Gate gate_{authenticator_, clock_, log_, metrics_, "grpc"};
-  Admission admission_{{}};
-  KeyAccounts key_accounts_;
-  RequestRegistry requests_;
-  Mailbox mailbox_{64};
-  testing::ManualEngine engine_{mailbox_};
-  const ServedModel model_ = testing::MakeTestModel();
-  const EngineHandle handle_ = {
-      .model = model_, .limits = {.max_model_len = 100}, .stream = {}, .mailbox = mailbox_};
+  testing::TestFront front_{{.clock = clock_}};
+  testing::ManualEngine engine_{front_.mailbox};
   const IdentityPtr identity_ =
       std::make_shared<const Identity>(Identity{.name = "k", .limits = {.tokens_per_minute = 100}});
-  WriteWatchdog write_watchdog_{absl::Hours(1)};
-  const PrefixSalts prefix_salts_{PrefixCache::kOff, ""};
   DeafWriter writer_;
-  WorkerPool preparing_{1, 64};
-  WorkerPool delivering_{1, SIZE_MAX};
-  FrontContext context_ = {.clock = clock_,
-                           .health = health_,
-                           .log = log_,
-                           .metrics = metrics_,
-                           .gate = gate_,
-                           .admission = admission_,
-                           .key_accounts = key_accounts_,
-                           .requests = requests_,
-                           .preparing = preparing_,
-                           .delivering = delivering_,
-                           .write_watchdog = write_watchdog_,
-                           .prefix_salts = prefix_salts_};
 };
 
 TEST_F(GenerationTest, AKeyHasItsUnspentTokensBackWhenTheEngineIsDoneThoughTheClientReadsNothing) {
   const auto generation = std::make_shared<Generation>(
-      context_, handle_,
+      front_.context, front_.engine,
       Call{.method = "Generate", .connection = "c", .identity = identity_, .arrival = now_}, &writer_);
   v1::GenerateRequest request;
   request.mutable_text()->set_text("hi");
-  auto permit = admission_.TryEnter("c");
+  auto permit = front_.admission.TryEnter("c");
   ASSERT_OK(permit);
   generation->Start(request, *std::move(permit));
   const int64_t prompt_tokens = std::ssize(engine_.WaitForRequest().prompt);

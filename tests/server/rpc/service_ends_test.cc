@@ -20,11 +20,11 @@ TEST_F(ServiceTest, CancellingReachesTheEngineAndFreesThePermit) {
   const RequestId id = engine_.WaitForRequest().id;
   call.TryCancel();
   EXPECT_EQ(engine_.WaitForCancel(id).code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(admission_.live_requests(), 1) << "the engine has not let go yet";
+  EXPECT_EQ(front_.admission.live_requests(), 1) << "the engine has not let go yet";
   engine_.Say(LastOfCancelled());
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   server_->Shutdown(absl::InfiniteDuration());
-  EXPECT_EQ(admission_.live_requests(), 0);
+  EXPECT_EQ(front_.admission.live_requests(), 0);
 }
 
 TEST_F(ServiceTest, ADeadlineReachesTheEngineForUnaryCallsToo) {
@@ -85,29 +85,29 @@ TEST_F(ServiceTest, AbortEndsARequestOfTheSameTenantOnly) {
 TEST_F(ServiceTest, WhatNobodyWaitsForIsNotPrepared) {
   const auto expire = [&](const std::function<void(grpc::ClientContext&)>& ask) {
     absl::Notification free;
-    ASSERT_TRUE(preparing_.TryPost([&] { free.WaitForNotification(); }));
+    ASSERT_TRUE(front_.preparing.TryPost([&] { free.WaitForNotification(); }));
     grpc::ClientContext call;
     call.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(20)));
     ask(call);
     free.Notify();
     absl::Notification done;
-    ASSERT_TRUE(preparing_.TryPost([&] { done.Notify(); }));
+    ASSERT_TRUE(front_.preparing.TryPost([&] { done.Notify(); }));
     done.WaitForNotification();
   };
   const absl::Time end = absl::Now() + absl::Seconds(30);
   // It is bad, which would be found if it were looked at.
-  while (CallsOf(metrics_, "Generate", "DEADLINE_EXCEEDED") == 0 && absl::Now() < end)
+  while (CallsOf(front_.metrics, "Generate", "DEADLINE_EXCEEDED") == 0 && absl::Now() < end)
     expire([&](grpc::ClientContext& call) { stub_->Generate(&call, Request(""))->Finish(); });
-  EXPECT_GT(CallsOf(metrics_, "Generate", "DEADLINE_EXCEEDED"), 0);
+  EXPECT_GT(CallsOf(front_.metrics, "Generate", "DEADLINE_EXCEEDED"), 0);
   // The server hears of an expired deadline a moment after the client, so that not each attempt tells.
-  while (CallsOf(metrics_, "Tokenize", "DEADLINE_EXCEEDED") == 0 && absl::Now() < end)
+  while (CallsOf(front_.metrics, "Tokenize", "DEADLINE_EXCEEDED") == 0 && absl::Now() < end)
     expire([&](grpc::ClientContext& call) {
       v1::TokenizeRequest request;
       request.mutable_text()->set_text("hi");
       v1::TokenizeResponse response;
       stub_->Tokenize(&call, request, &response);
     });
-  EXPECT_GT(CallsOf(metrics_, "Tokenize", "DEADLINE_EXCEEDED"), 0);
+  EXPECT_GT(CallsOf(front_.metrics, "Tokenize", "DEADLINE_EXCEEDED"), 0);
 }
 
 // Whichever comes first, the engine's clock or the client's.
@@ -126,8 +126,8 @@ TEST_F(ServiceTest, DeadlinesThatPassAreCountedAsSuch) {
     EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   }
   server_->Shutdown(absl::InfiniteDuration());
-  EXPECT_EQ(CallsOf(metrics_, "Generate", "DEADLINE_EXCEEDED"), kCalls);
-  EXPECT_EQ(CallsOf(metrics_, "Generate", "CANCELLED"), 0);
+  EXPECT_EQ(CallsOf(front_.metrics, "Generate", "DEADLINE_EXCEEDED"), kCalls);
+  EXPECT_EQ(CallsOf(front_.metrics, "Generate", "CANCELLED"), 0);
 }
 
 // The window of a stream takes what the client asked for and has not read; behind it, a write waits.
@@ -142,7 +142,7 @@ TEST_F(ServiceTest, AClientThatReadsNothingLosesTheCallAndItsPlaceBefore) {
   ReadAll(*reader);
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   server_->Shutdown(absl::InfiniteDuration());
-  EXPECT_EQ(CallsOf(metrics_, "Generate", "RESOURCE_EXHAUSTED"), 1);
+  EXPECT_EQ(CallsOf(front_.metrics, "Generate", "RESOURCE_EXHAUSTED"), 1);
 }
 
 TEST_F(ServiceTest, ThePlaceIsFreeWhenTheEngineIsDoneThoughTheClientReadsNothing) {
@@ -154,9 +154,9 @@ TEST_F(ServiceTest, ThePlaceIsFreeWhenTheEngineIsDoneThoughTheClientReadsNothing
   SayMuch();
   engine_.Say(LastOfLength());
   const absl::Time end = absl::Now() + absl::Seconds(10);
-  while (admission_.live_requests() > 0 && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
-  EXPECT_EQ(admission_.live_requests(), 0);
-  EXPECT_EQ(admission_.open_calls(), 1);
+  while (front_.admission.live_requests() > 0 && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(front_.admission.live_requests(), 0);
+  EXPECT_EQ(front_.admission.open_calls(), 1);
   grpc::ClientContext other;
   const auto again = stub_->Generate(&other, request);  // the name is free, too
   engine_.WaitForRequest(1);

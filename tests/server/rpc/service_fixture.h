@@ -19,7 +19,7 @@
 #include "server/rpc/service.h"
 #include "server/rpc/status_map.h"
 #include "tests/server/front/manual_engine.h"
-#include "tests/server/front/test_model.h"
+#include "tests/server/front/test_front.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::server {
@@ -30,7 +30,7 @@ inline constexpr absl::Duration kWriteTimeout = absl::Milliseconds(500);
 class ServiceTest : public ::testing::Test {
  protected:
   ServiceTest() {
-    service_ = MakeRopewayService(context_, kMaxRequestBytes);
+    service_ = MakeRopewayService(front_.context, kMaxRequestBytes);
     auto server = RpcServer::Start({.address = "127.0.0.1:0"}, *service_);
     EXPECT_OK(server);
     server_ = *std::move(server);
@@ -45,8 +45,8 @@ class ServiceTest : public ::testing::Test {
   ~ServiceTest() override { server_->Shutdown(absl::ZeroDuration()); }
 
   void Serve() {
-    context_.engine = &handle_;
-    health_.StartServing();
+    front_.context.engine = &front_.engine;
+    front_.health.StartServing();
     server_->SetServing();
   }
 
@@ -99,36 +99,9 @@ class ServiceTest : public ::testing::Test {
   }
 
   const RealClock clock_{};
-  Health health_;
-  const Log log_{LogLevel::kError};
-  Metrics metrics_{"bytes"};
-  const Authenticator authenticator_;
-  const Gate gate_{authenticator_, clock_, log_, metrics_, "grpc"};
-  Admission admission_{{.max_requests = 4}};
-  KeyAccounts key_accounts_;
-  RequestRegistry requests_;
-  Mailbox mailbox_{64};
-  testing::ManualEngine engine_{mailbox_};
-  const ServedModel model_ = testing::MakeTestModel();
-  const EngineHandle handle_ = {
-      .model = model_, .limits = {.max_model_len = 100}, .stream = {}, .mailbox = mailbox_};
-  WorkerPool preparing_{1, 64};
-  WorkerPool delivering_{1, SIZE_MAX};
-  WriteWatchdog write_watchdog_{kWriteTimeout};
-  const PrefixSalts prefix_salts_{PrefixCache::kOff, ""};
-  FrontContext context_ = {.clock = clock_,
-                           .health = health_,
-                           .log = log_,
-                           .metrics = metrics_,
-                           .gate = gate_,
-                           .admission = admission_,
-                           .key_accounts = key_accounts_,
-                           .requests = requests_,
-                           .preparing = preparing_,
-                           .delivering = delivering_,
-                           .write_watchdog = write_watchdog_,
-                           .prefix_salts = prefix_salts_,
-                           .version = "1.2.3"};
+  testing::TestFront front_{
+      {.clock = clock_, .admission = {.max_requests = 4}, .write_timeout = kWriteTimeout}};
+  testing::ManualEngine engine_{front_.mailbox};
   std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<RpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -17,14 +17,15 @@ using ::testing::HasSubstr;
 
 TEST_F(ServiceTest, AFullMailboxRefusesWithARetryHintAndFreesThePermit) {
   Mailbox full(0);
-  const EngineHandle handle = {.model = model_, .limits = handle_.limits, .stream = {}, .mailbox = full};
-  context_.engine = &handle;
+  const EngineHandle handle = {
+      .model = front_.model, .limits = front_.engine.limits, .stream = {}, .mailbox = full};
+  front_.context.engine = &handle;
   grpc::ClientContext call;
   const grpc::Status status = stub_->Generate(&call, Request())->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   ExpectRetryInOneSecond(call, status);
   server_->Shutdown(absl::InfiniteDuration());
-  EXPECT_EQ(admission_.live_requests(), 0);
+  EXPECT_EQ(front_.admission.live_requests(), 0);
 }
 
 TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
@@ -48,13 +49,14 @@ TEST_F(ServiceTest, AFullServerRefusesWithARetryHint) {
 // The preparing worker is kept busy, so that requests have arrived but none was tokenized.
 TEST_F(ServiceTest, AFullServerRefusesOnArrivalBeforeAnythingIsPrepared) {
   absl::Notification prepare;
-  ASSERT_TRUE(preparing_.TryPost([&] { prepare.WaitForNotification(); }));
+  ASSERT_TRUE(front_.preparing.TryPost([&] { prepare.WaitForNotification(); }));
   std::vector<std::unique_ptr<grpc::ClientContext>> calls;
   std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateChunk>>> readers;
   const auto ask = [&](const std::string& text) {
     calls.push_back(std::make_unique<grpc::ClientContext>());
     readers.push_back(stub_->Generate(calls.back().get(), Request(text)));
-    EXPECT_TRUE(Await([&] { return admission_.live_requests() == static_cast<int32_t>(readers.size()); }));
+    EXPECT_TRUE(
+        Await([&] { return front_.admission.live_requests() == static_cast<int32_t>(readers.size()); }));
   };
   for (int i = 0; i < 3; ++i) ask("hi");
   ask("");  // is found to be bad only when it is prepared
@@ -75,7 +77,7 @@ TEST_F(ServiceTest, AFullServerRefusesOnArrivalBeforeAnythingIsPrepared) {
   for (size_t i = 0; i < 3; ++i) engine_.Say(LastOfLength(), i);
   for (size_t i = 0; i < 3; ++i) EXPECT_TRUE((ReadAll(*readers[i]), readers[i]->Finish()).ok());
   server_->Shutdown(absl::InfiniteDuration());
-  EXPECT_EQ(admission_.live_requests(), 0);
+  EXPECT_EQ(front_.admission.live_requests(), 0);
 }
 
 TEST_F(ServiceTest, BadInputIsRefusedByNameAndNeverReachesTheEngine) {
@@ -156,7 +158,7 @@ TEST_F(ServiceTest, EveryFaultIsNamedToStreamsAndUnaryCalls) {
     EXPECT_EQ(unary.error_message(), stream.error_message());
   }
   EXPECT_EQ(engine_.num_requests(), 0);
-  EXPECT_EQ(admission_.live_requests(), 0);
+  EXPECT_EQ(front_.admission.live_requests(), 0);
 }
 
 TEST_F(ServiceTest, ARequestThatIsTooLargeIsRefusedByNameAndCounted) {
@@ -164,7 +166,7 @@ TEST_F(ServiceTest, ARequestThatIsTooLargeIsRefusedByNameAndCounted) {
   const auto expect_refused = [&](const grpc::Status& status, const std::string& method) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
     EXPECT_THAT(status.error_message(), HasSubstr("the request must be at most 1048576 bytes, is 2097"));
-    EXPECT_EQ(CallsOf(metrics_, method, "INVALID_ARGUMENT"), 1) << method;
+    EXPECT_EQ(CallsOf(front_.metrics, method, "INVALID_ARGUMENT"), 1) << method;
   };
   grpc::ClientContext stream, unary, tokenize_call, render_call;
   expect_refused(stub_->Generate(&stream, Request(large))->Finish(), "Generate");
@@ -185,8 +187,8 @@ TEST_F(ServiceTest, DrainingRefusesNewRequestsAndFinishesLivingOnes) {
   grpc::ClientContext call;
   const auto living = stub_->Generate(&call, Request());
   engine_.WaitForRequest();
-  health_.StartDraining();
-  admission_.StartDraining();
+  front_.health.StartDraining();
+  front_.admission.StartDraining();
   grpc::ClientContext late_call;
   const grpc::Status refused = stub_->Generate(&late_call, Request())->Finish();
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -197,7 +199,7 @@ TEST_F(ServiceTest, DrainingRefusesNewRequestsAndFinishesLivingOnes) {
 }
 
 TEST_F(ServiceTest, WhileTheModelLoadsCallsAreUnavailableButServerInfoAnswers) {
-  context_.engine = nullptr;
+  front_.context.engine = nullptr;
   grpc::ClientContext call;
   const grpc::Status status = stub_->Generate(&call, Request())->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);

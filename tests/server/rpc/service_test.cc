@@ -90,7 +90,7 @@ TEST_F(ServiceTest, AUnaryCallAnswersOnceWithEverySample) {
   EXPECT_EQ(response.prompt().logprobs(1).chosen().token_id(), 'i');
   EXPECT_EQ(response.prompt().logprobs(1).chosen().logprob(), -4);
   EXPECT_EQ(response.usage().completion_tokens(), 6);
-  EXPECT_EQ(admission_.live_requests(), 0);
+  EXPECT_EQ(front_.admission.live_requests(), 0);
 }
 
 TEST_F(ServiceTest, ARequestIdIsUniqueAmongTheLiving) {
@@ -139,10 +139,10 @@ TEST_F(ServiceTest, TellsAboutTheModelAndTheServer) {
   EXPECT_EQ(model.max_model_len(), 100);
   EXPECT_THAT(model.end_token_ids(), ElementsAre(ByteTokenizer::kEos, ByteTokenizer::kTurnEnd));
 
-  metrics_.SetEngine(
+  front_.metrics.SetEngine(
       {.running = 1, .waiting = 2, .used_pages = 3, .cached_pages = 4, .prefix_pages = 6, .total_pages = 10});
-  metrics_.OnEvictions(7);
-  metrics_.OnRequestEnd({.finish_reason = "stop", .prompt_tokens = 40, .cached_tokens = 32});
+  front_.metrics.OnEvictions(7);
+  front_.metrics.OnRequestEnd({.finish_reason = "stop", .prompt_tokens = 40, .cached_tokens = 32});
   v1::GetServerInfoResponse server;
   grpc::ClientContext server_call;
   ASSERT_TRUE(stub_->GetServerInfo(&server_call, {}, &server).ok());
@@ -190,14 +190,14 @@ TEST_F(ServiceTest, EstimatesAreConvertedAskedAndTold) {
   EXPECT_FALSE(estimate.has_retry_after_ms());
   EXPECT_EQ(estimate.first_token_ms(), 20);
   EXPECT_EQ(estimate.end_ms(), 55);
-  EXPECT_EQ(admission_.live_requests(), 0);
-  EXPECT_EQ(CallsOf(metrics_, "Estimate", "OK"), 1);
+  EXPECT_EQ(front_.admission.live_requests(), 0);
+  EXPECT_EQ(CallsOf(front_.metrics, "Estimate", "OK"), 1);
 }
 
 TEST_F(ServiceTest, EstimatesTellWhyARequestWouldBeRefused) {
   std::vector<Admission::Permit> others;
   for (int i = 0; i < 4; ++i) {
-    ASSERT_OK_AND_ASSIGN(others.emplace_back(), admission_.TryEnter("another"));
+    ASSERT_OK_AND_ASSIGN(others.emplace_back(), front_.admission.TryEnter("another"));
   }
   v1::EstimateRequest request;
   *request.mutable_request() = Request("hello");
@@ -250,7 +250,7 @@ TEST_F(ServiceTest, EstimatesRefuseWhatGenerateWould) {
 
 TEST_F(ServiceTest, EveryMethodIsCountedFromZero) {
   std::set<std::string> methods;
-  for (const prometheus::MetricFamily& family : metrics_.Collect()) {
+  for (const prometheus::MetricFamily& family : front_.metrics.Collect()) {
     if (family.name != "ropeway_calls_total") continue;
     for (const prometheus::ClientMetric& metric : family.metric) {
       for (const prometheus::ClientMetric::Label& label : metric.label)

@@ -52,9 +52,8 @@ TEST(CpuExecutorTest, NamesTheOptionThatIsOutOfRange) {
 }
 
 TEST(CpuExecutorTest, RefusesACacheThatMemoryDoesNotHold) {
-  EXPECT_THAT(
-      MakeTiny({.kv_cache_bytes = int64_t{1} << 60}),
-      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("kv_cache_bytes must fit into the ")));
+  EXPECT_THAT(MakeTiny({.kv_cache_bytes = int64_t{1} << 60}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("kv_cache_bytes must fit into the ")));
 }
 
 TEST(CpuExecutorTest, LimitsFollowFromModelAndOptions) {
@@ -77,9 +76,23 @@ TEST(CpuExecutorTest, LimitsFollowFromModelAndOptions) {
 
 TEST(CpuExecutorTest, ReportsProgressLayerByLayer) {
   std::vector<std::pair<int, int>> reports;
-  ASSERT_OK(MakeTiny(
-      {.kv_cache_bytes = 1 << 20, .progress = [&](int done, int all) { reports.emplace_back(done, all); }}));
+  const auto report = [&](int done, int all) {
+    reports.emplace_back(done, all);
+    return absl::OkStatus();
+  };
+  ASSERT_OK(MakeTiny({.kv_cache_bytes = 1 << 20, .progress = report}));
   EXPECT_EQ(reports, (std::vector<std::pair<int, int>>{{1, 4}, {2, 4}, {3, 4}, {4, 4}}));
+}
+
+TEST(CpuExecutorTest, ProgressMayEndTheLoad) {
+  int reports = 0;
+  const auto stop = [&](int done, int) {
+    ++reports;
+    return done < 2 ? absl::OkStatus() : absl::CancelledError("enough");
+  };
+  EXPECT_THAT(MakeTiny({.kv_cache_bytes = 1 << 20, .progress = stop}).status(),
+              StatusIs(absl::StatusCode::kCancelled, "enough"));
+  EXPECT_EQ(reports, 2);
 }
 
 class CpuExecutorStepTest : public ::testing::Test {

@@ -321,7 +321,7 @@ TEST_F(PipelineTest, ACaptureThatRunsOutOfMemoryEnds) {
 
 // The threads of an upload end, too.
 TEST_F(PipelineTest, AnUploadThatRunsOutOfMemoryEnds) {
-  const CudaExecutorOptions options{.progress = [](int, int) { throw std::bad_alloc(); }};
+  const CudaExecutorOptions options{.progress = [](int, int) -> absl::Status { throw std::bad_alloc(); }};
   EXPECT_THAT(
       CudaExecutor::Make(model_, cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels()), options)
           .status(),
