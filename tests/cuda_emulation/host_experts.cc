@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tests/cuda_emulation/host_elements.h"
+#include "tests/cuda_emulation/host_matmul.h"
 #include "tests/cuda_emulation/host_ops.h"
 
 namespace ropeway::cuda::emulation {
@@ -77,30 +78,36 @@ void RouteOnHost(const RouteArgs& args) {
       slots.slot_choices[slot] = choice;
       slots.slot_experts[slot++] = expert;
     }
-    for (int32_t at = first; at < slot; at += kExpertTileSlots)
-      slots.tiles[tiles++] = {expert, at, std::min(kExpertTileSlots, slot - at)};
+    for (int32_t at = first; at < slot; at += slots.tile_slots)
+      slots.tiles[tiles++] = {expert, at, std::min(slots.tile_slots, slot - at)};
   }
   *slots.num_tiles = tiles;
 }
 
 void ExpertMatMulOnHost(const ExpertMatMulArgs& args) {
-  std::vector<float> x(args.weights.columns);
-  for (int32_t tile = 0; tile < *args.slots.num_tiles; ++tile) {
-    const ExpertTile& some = args.slots.tiles[tile];
+  const int64_t row_bytes = args.weights.columns * BytesOf(args.element);
+  for (int32_t i = 0; i < *args.slots.num_tiles; ++i) {
+    const ExpertTile& tile = args.slots.tiles[i];
     DeviceMatrix matrix = args.weights;
-    matrix.data = args.matrices[some.expert];
-    for (int64_t m = 0; m < matrix.rows; ++m) {
-      const std::vector<float> row = RowOf(matrix, m);
-      for (int32_t slot = some.first_slot; slot < some.first_slot + some.num_slots; ++slot) {
-        const int32_t choice = args.slots.slot_choices[slot];
-        const int64_t from = args.per_token > 0 ? choice / args.per_token : slot;
-        for (int64_t c = 0; c < matrix.columns; ++c)
-          x[c] = LoadElement(args.element, args.x, from * matrix.columns + c);
-        const float weight = args.scales ? args.slots.weights[choice] : 1;
-        StoreElement(args.element, args.y, slot * args.y_stride + m,
-                     weight * Dot(row.data(), x.data(), matrix.columns));
-      }
+    matrix.data = args.matrices[tile.expert];
+    std::vector<uint8_t> x;
+    for (int32_t slot = tile.first_slot; slot < tile.first_slot + tile.num_slots; ++slot) {
+      const int64_t from = args.per_token > 0 ? args.slots.slot_choices[slot] / args.per_token : slot;
+      const auto* row = static_cast<const uint8_t*>(args.x) + from * row_bytes;
+      x.insert(x.end(), row, row + row_bytes);
     }
+    const auto store = [&](int64_t t, int64_t m, float sum) {
+      const int64_t slot = tile.first_slot + t;
+      if (args.scales) sum *= args.slots.weights[args.slots.slot_choices[slot]];
+      StoreElement(args.element, args.y, slot * args.y_stride + m, sum);
+    };
+    MultiplyOnHost({.tokens = tile.num_slots,
+                    .outputs = matrix.rows,
+                    .columns = matrix.columns,
+                    .element = args.element,
+                    .x = x.data(),
+                    .weight_row = [&](int64_t m) { return RoundedRowOf(matrix, m, args.element); },
+                    .store = store});
   }
 }
 

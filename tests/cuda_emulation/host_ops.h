@@ -11,6 +11,8 @@ namespace ropeway::cuda::emulation {
 
 // host_weights.cc
 std::vector<float> RowOf(const DeviceMatrix& matrix, int64_t row);
+// As x has them: rounded to its type.
+std::vector<float> RoundedRowOf(const DeviceMatrix& matrix, int64_t row, Element element);
 // Of `n` numbers, in eight running sums, so that the compiler may use vectors.
 float Dot(const float* a, const float* b, int64_t n);
 void EmbedOnHost(const EmbedArgs& args);

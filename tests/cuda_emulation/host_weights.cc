@@ -101,7 +101,6 @@ void EmbedOnHost(const EmbedArgs& args) {
   }
 }
 
-// As x has them: rounded to its type.
 std::vector<float> RoundedRowOf(const DeviceMatrix& matrix, int64_t row, Element element) {
   std::vector<float> values = RowOf(matrix, row);
   for (float& value : values) {

@@ -93,7 +93,7 @@ measure_served() {
 }
 if [ "$quick" -eq 0 ]; then
   for shape in 8b smollm2; do
-    step "operations of $shape" 75 bin/cuda_bench --shape="$shape" --json="$out/operations_$shape.json"
+    step "operations of $shape" 90 bin/cuda_bench --shape="$shape" --json="$out/operations_$shape.json"
     cat "$out/operations_of_$shape.txt"
   done
   for type in BF16 Q8_0 Q4_K; do

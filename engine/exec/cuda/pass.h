@@ -173,6 +173,7 @@ class CudaPass {
   void ProjectLatent(int layer);
   bool NormsStream() const { return context_.spec.block.norms_stream || context_.spec.block.norms_sum; }
   void NormStream(const Vectors& norm);
+  cuda::ExpertSlots SlotsOf(const ExpertsSpec& experts) const;  // of this step
   void RouteTokens(int layer);
   void MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product);
   void ProjectExperts(int layer);

@@ -33,12 +33,19 @@ CudaExpertActivations CarveExperts(const DecoderSpec& spec, const CudaActivation
   a.slots.slots = carver.Take<int32_t>(slots);
   a.slots.slot_choices = carver.Take<int32_t>(slots);
   a.slots.slot_experts = carver.Take<int32_t>(slots);
-  a.slots.tiles = carver.Take<cuda::ExpertTile>(cuda::MaxExpertTiles(slots, most.count));
+  a.slots.tiles =
+      carver.Take<cuda::ExpertTile>(cuda::MaxExpertTiles(slots, most.count, cuda::kFewExpertSlots));
   a.slots.num_tiles = carver.Take<int32_t>(1);
   a.input = carver.TakeBytes(slots * 2 * most.ffn_size * bytes);
   a.gated = carver.TakeBytes(slots * most.ffn_size * bytes);
   a.results = carver.TakeBytes(slots * spec.hidden_size * bytes);
   return a;
+}
+
+cuda::ExpertSlots CudaPass::SlotsOf(const ExpertsSpec& experts) const {
+  cuda::ExpertSlots slots = context_.activations.experts.slots;
+  slots.tile_slots = cuda::ExpertTileSlots(int64_t{shape_.tokens} * experts.per_token, experts.count);
+  return slots;
 }
 
 void CudaPass::RouteTokens(int layer) {
@@ -62,7 +69,7 @@ void CudaPass::RouteTokens(int layer) {
                                    .bias = weights.router.bias,
                                    .correction = weights.router_correction,
                                    .z_stride = stride,
-                                   .slots = a.slots},
+                                   .slots = SlotsOf(experts)},
                                   context_.stream);
   });
 }
@@ -79,7 +86,8 @@ void CudaPass::MultiplyExperts(int layer, const CudaExpertMatrices& matrices, co
            .num_slots = shape_.tokens * experts.per_token,
            .per_token = product.of_tokens ? experts.per_token : 0,
            .scales = product.of_tokens && experts.scales_input,
-           .slots = context_.activations.experts.slots,
+           .processors = context_.processors,
+           .slots = SlotsOf(experts),
            .x = product.x,
            .y = product.y + part.first_output * cuda::BytesOf(context_.element),
            .y_stride = matrices.outputs},

@@ -15,26 +15,36 @@
 
 namespace ropeway::cuda {
 
-inline constexpr int kExpertTileSlots = 8;
+// Slots of a tile, at most: those of one or two tiles of mma, or as many as a block multiplies by 128 rows at once.
+inline constexpr int kFewExpertSlots = 8, kSomeExpertSlots = 16, kManyExpertSlots = 64;
+
+// How many of them a step has where it has so many slots in all: about twice what an expert gets on average, so that
+// few experts are read twice, and of 64, which a block works on at the pace of memory, from half a tile of mma on.
+// Not measured.
+constexpr int ExpertTileSlots(int64_t slots, int64_t experts) {
+  if (slots <= experts * kFewExpertSlots / 2) return kFewExpertSlots;
+  return slots <= experts * kSomeExpertSlots / 2 ? kSomeExpertSlots : kManyExpertSlots;
+}
 
 // Slots [first_slot, first_slot + num_slots) of one expert.
 struct ExpertTile {
   int32_t expert = 0, first_slot = 0, num_slots = 0;
 };
 
-// The most tiles that `slots` slots of `experts` experts need.
-constexpr int64_t MaxExpertTiles(int64_t slots, int64_t experts) {
-  return slots / kExpertTileSlots + std::min(slots, experts);
+// The most tiles of so many slots that `slots` slots of `experts` experts need.
+constexpr int64_t MaxExpertTiles(int64_t slots, int64_t experts, int tile_slots) {
+  return slots / tile_slots + std::min(slots, experts);
 }
 
 // Who goes where, in device memory; a choice is token * K + rank, best first.
 struct ExpertSlots {
-  int32_t* experts = nullptr;       // [T K] of each choice
-  float* weights = nullptr;         // [T K] of each choice
-  int32_t* slots = nullptr;         // [T K] of each choice
-  int32_t* slot_choices = nullptr;  // [T K] the choice of each slot
-  int32_t* slot_experts = nullptr;  // [T K] the expert of each slot
-  ExpertTile* tiles = nullptr;      // [MaxExpertTiles]
+  int tile_slots = kFewExpertSlots;  // of a tile, at most
+  int32_t* experts = nullptr;        // [T K] of each choice
+  float* weights = nullptr;          // [T K] of each choice
+  int32_t* slots = nullptr;          // [T K] of each choice
+  int32_t* slot_choices = nullptr;   // [T K] the choice of each slot
+  int32_t* slot_experts = nullptr;   // [T K] the expert of each slot
+  ExpertTile* tiles = nullptr;       // [MaxExpertTiles]
   int32_t* num_tiles = nullptr;
 };
 
@@ -62,7 +72,8 @@ struct RouteArgs {
   ExpertSlots slots;  // out
 };
 
-// y[slot] = x W^T, W of the slot's expert. Sums are float32, in one order whatever else is in the step.
+// y[slot] = x W^T, W of the slot's expert. Sums are float32, in one order whatever else is in the step and however
+// many slots a tile has: where x has 16 bits that of gemm.h.
 struct ExpertMatMulArgs {
   DeviceMatrix weights;                   // type and shape of every expert's matrix; data is not used
   const void* const* matrices = nullptr;  // [X] their data
@@ -70,7 +81,8 @@ struct ExpertMatMulArgs {
   int num_experts = 0;
   int num_slots = 0;    // T K
   int per_token = 0;    // > 0: x has a row for each token, K; 0: for each slot
-  bool scales = false;  // y is multiplied by the weights of the choices
+  bool scales = false;  // sums are multiplied by the weights of the choices, before they are rounded
+  int processors = 1;   // of the device
   ExpertSlots slots;
   const void* x = nullptr;  // [T or T K, columns]
   void* y = nullptr;        // [T K, y_stride]

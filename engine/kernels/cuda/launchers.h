@@ -18,6 +18,10 @@ ErrorCode Attention(const AttentionArgs& args, Stream stream);
 ErrorCode Gate(const GateArgs& args, Stream stream);
 ErrorCode Route(const RouteArgs& args, Stream stream);
 ErrorCode ExpertMatMul(const ExpertMatMulArgs& args, Stream stream);
+// What it chooses from where x has 16 bits: for tiles of few slots, of packed weights or of columns that are a
+// multiple of 8; for tiles of any number of slots.
+ErrorCode ExpertMatMulByStreams(const ExpertMatMulArgs& args, Stream stream);
+ErrorCode ExpertMatMulByTiles(const ExpertMatMulArgs& args, Stream stream);
 ErrorCode Combine(const CombineArgs& args, Stream stream);
 ErrorCode DenseMatMul(const MatMulArgs& args, Stream stream);
 ErrorCode PackedMatMul(const MatMulArgs& args, Stream stream);

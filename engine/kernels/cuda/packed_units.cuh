@@ -17,10 +17,12 @@ struct PackedPlanes {
   const uint8_t* blocks;
 };
 
-inline PackedPlanes PlanesOf(const DeviceMatrix& matrix) {
-  const PackedLayout layout = LayoutOf(matrix.type, matrix.rows, matrix.columns);
-  const auto* data = static_cast<const uint8_t*>(matrix.data);
+constexpr PackedPlanes PlanesAt(const PackedLayout& layout, const uint8_t* data) {
   return {data + layout.codes, data + layout.high, data + layout.scales, data + layout.blocks};
+}
+inline PackedPlanes PlanesOf(const DeviceMatrix& matrix) {
+  return PlanesAt(LayoutOf(matrix.type, matrix.rows, matrix.columns),
+                  static_cast<const uint8_t*>(matrix.data));
 }
 
 // A unit as memory has it.
@@ -127,6 +129,21 @@ ROPEWAY_DEVICE void UnpackRaw(const RawUnit<kType>& raw, float (&weights)[kUnitC
 template <DType kType>
 ROPEWAY_DEVICE void UnpackUnit(const PackedPlanes& planes, int64_t unit, float (&weights)[kUnitColumns]) {
   UnpackRaw(LoadUnit<kType>(planes, unit), weights);
+}
+
+// 32 weights as numbers of 16 bits, at chunks first_chunk to first_chunk + 3 of a row.
+template <class T, DType kType, class Rows>
+ROPEWAY_DEVICE void StoreUnpacked(const RawUnit<kType>& raw, const Rows& rows, int row, int first_chunk) {
+  float weights[kUnitColumns];
+  UnpackRaw(raw, weights);
+#pragma unroll
+  for (int chunk = 0; chunk < kUnitColumns / 8; ++chunk) {
+    Vector128<uint32_t> pairs;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      pairs.values[i] = PackPair<T>(weights[chunk * 8 + 2 * i], weights[chunk * 8 + 2 * i + 1]);
+    Store128(reinterpret_cast<uint32_t*>(rows.At(row, first_chunk + chunk)), pairs);
+  }
 }
 
 // Returns launch.operator()<kType>() for a packed type.

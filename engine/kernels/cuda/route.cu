@@ -143,9 +143,8 @@ __global__ void __launch_bounds__(kWarps * 32) ChooseKernel(RouteArgs args) {
 
 // ---- Slots.
 
-constexpr int kPlaceThreads = 256;
 constexpr int kMaxExperts = 1024;
-constexpr int kThreadExperts = kMaxExperts / kPlaceThreads;
+constexpr int kPlaceThreads = kMaxExperts;  // one of each expert
 
 // The sum of `value` over all threads before this one.
 ROPEWAY_DEVICE int SumBefore(int value) {
@@ -163,30 +162,19 @@ ROPEWAY_DEVICE int SumBefore(int value) {
   return sum - value;
 }
 
-ROPEWAY_DEVICE int TilesOf(int slots) { return (slots + kExpertTileSlots - 1) / kExpertTileSlots; }
-
 __global__ void __launch_bounds__(kPlaceThreads) PlaceKernel(RouteArgs args) {
   ROPEWAY_SHARED(next, int[kMaxExperts]);  // slots of each expert; later the next that is free
   const ExpertSlots& slots = args.slots;
   const int thread = static_cast<int>(threadIdx.x), choices = args.num_tokens * args.per_token;
-  for (int i = thread; i < kMaxExperts; i += kPlaceThreads) next[i] = 0;
+  next[thread] = 0;
   __syncthreads();
   for (int i = thread; i < choices; i += kPlaceThreads) atomicAdd(&next[slots.experts[i]], 1);
   __syncthreads();
-  int counts[kThreadExperts], my_slots = 0, my_tiles = 0;
-  for (int i = 0; i < kThreadExperts; ++i) {
-    counts[i] = next[thread * kThreadExperts + i];
-    my_slots += counts[i];
-    my_tiles += TilesOf(counts[i]);
-  }
-  int slot = SumBefore(my_slots), tile = SumBefore(my_tiles);
-  for (int i = 0; i < kThreadExperts; ++i) {
-    const int expert = thread * kThreadExperts + i;
-    next[expert] = slot;
-    for (int first = 0; first < counts[i]; first += kExpertTileSlots)
-      slots.tiles[tile++] = {expert, slot + first, min(kExpertTileSlots, counts[i] - first)};
-    slot += counts[i];
-  }
+  const int count = next[thread], first = SumBefore(count);
+  int tile = SumBefore((count + slots.tile_slots - 1) / slots.tile_slots);
+  next[thread] = first;
+  for (int i = 0; i < count; i += slots.tile_slots)
+    slots.tiles[tile++] = {thread, first + i, min(slots.tile_slots, count - i)};
   if (thread == kPlaceThreads - 1) *slots.num_tiles = tile;
   __syncthreads();
   for (int i = thread; i < choices; i += kPlaceThreads) {

@@ -10,6 +10,8 @@ set(ROPEWAY_CUDA_KERNELS
   copy_pages.cu
   embed.cu
   expert_matmul.cu
+  expert_streams.cu
+  expert_tiles.cu
   finish_logits.cu
   gate.cu
   kernels.cc

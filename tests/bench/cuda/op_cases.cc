@@ -9,6 +9,7 @@
 #include "engine/base/splitmix.h"
 #include "engine/exec/cuda/product.h"
 #include "tests/bench/cuda/attention_cases.h"
+#include "tests/bench/cuda/expert_cases.h"
 #include "tests/bench/cuda/fused_cases.h"
 
 namespace ropeway {
@@ -29,6 +30,7 @@ const std::vector<BenchShape>& Shapes() {
                                     .head_dim = 128,
                                     .ffn_size = 14336,
                                     .vocab_size = 128256,
+                                    .experts = {{8, 2, 14336}, {128, 8, 768}},
                                     .tokens = {1, 8, 64, 256, 2048},
                                     .decode_contexts = {512, 2048, 4096},
                                     .prompts = {512, 2048, 8192},
@@ -43,6 +45,7 @@ const std::vector<BenchShape>& Shapes() {
                                     .head_dim = 64,
                                     .ffn_size = 1536,
                                     .vocab_size = 49152,
+                                    .experts = {},
                                     .tokens = {1, 8, 64, 256, 2048},
                                     .decode_contexts = {512, 2048},
                                     .prompts = {512, 2048},
@@ -58,6 +61,7 @@ const std::vector<BenchShape>& Shapes() {
                                     .head_dim = 16,
                                     .ffn_size = 256,
                                     .vocab_size = 512,
+                                    .experts = {{4, 2, 32}},
                                     .tokens = {1, 3},
                                     .decode_contexts = {17},
                                     .prompts = {20},
@@ -259,6 +263,7 @@ std::vector<OpCase> OpCases(const BenchShape& shape) {
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
   AddFusedCases(shape, cases);
+  AddExpertCases(shape, cases);
   AddAttentionCases(shape, cases);
   for (const int tokens : shape.tokens) cases.push_back(NormCase(shape, tokens));
   for (const int tokens : shape.tokens) cases.push_back(GateCase(shape, tokens));

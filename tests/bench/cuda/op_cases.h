@@ -11,6 +11,11 @@
 
 namespace ropeway {
 
+struct BenchExperts {
+  int count = 0, per_token = 0;  // X, K
+  int ffn_size = 0;              // F of one
+};
+
 // Letters of engine/tensor/shape.h.
 struct BenchShape {
   const char* name = "";
@@ -20,6 +25,7 @@ struct BenchShape {
   int head_dim = 0;                  // E
   int ffn_size = 0;                  // F
   int vocab_size = 0;                // V
+  std::vector<BenchExperts> experts;
   std::vector<int> tokens;           // T of products and of what lies between them
   std::vector<int> decode_contexts;  // positions that a decoded token attends to
   std::vector<int> prompts;          // lengths of prompts

@@ -1,5 +1,6 @@
 // Layers of experts on a device: choices held against engine/model/expert_routing, products and sums against
 // float64, and each token's bytes against those it has alone.
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -14,15 +15,18 @@
 namespace ropeway::cuda {
 namespace {
 
+constexpr int kTileSlots[] = {kFewExpertSlots, kSomeExpertSlots, kManyExpertSlots};
+
 class ExpertsTest : public DeviceTest {
  protected:
-  ExpertSlots AllocateSlots(int64_t slots, int64_t experts) {
-    return {.experts = Allocate<int32_t>(slots),
+  ExpertSlots AllocateSlots(int64_t slots, int64_t experts, int tile_slots) {
+    return {.tile_slots = tile_slots,
+            .experts = Allocate<int32_t>(slots),
             .weights = Allocate<float>(slots),
             .slots = Allocate<int32_t>(slots),
             .slot_choices = Allocate<int32_t>(slots),
             .slot_experts = Allocate<int32_t>(slots),
-            .tiles = Allocate<ExpertTile>(MaxExpertTiles(slots, experts)),
+            .tiles = Allocate<ExpertTile>(MaxExpertTiles(slots, experts, tile_slots)),
             .num_tiles = Allocate<int32_t>(1)};
   }
 
@@ -43,13 +47,13 @@ class ExpertsTest : public DeviceTest {
 
   // Routes by z [T, X + 1], of which the last column is not looked at.
   ExpertSlots RouteBy(const ExpertsSpec& spec, const std::vector<float>& z,
-                      const std::vector<float>& correction) {
+                      const std::vector<float>& correction, int tile_slots = kFewExpertSlots) {
     const int tokens = static_cast<int>(z.size()) / (spec.count + 1);
     RouteArgs args = ArgsOf(spec, tokens);
     args.z = Upload(z);
     args.z_stride = spec.count + 1;
     args.correction = Upload(correction);
-    args.slots = AllocateSlots(int64_t{tokens} * spec.per_token, spec.count);
+    args.slots = AllocateSlots(int64_t{tokens} * spec.per_token, spec.count, tile_slots);
     Check(Route(args, stream()));
     return args.slots;
   }
@@ -64,7 +68,7 @@ class ExpertsTest : public DeviceTest {
     for (const ExpertTile& tile : tiles) {
       EXPECT_EQ(tile.first_slot, slot);
       ASSERT_GE(tile.num_slots, 1);
-      ASSERT_LE(tile.num_slots, kExpertTileSlots);
+      ASSERT_LE(tile.num_slots, slots.tile_slots);
       for (; slot < tile.first_slot + tile.num_slots; ++slot) {
         EXPECT_EQ(of_slot[slot], tile.expert);
         EXPECT_EQ(experts[choices[slot]], tile.expert);
@@ -119,6 +123,27 @@ TEST_F(ExpertsTest, ChoosesAsTheCpuDoes) {
   ExpectChoices({.count = 1024, .per_token = 64}, 2, 8);
 }
 
+TEST_F(ExpertsTest, TilesHaveAsManySlotsAsTheyMay) {
+  const ExpertsSpec spec{.count = 3, .per_token = 2};
+  for (const int tile_slots : kTileSlots) {
+    SCOPED_TRACE(tile_slots);
+    const ExpertSlots slots = RouteBy(spec, RandomValues(Element::kF32, 150 * 4, 20), {}, tile_slots);
+    ExpectSlotsHoldAllChoices(slots, 300);
+    const int32_t num_tiles = Download(slots.num_tiles, 1)[0];
+    EXPECT_LE(num_tiles, MaxExpertTiles(300, 3, tile_slots));
+    EXPECT_LT(num_tiles, 300 / tile_slots + 3);
+  }
+}
+
+TEST(ExpertTileSlotsTest, GrowWithWhatAnExpertGets) {
+  EXPECT_EQ(ExpertTileSlots(8, 128), kFewExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(512, 128), kFewExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(513, 128), kSomeExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(1024, 128), kSomeExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(1025, 128), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(int64_t{65536} * 64, 1024), kManyExpertSlots);
+}
+
 // Numbers that are none are chosen last, and never twice.
 TEST_F(ExpertsTest, ChoosesAmongNumbersThatAreNone) {
   const ExpertsSpec spec{.count = 6, .per_token = 4};
@@ -168,20 +193,29 @@ class ExpertMatMulTest : public ExpertsTest {
     return matrices;
   }
 
-  std::vector<float> Multiply(const Matrices& matrices, Element element, const ExpertsSpec& spec,
-                              const ExpertSlots& slots, const std::vector<float>& x, int tokens,
-                              bool of_tokens, bool scales) {
-    const int64_t count = int64_t{tokens} * spec.per_token, rows = matrices.shape.rows;
+  struct Product {
+    const ExpertsSpec& spec;
+    const ExpertSlots& slots;
+    int tokens;
+    bool of_tokens, scales;
+    int64_t num_slots = 0;  // that there may be; 0: those of the tokens
+  };
+
+  // y [T K, rows].
+  std::vector<float> Multiply(const Matrices& matrices, Element element, const Product& product,
+                              const std::vector<float>& x) {
+    const int64_t count = int64_t{product.tokens} * product.spec.per_token, rows = matrices.shape.rows;
     const int64_t stride = rows + kBehind;
     uint8_t* y = Upload(Encode(element, std::vector<float>(count * stride, kUntouched)));
     Check(ExpertMatMul({.weights = matrices.shape,
                         .matrices = matrices.data,
                         .element = element,
-                        .num_experts = spec.count,
-                        .num_slots = static_cast<int>(count),
-                        .per_token = of_tokens ? spec.per_token : 0,
-                        .scales = scales,
-                        .slots = slots,
+                        .num_experts = product.spec.count,
+                        .num_slots = static_cast<int>(product.num_slots > 0 ? product.num_slots : count),
+                        .per_token = product.of_tokens ? product.spec.per_token : 0,
+                        .scales = product.scales,
+                        .processors = 2,
+                        .slots = product.slots,
                         .x = Upload(Encode(element, x)),
                         .y = y,
                         .y_stride = stride},
@@ -196,31 +230,32 @@ class ExpertMatMulTest : public ExpertsTest {
   }
 
   // Tolerance: the float32 sums of K products, by the norms of both factors, and two roundings.
-  void Run(DType type, Element element, int64_t columns) {
-    SCOPED_TRACE(std::string(NameOf(element)) + ", type " + std::to_string(static_cast<int>(type)) + ", K " +
-                 std::to_string(columns));
+  void Run(DType type, Element element, int64_t rows, int64_t columns, int tile_slots) {
+    SCOPED_TRACE(std::string(NameOf(element)) + ", type " + std::to_string(static_cast<int>(type)) + ", M " +
+                 std::to_string(rows) + ", K " + std::to_string(columns) + ", tiles of " +
+                 std::to_string(tile_slots));
     constexpr int kTokens = 11;
     const ExpertsSpec spec{.count = 3, .per_token = 2};
-    const ExpertSlots slots = RouteBy(spec, RandomValues(Element::kF32, kTokens * 4, 9), {});
-    const Matrices matrices = Make(type, element, spec.count, 6, columns);
+    const ExpertSlots slots = RouteBy(spec, RandomValues(Element::kF32, kTokens * 4, 9), {}, tile_slots);
+    const Matrices matrices = Make(type, element, spec.count, rows, columns);
     const auto experts = Download(slots.experts, kTokens * 2), of_choice = Download(slots.slots, kTokens * 2);
     const auto weights = Download(slots.weights, kTokens * 2);
     for (const bool of_tokens : {true, false}) {
       const std::vector<float> x = RandomValues(element, (of_tokens ? kTokens : 2 * kTokens) * columns, 10);
-      const std::vector<float> y =
-          Multiply(matrices, element, spec, slots, x, kTokens, of_tokens, /*scales=*/of_tokens);
+      const Product product = {spec, slots, kTokens, of_tokens, /*scales=*/of_tokens};
+      const std::vector<float> y = Multiply(matrices, element, product, x);
       for (int choice = 0; choice < 2 * kTokens; ++choice) {
         const int64_t from = of_tokens ? choice / 2 : of_choice[choice];
-        for (int64_t row = 0; row < 6; ++row) {
+        for (int64_t row = 0; row < rows; ++row) {
           double sum = 0, norm = 0;
           for (int64_t i = 0; i < columns; ++i) {
-            const double product =
+            const double one =
                 double{matrices.values[experts[choice]][row * columns + i]} * x[from * columns + i];
-            sum += product;
-            norm += std::fabs(product);
+            sum += one;
+            norm += std::fabs(one);
           }
           const double weight = of_tokens ? weights[choice] : 1;
-          EXPECT_NEAR(y[of_choice[choice] * 6 + row], sum * weight,
+          ASSERT_NEAR(y[of_choice[choice] * rows + row], sum * weight,
                       0x1p-24 * 16 * norm + 2 * RoundingOf(element) * std::fabs(sum * weight))
               << "choice " << choice << ", row " << row;
         }
@@ -230,31 +265,112 @@ class ExpertMatMulTest : public ExpertsTest {
 };
 
 TEST_F(ExpertMatMulTest, MultipliesEverySlotByItsExpert) {
-  for (const Element element : kElements) {
-    for (const int64_t columns : {1, 33, 96, 264}) Run(DType::kF32, element, columns);
-    for (const DType type : kPackedTypes) Run(type, element, 3 * InfoOf(type).block_columns);
+  for (const int tile_slots : kTileSlots) {
+    for (const Element element : kElements) {
+      for (const int64_t columns : {1, 33, 96, 264}) Run(DType::kF32, element, 6, columns, tile_slots);
+      for (const DType type : kPackedTypes) Run(type, element, 6, 3 * InfoOf(type).block_columns, tile_slots);
+    }
+    Run(DType::kF32, Element::kBF16, 141, 72, tile_slots);
+    Run(DType::kQ8_0, Element::kF16, 141, 96, tile_slots);
   }
 }
 
-// What a token gets does not depend on the tokens beside it.
-TEST_F(ExpertMatMulTest, GivesATokenTheBytesItHasAlone) {
-  constexpr int kTokens = 40, kColumns = 72;
-  const ExpertsSpec spec{.count = 3, .per_token = 2};
-  const std::vector<float> z = RandomValues(Element::kF32, kTokens * 4, 11),
-                           x = RandomValues(Element::kBF16, kTokens * kColumns, 12);
-  const Matrices matrices = Make(DType::kF32, Element::kBF16, spec.count, 6, kColumns);
-  const ExpertSlots together = RouteBy(spec, z, {});
-  const auto all = Multiply(matrices, Element::kBF16, spec, together, x, kTokens, true, true);
-  const auto of_choice = Download(together.slots, kTokens * 2);
-  for (const int token : {0, 17, 39}) {
-    const ExpertSlots alone = RouteBy(spec, {&z[token * 4], &z[token * 4 + 4]}, {});
-    const auto y = Multiply(matrices, Element::kBF16, spec, alone,
-                            {&x[token * kColumns], &x[(token + 1) * kColumns]}, 1, true, true);
-    const auto own = Download(alone.slots, 2);
-    for (int k = 0; k < 2; ++k)
-      for (int row = 0; row < 6; ++row)
-        EXPECT_EQ(y[own[k] * 6 + row], all[of_choice[token * 2 + k] * 6 + row]);
+// More tiles than a grid has rows, of which there are few after all.
+TEST_F(ExpertMatMulTest, TakesAsManySlotsAsAStepMayHave) {
+  const ExpertsSpec spec{.count = 64, .per_token = 8};
+  const ExpertSlots slots = RouteBy(spec, RandomValues(Element::kF32, 2 * 65, 9), {});
+  for (const Element element : kElements) {
+    const std::vector<float> x = RandomValues(element, 2 * 32, 10);
+    for (const DType type : {DType::kF32, DType::kQ8_0}) {
+      const Matrices matrices = Make(type, element, spec.count, 3, 32);
+      Product product = {spec, slots, 2, true, false};
+      const std::vector<float> y = Multiply(matrices, element, product, x);
+      product.num_slots = int64_t{65536} * 8;
+      ASSERT_GT(MaxExpertTiles(product.num_slots, spec.count, slots.tile_slots), 65535);
+      EXPECT_EQ(Multiply(matrices, element, product, x), y);
+    }
   }
+}
+
+// What a token gets does not depend on the tokens beside it, nor on how many slots a tile has.
+TEST_F(ExpertMatMulTest, GivesATokenTheBytesItHasAlone) {
+  constexpr int kTokens = 120, kRows = 6;
+  const ExpertsSpec spec{.count = 3, .per_token = 2};
+  const std::vector<float> z = RandomValues(Element::kF32, kTokens * 4, 11);
+  for (const Element element : kElements) {
+    for (const int columns : {72, 75}) {
+      const std::vector<float> x = RandomValues(element, kTokens * columns, 12);
+      const Matrices matrices = Make(DType::kF32, element, spec.count, kRows, columns);
+      for (const int tile_slots : kTileSlots) {
+        SCOPED_TRACE(std::string(NameOf(element)) + ", tiles of " + std::to_string(tile_slots));
+        const ExpertSlots together = RouteBy(spec, z, {}, tile_slots);
+        const auto all = Multiply(matrices, element, {spec, together, kTokens, true, true}, x);
+        const auto of_choice = Download(together.slots, kTokens * 2);
+        for (const int token : {0, 17, 119}) {
+          const ExpertSlots alone = RouteBy(spec, {&z[token * 4], &z[token * 4 + 4]}, {});
+          const auto y = Multiply(matrices, element, {spec, alone, 1, true, true},
+                                  {&x[token * columns], &x[(token + 1) * columns]});
+          const auto own = Download(alone.slots, 2);
+          for (int k = 0; k < 2; ++k)
+            for (int row = 0; row < kRows; ++row)
+              EXPECT_EQ(y[own[k] * kRows + row], all[of_choice[token * 2 + k] * kRows + row]);
+        }
+      }
+    }
+  }
+}
+
+class ExpertTypesTest : public ExpertMatMulTest, public testing::WithParamInterface<DType> {};
+
+// By the rule of sums: dense or packed, and however many slots a tile has, the products are those of a dense matrix.
+TEST_P(ExpertTypesTest, ProductsAreThoseOfTheUnpackedMatrices) {
+  constexpr int kTokens = 75;
+  const ExpertsSpec spec{.count = 3, .per_token = 2};
+  // Several slabs and stages, the last a part of one; several tiles of 128 rows where rows are cheap.
+  const bool is_packed = IsPacked(GetParam());
+  const int64_t block = is_packed ? InfoOf(GetParam()).block_columns : 8;
+  const int64_t columns = (544 + block - 1) / block * block, rows = is_packed ? 21 : 150;
+  const std::vector<float> z = RandomValues(Element::kF32, kTokens * 4, 21);
+  for (const Element element : {Element::kF16, Element::kBF16}) {
+    const std::vector<float> x = RandomValues(element, 2 * kTokens * columns, 22);
+    const Matrices matrices = Make(GetParam(), element, spec.count, rows, columns);
+    for (const int tile_slots : kTileSlots) {
+      SCOPED_TRACE(std::string(NameOf(element)) + ", tiles of " + std::to_string(tile_slots));
+      const ExpertSlots slots = RouteBy(spec, z, {}, tile_slots);
+      const std::vector<int32_t> of_slot = Download(slots.slot_experts, 2 * kTokens);
+      const std::vector<float> y = Multiply(matrices, element, {spec, slots, kTokens, false, false}, x);
+      for (int expert = 0, first = 0; expert < spec.count; ++expert) {
+        const auto count = static_cast<int>(std::count(of_slot.begin(), of_slot.end(), expert));
+        ASSERT_GT(count, 32);
+        const std::vector<float> own(&x[first * columns], &x[(first + count) * columns]);
+        uint8_t* expected = Allocate<uint8_t>(count * rows * BytesOf(element));
+        Check(DenseMatMul(
+            {.weights = {DenseType(element), rows, columns, Upload(Encode(element, matrices.values[expert]))},
+             .element = element,
+             .out = element,
+             .num_tokens = count,
+             .x = Upload(Encode(element, own)),
+             .y = expected,
+             .y_stride = rows},
+            stream()));
+        EXPECT_EQ(std::vector<float>(&y[first * rows], &y[(first + count) * rows]),
+                  Decode(element, Download(expected, count * rows * BytesOf(element))))
+            << "expert " << expert;
+        first += count;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, ExpertTypesTest,
+                         testing::Values(DType::kF32, DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K,
+                                         DType::kQ6_K, DType::kMXFP4),
+                         [](const auto& info) { return std::string(NameOf(info.param)); });
+
+// Others than those of x have no kernel.
+TEST_F(ExpertMatMulTest, RefusesDenseWeightsOfAnotherType) {
+  const ExpertMatMulArgs args = {.weights = {DType::kF32, 16, 16, nullptr}, .element = Element::kBF16};
+  EXPECT_NE(ExpertMatMul(args, stream()), 0);
 }
 
 TEST_F(ExpertsTest, CombinesChoicesAndTheSharedExpert) {

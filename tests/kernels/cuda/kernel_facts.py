@@ -43,16 +43,16 @@ NORMED_BYTES = 16 * 1024  # kNormedBytes of fused_matmul.h
 
 
 def stream_ring_bytes(variant):
-    """kWarps Ring<kTokenTiles, kNormed>::kBytes of stream_matmul.cu, and normed rows beside them."""
-    token_tiles, normed = re.search(r"StreamKernel<[^,]+, (\d+), (true|false)>", variant).groups()
+    """kStreamWarps Ring<kTokenTiles, kNormed>::kBytes of stream_matmul.cuh, and normed rows beside them."""
+    token_tiles, normed = re.search(r"StreamKernel<[^,]+, [^,]+, (\d+), (true|false)>", variant).groups()
     columns, stages = (256, 4) if token_tiles == "1" else (128, 6)
     tokens = 0 if normed == "true" else 8 * int(token_tiles)
     return 2 * stages * (16 + tokens) * columns * 2 + (NORMED_BYTES if normed == "true" else 0)
 
 
 def packed_slab_bytes(variant):
-    """Slabs<kTokenTiles, kNormed>::kBytes of packed_matmul.cu: two slabs of 16 rows of W and of the tokens."""
-    token_tiles, normed = re.search(r"PackedStreamKernel<[^,]+, (\d+), (true|false),", variant).groups()
+    """Slabs<kTokenTiles, kNormed>::kBytes of packed_matmul.cuh: two slabs of 16 rows of W and of the tokens."""
+    token_tiles, normed = re.search(r"PackedStreamKernel<[^,]+, [^,]+, (\d+), (true|false),", variant).groups()
     return 2 * 1024 * 16 + (NORMED_BYTES if normed == "true" else 2 * 1024 * 8 * int(token_tiles))
 
 
@@ -78,7 +78,7 @@ KERNELS = {
                                    moved="8 D + 2 D elements (branch, out); the least"),
     ("norm_columns", "NormColumnsKernel"): Kernel(
         vector_loads=False, moved="2 N elements of a row, read twice; rows are narrow"),
-    ("packed_matmul", "PackedFloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
+    ("packed_matmul", "FloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),
     ("packed_matmul", "PackedStreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
         moved="W once per 32 tokens, the least up to 32 tokens; neighbours as of stream_matmul"),
@@ -94,7 +94,18 @@ KERNELS = {
     ("stream_matmul", "StreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=stream_ring_bytes,
         moved="W once per 16 tokens, the least up to 16; neighbours by way of registers and shared memory"),
-    ("expert_matmul", "ExpertKernel"): Kernel(moved="W of an expert once per 8 of its slots"),
+    ("expert_matmul", "FloatKernel"): Kernel(
+        scalar_variants=r"FloatRows<1>", moved="W of an expert once per 8 of its slots"),
+    ("expert_streams", "StreamKernel"): Kernel(
+        mma=True, cp_async=True, dynamic_shared=stream_ring_bytes,
+        moved="W of an expert once per tile of 8 or 16 of its slots, the least where it has one"),
+    ("expert_streams", "PackedStreamKernel"): Kernel(
+        mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
+        moved="W of an expert once per tile of 8 or 16 of its slots, the least where it has one"),
+    ("expert_tiles", "ExpertTileKernel"): Kernel(
+        mma=True, cp_async=True, scalar_variants=r"DenseWeights<\w+, false>", dynamic_shared=lambda _: 3 * (128 + 64) * 64 * 2,
+        moved="W of an expert once per tile of 64 of its slots, x of a slot once per 128 rows, both but once from "
+              "memory where tiles of the same rows are made at about the same time"),
     ("route", "ChooseKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * 2 * 128, moved="X numbers; the least"),
     ("route", "PlaceKernel"): Kernel(vector_loads=False, moved="20 B a choice"),

@@ -1,0 +1,15 @@
+// Products of experts, alone: as a layer of experts makes them of tokens that go to all experts evenly.
+#ifndef ROPEWAY_TESTS_BENCH_CUDA_EXPERT_CASES_H_
+#define ROPEWAY_TESTS_BENCH_CUDA_EXPERT_CASES_H_
+
+#include <vector>
+
+#include "tests/bench/cuda/op_cases.h"
+
+namespace ropeway {
+
+void AddExpertCases(const BenchShape& shape, std::vector<OpCase>& cases);
+
+}  // namespace ropeway
+
+#endif  // ROPEWAY_TESTS_BENCH_CUDA_EXPERT_CASES_H_
