@@ -2,6 +2,7 @@
 // model of one thousand million weights, beside the limits of the machine. Examples:
 //   kernels_bench --benchmark_filter='limit|Q4_1/smollm.*n:1$'
 //   kernels_bench --benchmark_filter='attention/avx512'
+//   kernels_bench --benchmark_filter='limit/read|^decode'    beside what memory gives
 // GOPS counts a multiplication and an addition as two; GB is 1e9 bytes of weights, or of keys and values.
 #include <algorithm>
 #include <cstring>
@@ -117,6 +118,21 @@ struct AttentionShape {
 
 constexpr AttentionShape kAttentionShapes[] = {{"smollm", 3, 3, 64}, {"1b", 8, 4, 64}, {"gemma", 1, 4, 256}};
 
+// Scores of a few units, as models have, of what RandomActivations gives.
+constexpr float kScale = 1e-3f;
+
+// A sequence of `length` tokens in the first pages of `cache`.
+void StoreSequence(const KernelTable& table, const KvLayout& kv, int length, AlignedBuffer& cache) {
+  const int64_t columns = int64_t{kv.num_kv_heads} * kv.head_dim;
+  const std::vector<float> keys = RandomActivations(length, columns, 3);
+  for (int t = 0; t < length; ++t)
+    table.store_kv({.kv = kv,
+                    .page = cache.data() + t / kPageTokens * kv.page_bytes,
+                    .slot = t % kPageTokens,
+                    .keys = &keys[t * columns],
+                    .values = &keys[t * columns]});
+}
+
 // The last `num_tokens` of `length` tokens, all heads: a decode step where it is one, a whole prompt where it
 // is all.
 void BM_Attention(benchmark::State& state, const KernelTable& table, const AttentionShape& shape,
@@ -136,16 +152,8 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   AlignedBuffer cache(pages * kv.page_bytes),
       scratch(table.attention_scratch_bytes(kv, num_heads, modifier.modifier.mixer.width));
   std::vector<int32_t> page_table(pages);
-  const std::vector<float> keys = RandomActivations(length, int64_t{shape.num_kv_heads} * shape.head_dim, 3);
-  for (int t = 0; t < length; ++t) {
-    page_table[t / kPageTokens] = t / kPageTokens;
-    const float* row = &keys[int64_t{t} * shape.num_kv_heads * shape.head_dim];
-    table.store_kv({.kv = kv,
-                    .page = cache.data() + t / kPageTokens * kv.page_bytes,
-                    .slot = t % kPageTokens,
-                    .keys = row,
-                    .values = row});
-  }
+  for (int p = 0; p < pages; ++p) page_table[p] = p;
+  StoreSequence(table, kv, length, cache);
   const int64_t width = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.head_dim;
   const std::vector<float> queries = RandomActivations(num_tokens, width, 4);
   std::vector<float> out(num_tokens * width);
@@ -167,7 +175,7 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
                        .older_queries = queries.data() + head,
                        .out = out.data() + head,
                        .out_stride = width,
-                       .scale = 1e-3f,  // for scores of a few units, as models have
+                       .scale = kScale,
                        .modifier = modifier.modifier,
                        .scratch = scratch.data()});
     }
@@ -175,6 +183,43 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   state.counters["GOPS"] = PerSecond(4.0 * seen * static_cast<double>(width));
   state.counters["GB/s"] = PerSecond(static_cast<double>(cache.bytes()));
   state.counters["table_bytes"] = static_cast<double>(modifier.bytes());
+}
+
+// Decode steps of streams of `length` tokens each, of so many that keys and values come from memory.
+void BM_DecodeAttention(benchmark::State& state, const KernelTable& table, const AttentionShape& shape) {
+  const auto length = static_cast<int>(state.range(0));
+  const KvLayout kv = MakeKvLayout(KvType::kBF16, shape.num_kv_heads, shape.head_dim, shape.head_dim);
+  const int pages = (length + kPageTokens - 1) / kPageTokens;
+  const int64_t stream_bytes = pages * kv.page_bytes, streams = kUncached / stream_bytes;
+  AlignedBuffer cache(streams * stream_bytes),
+      scratch(table.attention_scratch_bytes(kv, shape.num_kv_heads * shape.queries_per_token, 0));
+  StoreSequence(table, kv, length, cache);
+  for (int64_t s = 1; s < streams; ++s)
+    std::memcpy(cache.data() + s * stream_bytes, cache.data(), static_cast<size_t>(stream_bytes));
+  std::vector<int32_t> page_table(pages);
+  for (int p = 0; p < pages; ++p) page_table[p] = p;
+  const int64_t head = int64_t{shape.queries_per_token} * shape.head_dim, width = shape.num_kv_heads * head;
+  const std::vector<float> queries = RandomActivations(1, width, 4);
+  std::vector<float> out(width);
+  for (auto _ : state)
+    for (int64_t item = 0; item < streams * shape.num_kv_heads; ++item) {
+      const int64_t g = item % shape.num_kv_heads;
+      table.attention({.kv = kv,
+                       .cache = cache.data() + item / shape.num_kv_heads * stream_bytes,
+                       .page_stride = kv.page_bytes,
+                       .page_table = page_table.data(),
+                       .kv_head = static_cast<int>(g),
+                       .queries_per_token = shape.queries_per_token,
+                       .num_tokens = 1,
+                       .first_position = length - 1,
+                       .queries = queries.data() + g * head,
+                       .query_stride = width,
+                       .out = out.data() + g * head,
+                       .out_stride = width,
+                       .scale = kScale,
+                       .scratch = scratch.data()});
+    }
+  state.counters["GB/s"] = PerSecond(static_cast<double>(cache.bytes()));
 }
 
 void BM_RmsNorm(benchmark::State& state, const KernelTable& table) {
@@ -234,6 +279,12 @@ void RegisterAll() {
           ->Args({512, 512})
           ->Args({512, 2048})
           ->Args({16, 8000});
+    for (const AttentionShape& shape : kAttentionShapes)
+      benchmark::RegisterBenchmark(("decode" + name + "/" + shape.name).c_str(), BM_DecodeAttention, *table,
+                                   shape)
+          ->ArgName("length")
+          ->Arg(4000)
+          ->Unit(benchmark::kMillisecond);
     // Soft-caps came with heads of 256 columns.
     for (const char* modifier : {"", "softcap"})
       benchmark::RegisterBenchmark(("modifier" + name + "/gemma/" + modifier).c_str(), BM_Attention, *table,

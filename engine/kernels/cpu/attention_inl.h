@@ -138,13 +138,14 @@ void AttendBlocks(const AttentionArgs& args, const typename Rows::Chunk& chunk, 
 template <class Rows>
 using ElementOf = std::conditional_t<Rows::kOneChain, float, uint16_t>;
 
-// Where pages [0, pages) of the chunk lie in the cache, of the sequence's `all_pages`.
+// Where the chunk lies in the cache, which has positions [0, end) of the sequence.
 template <typename Element>
-CachedChunk<Element> ChunkAt(const AttentionArgs& args, int kv_head, int32_t start, int pages,
-                             int all_pages) {
+CachedChunk<Element> ChunkAt(const AttentionArgs& args, int kv_head, int32_t start, int32_t end) {
   CachedChunk<Element> chunk;
   chunk.start = start;
-  for (int p = 0; p < pages; ++p) {
+  chunk.last = end - start < kChunk ? end - start : kChunk;
+  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
+  for (int p = 0; p * kPageTokens < chunk.last; ++p) {
     const int index = start / kPageTokens + p, next = index + kChunkPages;
     const int64_t page = args.page_table[index];
     chunk.keys[p] = reinterpret_cast<const Element*>(args.cache + page * args.page_stride) +
@@ -176,29 +177,29 @@ struct GroupMemory {
   }
 };
 
-// How a group of queries goes through a chunk, of which `last` positions are in the cache.
+// How a group of queries goes through a chunk.
 struct BlockChunks {
   static void Begin(const AttentionArgs&, const GroupMemory&, int) {}
 };
 struct FloatChunks : BlockChunks {
   using Rows = FloatRows;
-  static void Attend(const AttentionArgs& args, const CachedChunk<float>& chunk, int, int count,
-                     Query* queries, float*) {
+  static void Attend(const AttentionArgs& args, const CachedChunk<float>& chunk, int count, Query* queries,
+                     float*) {
     AttendBlocks<Rows>(args, chunk, count, queries);
   }
 };
 struct PairChunks : BlockChunks {
   using Rows = PairRows;
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int, int count,
-                     Query* queries, float*) {
+  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
+                     float*) {
     AttendBlocks<Rows>(args, chunk, count, queries);
   }
 };
 struct GroupChunks : BlockChunks {
   using Rows = GroupRows;
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int last, int count,
-                     Query* queries, float* expanded) {
-    AttendBlocks<Rows>(args, Rows::Expand(chunk, args.kv, last, expanded), count, queries);
+  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
+                     float* expanded) {
+    AttendBlocks<Rows>(args, Rows::Expand(chunk, args.kv, expanded), count, queries);
   }
 };
 
@@ -208,15 +209,11 @@ void AttendSpan(const AttentionArgs& args, const GroupMemory& memory, int32_t sp
                 Query* queries) {
   using Rows = typename Chunks::Rows;
   const int32_t end = queries[count - 1].last;
-  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
   for (int q = 0; q < count; ++q) BeginSpan(args.kv, queries[q]);
   const int32_t from = queries[0].first > span ? queries[0].first / kChunk * kChunk : span;
-  for (int32_t start = from; start < span + kAttentionSpan && start < end; start += kChunk) {
-    const int last = end - start < kChunk ? end - start : kChunk;
-    const int pages = (last + kPageTokens - 1) / kPageTokens;
-    Chunks::Attend(args, ChunkAt<ElementOf<Rows>>(args, args.kv_head, start, pages, all_pages), last, count,
-                   queries, memory.expanded);
-  }
+  for (int32_t start = from; start < span + kAttentionSpan && start < end; start += kChunk)
+    Chunks::Attend(args, ChunkAt<ElementOf<Rows>>(args, args.kv_head, start, end), count, queries,
+                   memory.expanded);
   for (int q = 0; q < count; ++q)
     if (Sees(queries[q], span, span + kAttentionSpan)) EndSpan<Rows>(args, first_row + q, queries[q]);
 }

@@ -31,6 +31,7 @@ constexpr int kSumBlock = 2 * kPageTokens;  // columns, or positions
 template <typename Element>
 struct CachedChunk {
   int32_t start;  // position
+  int last;       // positions [0, last) of the chunk are in the cache: behind them may be anything
   const Element* keys[kChunkPages];
   const Element* values[kChunkPages];
   // Bytes from a page to the one that will be read in its place in the next chunk.
@@ -51,9 +52,10 @@ struct Weights {
   alignas(64) float packed[kQueries][kChunk / 2];  // by two, for rows that want them so
 };
 
-// Fetches what lies `ahead` bytes beyond `p`.
+// Fetches what lies `ahead` bytes beyond `p`, into L2: L1 waits for so few lines at a time that one thread of a Zen 4
+// read this pattern of pages at 14 to 17 GB/s where it reads it at 23 to 25 from L2.
 inline void FetchAhead(const void* p, int64_t ahead) {
-  _mm_prefetch(static_cast<const char*>(p) + ahead, _MM_HINT_T0);
+  _mm_prefetch(static_cast<const char*>(p) + ahead, _MM_HINT_T1);
 }
 
 // KV f32, from the cache. Both halves of a block are one chain.
@@ -69,33 +71,6 @@ struct FloatRows {
     return Load(chunk.values[position / kPageTokens] + position % kPageTokens * row + column);
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) { return Fma(x, factor, sum); }
-};
-
-// KV bf16, from the cache: for few queries, which wait for memory.
-struct PairRows {
-  using Chunk = CachedChunk<uint16_t>;
-  static constexpr bool kOneChain = false;
-  static constexpr int kSums = kAccumulators;
-  static constexpr int kSteps = 1;
-
-  template <int kHalf>
-  static Lanes Key(const Chunk& chunk, int page, int64_t pair) {
-    const uint16_t* key = chunk.keys[page] + pair * 2 * kPageTokens;
-    if constexpr (kHalf == 1) return LoadSecondBf16(key);
-    FetchAhead(key, chunk.ahead[page]);
-    return LoadFirstBf16(key);
-  }
-  template <int kHalf>
-  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column) {
-    const int page = 2 * block + kHalf;
-    const uint16_t* value = chunk.values[page] + slot * row + column;
-    FetchAhead(value, chunk.ahead[page]);
-    return LoadBf16(value);
-  }
-  static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) { return Fma(x, factor, sum); }
-  static const float* QueryOf(const float* rounded, int64_t, float*) { return rounded; }
-  static const float* Factors(const Weights& weights, int q) { return weights.of[q]; }
-  static void Pack(const Lanes*, int, float*) {}
 };
 
 // sum += x * factor for the steps of one chain; load(p, step) gives x.

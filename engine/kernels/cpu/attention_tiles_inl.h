@@ -46,10 +46,9 @@ class TileGroup {
   TileGroup(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries)
       : args_(args), chunk_(chunk), count_(count), queries_(queries) {}
 
-  // Positions [0, last) of the chunk are in the cache. `pairs` holds values, [2 blocks][16][padded Ev] pairs of
-  // an even and an odd page.
-  void Attend(int last, float* pairs) {
-    PairValues(last, pairs);
+  // `pairs` holds values, [2 blocks][16][padded Ev] pairs of an even and an odd page.
+  void Attend(float* pairs) {
+    PairValues(pairs);
     const int tiles = (count_ + kTileRows - 1) / kTileRows;
     Score(0);
     for (int t = 0; t < tiles; ++t) {
@@ -67,15 +66,14 @@ class TileGroup {
   }
   Range SeenOfTile(int tile) const { return SeenOf(chunk_.start, queries_ + tile * kTileRows, RowsOf(tile)); }
 
-  // What was never stored may be anything.
-  void PairValues(int last, float* pairs) const {
+  void PairValues(float* pairs) const {
     alignas(64) static constexpr uint16_t kNothing[16] = {};
     const int64_t row = args_.kv.padded_value_dim;
-    for (int first = 0; first < last; first += kSumBlock)
+    for (int first = 0; first < chunk_.last; first += kSumBlock)
       for (int slot = 0; slot < kPageTokens; ++slot, pairs += row) {
         const int even = first / kPageTokens;
         const auto value = [&](int page, int64_t i) {
-          if (page * kPageTokens + slot >= last) return kNothing;
+          if (page * kPageTokens + slot >= chunk_.last) return kNothing;
           FetchAhead(chunk_.values[page] + slot * row + i, chunk_.ahead[page]);
           return chunk_.values[page] + slot * row + i;
         };
@@ -159,9 +157,9 @@ struct TileChunks {
       for (int64_t i = 0; i < args.kv.padded_head_dim / 2; ++i) of.packed[i] = 0;
     }
   }
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int last, int count,
-                     Query* queries, float* expanded) {
-    TileGroup(args, chunk, count, queries).Attend(last, expanded);
+  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
+                     float* expanded) {
+    TileGroup(args, chunk, count, queries).Attend(expanded);
   }
 };
 

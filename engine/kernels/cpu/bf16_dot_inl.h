@@ -1,4 +1,4 @@
-// Keys and values of bf16 by two of a chain, for many queries and AVX512_BF16. Included once per instruction set
+// Keys and values of bf16 by two of a chain, for AVX512_BF16. Included once per instruction set
 // after attention_rows_inl.h, in the place of bf16_fma_inl.h.
 //
 // VDPBF16PS adds the product of the seconds of two pairs and then that of the firsts, each as an fma that takes
@@ -12,20 +12,49 @@ inline __m512i SecondHalves(__m512i pairs) {
 }
 inline __m512i FirstHalves(__m512i pairs) { return _mm512_and_si512(pairs, _mm512_set1_epi32(0xFFFF)); }
 
-struct GroupRows {
-  using Chunk = ExpandedChunk;
+// Which words of two vectors make sixteen pairs: place i takes word `later + i * step` of the one as its first and
+// word `earlier + i * step` of the other, which count from 32, as its second.
+struct Places {
+  alignas(64) uint16_t words[32];
+
+  constexpr Places(int later, int earlier, int step) : words() {
+    for (int i = 0; i < 16; ++i) {
+      words[2 * i] = static_cast<uint16_t>(later + i * step);
+      words[2 * i + 1] = static_cast<uint16_t>(earlier + i * step);
+    }
+  }
+  Lanes Of(__m512i later, __m512i earlier) const {
+    return {_mm512_castsi512_ps(_mm512_permutex2var_epi16(later, _mm512_load_si512(words), earlier))};
+  }
+};
+
+// KV bf16, from the cache: for few queries, which wait for memory. A line of 64 bytes of keys or values takes one
+// permutation and a product for each query.
+struct PairRows {
+  using Chunk = CachedChunk<uint16_t>;
   static constexpr bool kOneChain = false;
-  // Of 4 queries by 2 pages, whose chains of both halves stay in registers beside their sum: 24 of 32.
-  static constexpr int kSums = 8;
+  static constexpr int kSums = kAccumulators;
   static constexpr int kSteps = 2;
 
   template <int kHalf>
   static Lanes Key(const Chunk& chunk, int page, int64_t step) {
-    return Load(chunk.keys + page * chunk.page_floats + (2 * step + kHalf) * kPageTokens);
+    static constexpr Places kPlaces(kHalf, 32 + kHalf, 2);
+    const uint16_t* key = chunk.keys[page] + step * 4 * kPageTokens;
+    FetchAhead(key + kHalf * 2 * kPageTokens, chunk.ahead[page]);
+    return kPlaces.Of(_mm512_loadu_si512(key + 2 * kPageTokens), _mm512_loadu_si512(key));
   }
   template <int kHalf>
   static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t step, int64_t column) {
-    return Load(chunk.values + ((2 * block + kHalf) * (kPageTokens / kSteps) + step) * row + column);
+    static constexpr Places kPlaces(0, 32, 1);
+    const int page = 2 * block + kHalf;
+    const int64_t slot = 2 * step;
+    const uint16_t* earlier = chunk.values[page] + slot * row + column;
+    const uint16_t* later = page * kPageTokens + slot + 1 < chunk.last ? earlier + row : kZeros;
+    if (column % (2 * kPageTokens) == 0) {
+      FetchAhead(earlier, chunk.ahead[page]);
+      FetchAhead(earlier + row, chunk.ahead[page]);
+    }
+    return kPlaces.Of(LoadHalf(later), LoadHalf(earlier));
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) {
     return {
@@ -52,20 +81,42 @@ struct GroupRows {
     }
   }
 
-  // Positions [0, last) of the chunk, written to `expanded`.
-  static Chunk Expand(const CachedChunk<uint16_t>& from, const KvLayout& kv, int last, float* expanded) {
-    const int pages = (last + kPageTokens - 1) / kPageTokens;
+ protected:
+  alignas(64) static constexpr uint16_t kZeros[16] = {};
+
+ private:
+  static __m512i LoadHalf(const uint16_t* p) {
+    return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+};
+
+// The same, rearranged.
+struct GroupRows : PairRows {
+  using Chunk = ExpandedChunk;
+  // Of 4 queries by 2 pages, whose chains of both halves stay in registers beside their sum: 24 of 32.
+  static constexpr int kSums = 8;
+
+  template <int kHalf>
+  static Lanes Key(const Chunk& chunk, int page, int64_t step) {
+    return Load(chunk.keys + page * chunk.page_floats + (2 * step + kHalf) * kPageTokens);
+  }
+  template <int kHalf>
+  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t step, int64_t column) {
+    return Load(chunk.values + ((2 * block + kHalf) * (kPageTokens / kSteps) + step) * row + column);
+  }
+  // What the cache has of the chunk, written to `expanded`.
+  static Chunk Expand(const CachedChunk<uint16_t>& from, const KvLayout& kv, float* expanded) {
+    const int pages = (from.last + kPageTokens - 1) / kPageTokens;
     float* keys = expanded;
     for (int p = 0; p < pages; ++p) ExpandKeys(from, p, kv.value_offset, keys);
     float* values = expanded + kChunkPages * kv.value_offset / 2;
     float* value = values;
-    for (int position = 0; position < last; position += kSteps, value += kv.padded_value_dim) {
+    for (int position = 0; position < from.last; position += kSteps, value += kv.padded_value_dim) {
       const int p = position / kPageTokens;
       const uint16_t* earlier = from.values[p] + position % kPageTokens * kv.padded_value_dim;
-      const bool paired = position + 1 < last;
+      const bool paired = position + 1 < from.last;
       for (int64_t i = 0; i < kv.padded_value_dim; i += 16) {
         FetchAhead(earlier + i, from.ahead[p]);
-        // What was never stored may be anything.
         const uint16_t* later = paired ? earlier + kv.padded_value_dim + i : kZeros;
         FetchAhead(earlier + kv.padded_value_dim + i, from.ahead[p]);
         StorePairs(value + i, later, earlier + i);
@@ -75,8 +126,6 @@ struct GroupRows {
   }
 
  private:
-  alignas(64) static constexpr uint16_t kZeros[16] = {};
-
   static void ExpandKeys(const CachedChunk<uint16_t>& from, int page, int64_t elements, float*& out) {
     const uint16_t* key = from.keys[page];
     for (int64_t i = 0; i < elements; i += 4 * kPageTokens, out += 2 * kPageTokens) {

@@ -1,8 +1,36 @@
-// Keys and values of bf16 as floats, for many queries: of processors that multiply floats alone. Included once per
-// instruction set after attention_rows_inl.h; bf16_dot_inl.h stands in its place where VDPBF16PS is used.
+// Keys and values of bf16 as floats: of processors that multiply floats alone. Included once per instruction set
+// after attention_rows_inl.h; bf16_dot_inl.h stands in its place where VDPBF16PS is used.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_BF16_FMA_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_BF16_FMA_INL_H_
 
+// KV bf16, from the cache: for few queries, which wait for memory.
+struct PairRows {
+  using Chunk = CachedChunk<uint16_t>;
+  static constexpr bool kOneChain = false;
+  static constexpr int kSums = kAccumulators;
+  static constexpr int kSteps = 1;
+
+  template <int kHalf>
+  static Lanes Key(const Chunk& chunk, int page, int64_t pair) {
+    const uint16_t* key = chunk.keys[page] + pair * 2 * kPageTokens;
+    if constexpr (kHalf == 1) return LoadSecondBf16(key);
+    FetchAhead(key, chunk.ahead[page]);
+    return LoadFirstBf16(key);
+  }
+  template <int kHalf>
+  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column) {
+    const int page = 2 * block + kHalf;
+    const uint16_t* value = chunk.values[page] + slot * row + column;
+    FetchAhead(value, chunk.ahead[page]);
+    return LoadBf16(value);
+  }
+  static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) { return Fma(x, factor, sum); }
+  static const float* QueryOf(const float* rounded, int64_t, float*) { return rounded; }
+  static const float* Factors(const Weights& weights, int q) { return weights.of[q]; }
+  static void Pack(const Lanes*, int, float*) {}
+};
+
+// The same as floats, rearranged.
 struct GroupRows : PairRows {
   using Chunk = ExpandedChunk;
 
@@ -15,9 +43,9 @@ struct GroupRows : PairRows {
     return Load(chunk.values + ((2 * block + kHalf) * kPageTokens + slot) * row + column);
   }
 
-  // Positions [0, last) of the chunk, written to `expanded`.
-  static Chunk Expand(const CachedChunk<uint16_t>& from, const KvLayout& kv, int last, float* expanded) {
-    const int pages = (last + kPageTokens - 1) / kPageTokens;
+  // What the cache has of the chunk, written to `expanded`.
+  static Chunk Expand(const CachedChunk<uint16_t>& from, const KvLayout& kv, float* expanded) {
+    const int pages = (from.last + kPageTokens - 1) / kPageTokens;
     float* key = expanded;
     for (int p = 0; p < pages; ++p)
       for (const uint16_t *pair = from.keys[p], *end = pair + kv.value_offset; pair < end;

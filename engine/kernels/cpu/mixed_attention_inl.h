@@ -42,9 +42,9 @@ inline QueryMemory MemoryOf(const AttentionArgs& args, const MixedToken& token, 
 // Scaled and capped scores of pages [page, pages), and their biases.
 template <class Rows>
 void ScoreHeads(const AttentionArgs& args, const MixedToken& token, int32_t start, int page, int pages,
-                int all_pages) {
+                int32_t end) {
   for (int g = 0; g < args.kv.num_kv_heads; ++g) {
-    const typename Rows::Chunk chunk = ChunkAt<ElementOf<Rows>>(args, g, start, pages, all_pages);
+    const typename Rows::Chunk chunk = ChunkAt<ElementOf<Rows>>(args, g, start, end);
     ForBlocks(0, args.queries_per_token, [&]<int Q>(int first) {
       Query* queries = token.queries + g * args.queries_per_token + first;
       Weights products;
@@ -86,11 +86,11 @@ inline void MixPage(const HeadMixer& mixer, const MixedToken& token, int at) {
 // Weights of positions [first, last) of the chunk, and their values.
 template <class Rows>
 void WeighHeads(const AttentionArgs& args, const MixedToken& token, int32_t start, int first, int last,
-                int all_pages) {
+                int32_t end) {
   constexpr float kUnit = Rows::kOneChain ? 1 : kLog2E;
   const int pages = (last + kPageTokens - 1) / kPageTokens;
   for (int g = 0; g < args.kv.num_kv_heads; ++g) {
-    const typename Rows::Chunk chunk = ChunkAt<ElementOf<Rows>>(args, g, start, pages, all_pages);
+    const typename Rows::Chunk chunk = ChunkAt<ElementOf<Rows>>(args, g, start, end);
     ForBlocks(0, args.queries_per_token, [&]<int Q>(int block) {
       const int first_head = g * args.queries_per_token + block;
       Query* queries = token.queries + first_head;
@@ -113,16 +113,15 @@ void AttendMixedToken(const AttentionArgs& args, int index) {
   for (int h = 0; h < token.num_heads; ++h)
     InitQuery<Rows>(args, index, h, MemoryOf(args, token, h), token.queries[h]);
   const int32_t seen = token.queries[0].first, end = token.queries[0].last;
-  const int all_pages = (end + kPageTokens - 1) / kPageTokens;
   for (int32_t span = seen / kAttentionSpan * kAttentionSpan; span < end; span += kAttentionSpan) {
     for (int h = 0; h < token.num_heads; ++h) BeginSpan(args.kv, token.queries[h]);
     const int32_t from = seen > span ? seen / kChunk * kChunk : span;
     for (int32_t start = from; start < span + kAttentionSpan && start < end; start += kChunk) {
       const int first = seen > start ? seen - start : 0, last = end - start < kChunk ? end - start : kChunk;
       const int page = first / kPageTokens, pages = (last + kPageTokens - 1) / kPageTokens;
-      ScoreHeads<Rows>(args, token, start, page, pages, all_pages);
+      ScoreHeads<Rows>(args, token, start, page, pages, end);
       for (int p = page; p < pages; ++p) MixPage(args.modifier.mixer, token, p * kPageTokens);
-      WeighHeads<Rows>(args, token, start, first, last, all_pages);
+      WeighHeads<Rows>(args, token, start, first, last, end);
     }
     for (int h = 0; h < token.num_heads; ++h) EndSpan<Rows>(args, h, token.queries[h]);
   }
