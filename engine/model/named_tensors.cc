@@ -63,14 +63,16 @@ Rows RowsOf(const TensorView& view) {
   return {view.data, view.shape.size() > 1 ? RowBytes(view.type, view.columns()) : RowBytes(view.type, 1)};
 }
 
-// Appends [outputs, inputs] of a tensor that is stored as [inputs, outputs], in elements of `size` bytes.
-void AppendTurned(const TensorView& view, int64_t size, std::vector<uint8_t>& out) {
+// Appends rows [first, first + count) of [outputs, inputs] of a tensor that is stored as [inputs, outputs], in elements
+// of `size` bytes.
+void AppendTurned(const TensorView& view, int64_t size, int64_t first, int64_t count,
+                  std::vector<uint8_t>& out) {
   const int64_t inputs = view.rows(), outputs = view.columns();
-  const size_t first = out.size();
-  out.resize(first + static_cast<size_t>(view.bytes()));
+  const size_t begin = out.size();
+  out.resize(begin + static_cast<size_t>(count * inputs * size));
   for (int64_t i = 0; i < inputs; ++i)
-    for (int64_t o = 0; o < outputs; ++o)
-      std::memcpy(out.data() + first + (o * inputs + i) * size, view.data + (i * outputs + o) * size,
+    for (int64_t o = 0; o < count; ++o)
+      std::memcpy(out.data() + begin + (o * inputs + i) * size, view.data + (i * outputs + first + o) * size,
                   static_cast<size_t>(size));
 }
 
@@ -87,16 +89,17 @@ absl::StatusOr<std::unique_ptr<NamedTensors>> NamedTensors::Make(DecoderSpec spe
 void NamedTensors::AppendPart(const StoredPart& part, int expert, std::vector<uint8_t>& bytes) const {
   TensorView view = tensors_.at(part.name);
   if (part.stacked) view = PartOfExpert(view, expert);
-  std::vector<uint8_t> turned;
-  if (part.transposed) {
-    AppendTurned(view, InfoOf(view.type).block_bytes, turned);
-    view = {view.type, {view.columns(), view.rows()}, turned.data()};
-  }
   const Rows rows = RowsOf(view);
-  const RowPattern pattern = part.shared ? part.rows : RowPattern{.length = view.bytes() / rows.bytes};
+  const int64_t num_rows = part.transposed ? view.columns() : view.bytes() / rows.bytes;
+  const RowPattern pattern = part.shared ? part.rows : RowPattern{.length = num_rows};
   for (int64_t i = 0; i < pattern.count; ++i) {
-    const uint8_t* from = rows.data + (pattern.first + i * pattern.stride) * rows.bytes;
-    bytes.insert(bytes.end(), from, from + pattern.length * rows.bytes);
+    const int64_t first = pattern.first + i * pattern.stride;
+    if (part.transposed) {
+      AppendTurned(view, InfoOf(view.type).block_bytes, first, pattern.length, bytes);
+    } else {
+      const uint8_t* from = rows.data + first * rows.bytes;
+      bytes.insert(bytes.end(), from, from + pattern.length * rows.bytes);
+    }
   }
 }
 
