@@ -52,6 +52,23 @@ TEST_F(NcclTest, RanksAddUpInPlaceOnTheirStreams) {
   }
 }
 
+TEST_F(NcclTest, TheFirstRankTellsTheOthersInPlace) {
+  ASSERT_TRUE(Make(2)) << error_;
+  int32_t values[2][7] = {};
+  int streams[2];
+  for (int rank = 0; rank < 2; ++rank) {
+    EXPECT_EQ(ranks_[rank]->Broadcast(values[rank], 7, {&streams[rank]}), 0);
+    const FakeNccl::Broadcast& broadcast = nccl_.broadcasts.at(rank);
+    EXPECT_EQ(broadcast.rank, rank);
+    EXPECT_EQ(broadcast.from, values[rank]);
+    EXPECT_EQ(broadcast.to, values[rank]);
+    EXPECT_EQ(broadcast.count, 7u);
+    EXPECT_EQ(broadcast.type, ncclInt32);
+    EXPECT_EQ(broadcast.root, 0);
+    EXPECT_EQ(broadcast.stream, &streams[rank]);
+  }
+}
+
 TEST_F(NcclTest, TheLastRankDestroysTheGroup) {
   ASSERT_TRUE(Make(2)) << error_;
   ranks_.pop_back();
@@ -77,6 +94,7 @@ TEST_F(NcclTest, FailuresAreTold) {
   for (const int result : {ncclInvalidArgument, ncclUnhandledCudaError, ncclRemoteError}) {
     nccl_.next_result = result;
     EXPECT_NE(ranks_[0]->AllReduce(&value, 1, Element::kF32, {}), 0);
+    EXPECT_NE(ranks_[0]->Broadcast(&value, 1, {}), 0);
   }
   EXPECT_FALSE(Make(2));
   EXPECT_EQ(error_, "a reason of the fake");

@@ -55,4 +55,16 @@ FAKE_NCCL_EXPORT ncclResult_t ncclAllReduce(const void* from, void* to, size_t c
   return static_cast<ncclResult_t>(State().next_result);
 }
 
+FAKE_NCCL_EXPORT ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataType_t type,
+                                            int root, ncclComm_t communicator, cudaStream_t stream) {
+  State().broadcasts.push_back({.rank = communicator->rank,
+                                .from = from,
+                                .to = to,
+                                .count = count,
+                                .type = type,
+                                .root = root,
+                                .stream = stream});
+  return static_cast<ncclResult_t>(State().next_result);
+}
+
 FAKE_NCCL_EXPORT const char* ncclGetErrorString(ncclResult_t) { return "a reason of the fake"; }

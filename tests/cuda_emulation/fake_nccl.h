@@ -16,10 +16,19 @@ struct FakeNccl {
     int type, operation;  // ncclDataType_t, ncclRedOp_t
     void* stream;
   };
+  struct Broadcast {
+    int rank;
+    const void* from;
+    void* to;
+    size_t count;
+    int type, root;  // ncclDataType_t
+    void* stream;
+  };
 
   int next_result = 0;  // ncclResult_t of all calls that may fail
   std::vector<int> devices;
   std::vector<Sum> sums;
+  std::vector<Broadcast> broadcasts;
   int living = 0, destroyed = 0, aborted = 0;  // communicators
 };
 

@@ -1,6 +1,7 @@
 #include "tests/cuda_emulation/host_collective.h"
 
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 
 #include "tests/cuda_emulation/emulated_runtime.h"
@@ -65,6 +66,15 @@ class HostCollective final : public Collective {
           for (const auto& part : parts) sum += LoadElement(element, part.data(), i);
           StoreElement(element, values, i, sum);
         }
+      });
+    });
+  }
+
+  ErrorCode Broadcast(int32_t* values, int64_t count, Stream stream) override {
+    return EnqueueOnHost(stream, [=, this] {
+      const int64_t bytes = count * static_cast<int64_t>(sizeof(int32_t));
+      meeting_->Meet(rank_, values, bytes, [&](const auto& parts) {
+        if (rank_ != 0) std::memcpy(values, parts[0].data(), static_cast<size_t>(bytes));
       });
     });
   }

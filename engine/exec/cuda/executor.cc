@@ -104,7 +104,7 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
 CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
   return {.model = &model,
           .memory = MemoryOptions(model, options),
-          .steps_in_flight = options.tensor_parallel > 1 ? 1 : options.max_steps_in_flight,
+          .steps_in_flight = options.max_steps_in_flight,
           .progress = options.progress};
 }
 
@@ -179,6 +179,9 @@ absl::StatusOr<StepResult> CudaExecutor::Collect() {
   --num_in_flight_;
   RETURN_IF_ERROR(slots_[slot].submitted);
   absl::StatusOr<StepResult> result = CatchExhaustion([&] { return Finish(slot); });
+  // A rank that failed in a later step ended the sums of all, of this one perhaps before they were complete.
+  if (result.ok() && ranks_.size() > 1 && lost())
+    return absl::InternalError("the group of devices failed while the step was in flight");
   if (result.ok()) result->warning = std::exchange(warning_, "");
   return result;
 }

@@ -38,7 +38,7 @@ struct CudaExecutorOptions {
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
   bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
   std::string gemm_cache;   // file of what earlier searches chose; empty: none
-  // 1: the device idles while the next step is planned. A group takes one at most: its first rank alone has the tokens.
+  // 1: the device idles while the next step is planned.
   int32_t max_steps_in_flight = kMaxStepsInFlight;
   bool use_graphs = true;  // decode steps are captured once and replayed
   bool warm_up = false;    // Make runs some steps, so that no request waits for what is done once

@@ -143,6 +143,8 @@ absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMem
   CarveStep(plan.largest_step, inputs);
   if (options.samples)
     CarveResults(plan.largest_step.samples, plan.largest_step.scores, plan.max_top, results);
+  else
+    CarveResults(plan.largest_step.samples, 0, 0, results);  // tokens that the other rank tells
   plan.activation_bytes = activations.used();
   plan.input_bytes = inputs.used();
   plan.result_bytes = results.used();

@@ -211,6 +211,10 @@ void CudaPass::CopyPages() {
 
 void CudaPass::TakeTokens() {
   if (context_.sampled == nullptr) return;
+  if (context_.collective != nullptr)
+    Try("telling other ranks the tokens of the step before", [&] {
+      return context_.collective->Broadcast(context_.sampled, context_.max_sampled, context_.stream);
+    });
   Try("taking tokens of the step before", [&] {
     return context_.kernels.take_tokens({.token_ids = arrays_.token_ids,
                                          .sampled = context_.sampled,

@@ -103,8 +103,9 @@ struct CudaPassContext {
   cuda::Collective* collective = nullptr;  // null: one rank
   int ranks = 1;
   cuda::Stream stream;
-  const int32_t* sampled =
-      nullptr;  // device memory: tokens that the step before chose; null: none is awaited
+  // Device memory: tokens that the step before chose, on rank 0; null: none is awaited.
+  int32_t* sampled = nullptr;  // [max_sampled]
+  int32_t max_sampled = 0;
 };
 
 class CudaPass {

@@ -129,7 +129,6 @@ absl::Status CudaRank::AllocateWorkspace() {
   }
   ASSIGN_OR_RETURN(device_inputs_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.input_bytes, "inputs"));
-  if (!options_.memory.samples) return absl::OkStatus();
   ASSIGN_OR_RETURN(device_results_,
                    CudaMemory::Make(runtime, MemoryKind::kDevice, plan_.result_bytes, "results"));
   return absl::OkStatus();
@@ -156,7 +155,7 @@ absl::Status CudaRank::StatusOf(const CudaPass& pass) {
 }
 
 // Results begin with the tokens, however many there are.
-const int32_t* CudaRank::Sampled() const {
+int32_t* CudaRank::Sampled() const {
   if (slots_.size() <= 1) return nullptr;
   Carver carver(device_results_.data());
   return CarveResults(1, 0, 0, carver).tokens;
@@ -179,7 +178,8 @@ CudaPassContext CudaRank::Context() const {
           .collective = parts_.collective.get(),
           .ranks = options_.shard.size,
           .stream = stream_,
-          .sampled = Sampled()};
+          .sampled = Sampled(),
+          .max_sampled = plan_.largest_step.samples};
 }
 
 absl::Status CudaRank::VisitLogits(

@@ -3,7 +3,8 @@
 // A step is one copy to the device, launches, one copy back and one wait (more only where changes to logits
 // are more than there is room for, engine/exec/cuda/step.h); all memory is allocated by Load. What steps in flight have
 // of their own is pinned memory, for inputs and results, and an event; on the device the stream's order keeps them apart,
-// so that graphs find everything at one place. Tokens stay there as the inputs of the next step. Decode steps are
+// so that graphs find everything at one place. Tokens stay there as the inputs of the next step, for which the rank that
+// samples tells the others. Decode steps are
 // padded to a bucket (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs
 // as it is, which also makes whatever the capture forbids (plans of matrix products), and is then captured.
 // Where a capture fails, steps run without graphs from then on.
@@ -35,7 +36,7 @@ struct CudaRankOptions {
   const OpenedModel* model = nullptr;  // until Load returned
   Shard shard;
   CudaMemoryOptions memory;
-  int steps_in_flight = 1;  // more than one where `memory.samples`
+  int steps_in_flight = 1;
   LoadProgress progress = {};
 };
 
@@ -94,7 +95,7 @@ class CudaRank {
 
  private:
   CudaRank(CudaRankParts parts, const CudaRankOptions& options);
-  const int32_t* Sampled() const;
+  int32_t* Sampled() const;
   CudaPassContext Context() const;
   CudaWeightsRequest WeightsRequest() const;  // until the model is let go
   cuda::KvPages Kv() const;

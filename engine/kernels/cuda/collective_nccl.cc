@@ -22,6 +22,7 @@ struct Nccl {
   decltype(&ncclCommDestroy) destroy;
   decltype(&ncclCommAbort) abort;
   decltype(&ncclAllReduce) all_reduce;
+  decltype(&ncclBroadcast) broadcast;
   decltype(&ncclGetErrorString) error_string;
 };
 
@@ -43,6 +44,7 @@ bool OpenNccl(Nccl* nccl, std::string* error) {
          Load(library, "ncclCommDestroy", &nccl->destroy, error) &&
          Load(library, "ncclCommAbort", &nccl->abort, error) &&
          Load(library, "ncclAllReduce", &nccl->all_reduce, error) &&
+         Load(library, "ncclBroadcast", &nccl->broadcast, error) &&
          Load(library, "ncclGetErrorString", &nccl->error_string, error);
 }
 
@@ -99,6 +101,13 @@ class NcclCollective final : public Collective {
     return CodeOf(group_->nccl().all_reduce(values, values, count, TypeOf(element), ncclSum,
                                             group_->communicator(rank_),
                                             static_cast<cudaStream_t>(stream.native)));
+  }
+
+  ErrorCode Broadcast(int32_t* values, int64_t count, Stream stream) override {
+    constexpr int kRoot = 0;
+    return CodeOf(group_->nccl().broadcast(values, values, count, ncclInt32, kRoot,
+                                           group_->communicator(rank_),
+                                           static_cast<cudaStream_t>(stream.native)));
   }
 
   void Abort() override { group_->Abort(); }

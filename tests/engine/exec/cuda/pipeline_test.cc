@@ -191,9 +191,12 @@ class PipelineTest : public ::testing::Test {
            (spec.head_dim + spec.value_dim) * static_cast<int64_t>(sizeof(float));
   }
 
-  void ExpectSameBytes(uint64_t seed, int requests, const cuda::KernelTable& kernels, int32_t pages) {
+  void ExpectSameBytes(uint64_t seed, int requests, const cuda::KernelTable& kernels, int32_t pages,
+                       int ranks = 1) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    const CudaExecutorOptions options{.element = cuda::Element::kF32, .kv_cache_bytes = BytesOfPages(pages)};
+    const CudaExecutorOptions options{.element = cuda::Element::kF32,
+                                      .tensor_parallel = ranks,
+                                      .kv_cache_bytes = BytesOfPages(pages) / ranks};
     Random random(seed);
     std::vector<Wish> wishes;
     for (int i = 0; i < requests; ++i) wishes.push_back(RandomWish(random, i, model_.spec.vocab_size));
@@ -375,10 +378,42 @@ TEST_F(PipelineTest, ALossInMidstreamFailsAllStepsInFlight) {
   EXPECT_FALSE(executor->Step(RowAt(0, 3, greedy, pages)).ok());
 }
 
-// Its other ranks do not know what the first one sampled.
-TEST_F(PipelineTest, AGroupTakesOneStep) {
-  const auto executor = Make(2, cuda::emulation::HostKernels(), {.tensor_parallel = 2});
-  EXPECT_EQ(executor->limits().max_steps_in_flight, 1);
+// Its other ranks are told what the first one sampled.
+TEST_F(PipelineTest, GroupsDoSoToo) {
+  for (uint64_t seed = 21; seed <= 23; ++seed)
+    ExpectSameBytes(seed, /*requests=*/30, cuda::emulation::HostKernels(), /*pages=*/14, /*ranks=*/2);
+  EXPECT_GT(ended_alike_, 40);
+  EXPECT_GT(awaited_, 400);
+}
+
+// Where one rank fails, the sums of all end: no step that is in flight then gives tokens that may be wrong, and none
+// is waited for without end.
+TEST_F(PipelineTest, AGroupThatFailsGivesNoWrongTokens) {
+  const SamplingParams greedy{.temperature = 0};
+  const std::vector<PageId> pages = {0};
+  std::vector<TokenId> expected;
+  const auto run = [&](int failing_call) {
+    const auto executor =
+        Make(2, cuda::emulation::HostKernels(), {.tensor_parallel = 2, .use_graphs = false});
+    executor->Submit(RowAt(0, 3, greedy, pages));
+    if (failing_call >= 0)
+      cuda::emulation::LastDevice()->InjectError(cuda::emulation::kOutOfMemory, failing_call);
+    executor->Submit(RowAt(1, AwaitedToken(0), greedy, pages));
+    int failed = 0;
+    for (int step = 0; step < 2; ++step) {
+      const absl::StatusOr<StepResult> result = executor->Collect();
+      failed += !result.ok();
+      if (!result.ok()) continue;
+      if (failing_call < 0) expected.push_back(result->samples[0].token);
+      EXPECT_EQ(result->samples[0].token, expected[step]);
+    }
+    EXPECT_EQ(executor->lost(), failed > 0);
+    return failed;
+  };
+  ASSERT_EQ(run(-1), 0);
+  int failing_call = 0;
+  while (run(failing_call) > 0) ASSERT_LT(++failing_call, 1000);
+  EXPECT_GT(failing_call, 20);
 }
 
 }  // namespace
