@@ -53,6 +53,10 @@ class Table(unittest.TestCase):
         self.assertEqual(lines[5], "| prompt of 2,048 | 200 | 200 | 1.00 |")
         self.assertEqual(lines[6], "| beside two busy processes: decode of 8 streams | 40 | - | - |")
 
+    def test_costs_of_tokens_between_two_lengths(self):
+        # 100 tokens in a second, 300 in four: two hundred tokens took three seconds.
+        self.assertEqual(compare_table.costs([(300, 75), (100, 100)]), [(50, 10), (200, 15)])
+
     def test_plot_has_a_line_for_each_peer(self):
         svg = xml.etree.ElementTree.fromstring(compare_table.plot(self.result))
         lines = svg.findall("{http://www.w3.org/2000/svg}polyline")

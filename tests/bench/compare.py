@@ -91,9 +91,9 @@ class OpenVino:
 
     def __init__(self, threads):
         self.threads = threads
-        self.python = os.environ.get("OPENVINO_PYTHON", sys.executable)
-        found = subprocess.run([self.python, "-c", "import openvino_genai"], stderr=subprocess.DEVNULL, check=False)
-        self.is_there = found.returncode == 0
+        self.python = os.environ.get("OPENVINO_PYTHON", str(TOP / "build/openvino/bin/python"))
+        self.is_there = shutil.which(self.python) is not None and subprocess.run(
+            [self.python, "-c", "import openvino_genai"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def engine(self, model, names):
         report = output([self.python, TOP / "tests/bench/openvino_bench.py", model, self.threads, *names],
@@ -116,12 +116,13 @@ class LlamaCpp:
     def engine(self, model, names):
         rates = {}
         prompts = [name.partition("/")[2] for name in names if name.startswith("Prefill/")]
-        report = output([self.bin / "llama-bench", "-m", model, "-t", self.threads, "-p", ",".join(prompts), "-n", "0", "-r", "2",
+        streams = [re.search(r"streams:(\d+)", name)[1] for name in names if name.startswith("Decode/")]
+        report = output([self.bin / "llama-bench", "-m", model, "-t", self.threads, "-p", ",".join(prompts), "-n", "0", "-r", "1",
                          "-o", "json"], stderr=subprocess.DEVNULL)
         for row in json.loads(report):
             rates[f"Prefill/{row['n_prompt']}"] = row["avg_ts"]
         report = output([self.bin / "llama-batched-bench", "-m", model, "-t", self.threads, "-c", "8192", "-b", "2048", "-ub", "512",
-                         "-npp", "128", "-ntg", "64", "-npl", "1,8,32", "--output-format", "jsonl"], stderr=subprocess.DEVNULL)
+                         "-npp", "128", "-ntg", "64", "-npl", ",".join(streams), "--output-format", "jsonl"], stderr=subprocess.DEVNULL)
         for line in report.splitlines():
             if line.startswith("{"):
                 row = json.loads(line)
@@ -160,7 +161,7 @@ def main():
     parser.add_argument("--groups", default=",".join(GROUPS), help="some of " + ", ".join(GROUPS))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=pathlib.Path, help="what was measured; rounds of a file that is there are kept")
-    parser.add_argument("--svg", type=pathlib.Path, help="a plot of the prompts")
+    parser.add_argument("--svg", type=pathlib.Path, help="a plot of what a token of a prompt costs at depth")
     options = parser.parse_args()
     groups = options.groups.split(",")
     if unknown := [group for group in groups if group not in GROUPS]:

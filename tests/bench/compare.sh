@@ -7,7 +7,8 @@
 # Peers, of which those are measured that are there:
 #   llama.cpp       LLAMA_BIN is a folder with llama-bench, llama-batched-bench and llama-server; `tests/bench/build_llama_cpp.sh
 #                   build/llama.cpp` builds them, ten minutes on two cores. Default: build/llama.cpp/bin.
-#   OpenVINO GenAI  OPENVINO_PYTHON is a python that has openvino-genai of PyPI. Default: python3.
+#   OpenVINO GenAI  OPENVINO_PYTHON is a python that has openvino-genai of PyPI; `tests/bench/install_openvino.sh build/openvino`
+#                   installs it. Default: build/openvino/bin/python.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -57,32 +57,47 @@ def table(result):
     return "\n".join(lines)
 
 
-def plot(result):
-    """Speed of prompts by their length, a line for each peer; lengths on a logarithmic axis."""
+def costs(curve):
+    """Of (length, tokens per second): (depth, milliseconds of a token there), from what a prompt takes longer than a shorter one."""
+    times = [(0, 0.0)] + [(length, length / rate) for length, rate in sorted(curve)]
+    return [((before + length) / 2, (time - time_before) * 1000 / (length - before))
+            for (before, time_before), (length, time) in zip(times, times[1:])]
+
+
+def curves_of(result):
     curves = {}
     for (group, name), rates in rows_of(result).items():
         if group == "engine" and name.startswith("Prefill/"):
             for peer, values in rates.items():
                 curves.setdefault(peer, []).append((int(name.partition("/")[2]), statistics.median(values)))
-    lengths = sorted({length for curve in curves.values() for length, _ in curve})
-    most = max((rate for curve in curves.values() for _, rate in curve), default=1)
-    top = math.ceil(most / 500) * 500
-    x = lambda length: LEFT + (WIDTH - LEFT - RIGHT) * math.log(length / lengths[0]) / math.log(lengths[-1] / lengths[0])
-    y = lambda rate: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * rate / top
+    return {peer: costs(curve) for peer, curve in curves.items()}
+
+
+def plot(result):
+    """What a token of a prompt costs by its depth, a line for each peer; costs on a logarithmic axis."""
+    curves = curves_of(result)
+    points = [point for curve in curves.values() for point in curve] or [(1, 1)]
+    deepest = max(depth for depth, _ in points)
+    least, most = min(cost for _, cost in points), max(cost for _, cost in points)
+    ticks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
+    low, high = max(tick for tick in ticks if tick <= least), min(tick for tick in ticks if tick > most)
+    x = lambda depth: LEFT + (WIDTH - LEFT - RIGHT) * depth / deepest
+    y = lambda cost: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * math.log(cost / low) / math.log(high / low)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="12">',
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-             f'<text x="{LEFT}" y="20">Prompts of {result["model"]}: tokens per second by length, {result["threads"]} threads</text>']
-    for rate in range(0, top + 1, 500):
-        parts += [f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(rate):.1f}" y2="{y(rate):.1f}" stroke="#dddddd"/>',
-                  f'<text x="{LEFT - 8}" y="{y(rate) + 4:.1f}" text-anchor="end">{rate:,}</text>']
-    for length in lengths:
-        parts.append(f'<text x="{x(length):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{length:,}</text>')
+             f'<text x="{LEFT}" y="20">{result["model"]}, {result["threads"]} threads: milliseconds of a token of a prompt, by its '
+             "depth</text>"]
+    for cost in (tick for tick in ticks if low <= tick <= high):
+        parts += [f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(cost):.1f}" y2="{y(cost):.1f}" stroke="#dddddd"/>',
+                  f'<text x="{LEFT - 8}" y="{y(cost) + 4:.1f}" text-anchor="end">{cost:g}</text>']
+    for depth in range(0, int(deepest) + 1, 1000):
+        parts.append(f'<text x="{x(depth):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{depth:,}</text>')
     for i, (peer, curve) in enumerate(curves.items()):
-        points = " ".join(f"{x(length):.1f},{y(rate):.1f}" for length, rate in sorted(curve))
+        line = " ".join(f"{x(depth):.1f},{y(cost):.1f}" for depth, cost in curve)
         colour = COLOURS[i % len(COLOURS)]
-        parts += [f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>',
+        parts += [f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>',
                   f'<text x="{LEFT + 150 * i}" y="40" fill="{colour}">{peer}</text>']
-        parts += [f'<circle cx="{x(length):.1f}" cy="{y(rate):.1f}" r="3" fill="{colour}"/>' for length, rate in curve]
+        parts += [f'<circle cx="{x(depth):.1f}" cy="{y(cost):.1f}" r="3" fill="{colour}"/>' for depth, cost in curve]
     return "\n".join(parts + ["</svg>"]) + "\n"
 
 
