@@ -33,14 +33,16 @@ struct Places {
 struct PairRows {
   using Chunk = CachedChunk<uint16_t>;
   static constexpr bool kOneChain = false;
-  static constexpr int kSums = kAccumulators;
+  // Few pages of keys at a time, that lines are fetched evenly: 16 sums read memory 8 % slower.
+  static constexpr int kSums = 8;
   static constexpr int kSteps = 2;
 
   template <int kHalf>
   static Lanes Key(const Chunk& chunk, int page, int64_t step) {
     static constexpr Places kPlaces(kHalf, 32 + kHalf, 2);
     const uint16_t* key = chunk.keys[page] + step * 4 * kPageTokens;
-    FetchAhead(key + kHalf * 2 * kPageTokens, chunk.ahead[page]);
+    FetchAhead(key, chunk.ahead[page]);
+    FetchAhead(key + 2 * kPageTokens, chunk.ahead[page]);
     return kPlaces.Of(_mm512_loadu_si512(key + 2 * kPageTokens), _mm512_loadu_si512(key));
   }
   template <int kHalf>
@@ -48,12 +50,10 @@ struct PairRows {
     static constexpr Places kPlaces(0, 32, 1);
     const int page = 2 * block + kHalf;
     const int64_t slot = 2 * step;
-    const uint16_t* earlier = chunk.values[page] + slot * row + column;
+    const uint16_t *values = chunk.values[page] + slot * row, *earlier = values + column;
     const uint16_t* later = page * kPageTokens + slot + 1 < chunk.last ? earlier + row : kZeros;
-    if (column % (2 * kPageTokens) == 0) {
-      FetchAhead(earlier, chunk.ahead[page]);
-      FetchAhead(earlier + row, chunk.ahead[page]);
-    }
+    FetchAhead(values + FetchedColumn(column), chunk.ahead[page]);
+    FetchAhead(values + row + FetchedColumn(column), chunk.ahead[page]);
     return kPlaces.Of(LoadHalf(later), LoadHalf(earlier));
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) {

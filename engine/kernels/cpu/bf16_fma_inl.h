@@ -13,16 +13,15 @@ struct PairRows {
   template <int kHalf>
   static Lanes Key(const Chunk& chunk, int page, int64_t pair) {
     const uint16_t* key = chunk.keys[page] + pair * 2 * kPageTokens;
-    if constexpr (kHalf == 1) return LoadSecondBf16(key);
     FetchAhead(key, chunk.ahead[page]);
-    return LoadFirstBf16(key);
+    return kHalf == 0 ? LoadFirstBf16(key) : LoadSecondBf16(key);
   }
   template <int kHalf>
   static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column) {
     const int page = 2 * block + kHalf;
-    const uint16_t* value = chunk.values[page] + slot * row + column;
-    FetchAhead(value, chunk.ahead[page]);
-    return LoadBf16(value);
+    const uint16_t* values = chunk.values[page] + slot * row;
+    FetchAhead(values + FetchedColumn(column), chunk.ahead[page]);
+    return LoadBf16(values + column);
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) { return Fma(x, factor, sum); }
   static const float* QueryOf(const float* rounded, int64_t, float*) { return rounded; }
