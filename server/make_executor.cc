@@ -95,6 +95,7 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
   ASSIGN_OR_RETURN(const cuda::Backend* backend, open_backend());
   const CudaExecutorOptions options{.element = ElementOf(config.dtype),
                                     .kv_element = KvElementOf(config.kv_type),
+                                    .fp8_weights = config.weights == WeightPacking::kFp8,
                                     .max_model_len = config.max_model_len,
                                     .max_logprobs = config.request.max_logprobs,
                                     .tensor_parallel = config.tensor_parallel,
@@ -158,11 +159,13 @@ absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel mode
   const std::string why(on_cuda.status().message());
   if (config.device == Device::kCuda)
     return absl::Status(on_cuda.status().code(), absl::StrCat("--device=cuda: ", why));
-  if (!IsOnCpu(config.kv_type)) {
-    return absl::InvalidArgumentError(absl::StrCat("--kv_type must be one of ",
-                                                   absl::StrJoin(kCpuKvWords, ", "), " without a GPU, is \"",
-                                                   WordOf(config.kv_type), "\" (", why, ")"));
-  }
+  const auto only_on_gpu = [&](absl::string_view setting, absl::Span<const absl::string_view> words,
+                               absl::string_view word) {
+    return absl::InvalidArgumentError(absl::StrCat(setting, " must be one of ", absl::StrJoin(words, ", "),
+                                                   " without a GPU, is \"", word, "\" (", why, ")"));
+  };
+  if (!IsOnCpu(config.kv_type)) return only_on_gpu("--kv_type", kCpuKvWords, WordOf(config.kv_type));
+  if (!IsOnCpu(config.weights)) return only_on_gpu("--weights", kCpuWeightWords, WordOf(config.weights));
   ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model), progress));
   on_cpu.warning = why;
   return on_cpu;

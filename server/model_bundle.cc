@@ -64,6 +64,8 @@ absl::Status ApplySettings(const Config& config, OpenedModel& model, ModelFacts&
     model.tensors = PackTo8Bits(std::move(model.tensors), model.spec);
     facts.quantization = NameOf(CountWeights(model).commonest);
   }
+  // As folders name it.
+  if (config.weights == WeightPacking::kFp8) facts.quantization = "F8_E4M3";
   return absl::OkStatus();
 }
 

@@ -177,9 +177,11 @@ void AddCommand(CLI::App& app, const std::string& name, const std::string& about
       ->check(CLI::IsMember({"f32", "bf16"}));
   command->add_option("--rope_scaling", options->rope_scaling,
                       "Of rotary positions instead of the file's, as yarn:factor=4");
-  command->add_option("--weights", options->weights, "file, or q8_0: packed to 8 bits")
+  command
+      ->add_option("--weights", options->weights,
+                   "file; q8_0: packed to 8 bits; fp8, on a GPU: 8-bit floating point")
       ->capture_default_str()
-      ->check(CLI::IsMember({"file", "q8_0"}));
+      ->check(CLI::IsMember({"file", "q8_0", "fp8"}));
   command->callback([options, name, answer, exit_code] {
     const absl::Status status = AnswerLines(*options, answer);
     if (status.ok()) return;

@@ -34,9 +34,11 @@ absl::Status CheckOptions(const ModelProbeOptions& options) {
   if (!options.kv_type.empty() && options.kv_type != "f32" && options.kv_type != "bf16")
     return absl::InvalidArgumentError(
         absl::StrCat("kv_type: must be f32 or bf16, is '", options.kv_type, "'"));
-  if (options.weights != "file" && options.weights != "q8_0")
-    return absl::InvalidArgumentError(
-        absl::StrCat("weights: must be file or q8_0, is '", options.weights, "'"));
+  const bool on_cuda = options.device == "cuda";
+  if (options.weights != "file" && options.weights != "q8_0" && !(on_cuda && options.weights == "fp8"))
+    return absl::InvalidArgumentError(absl::StrCat("weights: must be file or q8_0", on_cuda ? " or fp8" : "",
+                                                   " (of device ", options.device, "), is '", options.weights,
+                                                   "'"));
   if (options.device == "cpu" && kernels::SelectKernels(options.kernels.c_str()) == nullptr)
     return absl::InvalidArgumentError(
         absl::StrCat("kernels must be one of auto, ref, avx2, avx512 that this processor can run, is '",
@@ -107,6 +109,7 @@ absl::StatusOr<ModelProbe::OnDevice> ModelProbe::OpenOnCuda(const ModelProbeOpti
   const CudaExecutorOptions executor_options{
       .element = cuda::Element::kF32,
       .kv_element = options.kv_type == "bf16" ? cuda::KvElement::kBF16 : cuda::KvElement::kF32,
+      .fp8_weights = options.weights == "fp8",
       .max_tokens_per_step = kChunkTokens,
       .max_rows_per_step = 1};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, executor_options));

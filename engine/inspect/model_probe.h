@@ -28,7 +28,7 @@ struct ModelProbeOptions {
   std::string kv_type;           // "f32" or "bf16"; "": f32 for "ref" and for GPUs, bf16 for other kernels
   int threads = 0;               // 0: as many as processors may be used
   std::string rope_scaling;      // instead of the file's (rope_override.h); "": the file's
-  std::string weights = "file";  // or "q8_0": packed to 8 bits
+  std::string weights = "file";  // or "q8_0": packed to 8 bits; or, of "cuda", "fp8"
 
   // Tests open backends of their own.
   std::function<absl::StatusOr<const cuda::Backend*>()> open_backend = [] { return OpenCudaBackend(); };

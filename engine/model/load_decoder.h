@@ -77,6 +77,7 @@ struct ProjectionParts {
   std::vector<WeightTensor> matrices;
   std::vector<float> bias;   // empty where there is none
   bool gate_and_up = false;  // the matrices are gate and up, whose outputs are multiplied
+  bool of_layer = false;     // every token of a layer is multiplied by them: of no expert, and no router
 };
 
 template <typename W>
@@ -158,11 +159,11 @@ class DecoderLoader {
     ASSIGN_OR_RETURN(std::vector<float> norm, reader_.Values({Role::kLatentKvNorm, i}));
     RETURN_IF_ERROR(Put(std::move(norm), layer.latent_kv_norm));
     ASSIGN_OR_RETURN(WeightTensor queries, reader_.LatentQueries(i));
-    ASSIGN_OR_RETURN(layer.qkv, wing_.PutProjection({.matrices = {std::move(queries)}}));
+    ASSIGN_OR_RETURN(layer.qkv, wing_.PutProjection({.matrices = {std::move(queries)}, .of_layer = true}));
     ASSIGN_OR_RETURN(WeightTensor keys, reader_.LatentKeys(i));
     ASSIGN_OR_RETURN(WeightTensor values, reader_.LatentValues(i));
-    ASSIGN_OR_RETURN(layer.latent_kv,
-                     wing_.PutProjection({.matrices = {std::move(keys), std::move(values)}}));
+    ASSIGN_OR_RETURN(layer.latent_kv, wing_.PutProjection({.matrices = {std::move(keys), std::move(values)},
+                                                           .of_layer = true}));
     return absl::OkStatus();
   }
 
@@ -243,8 +244,9 @@ class DecoderLoader {
   }
   absl::Status Project(const std::vector<Role>& roles, const Place& place, Projection& to,
                        bool gate_and_up = false) {
-    ProjectionParts parts{.gate_and_up = gate_and_up};
+    ProjectionParts parts{.gate_and_up = gate_and_up, .of_layer = place.expert < 0};
     for (const Role role : roles) {
+      parts.of_layer = parts.of_layer && InfoOf(role).of_layer;
       ASSIGN_OR_RETURN(WeightTensor matrix,
                        absl::c_linear_search(place.as_floats, role)
                            ? reader_.FloatMatrix(role, place.layer, place.cut, place.expert)

@@ -14,8 +14,9 @@ namespace ropeway::server {
 // Where the model is computed.
 enum class Device { kAuto, kCpu, kCuda };
 
-// How weights are held: as the file has them, or those of 16 and 32 bits packed to 8.
-enum class WeightPacking { kFile, kQ8_0 };
+// How weights are held: as the file has them; those of 16 and 32 bits packed to 8; on a GPU alone, those that would be
+// dense as 8-bit floating point.
+enum class WeightPacking { kFile, kQ8_0, kFp8 };
 
 // Numbers of activations on a GPU; kAuto: as the file has its weights.
 enum class ActivationType { kAuto, kF16, kBF16, kF32 };
@@ -44,7 +45,7 @@ struct Words<Device> {
 };
 template <>
 struct Words<WeightPacking> {
-  static constexpr absl::string_view kAll[] = {"file", "q8_0"};
+  static constexpr absl::string_view kAll[] = {"file", "q8_0", "fp8"};
 };
 template <>
 struct Words<ActivationType> {
@@ -91,6 +92,11 @@ std::optional<Enum> FromWord(absl::string_view word) {
 constexpr bool IsOnCpu(KvCacheType type) { return type <= KvCacheType::kF32; }
 inline constexpr absl::Span<const absl::string_view> kCpuKvWords =
     absl::MakeConstSpan(Words<KvCacheType>::kAll, static_cast<size_t>(KvCacheType::kF32) + 1);
+
+// Likewise of weights.
+constexpr bool IsOnCpu(WeightPacking packing) { return packing <= WeightPacking::kQ8_0; }
+inline constexpr absl::Span<const absl::string_view> kCpuWeightWords =
+    absl::MakeConstSpan(Words<WeightPacking>::kAll, static_cast<size_t>(WeightPacking::kQ8_0) + 1);
 
 }  // namespace ropeway::server
 

@@ -25,10 +25,15 @@ absl::Status Config::Validate() const {
     return absl::InvalidArgumentError("--health_needs_key=yes needs --keys_file");
   if (keys_file.empty() && metrics_needs_key == Needed::kYes)
     return absl::InvalidArgumentError("--metrics_needs_key=yes needs --keys_file");
-  if (device != Device::kCpu || IsOnCpu(kv_type)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--kv_type (with --device=cpu) must be one of ",
-                                                 absl::StrJoin(kCpuKvWords, ", "), "; is \"", WordOf(kv_type),
-                                                 "\""));
+  if (device != Device::kCpu) return absl::OkStatus();
+  const auto only_on_gpu = [](absl::string_view setting, absl::Span<const absl::string_view> words,
+                              absl::string_view word) {
+    return absl::InvalidArgumentError(absl::StrCat(setting, " (with --device=cpu) must be one of ",
+                                                   absl::StrJoin(words, ", "), "; is \"", word, "\""));
+  };
+  if (!IsOnCpu(kv_type)) return only_on_gpu("--kv_type", kCpuKvWords, WordOf(kv_type));
+  if (!IsOnCpu(weights)) return only_on_gpu("--weights", kCpuWeightWords, WordOf(weights));
+  return absl::OkStatus();
 }
 
 }  // namespace ropeway::server

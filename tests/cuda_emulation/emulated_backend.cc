@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "tests/cuda_emulation/host_collective.h"
 #include "tests/cuda_emulation/host_gemm.h"
@@ -34,16 +35,18 @@ RuntimeOptions& DeviceOptions() {
 
 EmulatedRuntime* LastDevice() { return last_device; }
 
-const Backend& EmulatedBackend(const KernelTable& kernels) {
-  thread_local std::map<const KernelTable*, std::unique_ptr<Backend>> backends;
-  std::unique_ptr<Backend>& backend = backends[&kernels];
+const Backend& EmulatedBackend(const KernelTable& kernels, const Fp8KernelTable& fp8_kernels) {
+  using Tables = std::pair<const KernelTable*, const Fp8KernelTable*>;
+  thread_local std::map<Tables, std::unique_ptr<Backend>> backends;
+  std::unique_ptr<Backend>& backend = backends[{&kernels, &fp8_kernels}];
   if (backend == nullptr) {
     backend = std::make_unique<Backend>(Backend{.version = kBackendVersion,
                                                 .device_count = DeviceCount,
                                                 .make_runtime = MakeRuntime,
                                                 .make_gemm = MakeGemm,
                                                 .make_collectives = MakeCollectives,
-                                                .kernels = &kernels});
+                                                .kernels = &kernels,
+                                                .fp8_kernels = &fp8_kernels});
   }
   return *backend;
 }

@@ -6,11 +6,13 @@
 
 #include "engine/kernels/cuda/backend.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
+#include "tests/cuda_emulation/host_kernels.h"
 
 namespace ropeway::cuda::emulation {
 
-// Kernels to run: those of ops.h as they ship (Kernels()), or HostKernels().
-const Backend& EmulatedBackend(const KernelTable& kernels);
+// Kernels to run: those of ops.h as they ship (Kernels()), or HostKernels(). Likewise those of fp8.h.
+const Backend& EmulatedBackend(const KernelTable& kernels,
+                               const Fp8KernelTable& fp8_kernels = HostFp8Kernels());
 
 // For tests: how devices are made from now on by this thread, and what the last one was.
 RuntimeOptions& DeviceOptions();

@@ -1,6 +1,7 @@
 // The emulated backend as a library in the place of libropeway_cuda.so, for tests of whole programs.
 //
-// With ROPEWAY_EMULATED_STEPS=n in the environment the device is lost in the n-th step that samples.
+// With ROPEWAY_EMULATED_STEPS=n in the environment the device is lost in the n-th step that samples; with
+// ROPEWAY_EMULATED_MIB=n it has so many MiB of memory.
 #include <cstdlib>
 
 #include "tests/cuda_emulation/emulated_backend.h"
@@ -22,6 +23,10 @@ Plan& ThePlan() {
 
 Runtime* MakeRuntime(int device, const char** error) {
   const char* steps = std::getenv("ROPEWAY_EMULATED_STEPS");
+  // As a device for which all kernels are.
+  DeviceOptions().major = 9;
+  if (const char* mib = std::getenv("ROPEWAY_EMULATED_MIB"))
+    DeviceOptions().memory_bytes = static_cast<size_t>(std::atoi(mib)) << 20;
   Runtime* runtime = EmulatedBackend(HostKernels()).make_runtime(device, error);
   ThePlan() = {LastDevice(), steps == nullptr ? 0 : std::atoi(steps)};
   return runtime;

@@ -151,6 +151,13 @@ TEST_F(GpuBinaryTest, TakesTheGpuByItself) {
   EXPECT_THAT(process.Log(), HasSubstr("cuda: emulated device"));
 }
 
+TEST_F(GpuBinaryTest, SaysThatAPackedFileHasNothingForFp8) {
+  ServerProcess refused(Arguments({"--device", "cuda", "--weights", "fp8"}), program_, environment_);
+  EXPECT_EQ(refused.Wait(), 2);
+  EXPECT_THAT(refused.Log(),
+              HasSubstr("--device=cuda: fp8 weights: the layers must have a matrix that is not packed"));
+}
+
 // A driver alone is not enough.
 TEST_F(GpuBinaryTest, SaysWhatIsWrongWithThePlugIn) {
   std::filesystem::remove(folder_.File("libropeway_cuda.so"));

@@ -154,5 +154,26 @@ TEST_F(MakeExecutorTest, RefusesWhereTheGpuIsWantedAndNotThere) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("without a GPU, is \"fp8\"")));
 }
 
+TEST_F(MakeExecutorTest, WeightsOfFp8NeedAGpuThatTakesThem) {
+  const auto status = [&](server::Device device, const server::CudaBackendOpener& open) {
+    return Make({.weights = server::WeightPacking::kFp8, .device = device}, open).status();
+  };
+  EXPECT_THAT(
+      status(server::Device::kAuto, none_),
+      StatusIs(
+          absl::StatusCode::kInvalidArgument,
+          "--weights must be one of file, q8_0 without a GPU, is \"fp8\" (there is no CUDA driver: none)"));
+  EXPECT_THAT(
+      status(server::Device::kCuda, emulated_),
+      StatusIs(
+          absl::StatusCode::kUnimplemented,
+          "--device=cuda: fp8 weights: compute capability must be at least 8.9, is 8.0 (emulated device)"));
+  cuda::emulation::DeviceOptions().minor = 9;
+  ASSERT_OK_AND_ASSIGN(
+      const server::MadeExecutor made,
+      Make({.weights = server::WeightPacking::kFp8, .device = server::Device::kCuda}, emulated_));
+  EXPECT_THAT(made.kernels, MatchesRegex("cuda: .*, bf16, fp8 weights"));
+}
+
 }  // namespace
 }  // namespace ropeway::testing

@@ -15,6 +15,20 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parent
 HAS_PACKAGES = all(importlib.util.find_spec(name) for name in ("gguf", "numpy"))
 
+# Likewise, with a vocabulary of 3 whose likeliest token the weights decide: 2 to 1 to 1, or 1 to 2 to 1 where they are packed.
+WEIGHTS_INSPECT = """#!/usr/bin/env python3
+import json, math, sys
+command, arguments = sys.argv[1], sys.argv[3:]
+request = json.loads(sys.stdin.readline())
+if command == "tokenize":
+    print(json.dumps({"ids": [ord(c) for c in request["text"]]}))
+    sys.exit()
+packed = arguments[arguments.index("--weights") + 1] != "file"
+row = [0, math.log(2), 0] if packed else [5 + math.log(2), 5, 5]
+count = len(request["ids"])
+print(json.dumps({"logits": [row] * count, "logprobs": [-math.log(4 if packed else 2)] * (count - 1)}))
+"""
+
 # Answers as ropeway_inspect does: a context of 8, a token for each character, log-probabilities that say how they came about.
 INSPECT = """#!/usr/bin/env python3
 import json, pathlib, sys
@@ -189,11 +203,57 @@ class ConverterTest(InFolder):
             self.assertEqual(json.loads((back / "tokenizer_config.json").read_text())["eos_token"], "</s>")
 
     @unittest.skipUnless(HAS_PACKAGES, "gguf and numpy are not installed")
+    def test_unpacks_to_bf16(self):
+        self.assertEqual(run("folder_to_gguf.py", self.hf, self.gguf, "--pre", "gpt-2").returncode, 0)
+        unpacked = self.folder / "unpacked.gguf"
+        done = run("unpack_gguf.py", self.gguf, unpacked)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        back = self.folder / "back"
+        done = run("gguf_to_folder.py", unpacked, back, "--dtype", "float32")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = read_safetensors(back / "model.safetensors")
+        for name, (_, shape, data) in self.tensors.items():
+            values, expected = (struct.unpack(f"<{len(data) // 4}f", floats) for floats in (found[name][2], data))
+            for one, other in zip(values, expected):
+                self.assertAlmostEqual(one, other, delta=abs(other) / 256, msg=name)
+
+    @unittest.skipUnless(HAS_PACKAGES, "gguf and numpy are not installed")
     def test_takes_llamas_of_known_vocabularies_alone(self):
         self.assertEqual(run("folder_to_gguf.py", self.hf, self.gguf, "--pre", "odd").returncode, 0)
         done = run("gguf_to_folder.py", self.gguf, self.folder / "back")
         self.assertEqual(done.returncode, 2)
         self.assertIn("must be a llama with one of the vocabularies", done.stderr)
+
+
+class CompareWeightsTest(InFolder):
+    def setUp(self):
+        super().setUp()
+        self.inspect = self.folder / "inspect"
+        self.inspect.write_text(WEIGHTS_INSPECT)
+        self.inspect.chmod(0o755)
+        self.text = self.folder / "text"
+        self.text.write_text("abcdef")
+
+    def compare(self, *more):
+        return run("compare_weights.py", "model.gguf", self.text, "--inspect", self.inspect, *more)
+
+    def test_tells_how_far_probabilities_move(self):
+        done = self.compare("--tokens", "5")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("5 tokens; file: perplexity 2.000", done.stdout)
+        # 1/2 log 2 + 1/4 log 1/2
+        self.assertIn(f"q8_0: perplexity 4.000, KL {0.25 * math.log(2):.5f} (at most {0.25 * math.log(2):.4f}), "
+                      "same first 0.0 %", done.stdout)
+
+    def test_equal_weights_move_nothing(self):
+        done = self.compare("--weights", "file")
+        self.assertIn("KL 0.00000 (at most 0.0000), same first 100.0 %", done.stdout)
+
+    def test_refuses_a_text_without_a_next_token(self):
+        self.text.write_text("a")
+        done = self.compare()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the text must have at least 2 tokens, has 1", done.stderr)
 
 
 if __name__ == "__main__":

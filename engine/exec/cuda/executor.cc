@@ -58,6 +58,7 @@ absl::StatusOr<std::vector<CudaRankParts>> MakeParts(const cuda::Backend& backen
     const char* error = nullptr;
     devices.push_back(static_cast<int>(i));
     parts[i].kernels = backend.kernels;
+    parts[i].fp8_kernels = backend.fp8_kernels;
     parts[i].runtime.reset(backend.make_runtime(devices.back(), &error));
     if (parts[i].runtime == nullptr) return Unavailable(absl::StrCat("CUDA device ", i), error);
     if (parts[i].runtime->Bind() != 0) return Unavailable(absl::StrCat("CUDA device ", i), nullptr);
@@ -96,6 +97,7 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
           .max_rows = options.max_rows_per_step,
           .max_logprobs = options.max_logprobs,
           .largest_packed_matrix = LargestPackedMatrix(model),
+          .fp8_weights = options.fp8_weights,
           .max_changes = options.max_changes,
           .memory_fraction = options.memory_fraction,
           .kv_cache_bytes = options.kv_cache_bytes};
@@ -108,8 +110,9 @@ CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions&
           .progress = options.progress};
 }
 
-std::string Describe(const cuda::DeviceInfo& device, cuda::Element element, size_t ranks) {
-  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", NameOf(element));
+std::string Describe(const cuda::DeviceInfo& device, const CudaMemoryOptions& options, size_t ranks) {
+  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", NameOf(options.element),
+                      options.fp8_weights ? ", fp8 weights" : "");
 }
 
 // The first error that is one: a rank that fails makes others fail in the sums they wait for.
@@ -146,7 +149,7 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
                                   rank_options.memory.max_model_len, int64_t{num_pages} * kPageTokens)),
                               .vocab_size = model.spec.vocab_size,
                               .max_steps_in_flight = rank_options.steps_in_flight};
-  std::string description = Describe(ranks[0]->device(), rank_options.memory.element, ranks.size());
+  std::string description = Describe(ranks[0]->device(), rank_options.memory, ranks.size());
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
   std::unique_ptr<CudaExecutor> executor(

@@ -26,6 +26,7 @@ struct CudaExecutorOptions {
   // Behaviour.
   std::optional<cuda::Element> element;       // of activations; none: AutomaticElement of the file
   std::optional<cuda::KvElement> kv_element;  // none: that of the activations
+  bool fp8_weights = false;                   // dense matrices of layers become fp8 (kernels/cuda/fp8.h)
   int32_t max_model_len = 0;                  // positions per sequence; 0: the model's context length
   int32_t max_logprobs = 20;                  // that a row may ask for
 

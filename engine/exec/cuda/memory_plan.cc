@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/kernels/cuda/fp8.h"
 #include "engine/kernels/cuda/sampling.h"
 #include "engine/kernels/cuda/shared_bytes.h"
 
@@ -103,6 +104,11 @@ absl::Status CheckSupported(const DecoderSpec& spec, const CudaMemoryOptions& op
     return absl::UnimplementedError(absl::StrCat("compute capability must be at least ", kMinMajor, ".0, is ",
                                                  device.major, ".", device.minor, " (", device.name, ")"));
   }
+  if (options.fp8_weights && !cuda::HasFp8(device.major, device.minor)) {
+    return absl::UnimplementedError(absl::StrCat("fp8 weights: compute capability must be at least ",
+                                                 cuda::kFp8Major, ".", cuda::kFp8Minor, ", is ", device.major,
+                                                 ".", device.minor, " (", device.name, ")"));
+  }
   const cuda::AttentionShape attention = AttentionShapeOf(spec, device);
   if (const char* supported = cuda::AttentionUnsupported(attention, options.element, options.kv_element)) {
     return absl::UnimplementedError(absl::StrCat("no attention kernel for head_dim ", spec.head_dim,
@@ -137,7 +143,8 @@ absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMem
                       .max_logit_rows = plan.step.max_logit_rows,
                       .partial_floats = cuda::AttentionWorkspaceFloats(attention, bounds.partials),
                       .arrivals = int64_t{plan.largest_step.merges} * spec.num_kv_heads,
-                      .unpacked_bytes = UnpackedBytes(options)};
+                      .unpacked_bytes = UnpackedBytes(options),
+                      .widest_fp8 = options.widest_fp8};
   Carver activations(nullptr), inputs(nullptr), results(nullptr);
   CarveActivations(spec, plan.activations, activations);
   CarveStep(plan.largest_step, inputs);

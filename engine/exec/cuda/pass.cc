@@ -61,6 +61,8 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.partials = carver.Take<float>(shape.partial_floats);
   a.arrivals = carver.Take<int32_t>(shape.arrivals);
   a.unpacked = {carver.TakeBytes(shape.unpacked_bytes), shape.unpacked_bytes};
+  if (shape.widest_fp8 > 0)
+    a.quantized = {carver.TakeBytes(t * cuda::Fp8RowBytes(shape.widest_fp8)), carver.Take<float>(t)};
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
   a.scratch = carver.Take<float>(s * spec.vocab_size);

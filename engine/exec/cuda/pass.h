@@ -15,6 +15,7 @@
 #include "engine/exec/cuda/step.h"
 #include "engine/exec/cuda/weights.h"
 #include "engine/kernels/cuda/collective.h"
+#include "engine/kernels/cuda/fp8.h"
 #include "engine/kernels/cuda/gemm.h"
 #include "engine/kernels/cuda/ops.h"
 
@@ -50,18 +51,19 @@ struct CudaActivations {
   uint8_t* ffn_input;         // [T, 2 F], or [T, F] without a gate
   uint8_t* gated;             // [T, F]
   CudaExpertActivations experts;
-  float* partials;         // of attention
-  int32_t* arrivals;       // [arrivals] of attention: zeros between steps
-  UnpackedSlice unpacked;  // of packed weights on their way to the library
-  uint8_t* chosen;         // [max_logit_rows, D] rows on their way to the output layer
-  float* logits;           // [max_logit_rows, logit_stride]
-  float* scratch;          // [max_logit_rows, V] of sampling
+  float* partials;          // of attention
+  int32_t* arrivals;        // [arrivals] of attention: zeros between steps
+  UnpackedSlice unpacked;   // of packed weights on their way to the library
+  cuda::Fp8Rows quantized;  // [T] of what fp8 weights are multiplied by; or null
+  uint8_t* chosen;          // [max_logit_rows, D] rows on their way to the output layer
+  float* logits;            // [max_logit_rows, logit_stride]
+  float* scratch;           // [max_logit_rows, V] of sampling
 };
 
 struct CudaActivationsShape {
   cuda::Element element = cuda::Element::kBF16;
   int32_t max_tokens = 0, max_logit_rows = 0;
-  int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0;
+  int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0, widest_fp8 = 0;
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 
@@ -98,6 +100,7 @@ struct CudaPassContext {
   cuda::Element element = cuda::Element::kBF16;
   int processors = 1;
   const cuda::KernelTable& kernels;
+  const cuda::Fp8KernelTable* fp8_kernels = nullptr;  // not null where weights are fp8
   cuda::Runtime& runtime;
   cuda::Gemm& gemm;
   cuda::Collective* collective = nullptr;  // null: one rank

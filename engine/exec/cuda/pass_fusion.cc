@@ -8,7 +8,7 @@
 namespace ropeway {
 
 int CudaPass::FusedTokensOf(const CudaProjection& projection, cuda::FusedMatMulArgs args) const {
-  if (projection.parts.size() != 1) return 0;
+  if (projection.parts.size() != 1 || projection.parts[0].is_fp8) return 0;
   args.product = ArgsOf(projection.parts[0], nullptr, 0, nullptr, projection.outputs, context_.element);
   return cuda::FusedTokens(args);
 }

@@ -7,7 +7,9 @@ ProductTools CudaPass::Tools() const {
   return {.kernels = context_.kernels,
           .gemm = context_.gemm,
           .slice = context_.activations.unpacked,
-          .stream = context_.stream};
+          .stream = context_.stream,
+          .fp8 = context_.fp8_kernels,
+          .quantized = context_.activations.quantized};
 }
 
 cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,
@@ -25,8 +27,10 @@ cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_
 void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                         int64_t y_stride, cuda::Element out) {
   for (const CudaProjection::Part& part : projection.parts)
-    Try("multiplying matrices",
-        [&] { return MultiplyOnCuda(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
+    Try("multiplying matrices", [&] {
+      const cuda::MatMulArgs args = ArgsOf(part, x, tokens, y, y_stride, out);
+      return part.is_fp8 ? MultiplyFp8OnCuda(args, Tools()) : MultiplyOnCuda(args, Tools());
+    });
 }
 
 void CudaPass::MultiplyWith(const CudaProjection& projection, const uint8_t* x, uint8_t* y,
@@ -40,9 +44,11 @@ void CudaPass::MultiplyWith(const CudaProjection& projection, const uint8_t* x, 
 
 void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                               int64_t y_stride, cuda::Element out) {
-  for (const CudaProjection::Part& part : projection.parts)
+  for (const CudaProjection::Part& part : projection.parts) {
+    if (part.is_fp8) continue;  // which no library multiplies
     Try("preparing products of matrices",
         [&] { return PrepareOnCuda(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
+  }
 }
 
 void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {

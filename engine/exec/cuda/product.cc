@@ -99,4 +99,23 @@ cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools&
   ROPEWAY_CHECK(false);
 }
 
+cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
+  const int tokens = static_cast<int>(args.num_tokens);
+  const cuda::ErrorCode error = tools.fp8->quantize({.element = args.element,
+                                                     .num_tokens = tokens,
+                                                     .columns = static_cast<int>(args.weights.columns),
+                                                     .x = args.x,
+                                                     .out = tools.quantized},
+                                                    tools.stream);
+  if (error != 0) return error;
+  return tools.fp8->matmul(
+      {.weights = {.rows = args.weights.rows, .columns = args.weights.columns, .data = args.weights.data},
+       .out = args.out,
+       .num_tokens = tokens,
+       .x = tools.quantized,
+       .y = args.y,
+       .y_stride = args.y_stride},
+      tools.stream);
+}
+
 }  // namespace ropeway

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "engine/kernels/cuda/fp8.h"
 #include "engine/kernels/cuda/gemm.h"
 #include "engine/kernels/cuda/ops.h"
 
@@ -42,6 +43,9 @@ struct ProductTools {
   cuda::Gemm& gemm;
   UnpackedSlice slice;
   cuda::Stream stream;
+  // Of fp8 weights: else null.
+  const cuda::Fp8KernelTable* fp8 = nullptr;
+  cuda::Fp8Rows quantized;  // room for x
 };
 
 // Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.
@@ -49,6 +53,10 @@ struct ProductTools {
 cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
 
 cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
+
+// The same by weights that lie as Fp8Layout says: x becomes fp8, too. By a rule of its own (fp8.h), under which a row of y
+// has the same bytes whatever the number of tokens is.
+cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
 
 }  // namespace ropeway
 

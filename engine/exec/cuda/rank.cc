@@ -52,8 +52,14 @@ absl::StatusOr<std::unique_ptr<CudaRank>> CudaRank::Make(CudaRankParts parts,
   const WeightReader reader(options.model->spec, *options.model->tensors,
                             {.shard = options.shard, .max_model_len = options.memory.max_model_len});
   ASSIGN_OR_RETURN(rank->modifiers_, MakeModifiers(reader));
-  ASSIGN_OR_RETURN(const int64_t weight_bytes, CountCudaWeights(rank->WeightsRequest()));
-  ASSIGN_OR_RETURN(rank->plan_, PlanMemory(rank->spec_, options.memory, rank->device_, weight_bytes));
+  ASSIGN_OR_RETURN(const CudaWeightsCount weights, CountCudaWeights(rank->WeightsRequest()));
+  if (options.memory.fp8_weights && weights.widest_fp8 == 0) {
+    return absl::InvalidArgumentError(
+        "fp8 weights: the layers must have a matrix that is not packed or of experts, have none");
+  }
+  CudaMemoryOptions memory = options.memory;
+  memory.widest_fp8 = weights.widest_fp8;
+  ASSIGN_OR_RETURN(rank->plan_, PlanMemory(rank->spec_, memory, rank->device_, weights.bytes));
   return rank;
 }
 
@@ -61,6 +67,7 @@ CudaWeightsRequest CudaRank::WeightsRequest() const {
   return {.spec = options_.model->spec,
           .tensors = *options_.model->tensors,
           .element = options_.memory.element,
+          .fp8 = options_.memory.fp8_weights,
           .shard = options_.shard,
           .max_model_len = options_.memory.max_model_len,
           .modifiers = modifiers_,
@@ -173,6 +180,7 @@ CudaPassContext CudaRank::Context() const {
           .element = options_.memory.element,
           .processors = device_.processors,
           .kernels = *parts_.kernels,
+          .fp8_kernels = parts_.fp8_kernels,
           .runtime = *parts_.runtime,
           .gemm = *parts_.gemm,
           .collective = parts_.collective.get(),

@@ -46,6 +46,7 @@ struct CudaRankParts {
   std::unique_ptr<cuda::Gemm> gemm;
   std::unique_ptr<cuda::Collective> collective;  // null: one rank
   const cuda::KernelTable* kernels = nullptr;
+  const cuda::Fp8KernelTable* fp8_kernels = nullptr;
 };
 
 class CudaRank {

@@ -13,6 +13,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/base/thread_pool.h"
 #include "engine/exec/cuda/upload_ring.h"
+#include "engine/kernels/cuda/fp8.h"
 #include "engine/position/rotary.h"
 #include "engine/position/rpe3d.h"
 #include "engine/tensor/dequantize.h"
@@ -120,8 +121,25 @@ RowImage ImageOf(const DeviceMatrix& matrix) {
   return image;
 }
 
+RowImage Fp8ImageOf(const DeviceMatrix& matrix) {
+  const cuda::Fp8Layout layout = cuda::Fp8LayoutOf(matrix.rows, matrix.columns);
+  return {.bytes = layout.bytes,
+          .rows = matrix.rows,
+          .planes = {{.offset = layout.codes, .row_bytes = cuda::Fp8RowBytes(matrix.columns)},
+                     {.offset = layout.scales, .row_bytes = static_cast<int64_t>(sizeof(float))}}};
+}
+
+// How a tensor is stored.
+struct Form {
+  DType type;
+  bool is_fp8 = false;
+
+  bool operator==(const Form&) const = default;
+};
+
 // Rows [first, last) of matrices one below the other, as a matrix of their own.
-void PackPart(absl::Span<const WeightTensor> tensors, DType type, int64_t first, int64_t last, uint8_t* out) {
+void PackPart(absl::Span<const WeightTensor> tensors, const Form& form, int64_t first, int64_t last,
+              uint8_t* out) {
   int64_t begin = 0;  // of the tensor, in rows
   for (const WeightTensor& tensor : tensors) {
     const TensorView& view = tensor.view;
@@ -130,7 +148,10 @@ void PackPart(absl::Span<const WeightTensor> tensors, DType type, int64_t first,
       const TensorView part{view.type,
                             {to - from, view.columns()},
                             view.data + (from - begin) * RowBytes(view.type, view.columns())};
-      cuda::PackRows(part, type, last - first, from - first, out);
+      if (form.is_fp8)
+        cuda::PackFp8Rows(part, last - first, from - first, out);
+      else
+        cuda::PackRows(part, form.type, last - first, from - first, out);
     }
     begin += view.rows();
   }
@@ -142,7 +163,11 @@ class CudaWing {
   using Vector = const float*;
   using Embedding = DeviceMatrix;
 
-  CudaWing(cuda::Element element, Uploader& uploader) : element_(element), uploader_(uploader) {}
+  CudaWing(const CudaWeightsRequest& request, Uploader& uploader)
+      : element_(request.element), fp8_(request.fp8), uploader_(uploader) {}
+
+  // As in CudaWeights, of what was put.
+  int64_t widest_fp8() const { return widest_fp8_; }
 
   absl::StatusOr<Vector> PutVector(std::vector<float> values) {
     return uploader_.PutValues(std::move(values));
@@ -154,9 +179,10 @@ class CudaWing {
     const absl::Span<const WeightTensor> all = parts.matrices;
     for (size_t first = 0; first < all.size();) {
       size_t last = first + 1;
-      while (last < all.size() && DeviceTypeOf(all[last].view) == DeviceTypeOf(all[first].view)) ++last;
-      ASSIGN_OR_RETURN(const DeviceMatrix matrix, PutMatrix(all.subspan(first, last - first)));
-      projection.parts.push_back({matrix, projection.outputs});
+      const Form form = FormOf(all[first].view, parts.of_layer);
+      while (last < all.size() && FormOf(all[last].view, parts.of_layer) == form) ++last;
+      ASSIGN_OR_RETURN(const DeviceMatrix matrix, PutMatrix(all.subspan(first, last - first), form));
+      projection.parts.push_back({matrix, projection.outputs, form.is_fp8});
       projection.outputs += matrix.rows;
       first = last;
     }
@@ -164,7 +190,9 @@ class CudaWing {
     return projection;
   }
 
-  absl::StatusOr<Embedding> PutEmbedding(WeightTensor tensor) { return PutMatrix({&tensor, 1}); }
+  absl::StatusOr<Embedding> PutEmbedding(WeightTensor tensor) {
+    return PutMatrix({&tensor, 1}, FormOf(tensor.view, /*of_layer=*/false));
+  }
 
   absl::StatusOr<Projection> PutTiedOutput(const Embedding& embedding, ProjectionParts parts) {
     Projection projection{.parts = {{embedding, 0}}, .outputs = embedding.rows};
@@ -173,7 +201,10 @@ class CudaWing {
   }
 
  private:
-  DType DeviceTypeOf(const TensorView& view) const { return cuda::DeviceType(view.type, element_); }
+  Form FormOf(const TensorView& view, bool of_layer) const {
+    return {.type = cuda::DeviceType(view.type, element_),
+            .is_fp8 = fp8_ && of_layer && !cuda::IsPacked(view.type)};
+  }
 
   absl::Status PutBias(const std::vector<float>& bias, Projection& projection) {
     if (bias.empty()) return absl::OkStatus();
@@ -181,19 +212,23 @@ class CudaWing {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<DeviceMatrix> PutMatrix(absl::Span<const WeightTensor> tensors) {
-    DeviceMatrix matrix{.type = DeviceTypeOf(tensors[0].view), .columns = tensors[0].view.columns()};
+  absl::StatusOr<DeviceMatrix> PutMatrix(absl::Span<const WeightTensor> tensors, const Form& form) {
+    DeviceMatrix matrix{.type = form.type, .columns = tensors[0].view.columns()};
     for (const WeightTensor& tensor : tensors) matrix.rows += tensor.view.rows();
+    if (form.is_fp8) widest_fp8_ = std::max(widest_fp8_, matrix.columns);
     const auto held = std::make_shared<const std::vector<WeightTensor>>(tensors.begin(), tensors.end());
-    const auto fill = [held, type = matrix.type](int64_t first, int64_t last, uint8_t* out) {
-      PackPart(*held, type, first, last, out);
+    const auto fill = [held, form](int64_t first, int64_t last, uint8_t* out) {
+      PackPart(*held, form, first, last, out);
     };
-    ASSIGN_OR_RETURN(matrix.data, uploader_.PutRows(ImageOf(matrix), fill));
+    ASSIGN_OR_RETURN(matrix.data,
+                     uploader_.PutRows(form.is_fp8 ? Fp8ImageOf(matrix) : ImageOf(matrix), fill));
     return matrix;
   }
 
   const cuda::Element element_;
+  const bool fp8_;
   Uploader& uploader_;
+  int64_t widest_fp8_ = 0;
 };
 
 // How kernels find one matrix of each expert, which are alike.
@@ -302,9 +337,10 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
                              .max_model_len = request.max_model_len,
                              .shapes_only = uploader.counting(),
                              .alike_experts = true});
-  CudaWing wing(request.element, uploader);
+  CudaWing wing(request, uploader);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
+  weights.widest_fp8 = wing.widest_fp8();
   for (int i = 0; i < spec.num_layers(); ++i) {
     CudaExperts& experts = weights.experts.emplace_back();
     const CudaLayer& layer = weights.layers[i];
@@ -331,10 +367,10 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
 
 }  // namespace
 
-absl::StatusOr<int64_t> CountCudaWeights(const CudaWeightsRequest& request) {
+absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request) {
   Uploader uploader(nullptr, nullptr);
-  RETURN_IF_ERROR(Load(request, uploader).status());
-  return uploader.bytes();
+  ASSIGN_OR_RETURN(const CudaWeights weights, Load(request, uploader));
+  return CudaWeightsCount{.bytes = uploader.bytes(), .widest_fp8 = weights.widest_fp8};
 }
 
 absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, cuda::Runtime& runtime,

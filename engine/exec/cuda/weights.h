@@ -25,6 +25,7 @@ struct CudaProjection {
   struct Part {
     cuda::DeviceMatrix matrix;
     int64_t first_output = 0;  // where its rows begin in y
+    bool is_fp8 = false;       // `matrix` has its data as Fp8Layout says, whatever its type
   };
   std::vector<Part> parts;  // gate, then up
   int64_t outputs = 0;
@@ -71,6 +72,7 @@ struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMa
   std::vector<kernels::ScoreModifier> modifiers;  // [L]
   std::vector<CudaRotary> rotaries;               // of spec.Rotaries()
   std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none
+  int64_t widest_fp8 = 0;                         // columns of the widest matrix of fp8; 0: there is none
 };
 
 // How weights came to a device, for the log.
@@ -83,6 +85,8 @@ struct CudaWeightsRequest {
   const DecoderSpec& spec;  // whole
   const TensorSource& tensors;
   cuda::Element element = cuda::Element::kBF16;
+  // Matrices of layers, but those of experts and routers, that would be dense here become fp8 (kernels/cuda/fp8.h).
+  bool fp8 = false;
   Shard shard;
   int32_t max_model_len = 0;
   const std::vector<kernels::ModifierTables>& modifiers;  // of MakeModifiers, for the same shard and length
@@ -90,8 +94,11 @@ struct CudaWeightsRequest {
   int64_t buffer_bytes = int64_t{8} << 20;  // of a pinned buffer of the upload
 };
 
-// Bytes of device memory that LoadCudaWeights takes.
-absl::StatusOr<int64_t> CountCudaWeights(const CudaWeightsRequest& request);
+struct CudaWeightsCount {
+  int64_t bytes = 0;       // of device memory that LoadCudaWeights takes
+  int64_t widest_fp8 = 0;  // as in CudaWeights
+};
+absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request);
 
 // Uploads everything into `memory`, which holds as many bytes as were counted, and waits for it. Several threads read
 // and convert (upload_ring.h); the calling one alone speaks to the device.

@@ -6,6 +6,7 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_BACKEND_H_
 
 #include "engine/kernels/cuda/collective.h"
+#include "engine/kernels/cuda/fp8.h"
 #include "engine/kernels/cuda/gemm.h"
 #include "engine/kernels/cuda/ops.h"
 #include "engine/kernels/cuda/runtime.h"
@@ -13,7 +14,7 @@
 namespace ropeway::cuda {
 
 // Changes whenever anything of these headers does: program and library must be of one build.
-inline constexpr int kBackendVersion = 13;
+inline constexpr int kBackendVersion = 14;
 
 // Functions that fail return null and leave the reason in `error` (a string the backend owns, valid until the
 // next call).
@@ -25,6 +26,7 @@ struct Backend {
   // One group of `size` ranks in one process; out[rank].
   bool (*make_collectives)(int size, const int* devices, Collective** out, const char** error);
   const KernelTable* kernels;
+  const Fp8KernelTable* fp8_kernels;
 };
 
 // The one symbol of the library.

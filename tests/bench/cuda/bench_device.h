@@ -28,6 +28,7 @@ class BenchDevice {
 
   const cuda::DeviceInfo& info() const { return info_; }
   const cuda::KernelTable& kernels() const { return *backend_.kernels; }
+  const cuda::Fp8KernelTable& fp8_kernels() const { return *backend_.fp8_kernels; }
   cuda::Gemm& gemm() { return *gemm_; }
   cuda::Runtime& runtime() { return *runtime_; }
   cuda::Stream stream() const { return stream_; }

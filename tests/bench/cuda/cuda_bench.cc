@@ -106,7 +106,7 @@ absl::Status Run(const BenchOptions& options) {
             << absl::StrFormat("%-24s %-24s %12s %9s %9s %9s\n", "operation", "sizes", "us", "GB/s",
                                "TFLOP/s", "of bound");
   std::vector<Figure> figures;
-  for (const OpCase& op : OpCases(*shape)) {
+  for (const OpCase& op : OpCases(*shape, device->info())) {
     if (!absl::StrContains(op.operation, options.filter)) continue;
     ASSIGN_OR_RETURN(figures.emplace_back(), Measure(*device, op));
     Print(figures.back(), ceilings);

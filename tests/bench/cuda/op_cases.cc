@@ -117,6 +117,38 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
           }};
 }
 
+// Likewise by fp8 weights, what makes x fp8 included.
+OpCase Fp8ProductCase(const Product& product, int64_t tokens) {
+  const auto [name, outputs, columns] = product;
+  const int64_t bytes = cuda::Fp8LayoutOf(outputs, columns).bytes, row_bytes = cuda::Fp8RowBytes(columns);
+  return {.operation = absl::StrCat("fp8 ", name),
+          .sizes = absl::StrCat("T ", tokens),
+          .bytes = static_cast<double>(bytes + tokens * (columns + outputs) * kElementBytes),
+          .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
+          .prepare = [=, outputs = outputs, columns = columns](BenchDevice& device) -> BenchDevice::Call {
+            const cuda::MatMulArgs args = {.weights = {.rows = outputs, .columns = columns},
+                                           .element = kElement,
+                                           .out = kElement,
+                                           .num_tokens = tokens,
+                                           .x = device.Allocate(tokens * columns * kElementBytes),
+                                           .y = device.Allocate(tokens * outputs * kElementBytes),
+                                           .y_stride = outputs};
+            const ProductTools tools = {
+                .kernels = device.kernels(),
+                .gemm = device.gemm(),
+                .slice = {},
+                .stream = device.stream(),
+                .fp8 = &device.fp8_kernels(),
+                .quantized = {.codes = static_cast<uint8_t*>(device.Allocate(tokens * row_bytes)),
+                              .scales = static_cast<float*>(device.Allocate(tokens * 4))}};
+            return [=, &device](int64_t repeat) {
+              cuda::MatMulArgs again = args;
+              again.weights.data = device.FromPool(bytes, repeat);
+              return MultiplyFp8OnCuda(again, tools);
+            };
+          }};
+}
+
 OpCase NormCase(const BenchShape& shape, int tokens) {
   const int64_t numbers = int64_t{tokens} * shape.hidden_size;
   return {.operation = "norm, add",
@@ -216,6 +248,11 @@ void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
   }
 }
 
+void AddFp8Products(const BenchShape& shape, std::vector<OpCase>& cases) {
+  for (const Product& product : LayerProducts(shape))
+    for (const int tokens : shape.tokens) cases.push_back(Fp8ProductCase(product, tokens));
+}
+
 void AddSampling(const BenchShape& shape, std::vector<OpCase>& cases) {
   for (const int rows : {1, 64}) {
     cases.push_back(SampleCase(shape, rows, "greedy", {.scale = 0}));
@@ -259,9 +296,10 @@ OpCase PeakCase(const BenchShape& shape) {
   return peak;
 }
 
-std::vector<OpCase> OpCases(const BenchShape& shape) {
+std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& device) {
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
+  if (cuda::HasFp8(device.major, device.minor)) AddFp8Products(shape, cases);
   AddFusedCases(shape, cases);
   AddExpertCases(shape, cases);
   AddAttentionCases(shape, cases);

@@ -19,12 +19,12 @@ struct BenchExperts {
 // Letters of engine/tensor/shape.h.
 struct BenchShape {
   const char* name = "";
-  int hidden_size = 0;               // D
-  int num_heads = 0;                 // H
-  int num_kv_heads = 0;              // G
-  int head_dim = 0;                  // E
-  int ffn_size = 0;                  // F
-  int vocab_size = 0;                // V
+  int hidden_size = 0;   // D
+  int num_heads = 0;     // H
+  int num_kv_heads = 0;  // G
+  int head_dim = 0;      // E
+  int ffn_size = 0;      // F
+  int vocab_size = 0;    // V
   std::vector<BenchExperts> experts;
   std::vector<int> tokens;           // T of products and of what lies between them
   std::vector<int> decode_contexts;  // positions that a decoded token attends to
@@ -53,7 +53,8 @@ struct OpCase {
 OpCase CopyCase(const BenchShape& shape);
 OpCase PeakCase(const BenchShape& shape);
 
-std::vector<OpCase> OpCases(const BenchShape& shape);
+// Those that the device can do.
+std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& device);
 
 }  // namespace ropeway
 

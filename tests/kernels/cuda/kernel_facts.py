@@ -56,6 +56,13 @@ def packed_slab_bytes(variant):
     return 2 * 1024 * 16 + (NORMED_BYTES if normed == "true" else 2 * 1024 * 8 * int(token_tiles))
 
 
+def fp8_ring_bytes(variant):
+    """Tile<row warps, token warps, row tiles, token tiles, stages>::kBytes of fp8_matmul.cu."""
+    row_warps, token_warps, row_tiles, token_tiles, stages = map(
+        int, re.search(r"Tile<(\d+), (\d+), (\d+), (\d+), (\d+)>", variant).groups())
+    return stages * 128 * (row_warps * row_tiles * 16 + token_warps * token_tiles * 8)
+
+
 # Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
 LOGITS = "greedy: 4 V read, the least; top-k or top-p: 4 V up to 12 times, all but the first from L2"
 
@@ -73,6 +80,10 @@ KERNELS = {
     ("copy_pages", "CopyPagesKernel"): Kernel(moved="2 pages; the least"),
     ("embed", "EmbedDense"): Kernel(moved="D elements + 4 D; the least"),
     ("embed", "EmbedPacked"): Kernel(moved="a packed row + 4 D; the least"),
+    ("fp8_matmul", "Fp8Kernel"): Kernel(
+        mma=True, cp_async=True, dynamic_shared=fp8_ring_bytes,
+        moved="W once per 8 tokens up to 8, per 32 up to 64, per 128 beyond: a byte a number, the least up to 32 tokens"),
+    ("fp8_quantize", "QuantizeKernel"): Kernel(moved="K elements, twice from the cache, and K B; the least"),
     ("gate", "GateKernel"): Kernel(moved="3 F elements; the least"),
     ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,
                                    moved="8 D + 2 D elements (branch, out); the least"),

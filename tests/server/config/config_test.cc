@@ -181,6 +181,8 @@ TEST(CommandLineTest, ErrorsAreOneLineAndNameTheFlag) {
       {{"--model=m", "--kv_type", "f64"}, "--kv_type must be one of"},
       {{"--model=m", "--kv_type=fp8", "--device=cpu"},
        "--kv_type (with --device=cpu) must be one of auto, bf16, f32; is \"fp8\""},
+      {{"--model=m", "--weights=fp8", "--device=cpu"},
+       "--weights (with --device=cpu) must be one of file, q8_0; is \"fp8\""},
       {{"--model=m", "--device", "tpu"}, "--device must be one of auto, cpu, cuda; is \"tpu\""},
       {{"--model=m", "--dtype", "f64"}, "--dtype must be one of auto, f16, bf16, f32"},
       {{"--model=m", "--tensor_parallel", "0"}, "--tensor_parallel must be in [1, 64], is 0"},

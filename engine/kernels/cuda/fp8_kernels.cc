@@ -1,0 +1,10 @@
+#include "engine/kernels/cuda/fp8.h"
+
+namespace ropeway::cuda {
+
+const Fp8KernelTable& Fp8Kernels() {
+  static constexpr Fp8KernelTable kTable = {.quantize = QuantizeToFp8, .matmul = Fp8MatMul};
+  return kTable;
+}
+
+}  // namespace ropeway::cuda
