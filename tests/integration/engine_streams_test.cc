@@ -108,13 +108,17 @@ TEST(EngineStreamsTest, PagesThatRunOutChangeNoAnswer) {
   ModelServer served(config);
   const auto client = client::Client::Create({.server = served.address()});
   const auto alone = AnswersAlone(*client, kStreams, kLong);
-  InParallel(kStreams, [&](int i) {
-    const client::Answer answer = client->Generate(RequestOf(i, kLong));
-    EXPECT_TRUE(answer.status.ok()) << answer.status;
-    EXPECT_EQ(answer.samples[0].token_ids, alone[i]) << "stream " << i;
-  });
-  EXPECT_TRUE(served.WaitUntilIdle(kPatience));
-  EXPECT_GT(MetricValue(served.Metrics(), "ropeway_preemptions_total"), 0);
+  const auto preemptions = [&] { return MetricValue(served.Metrics(), "ropeway_preemptions_total"); };
+  // On a busy machine streams may come one after the other.
+  for (const absl::Time end = absl::Now() + kPatience; preemptions() == 0 && absl::Now() < end;) {
+    InParallel(kStreams, [&](int i) {
+      const client::Answer answer = client->Generate(RequestOf(i, kLong));
+      EXPECT_TRUE(answer.status.ok()) << answer.status;
+      EXPECT_EQ(answer.samples[0].token_ids, alone[i]) << "stream " << i;
+    });
+    EXPECT_TRUE(served.WaitUntilIdle(kPatience));
+  }
+  EXPECT_GT(preemptions(), 0);
 }
 
 // A call that is begun and whose answer is never read.

@@ -16,6 +16,7 @@ namespace ropeway::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 
 // About 30 tokens a day.
 std::string Story(int days) {
@@ -98,8 +99,9 @@ TEST(StepTimeTest, DeadlinesThatCannotBeMetAreRefusedWithAHint) {
   ASSERT_OK_AND_ASSIGN(const client::Estimate estimate,
                        served.client->EstimateRequest(request, absl::Milliseconds(50)));
   EXPECT_FALSE(estimate.admitted);
+  // What is left of the 50 ms when the engine is asked.
   EXPECT_THAT(estimate.refusal,
-              HasSubstr("the deadline in 50ms cannot be met: the first token is expected in"));
+              MatchesRegex("the deadline in .*ms cannot be met: the first token is expected in .*"));
   ASSERT_TRUE(estimate.retry_after_ms.has_value());
   EXPECT_GE(*estimate.retry_after_ms, 100);
   absl::Status refused;
