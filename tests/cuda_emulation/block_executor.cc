@@ -33,6 +33,8 @@ const char* NameOf(Operation operation) {
       return "in ldmatrix";
     case Operation::kLoadMatrixTrans:
       return "in ldmatrix.trans";
+    case Operation::kWarpgroupWait:
+      return "waiting for wgmma";
     case Operation::kGridWait:
       return "in GridDependencyWait";
   }
@@ -104,6 +106,8 @@ void BlockExecutor::StartBlock(uint64_t index, bool early) {
     thread.thread_index = {u % size.x, u / size.x % size.y, u / size.x / size.y};
     thread.done = false;
     thread.waited = false;
+    thread.unfenced.clear();
+    thread.warpgroup_fenced = false;
     thread.operation = Operation::kNone;
     MakeReady(i);
   }
@@ -141,6 +145,8 @@ void BlockExecutor::AbandonThreads() {
     DeviceThread& thread = *threads_[i];
     thread.copies.clear();
     thread.copy_groups.clear();
+    thread.products.clear();
+    thread.product_groups.clear();
     thread.fiber.Restart(ThreadMain);
   }
 }
@@ -180,6 +186,9 @@ void BlockExecutor::RunThread() {
   (*body_)();
   if (!me.copies.empty() || !me.copy_groups.empty()) {
     Fail("a thread ended with cp.async in flight", SourceLine::Here());
+  }
+  if (!me.products.empty() || !me.product_groups.empty()) {
+    Fail("a thread ended with wgmma in flight", SourceLine::Here());
   }
   if (shape_.dependent && !me.waited) {
     Fail("a thread of a dependent kernel ended without GridDependencyWait", SourceLine::Here());
@@ -303,6 +312,19 @@ int BlockExecutor::BarrierReduce(bool predicate, Reduction reduction, SourceLine
   ++barrier_counts_[predicate];
   Barrier(at);
   return barrier_results_[static_cast<int>(reduction)];
+}
+
+bool BlockExecutor::HasUnfenced() const {
+  for (int i = 0; i < num_threads_; ++i)
+    if (!threads_[i]->unfenced.empty()) return true;
+  return false;
+}
+
+bool BlockExecutor::IsUnfenced(const void* address) const {
+  for (int i = 0; i < num_threads_; ++i)
+    for (const void* copied : threads_[i]->unfenced)
+      if (copied == address) return true;
+  return false;
 }
 
 void SyncThreads(SourceLine at) { BlockExecutor::Current().Barrier(at); }

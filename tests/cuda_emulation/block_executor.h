@@ -18,6 +18,7 @@
 #include "tests/cuda_emulation/block_context.h"
 #include "tests/cuda_emulation/fiber.h"
 #include "tests/cuda_emulation/shared_memory.h"
+#include "tests/cuda_emulation/warpgroup_context.h"
 
 namespace ropeway::cuda::emulation {
 
@@ -34,6 +35,7 @@ enum class Operation : uint8_t {
   kMma,
   kLoadMatrix,
   kLoadMatrixTrans,
+  kWarpgroupWait,
   kGridWait
 };
 
@@ -56,6 +58,12 @@ struct DeviceThread : ThreadView {
   SourceLine at = {};
   std::vector<std::vector<AsyncCopy>> copy_groups;  // committed, oldest first
   std::vector<AsyncCopy> copies;                    // not committed
+  // Of warpgroups.
+  std::vector<const void*>
+      unfenced;  // where copies have arrived that its FenceAsyncProxy is still to come for
+  bool warpgroup_fenced = false;
+  std::vector<std::vector<WarpgroupProduct>> product_groups;  // committed, oldest first
+  std::vector<WarpgroupProduct> products;                     // not committed
 };
 
 // Lanes of a warp that wait for the rest of `mask`.
@@ -73,6 +81,10 @@ struct Warp {
   unsigned num_syncs = 0;
   char sync_addresses[64];
 };
+
+class BlockExecutor;
+// Computes the products that the lanes of a warp wait for, given by a vector of each.
+void PerformWarpgroupWait(BlockExecutor& executor, void* const (&arguments)[32], SourceLine at);
 
 class BlockExecutor {
  public:
@@ -96,6 +108,9 @@ class BlockExecutor {
   void GridWait(SourceLine at);
   // Whether the calling thread may not see yet what the kernel in front writes.
   bool is_early() { return early_ && !self().waited; }
+  // Whether copies of any thread have arrived without their fence; and whether one has at the 16 bytes.
+  bool HasUnfenced() const;
+  bool IsUnfenced(const void* address) const;
   // `argument` lies on the caller's stack, and stays there while it waits.
   void Collective(Operation operation, unsigned mask, void* argument, SourceLine at);
 

@@ -40,7 +40,7 @@ ErrorCode Execute(Runtime& runtime, const PlantedBug& bug, bool planted, float* 
 
 int Run(const PlantedBug& bug, bool planted) {
   std::string why;
-  const auto runtime = MakeTestRuntime(&why);
+  const auto runtime = MakeTestRuntime(TestDevice::kAny, &why);
   float out[kBugOutputs];
   if (const ErrorCode error = Execute(*runtime, bug, planted, out)) {
     std::printf("error: %s\n", runtime->Describe(error).c_str());

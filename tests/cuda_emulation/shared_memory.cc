@@ -54,7 +54,9 @@ void* SharedMemory::Static(const void* key, size_t bytes, size_t alignment) {
   for (int i = 0; i < num_objects_; ++i) {
     if (objects_[i].key == key) return objects_[i].memory;
   }
-  const size_t most = MustAskForShared(dynamic_bytes_) ? kMostSharedBytes : kUnaskedSharedBytes;
+  const size_t most = !MustAskForShared(dynamic_bytes_)   ? kUnaskedSharedBytes
+                      : dynamic_bytes_ > kMostSharedBytes ? kMostWarpgroupSharedBytes
+                                                          : kMostSharedBytes;
   if (num_objects_ == kMaxObjects || static_bytes_ + bytes + dynamic_bytes_ > most) return nullptr;
   char* memory = Take(bytes, std::max<size_t>(alignment, 16));
   if (memory == nullptr) return nullptr;
@@ -71,6 +73,14 @@ bool SharedMemory::Contains(const void* address, size_t bytes) const {
   if (inside(dynamic_, dynamic_bytes_)) return true;
   return std::any_of(objects_, objects_ + num_objects_,
                      [&](const Object& object) { return inside(object.memory, object.bytes); });
+}
+
+uint32_t SharedMemory::AddressOf(const void* memory) const {
+  return static_cast<uint32_t>(static_cast<const char*>(memory) - arena_);
+}
+
+const void* SharedMemory::At(uint32_t address) const {
+  return address < kArenaBytes && Contains(arena_ + address, 1) ? arena_ + address : nullptr;
 }
 
 char* SharedMemory::Take(size_t bytes, size_t alignment) {

@@ -5,6 +5,7 @@
 #define ROPEWAY_TESTS_CUDA_EMULATION_SHARED_MEMORY_H_
 
 #include <cstddef>
+#include <cstdint>
 
 namespace ropeway::cuda::emulation {
 
@@ -25,6 +26,9 @@ class SharedMemory {
   void* Static(const void* key, size_t bytes, size_t alignment);
   void* dynamic() const { return dynamic_; }  // null where there is none
   bool Contains(const void* address, size_t bytes) const;
+  // As kernels that name shared memory by numbers see it; null where nothing is at the address.
+  uint32_t AddressOf(const void* memory) const;
+  const void* At(uint32_t address) const;
 
  private:
   static constexpr int kMaxObjects = 64;

@@ -17,7 +17,7 @@ std::string Environment(const char* name, const char* fallback) {
 
 }  // namespace
 
-std::unique_ptr<Runtime> MakeTestRuntime(std::string* error) {
+std::unique_ptr<Runtime> MakeTestRuntime(TestDevice device, std::string* error) {
   const std::string schedule = Environment("ROPEWAY_EMULATION_SCHEDULE", "fifo");
   emulation::RuntimeOptions options;
   options.schedule = schedule == "lifo"     ? emulation::Schedule::kLifo
@@ -25,6 +25,10 @@ std::unique_ptr<Runtime> MakeTestRuntime(std::string* error) {
                                             : emulation::Schedule::kFifo;
   options.seed = std::stoull(Environment("ROPEWAY_EMULATION_SEED", "1"));
   options.os_threads = std::stoi(Environment("ROPEWAY_EMULATION_THREADS", "1"));
+  if (device == TestDevice::kWithWarpgroups) {
+    options.major = 9;
+    options.shared_bytes_max = kMostWarpgroupSharedBytes;
+  }
   error->clear();
   return std::make_unique<emulation::EmulatedRuntime>(options);
 }

@@ -108,6 +108,9 @@ void Perform(const Gathering& gathering) {
       return PerformLoadMatrix(gathering, false);
     case Operation::kLoadMatrixTrans:
       return PerformLoadMatrix(gathering, true);
+    case Operation::kWarpgroupWait:
+      return PerformWarpgroupWait(BlockExecutor::Current(), gathering.arguments,
+                                  BlockExecutor::Current().self().at);
     case Operation::kNone:
     case Operation::kBarrier:
     case Operation::kSyncWarp:
@@ -217,6 +220,7 @@ void AsyncCopyWait(int groups_in_flight) {
   DeviceThread& me = BlockExecutor::Current().self();
   while (static_cast<int>(me.copy_groups.size()) > groups_in_flight) {
     for (const AsyncCopy& copy : me.copy_groups.front()) {
+      me.unfenced.push_back(copy.to);
       SanitizerWrite16(copy.to);
       if (copy.taken) {
         __builtin_memcpy(copy.to, copy.bytes, 16);

@@ -25,13 +25,18 @@ int32_t LargestWindow(const DecoderSpec& spec) {
   return largest;
 }
 
-cuda::AttentionShape AttentionShapeOf(const DecoderSpec& spec, const cuda::DeviceInfo& device) {
+cuda::AttentionShape AttentionShapeOf(const DecoderSpec& spec, const CudaMemoryOptions& options,
+                                      const cuda::DeviceInfo& device) {
+  const bool warpgroups =
+      cuda::HasWarpgroups(device) && spec.max_mixer_width() == 0 &&
+      cuda::WarpgroupsFit(options.element, options.kv_element, spec.head_dim, spec.value_dim);
   return {.num_heads = spec.num_heads,
           .num_kv_heads = spec.num_kv_heads,
           .head_dim = spec.head_dim,
           .value_dim = spec.value_dim,
           .mixer_width = spec.max_mixer_width(),
-          .processors = device.processors};
+          .processors = device.processors,
+          .warpgroups = warpgroups};
 }
 
 // A row changes each logit at most once.
@@ -109,7 +114,7 @@ absl::Status CheckSupported(const DecoderSpec& spec, const CudaMemoryOptions& op
                                                  cuda::kFp8Major, ".", cuda::kFp8Minor, ", is ", device.major,
                                                  ".", device.minor, " (", device.name, ")"));
   }
-  const cuda::AttentionShape attention = AttentionShapeOf(spec, device);
+  const cuda::AttentionShape attention = AttentionShapeOf(spec, options, device);
   if (const char* supported = cuda::AttentionUnsupported(attention, options.element, options.kv_element)) {
     return absl::UnimplementedError(absl::StrCat("no attention kernel for head_dim ", spec.head_dim,
                                                  ", value_dim ", spec.value_dim, ", activations of ",
@@ -130,7 +135,7 @@ absl::Status CheckSupported(const DecoderSpec& spec, const CudaMemoryOptions& op
 
 absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMemoryOptions& options,
                                           const cuda::DeviceInfo& device, int64_t weight_bytes) {
-  cuda::AttentionShape attention = AttentionShapeOf(spec, device);
+  cuda::AttentionShape attention = AttentionShapeOf(spec, options, device);
   const cuda::AttentionBounds bounds =
       cuda::BoundAttention(attention, options.max_tokens, options.max_rows, options.max_model_len);
   attention.max_partials = bounds.partials;

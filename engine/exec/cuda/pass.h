@@ -109,6 +109,7 @@ struct CudaPassContext {
   // Device memory: tokens that the step before chose, on rank 0; null: none is awaited.
   int32_t* sampled = nullptr;  // [max_sampled]
   int32_t max_sampled = 0;
+  bool warpgroups = false;  // attend prompts: cuda::AttentionArgs
 };
 
 class CudaPass {

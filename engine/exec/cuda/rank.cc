@@ -7,6 +7,7 @@
 #include "engine/base/check.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
+#include "engine/exec/cuda/attention_check.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/model/decoder_phases.h"
 
@@ -96,7 +97,23 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
   RETURN_IF_ERROR(PrepareProducts());
+  RETURN_IF_ERROR(ChooseAttention());
   return AllocatePages();
+}
+
+absl::Status CudaRank::ChooseAttention() {
+  const cuda::AttentionShape& shape = plan_.step.attention;
+  if (!shape.warpgroups) return absl::OkStatus();
+  ASSIGN_OR_RETURN(warpgroups_, WarpgroupsKeepBytes(shape, *parts_.kernels, *parts_.runtime, stream_));
+  return absl::OkStatus();
+}
+
+std::vector<std::string> CudaRank::products() const {
+  std::vector<std::string> products = parts_.gemm->Choices();
+  if (plan_.step.attention.warpgroups)
+    products.push_back(warpgroups_ ? "attention of prompts: wgmma, whose bytes are those of mma.sync"
+                                   : "attention of prompts: mma.sync, since wgmma gives other bytes or none");
+  return products;
 }
 
 // Finite numbers in, as a step has them; fresh memory's out, so that a step that reads what it has not written
@@ -187,7 +204,8 @@ CudaPassContext CudaRank::Context() const {
           .ranks = options_.shard.size,
           .stream = stream_,
           .sampled = Sampled(),
-          .max_sampled = plan_.largest_step.samples};
+          .max_sampled = plan_.largest_step.samples,
+          .warpgroups = warpgroups_};
 }
 
 absl::Status CudaRank::VisitLogits(

@@ -57,7 +57,7 @@ class CudaRank {
   ~CudaRank();
 
   // How matrices are multiplied, for the log; after Load.
-  std::vector<std::string> products() const { return parts_.gemm->Choices(); }
+  std::vector<std::string> products() const;
 
   // Of Load.
   const CudaUpload& upload() const { return upload_; }
@@ -106,6 +106,7 @@ class CudaRank {
   absl::Status AllocateWorkspace();
   absl::Status AllocatePages();
   absl::Status PrepareProducts();
+  absl::Status ChooseAttention();
   absl::Status Launch(const CudaStep& step, int slot);
   void Settle();
   absl::Status Compute(const CudaStep& step, int slot, const CudaPassContext& context,
@@ -129,6 +130,7 @@ class CudaRank {
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
   CudaUpload upload_;
+  bool warpgroups_ = false;           // attend prompts
   std::vector<LayerFusion> fusions_;  // [L]
   CudaActivations activations_ = {};
 

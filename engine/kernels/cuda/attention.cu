@@ -13,6 +13,18 @@ bool NeedsPlain(const AttentionArgs& args) {
          modifier.relative_keys.rows.data != nullptr || modifier.relative_values.data != nullptr;
 }
 
+bool TakesWarpgroups(const AttentionArgs& args) {
+  return args.warpgroups && args.modifier.softcap == 0 && args.modifier.bias.kind == kernels::BiasKind::kNone;
+}
+
+// Narrow items and wide ones are two kernels' where warpgroups do.
+ErrorCode AttendWithWarpgroups(const AttentionParams& params, Stream stream) {
+  AttentionParams narrow = params;
+  narrow.args.wide = {};
+  const ErrorCode error = AttendBF16(narrow, stream);
+  return error != 0 ? error : AttendWarpgroups(params, stream);
+}
+
 ErrorCode Attend(const AttentionParams& params, Stream stream) {
   if (params.args.modifier.mixer.width > 0) return AttendMixed(params, stream);
   if (NeedsPlain(params.args)) return AttendPlain(params, stream);
@@ -20,7 +32,7 @@ ErrorCode Attend(const AttentionParams& params, Stream stream) {
     case Element::kF16:
       return AttendF16(params, stream);
     case Element::kBF16:
-      return AttendBF16(params, stream);
+      return TakesWarpgroups(params.args) ? AttendWithWarpgroups(params, stream) : AttendBF16(params, stream);
     case Element::kF32:
       break;
   }

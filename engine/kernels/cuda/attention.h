@@ -8,7 +8,8 @@
 //
 // Query heads that share a KV head go together. A query is named by a pair:
 //   pair = token * (H / G) + (head within its group), of each KV head
-// A tile is up to kNarrowPairs or WidePairs() pairs of one row, and need not begin at a token.
+// An item is up to kNarrowPairs or WidePairs() pairs of one row, and need not begin at a token. A kernel whose tiles
+// are smaller takes several.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_H_
 
@@ -51,6 +52,7 @@ struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, value_dim = 0;
   int mixer_width = 0;       // the widest of all layers; 0: no mixers
   int processors = 1;        // of the device: work is split until they are busy
+  bool warpgroups = false;   // wide items are made for the kernel of warpgroups
   int32_t max_partials = 0;  // that the workspace holds; tiles whose parts do not fit stay whole
 };
 
@@ -67,8 +69,11 @@ constexpr int TileWidth(int head_dim, int value_dim) {
   return width <= 64 ? 64 : width <= 96 ? 96 : width <= 128 ? 128 : (width + 255) / 256 * 256;
 }
 
+inline constexpr int kWarpgroupPairs = 128;  // of the kernel of warpgroups: two of them
+
 // Pairs of a wide tile.
 constexpr int WidePairs(const AttentionShape& shape) {
+  if (shape.warpgroups) return kWarpgroupPairs;
   return TileWidth(shape.head_dim, shape.value_dim) > 128 ? 32 : 64;
 }
 
@@ -132,6 +137,8 @@ struct AttentionArgs {
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
   WorkList<AttentionItem> narrow, wide;
+  // Wide items may go to the kernel of warpgroups. REQUIRES: WarpgroupsFit, and a device that has it.
+  bool warpgroups = false;
   const AttentionMerge* merges = nullptr;
   // [merges, G] how many items of each are done: zeros, before and after.
   int32_t* arrivals = nullptr;
@@ -142,6 +149,17 @@ struct AttentionArgs {
 constexpr bool FitsTensorCores(KvElement kv, int head_dim, int value_dim) {
   const int multiple = HasScales(kv) ? 16 : 8;
   return head_dim % multiple == 0 && value_dim % multiple == 0 && head_dim <= 256 && value_dim <= 256;
+}
+
+// Whether the device can run the kernel of warpgroups: its code is for compute capability 9.0 and no other.
+inline bool HasWarpgroups(const DeviceInfo& device) { return device.major == 9 && device.minor == 0; }
+
+// Whether the kernel of warpgroups takes these keys and values. It has
+// windows, chunks and sinks; layers with other modifiers go to the kernel that older devices have, with the same bytes.
+constexpr bool WarpgroupsFit(Element element, KvElement kv, int head_dim, int value_dim) {
+  const int width = TileWidth(head_dim, value_dim);
+  return element == Element::kBF16 && kv == KvElement::kBF16 && FitsTensorCores(kv, head_dim, value_dim) &&
+         (width == 64 || width == 128);
 }
 
 // Null where there are kernels for the shape; otherwise what there are kernels for.

@@ -10,8 +10,6 @@
 
 namespace ropeway::cuda {
 
-inline constexpr int kMergeWarps = 4;  // of every attention kernel's blocks
-
 // Four columns of one query: merges the chunks of `merge` in order.
 template <class T>
 ROPEWAY_DEVICE void MergeColumns(const AttentionParams& params, const AttentionMerge& merge, int pair,
@@ -54,7 +52,8 @@ ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionIt
   if (!__syncthreads_or(is_last)) return;
   __threadfence();
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-  for (int pair = warp; pair < merge.num_pairs; pair += kMergeWarps) {
+  const int warps = static_cast<int>(blockDim.x / 32);
+  for (int pair = warp; pair < merge.num_pairs; pair += warps) {
     const float sink = SinkOf(params.args.modifier, HeadOf(params, merge.first_pair + pair, kv_head));
     for (int column = 4 * lane; column < params.args.kv.value_dim; column += 128)
       MergeColumns<T>(params, merge, pair, kv_head, sink, column);

@@ -11,7 +11,7 @@
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kWarps = kMergeWarps;
+constexpr int kWarps = 4;
 constexpr float kLeakySlope = 0.01f;
 
 // In shared memory, all of float.

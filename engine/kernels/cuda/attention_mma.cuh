@@ -2,7 +2,7 @@
 //
 //   queries [T, H, E], pages of keys and values
 //     ->  out [T, H, Ev] or partial results [num_partials, G, Ev + 2]
-// A block takes (item, KV head) after (item, KV head). It walks the keys in tiles of kKeys, while the keys and
+// A block takes (item, KV head) after (item, KV head), tile by tile where an item is wider. It walks the keys in tiles of kKeys, while the keys and
 // values of the next ones are under way by cp.async (TokenRing):
 //   scores = scale q k^T, modified and masked; the maximum of a row over all warps that share it
 //   weights = e^(score - maximum), rounded to 16 bits
@@ -16,55 +16,13 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_MMA_CUH_
 
 #include "engine/kernels/cuda/attention_merge.cuh"
+#include "engine/kernels/cuda/attention_rows.cuh"
 #include "engine/kernels/cuda/attention_state.cuh"
 #include "engine/kernels/cuda/attention_tile.cuh"
 #include "engine/kernels/cuda/device.h"
 #include "engine/kernels/cuda/shared_bytes.h"
 
 namespace ropeway::cuda {
-
-// (m, l, o) of a lane's two queries: element r of `max`; element 2 r of `sum`, and its twin; elements 2 r and
-// 2 r + 1 of each tile of columns.
-template <class Tile>
-struct RowStates {
-  float max[2];
-  float sum[4];
-  float values[Tile::kColumnTiles][4];
-
-  ROPEWAY_DEVICE void Clear() {
-    max[0] = max[1] = -INFINITY;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sum[j] = 0;
-#pragma unroll
-    for (int n = 0; n < Tile::kColumnTiles; ++n)
-#pragma unroll
-      for (int j = 0; j < 4; ++j) values[n][j] = 0;
-  }
-};
-
-// What is known of a lane's two queries.
-template <class Modifier>
-struct QueryPair {
-  typename Modifier::Query modified[2];
-  int first_key[2], position[2];
-};
-
-template <class Modifier>
-ROPEWAY_DEVICE QueryPair<Modifier> MakeQueries(const AttentionParams& params, const Task& task,
-                                               const int (&rows)[2]) {
-  const kernels::ScoreModifier& modifier = params.args.modifier;
-  QueryPair<Modifier> queries;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const bool exists = rows[r] < task.item.num_pairs;
-    const int pair = task.item.first_pair + (exists ? rows[r] : 0);
-    queries.position[r] = exists ? PositionOf(params, task.item, pair) : -1;  // -1 sees nothing
-    queries.first_key[r] = FirstKey(modifier, queries.position[r]);
-    queries.modified[r] =
-        Modifier::MakeQuery(modifier, HeadOf(params, pair, task.kv_head), queries.position[r]);
-  }
-  return queries;
-}
 
 // scores = q k^T of a warp's 16 queries and its share of the keys.
 template <class Tile>
@@ -92,37 +50,10 @@ ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const SharedTile<Tile
   }
 }
 
-// Scales, modifies and masks the scores of a tile that begins at key `first`; returns the largest of this
-// lane.
-template <class Tile, class Modifier>
-ROPEWAY_DEVICE float2 ModifyScores(const AttentionParams& params, const QueryPair<Modifier>& queries,
-                                   const Task& task, const Place<Tile>& place, int first,
-                                   float (&scores)[Tile::kKeyTiles][4]) {
-  const kernels::ScoreModifier& modifier = params.args.modifier;
-  const bool all_visible = first + Tile::kKeys <= task.item.first_position + 1 &&
-                           FirstKey(modifier, task.item.num_keys - 1) <= first;
-  float largest[2] = {-INFINITY, -INFINITY};
-#pragma unroll
-  for (int n = 0; n < Tile::kKeyTiles; ++n)
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int r = j / 2, key = first + place.Key(n) + 2 * place.quad + j % 2;
-      float score = Modifier::Modify(modifier, queries.modified[r], scores[n][j] * params.args.scale, key);
-      if (!all_visible && (key > queries.position[r] || key < queries.first_key[r])) score = -INFINITY;
-      scores[n][j] = score;
-      largest[r] = fmaxf(largest[r], score);
-    }
-  return {largest[0], largest[1]};
-}
-
 // The largest score of each of the lane's two queries, over all keys of the tile.
 template <class Tile>
 ROPEWAY_DEVICE void ShareMaxima(const Place<Tile>& place, SharedTile<Tile>& shared, float (&largest)[2]) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    largest[r] = fmaxf(largest[r], __shfl_xor_sync(kFullWarp, largest[r], 1));
-    largest[r] = fmaxf(largest[r], __shfl_xor_sync(kFullWarp, largest[r], 2));
-  }
+  LargestOfQuad(largest);
   if constexpr (Tile::kColumnWarps > 1) {
 #pragma unroll
     for (int r = 0; r < 2; ++r)
@@ -133,31 +64,6 @@ ROPEWAY_DEVICE void ShareMaxima(const Place<Tile>& place, SharedTile<Tile>& shar
 #pragma unroll
       for (int warp = 0; warp < Tile::kColumnWarps; ++warp)
         largest[r] = fmaxf(largest[r], shared.maxima[warp][place.Row(r)]);
-  }
-}
-
-// From scores to weights: raises the maxima of the chunk's states, shrinks their sums and values to match,
-// and packs the weights by pairs of keys: weights[n][r].
-template <class Tile>
-ROPEWAY_DEVICE void Weigh(const float (&largest)[2], const float (&scores)[Tile::kKeyTiles][4],
-                          RowStates<Tile>& chunk, uint32_t (&weights)[Tile::kKeyTiles][2]) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const float max = fmaxf(chunk.max[r], largest[r]);
-    const float base = max == -INFINITY ? 0 : max;  // such a query has seen nothing: all weights are 0
-    const float shrink = SoftmaxWeight(chunk.max[r] - base), exponent = -base * kLog2E;
-    chunk.max[r] = max;
-    chunk.sum[2 * r] *= shrink;
-    chunk.sum[2 * r + 1] *= shrink;
-#pragma unroll
-    for (int n = 0; n < Tile::kColumnTiles; ++n) {
-      chunk.values[n][2 * r] *= shrink;
-      chunk.values[n][2 * r + 1] *= shrink;
-    }
-#pragma unroll
-    for (int n = 0; n < Tile::kKeyTiles; ++n)
-      weights[n][r] = PackPair<typename Tile::T>(FastExp2(fmaf(scores[n][2 * r], kLog2E, exponent)),
-                                                 FastExp2(fmaf(scores[n][2 * r + 1], kLog2E, exponent)));
   }
 }
 
@@ -210,73 +116,7 @@ ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const SharedTile<Ti
   }
 }
 
-// Writes the states of one chunk as partial results; `empty` states without their values.
-template <class Tile>
-ROPEWAY_DEVICE void WritePartial(const AttentionParams& params, const Task& task, const Place<Tile>& place,
-                                 int chunk_index, const RowStates<Tile>& chunk, bool empty) {
-  const AttentionItem& item = task.item;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    if (place.Row(r) >= item.num_pairs) continue;
-    const int64_t index = item.partial + (chunk_index - item.first_chunk) * item.num_pairs + place.Row(r);
-    float* partial = PartialAt(params, index, task.kv_head);
-    if (place.quad == 0 && place.column_warp == 0)
-      *PartialStatistics(params, partial) = {chunk.max[r], chunk.sum[2 * r]};
-    if (empty) continue;
-#pragma unroll
-    for (int n = 0; n < Tile::kColumnTiles; ++n) {
-      float* pair = partial + place.Column(n) + 2 * place.quad;
-      *reinterpret_cast<float2*>(pair) = {chunk.values[n][2 * r], chunk.values[n][2 * r + 1]};
-    }
-  }
-}
-
-// M and L of a lane's two queries; O lies in SharedTile::totals.
-struct Totals {
-  float max[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {0, 0};
-};
-
-template <class Tile>
-ROPEWAY_DEVICE void MergeChunk(const Place<Tile>& place, const RowStates<Tile>& chunk, Totals& totals,
-                               SharedTile<Tile>& shared) {
-  const Merge merges[2] = {Merge(totals.max[0], chunk.max[0]), Merge(totals.max[1], chunk.max[1])};
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    totals.max[r] = merges[r].max;
-    totals.sum[r] = merges[r].Apply(totals.sum[r], chunk.sum[2 * r]);
-  }
-#pragma unroll
-  for (int n = 0; n < Tile::kColumnTiles; ++n) {
-    Vector128<float>& values = shared.totals[n][place.thread];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) values.values[j] = merges[j / 2].Apply(values.values[j], chunk.values[n][j]);
-  }
-}
-
-template <class Tile>
-ROPEWAY_DEVICE void WriteOutput(const AttentionParams& params, const Task& task, const Place<Tile>& place,
-                                const Totals& totals, const SharedTile<Tile>& shared) {
-  using T = typename Tile::T;
-  const int value_dim = params.args.kv.value_dim;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    if (place.Row(r) >= task.item.num_pairs) continue;
-    const int pair = task.item.first_pair + place.Row(r);
-    const float sink = SinkOf(params.args.modifier, HeadOf(params, pair, task.kv_head));
-    const float factor = FinalFactor(totals.max[r], totals.sum[r], sink);
-    T* out = static_cast<T*>(params.args.out) + RowOf(params, pair, task.kv_head) * value_dim;
-#pragma unroll
-    for (int n = 0; n < Tile::kColumnTiles; ++n) {
-      const int column = place.Column(n) + 2 * place.quad;
-      const float* values = shared.totals[n][place.thread].values + 2 * r;
-      if (column < value_dim)
-        *reinterpret_cast<uint32_t*>(out + column) = PackPair<T>(values[0] * factor, values[1] * factor);
-    }
-  }
-}
-
-// One item for one KV head. The barriers: keys arrive and the last tile's values are used up; (maxima are
+// One tile of an item for one KV head. The barriers: keys arrive and the last tile's values are used up; (maxima are
 // known;) values arrive, weights are known and the keys are used up.
 template <class Tile, class Modifier>
 ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, SharedTile<Tile>& shared,
@@ -290,8 +130,7 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, 
   Totals totals;
   RowStates<Tile> chunk;
   chunk.Clear();
-#pragma unroll
-  for (int n = 0; n < Tile::kColumnTiles; ++n) shared.totals[n][place.thread] = {};
+  ClearTotals(place, shared.totals);
   if (item.partial >= 0) {  // chunks before a window that is smaller than the plan's
     for (int c = item.first_chunk; c < min(begin / kChunkTokens, item.last_chunk); ++c)
       WritePartial(params, task, place, c, chunk, true);
@@ -304,21 +143,22 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, 
     const float2 largest_here = ModifyScores(params, queries, task, place, first, scores);
     float largest[2] = {largest_here.x, largest_here.y};
     ShareMaxima(place, shared, largest);
+    chunk.Shrink(Weigh(largest, chunk.max, scores));
     uint32_t weights[Tile::kKeyTiles][2];
-    Weigh(largest, scores, chunk, weights);
+#pragma unroll
+    for (int n = 0; n < Tile::kKeyTiles; ++n)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) weights[n][r] = PackWeights<typename Tile::T>(scores[n], r);
     if constexpr (Tile::kColumnWarps > 1) StoreWeights(place, weights, shared);
     MultiplyValues(place, shared, ring.template Arrive<true>(task, first, end), weights, chunk);
     if (next % kChunkTokens != 0 && next < end) continue;
     if (item.partial >= 0)
       WritePartial(params, task, place, first / kChunkTokens, chunk, false);
     else
-      MergeChunk(place, chunk, totals, shared);
+      MergeChunk(place, chunk, totals, shared.totals);
     chunk.Clear();
   }
-  if (item.partial < 0)
-    WriteOutput(params, task, place, totals, shared);
-  else
-    MergeIfLast<typename Tile::T>(params, item, task.kv_head);
+  if (item.partial < 0) WriteOutput(params, task, place, totals, shared.totals);
 }
 
 template <class Tile, class Modifier>
@@ -330,9 +170,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
   TokenRing<Tile> ring(params, *shared);
   const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
   for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
-    Task task{.item = work.data[w / kv_heads], .kv_head = w % kv_heads};
-    task.pages = params.args.page_tables + int64_t{task.item.row} * params.args.max_pages;
-    AttendTask<Tile, Modifier>(params, task, *shared, ring);
+    const AttentionItem item = work.data[w / kv_heads];
+    for (int first = 0; first < item.num_pairs; first += Tile::kPairs)
+      AttendTask<Tile, Modifier>(params, MakeTask(params, item, w % kv_heads, first, Tile::kPairs), *shared,
+                                 ring);
+    if (item.partial >= 0) MergeIfLast<typename Tile::T>(params, item, w % kv_heads);
   }
   CpAsyncWait<0>();
 }
@@ -352,7 +194,7 @@ template <class T, int kWidth, bool kCodes>
 ErrorCode LaunchItems(const AttentionParams& params, Stream stream) {
   const ErrorCode error = LaunchTiles<Tile<T, kWidth, kCodes, 1>>(params, params.args.narrow, stream);
   if (error != 0) return error;
-  constexpr int kWideRowWarps = kWidth > 128 ? 2 : 4;  // of WidePairs(); more would not fit the registers
+  constexpr int kWideRowWarps = kWidth > 128 ? 2 : 4;  // more would not fit the registers
   return LaunchTiles<Tile<T, kWidth, kCodes, kWideRowWarps>>(params, params.args.wide, stream);
 }
 

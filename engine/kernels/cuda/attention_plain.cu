@@ -10,7 +10,7 @@
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kWarps = kMergeWarps;
+constexpr int kWarps = 4;
 
 // The scores of a lane's keys of a chunk; -infinity where the query does not see.
 template <class T, KvElement kKv>

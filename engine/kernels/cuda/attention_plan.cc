@@ -72,8 +72,11 @@ void PlanAttention(const AttentionShape& shape, std::span<const int32_t> row_sta
   plan.merges.clear();
   plan.num_partials = 0;
   int64_t chunks = 0;
-  ForEachTile(shape, row_starts, positions, window,
-              [&](const AttentionItem& tile, bool) { chunks += tile.last_chunk - tile.first_chunk; });
+  ForEachTile(shape, row_starts, positions, window, [&](const AttentionItem& tile, bool) {
+    // The kernel of warpgroups has one block of a processor where others have several.
+    const int32_t blocks = tile.num_pairs > kWarpgroupPairs / 2 ? 2 : 1;
+    chunks += int64_t{blocks} * (tile.last_chunk - tile.first_chunk);
+  });
   // As many chunks as each part has when all parts are equally long.
   const int64_t longest = std::max<int64_t>(1, CeilDiv(chunks * shape.num_kv_heads, WantedParts(shape)));
   ForEachTile(shape, row_starts, positions, window, [&](const AttentionItem& tile, bool narrow) {

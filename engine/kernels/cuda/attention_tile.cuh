@@ -58,7 +58,6 @@ struct SharedTile {
   // Exchanged between the warps of a row.
   alignas(16) T weights[Tile::kColumnWarps > 1 ? Tile::kPairs : 1][Tile::kWeightPitch];
   float maxima[Tile::kColumnWarps][Tile::kPairs];
-  // Each thread's own: what it has of O, which would not fit its registers.
   Vector128<float> totals[Tile::kColumnTiles][Tile::kThreads];
 };
 
@@ -80,12 +79,26 @@ struct Place {
   ROPEWAY_DEVICE int Column(int tile) const { return 8 * (column_warp * Tile::kColumnTiles + tile); }
 };
 
-// What a block is at: one item, one KV head.
+// What a block is at: one tile of one item, one KV head.
 struct Task {
-  AttentionItem item;
+  AttentionItem item;  // of which pairs, where they begin and the first partial result are the tile's
+  int item_pairs;      // of the whole item: from one chunk's partial results to the next one's
   int kv_head;
   const int32_t* pages;
 };
+
+// The tile of up to `pairs` pairs from pair `first` of the item on. It has all of the item's keys, so that it leaves
+// a partial result of each chunk.
+ROPEWAY_DEVICE Task MakeTask(const AttentionParams& params, const AttentionItem& item, int kv_head, int first,
+                             int pairs) {
+  Task task{.item = item, .item_pairs = item.num_pairs, .kv_head = kv_head};
+  task.pages = params.args.page_tables + int64_t{item.row} * params.args.max_pages;
+  task.item.first_pair += first;
+  task.item.num_pairs = min(pairs, item.num_pairs - first);
+  task.item.first_position = PositionOf(params, item, task.item.first_pair);
+  if (item.partial >= 0) task.item.partial += first;
+  return task;
+}
 
 // Starts to copy the tile's queries; rows without one and columns beyond E become zeros.
 template <class Tile>

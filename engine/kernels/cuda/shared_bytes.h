@@ -10,7 +10,9 @@ namespace ropeway::cuda {
 
 // On every device that kernels are made for: what sm_86 and sm_89 have, and all others too.
 inline constexpr size_t kMostSharedBytes = size_t{99} << 10;
-// Without asking. Like the one above, of static and dynamic shared memory together.
+// On devices of compute capability 9.0, which alone have the kernels of warpgroups.
+inline constexpr size_t kMostWarpgroupSharedBytes = size_t{227} << 10;
+// Without asking. Like the ones above, of static and dynamic shared memory together.
 inline constexpr size_t kUnaskedSharedBytes = size_t{48} << 10;
 // Of that, what is left to the static part of a kernel that has a dynamic one.
 inline constexpr size_t kStaticBesideDynamic = size_t{8} << 10;

@@ -20,6 +20,7 @@ struct AttentionWork {
   int streams = 1;
   int tokens = 1;
   int context = 1;
+  bool warpgroups = false;  // where the device has them
 };
 
 cuda::KvPages KvOf(const BenchShape& shape) {
@@ -55,7 +56,8 @@ BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, Be
                                   .num_kv_heads = shape.num_kv_heads,
                                   .head_dim = shape.head_dim,
                                   .value_dim = shape.head_dim,
-                                  .processors = device.info().processors};
+                                  .processors = device.info().processors,
+                                  .warpgroups = work.warpgroups && cuda::HasWarpgroups(device.info())};
   const int tokens = work.streams * work.tokens;
   plan_shape.max_partials = cuda::BoundAttention(plan_shape, tokens, work.streams, work.context).partials;
   const cuda::AttentionPlan plan = Plan(plan_shape, work);
@@ -76,6 +78,7 @@ BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, Be
       .max_pages = max_pages,
       .narrow = UploadWork(device, plan.narrow, shape.num_kv_heads),
       .wide = UploadWork(device, plan.wide, shape.num_kv_heads),
+      .warpgroups = plan_shape.warpgroups,
       .merges = plan.merges.empty() ? nullptr : device.Upload(plan.merges),
       .arrivals = device.Upload(std::vector<int32_t>((plan.merges.size() + 1) * shape.num_kv_heads)),
       .workspace = static_cast<float*>(
@@ -109,7 +112,9 @@ void AddAttentionCases(const BenchShape& shape, std::vector<OpCase>& cases) {
       cases.push_back(AttentionCase(shape, "decode", {.streams = streams, .context = context}));
   cases.push_back(AttentionCase(shape, "decode", {.context = shape.long_context}));
   for (const int tokens : shape.prompts)
-    cases.push_back(AttentionCase(shape, "prompt", {.tokens = tokens, .context = tokens}));
+    for (const bool warpgroups : {true, false})
+      cases.push_back(AttentionCase(shape, warpgroups ? "prompt" : "prompt by mma.sync",
+                                    {.tokens = tokens, .context = tokens, .warpgroups = warpgroups}));
 }
 
 }  // namespace ropeway

@@ -145,7 +145,8 @@ TEST(AttentionPlan, EveryChunkOnce) {
                          .num_kv_heads = kv_heads,
                          .head_dim = upto(1) == 0 ? 64 : 256,
                          .value_dim = 64,
-                         .processors = 1 + upto(150)};
+                         .processors = 1 + upto(150),
+                         .warpgroups = upto(2) == 0};
     std::vector<Row> rows;
     int32_t tokens = 0;
     for (int r = 1 + upto(9); r > 0; --r) {
@@ -198,6 +199,17 @@ TEST(AttentionPlan, DecodeIsNarrowAndPromptsAreWide) {
   EXPECT_EQ(plan.wide.size(), 7u);             // 400 pairs, 64 a tile
   EXPECT_EQ(plan.wide.front().num_keys, 100);  // the longest first
   EXPECT_EQ(plan.wide.back().first_position, 0);
+}
+
+// Of twice as many pairs, and split as if each were two.
+TEST(AttentionPlan, ItemsForWarpgroups) {
+  AttentionShape shape = kLlama;
+  shape.warpgroups = true;
+  const Step prompt({{.first_position = 0, .tokens = 100}}), late({{.first_position = 6000, .tokens = 640}});
+  EXPECT_EQ(PlanOf(shape, prompt, 0).wide.size(), 4u);  // 400 pairs, 128 an item
+  const AttentionPlan halves = PlanOf(kLlama, late, 0), plan = PlanOf(shape, late, 0);
+  EXPECT_EQ(halves.wide.front().last_chunk - halves.wide.front().first_chunk,
+            plan.wide.front().last_chunk - plan.wide.front().first_chunk);
 }
 
 // A tile that does not fit into the workspace is walked by one block.

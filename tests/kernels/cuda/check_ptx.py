@@ -4,7 +4,7 @@
 Usage: check_ptx.py --ptxas PTXAS --readme README [--write] [--all_architectures] FILE.ptx...
 
 For each kernel: no spills, no stack; 128-bit loads from global memory; mma.sync and cp.async where kernel_facts.py wants
-them. The table in the README must be the one that follows from these files, by the toolkit that it names; --write puts
+them; wgmma, in kernels for it, not one after the other for ptxas' own reasons. The table in the README must be the one that follows from these files, by the toolkit that it names; --write puts
 it there.
 """
 
@@ -78,11 +78,20 @@ def read_variants(path):
     return variants
 
 
+def only_target(path):
+    """"90a" of a PTX file that is for that architecture alone; none of one that later ones take, too."""
+    found = re.search(r"^\.target sm_(\d+a)\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return found[1] if found else None
+
+
 def assemble(ptxas, path, architecture):
     """What `ptxas -v` says of each kernel: {mangled name: (registers, shared bytes, stack bytes, spill bytes)}."""
     done = subprocess.run([ptxas, "-v", f"-arch=sm_{architecture}", path, "-o", os.devnull], text=True,
                           capture_output=True, check=True)
     told = {}
+    serialized = re.search(r"wgmma.mma_async instructions are serialized due to .*", done.stderr)
+    if serialized:
+        raise RuntimeError(f"{path}: {serialized[0]}")
     for part in done.stderr.split("Compiling entry function '")[1:]:
         stack, stores, loads = (int(re.search(rf"(\d+) bytes {what}", part)[1])
                                 for what in ("stack frame", "spill stores", "spill loads"))
@@ -101,7 +110,8 @@ def check(variant):
     needs_wide = facts.vector_loads and not re.search(facts.scalar_variants, variant.name)
     wide = re.search(r"ld\.(?:volatile\.)?global\S*\.(?:v4\.\w32|v2\.\w64)|cp\.async\.c[ag]\.shared\.global\S* .*, 16",
                      variant.body)
-    for wanted, found, what in ((facts.mma, "mma.sync" in variant.body, "mma.sync"),
+    for wanted, found, what in ((facts.wgmma, "wgmma.mma_async" in variant.body, "wgmma"),
+                                (facts.mma, "mma.sync" in variant.body, "mma.sync"),
                                 (facts.cp_async, "cp.async" in variant.body, "cp.async"),
                                 (needs_wide, bool(wide), "128-bit loads from global memory")):
         if wanted and not found:
@@ -111,8 +121,9 @@ def check(variant):
 def inspect(ptxas, architectures, path):
     """The checked variants of a PTX file."""
     variants = read_variants(path)
-    for architecture in architectures:
-        for symbol, (registers, shared, stack, spills) in assemble(ptxas, path, architecture).items():
+    only = only_target(path)
+    for architecture in [int(only[:-1])] if only else architectures:
+        for symbol, (registers, shared, stack, spills) in assemble(ptxas, path, only or architecture).items():
             variant = variants[symbol]
             variant.registers[architecture] = registers
             variant.static_shared = shared
@@ -139,13 +150,14 @@ def table(variants, toolkit):
              "|---|---|---|---|---|---|---|---|---|---|"]
     for (source, kernel), group in sorted(groups.items()):
         registers, occupancy = (
-            " / ".join(span([value(variant, architecture) for variant in group]) for architecture in SHARED_BYTES)
+            " / ".join(span([value(variant, architecture) for variant in group])
+                       if architecture in group[0].registers else "-" for architecture in SHARED_BYTES)
             for value in (lambda variant, architecture: variant.registers[architecture],
                           lambda variant, architecture: round(100 * variant.occupancy(architecture))))
         facts = group[0].facts()
         lines.append(f"| {source}: {kernel} | {len(group)} | {span([v.threads for v in group])} | {registers} "
                      f"| {span([v.shared() / 1024 for v in group], '{:.1f}'.format)} | {occupancy} "
-                     f"| {'yes' if facts.vector_loads else '-'} | {'yes' if facts.mma else '-'} | {'yes' if facts.cp_async else '-'} | {facts.moved} |")
+                     f"| {'yes' if facts.vector_loads else '-'} | {'yes, wgmma' if facts.wgmma else 'yes' if facts.mma else '-'} | {'yes' if facts.cp_async else '-'} | {facts.moved} |")
     return "\n".join(lines)
 
 

@@ -19,9 +19,9 @@ namespace ropeway::cuda {
 
 class DeviceTest : public testing::Test {
  protected:
-  DeviceTest() {
+  explicit DeviceTest(TestDevice device = TestDevice::kAny) {
     std::string error;
-    runtime_ = MakeTestRuntime(&error);
+    runtime_ = MakeTestRuntime(device, &error);
     if (runtime_ == nullptr) return;
     Check(runtime_->Bind());
     Check(runtime_->CreateStream(&stream_));

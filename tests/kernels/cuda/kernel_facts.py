@@ -14,6 +14,7 @@ class Kernel:
 
     moved: str  # bytes of device memory a call moves, and the least possible, in the letters of engine/tensor/shape.h
     mma: bool = False
+    wgmma: bool = False
     cp_async: bool = False
     vector_loads: bool = True  # 128-bit loads from global memory, or cp.async of 16 bytes
     scalar_variants: str = r"<\w+(?:, \d+)?, 1>"  # for rows that are no whole multiple of 128 bits: exempt from the above
@@ -37,6 +38,12 @@ def attention_tile_bytes(variant):
     size += 2 * (pairs if column_warps > 1 else 1) * (keys + 8)
     size += 4 * column_warps * pairs
     return round_up(size, 16) + 16 * threads * (width // 8 // column_warps)
+
+
+def warpgroup_bytes(variant):
+    """sizeof(WarpgroupShared<WarpgroupTile<width>>) of attention_warpgroup.cu, and room to begin at a multiple of 1 KiB."""
+    width = int(re.search(r"WarpgroupTile<(\d+)>", variant)[1])
+    return 2 * 3 * 64 * width * 2 + width // 8 * 256 * 16 + 1024
 
 
 NORMED_BYTES = 16 * 1024  # kNormedBytes of fused_matmul.h
@@ -71,6 +78,9 @@ KERNELS = {
         mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
         moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
               "+ (Ev + 4) 4 B a query and chunk where split, written and read once"),
+    ("attention_warpgroup", "AttendWarpgroupKernel"): Kernel(
+        mma=True, wgmma=True, cp_async=True, dynamic_shared=warpgroup_bytes,
+        moved="keys and values once per KV head and item of 128 H/G queries; of split items as above"),
     ("attention_plain", "AttendPlainKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * (256 + 128),
         moved="keys and values H/G times; tables of relative positions besides"),

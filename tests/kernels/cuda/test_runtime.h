@@ -9,8 +9,10 @@
 
 namespace ropeway::cuda {
 
-// Null, with the reason, where there is no device.
-std::unique_ptr<Runtime> MakeTestRuntime(std::string* error);
+enum class TestDevice { kAny, kWithWarpgroups };
+
+// Null, with the reason, where there is no such device.
+std::unique_ptr<Runtime> MakeTestRuntime(TestDevice device, std::string* error);
 
 }  // namespace ropeway::cuda
 
