@@ -14,6 +14,13 @@ inline constexpr bool kSlowBuild = false;
 inline constexpr bool kSlowBuild = true;
 #endif
 
+// Whether a limit of address space would hit a sanitizer's own memory first.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kHasShadowMemory = true;
+#else
+inline constexpr bool kHasShadowMemory = false;
+#endif
+
 inline constexpr absl::Duration kPatience = kSlowBuild ? absl::Minutes(5) : absl::Seconds(60);
 
 }  // namespace ropeway::testing

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/thread_pool.h"
+#include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway {
@@ -34,12 +35,6 @@ TEST(ExhaustionTest, LeavesOtherResultsAlone) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("it")));
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kHasShadowMemory = true;  // which a limit of address space would hit first
-#else
-constexpr bool kHasShadowMemory = false;
-#endif
-
 // Exits with 0 where a pool of too many threads is refused.
 [[noreturn]] void StartThreadsInLittleMemory() {
   const rlimit limit = {.rlim_cur = rlim_t{512} << 20, .rlim_max = rlim_t{512} << 20};
@@ -50,7 +45,7 @@ constexpr bool kHasShadowMemory = false;
 }
 
 TEST(ExhaustionDeathTest, ThreadsThatCannotBeStartedEndThoseThatWere) {
-  if (kHasShadowMemory) GTEST_SKIP() << "sanitizers need address space";
+  if (testing::kHasShadowMemory) GTEST_SKIP() << "sanitizers need address space";
   EXPECT_EXIT(StartThreadsInLittleMemory(), ::testing::ExitedWithCode(0),
               "cannot start thread [0-9]+ of 1024");
 }
