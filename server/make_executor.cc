@@ -103,8 +103,9 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
                                     .kv_cache_bytes = config.kv_cache_mb << 20,
                                     .max_tokens_per_step = config.max_tokens_per_step.On(Device::kCuda),
                                     .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda),
-                                    .gemm_search = config.gemm_search == GemmSearch::kOn,
+                                    .gemm_search = config.gemm_search == Switch::kOn,
                                     .gemm_cache = config.gemm_cache,
+                                    .use_wgmma = config.wgmma == Switch::kOn,
                                     .warm_up = true,
                                     .progress = progress};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, options));

@@ -24,8 +24,8 @@ enum class ActivationType { kAuto, kF16, kBF16, kF32 };
 // Numbers in the KV cache; those beyond kF32 only on a GPU.
 enum class KvCacheType { kAuto, kBF16, kF32, kF16, kFp8, kInt8 };
 
-// Whether algorithms of matrix products are chosen by measuring.
-enum class GemmSearch { kOn, kOff };
+// Whether something is done.
+enum class Switch { kOn, kOff };
 
 // Instruction sets of the kernels on a CPU.
 enum class KernelSet { kAuto, kRef, kAvx2, kAvx512 };
@@ -60,7 +60,7 @@ struct Words<KernelSet> {
   static constexpr absl::string_view kAll[] = {"auto", "ref", "avx2", "avx512"};
 };
 template <>
-struct Words<GemmSearch> {
+struct Words<Switch> {
   static constexpr absl::string_view kAll[] = {"on", "off"};
 };
 template <>

@@ -93,7 +93,7 @@ TEST_F(MakeExecutorTest, SaysHowProductsAreChosenAndTellsHowTheyWere) {
   EXPECT_TRUE(gemm_options.search);
   EXPECT_EQ(gemm_options.cache_path, "");
   EXPECT_THAT(made.products, ::testing::ElementsAre("by hand"));
-  config.gemm_search = server::GemmSearch::kOff;
+  config.gemm_search = server::Switch::kOff;
   config.gemm_cache = "/somewhere/choices";
   ASSERT_OK(Make(config, open).status());
   EXPECT_FALSE(gemm_options.search);

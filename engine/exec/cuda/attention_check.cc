@@ -94,7 +94,7 @@ class Prompt {
   }
 
   absl::Status Check(cuda::ErrorCode code) {
-    return CudaStatus(runtime_, code, "checking attention by warpgroups");
+    return CudaStatus(runtime_, code, "checking attention by warpgroups, which --wgmma=off leaves out");
   }
 
  private:

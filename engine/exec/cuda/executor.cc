@@ -92,6 +92,7 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
   return {.element = element,
           .kv_element = options.kv_element.value_or(KvElementFor(element)),
           .use_graphs = options.use_graphs,
+          .use_wgmma = options.use_wgmma,
           .max_model_len = options.max_model_len > 0 ? options.max_model_len : model.spec.context_length,
           .max_tokens = options.max_tokens_per_step,
           .max_rows = options.max_rows_per_step,

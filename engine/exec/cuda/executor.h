@@ -39,6 +39,7 @@ struct CudaExecutorOptions {
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
   bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
   std::string gemm_cache;   // file of what earlier searches chose; empty: none
+  bool use_wgmma = true;    // by attention of prompts, where a device has it and gives the bytes of mma.sync
   // 1: the device idles while the next step is planned.
   int32_t max_steps_in_flight = kMaxStepsInFlight;
   bool use_graphs = true;  // decode steps are captured once and replayed

@@ -28,7 +28,7 @@ int32_t LargestWindow(const DecoderSpec& spec) {
 cuda::AttentionShape AttentionShapeOf(const DecoderSpec& spec, const CudaMemoryOptions& options,
                                       const cuda::DeviceInfo& device) {
   const bool warpgroups =
-      cuda::HasWarpgroups(device) && spec.max_mixer_width() == 0 &&
+      options.use_wgmma && cuda::HasWarpgroups(device) && spec.max_mixer_width() == 0 &&
       cuda::WarpgroupsFit(options.element, options.kv_element, spec.head_dim, spec.value_dim);
   return {.num_heads = spec.num_heads,
           .num_kv_heads = spec.num_kv_heads,

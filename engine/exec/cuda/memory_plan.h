@@ -22,6 +22,7 @@ struct CudaMemoryOptions {
   cuda::Element element = cuda::Element::kBF16;
   cuda::KvElement kv_element = cuda::KvElement::kBF16;
   bool use_graphs = true;
+  bool use_wgmma = true;                 // as CudaExecutorOptions say
   bool samples = true;                   // one rank of a group does
   int32_t max_model_len = 0;             // >= 1
   int32_t max_tokens = 0, max_rows = 0;  // of a step

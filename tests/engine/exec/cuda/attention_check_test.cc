@@ -91,7 +91,7 @@ TEST_F(AttentionCheckTest, GoesOnWhereTheDeviceHasNoSuchKernel) {
 }
 
 TEST_F(AttentionCheckTest, ALostDeviceIsAnError) {
-  EXPECT_THAT(Check(LoseTheDevice).status(), StatusIs(absl::StatusCode::kInternal, HasSubstr("warpgroups")));
+  EXPECT_THAT(Check(LoseTheDevice).status(), StatusIs(absl::StatusCode::kInternal, HasSubstr("--wgmma=off")));
 }
 
 // The executor says which it took.

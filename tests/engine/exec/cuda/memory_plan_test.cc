@@ -88,6 +88,20 @@ TEST(PlanMemoryTest, NoGraphsWhereDecodeTilesAreWide) {
   EXPECT_EQ(plan.step.max_bucket, 0);
 }
 
+TEST(PlanMemoryTest, PromptsAreAttendedByWgmmaWhereItIsAndMayBeUsed) {
+  CudaMemoryOptions options = Options();
+  const auto uses_wgmma = [&](const cuda::DeviceInfo& device) {
+    const absl::StatusOr<CudaMemoryPlan> plan = PlanMemory(Spec(), options, device, 0);
+    return plan.ok() && plan->step.attention.warpgroups;
+  };
+  EXPECT_TRUE(uses_wgmma(Device()));
+  cuda::DeviceInfo newer = Device();
+  newer.major = 10;
+  EXPECT_FALSE(uses_wgmma(newer));
+  options.use_wgmma = false;
+  EXPECT_FALSE(uses_wgmma(Device()));
+}
+
 TEST(PlanMemoryTest, AWindowBoundsAttentionWhereAllLayersHaveOne) {
   DecoderSpec spec = Spec();
   for (LayerSpec& layer : spec.layers) layer.position.window = 1024;
