@@ -8,6 +8,7 @@
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/head_rotation.cuh"
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/tensor/fp8.h"
 
 namespace ropeway::cuda {
 namespace {
@@ -179,7 +180,7 @@ ROPEWAY_DEVICE void StoreKv(KvElement element, const float* values, int width, f
     case KvElement::kBF16:
       return StoreHead<kWidth>(values, width, group, reinterpret_cast<bf16*>(row));
     default: {
-      const float largest = element == KvElement::kInt8 ? 127.0f : 448.0f;  // the largest code
+      const float largest = element == KvElement::kInt8 ? 127.0f : kLargestFp8;  // the largest code
       if (group.lane == 0) *scale = most / largest;
       return StoreCodes(element, values, width, most > 0 ? largest / most : 0.0f, group, row);
     }

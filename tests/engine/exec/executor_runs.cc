@@ -94,6 +94,17 @@ float DifferenceOf(float a, float b) {
   return std::isnan(difference) ? std::numeric_limits<float>::infinity() : difference;
 }
 
+double Distance(absl::Span<const float> a, absl::Span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
+  double differences = 0, squares = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    differences += std::pow(double{a[i]} - b[i], 2);
+    squares += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(differences / squares);
+}
+
 std::vector<double> LogProbabilities(absl::Span<const float> logits) {
   const double largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;

@@ -70,6 +70,9 @@ TokenId Likeliest(absl::Span<const float> logits);
 // |a - b|, and infinity where that is not a number: std::max would pass over it.
 float DifferenceOf(float a, float b);
 
+// Root mean square of the differences over that of `b`. Fails the test where one is longer than the other.
+double Distance(absl::Span<const float> a, absl::Span<const float> b);
+
 // Natural log-probabilities under softmax(logits).
 std::vector<double> LogProbabilities(absl::Span<const float> logits);
 

@@ -1,6 +1,5 @@
 // --weights=fp8 on a CUDA executor whose kernels are executed on the CPU: near the logits of the weights as they are, the
 // same bytes however a sequence is cut and whoever is beside it, and clear errors where it cannot be.
-#include <cmath>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -68,16 +67,6 @@ class Fp8WeightsTest : public ::testing::Test {
     return LogitsOf(**executor, ids_, PagesFrom(0, ids_.size()), chunk, 0, {}, decode_from);
   }
 
-  // Root mean square of the differences over that of the numbers.
-  static double Distance(const std::vector<float>& a, const std::vector<float>& b) {
-    EXPECT_EQ(a.size(), b.size());
-    double differences = 0, squares = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-      differences += std::pow(double{a[i]} - b[i], 2);
-      squares += std::pow(double{b[i]}, 2);
-    }
-    return std::sqrt(differences / squares);
-  }
   static void ExpectSameBytes(const std::vector<float>& a, const std::vector<float>& b) {
     ASSERT_EQ(a.size(), b.size());
     EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0);

@@ -1,6 +1,5 @@
 // What a user asks for beside the file, --rope_scaling and --weights, on a CUDA executor whose kernels are executed on
 // the CPU: the logits are those of the CPU executor.
-#include <cmath>
 #include <string>
 #include <vector>
 
@@ -60,17 +59,6 @@ class OverridesTest : public ::testing::Test {
         {.element = element, .kv_cache_bytes = 8 << 20, .max_tokens_per_step = 64, .max_rows_per_step = 4});
     EXPECT_THAT(executor.status(), IsOk());
     return LogitsOf(**executor, ids_, PagesFrom(0, ids_.size()), 64, 0, Lengths(model), 20);
-  }
-
-  // Root mean square of the differences over that of the numbers.
-  static double Distance(const std::vector<float>& a, const std::vector<float>& b) {
-    EXPECT_EQ(a.size(), b.size());
-    double differences = 0, squares = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-      differences += std::pow(double{a[i]} - b[i], 2);
-      squares += std::pow(double{b[i]}, 2);
-    }
-    return std::sqrt(differences / squares);
   }
 
   const TempFolder folder_;
