@@ -21,6 +21,13 @@ GraphKey GraphKeyOf(const CudaStep& step) {
   return {.rows = step.shape.rows, .max_pages = step.shape.max_pages};
 }
 
+// Whether the host waits in the middle of the step (UploadChanges).
+bool WaitsBetweenRounds(const CudaStep& step) {
+  for (size_t i = 1; i < step.rounds.size(); ++i)
+    if (step.rounds[i].upload > 0) return true;
+  return false;
+}
+
 }  // namespace
 
 CudaRank::CudaRank(CudaRankParts parts, const CudaRankOptions& options)
@@ -288,7 +295,12 @@ absl::Status CudaRank::Compute(const CudaStep& step, int slot, const CudaPassCon
     pass.TakeTokens();
     RunDecoder(spec_, pass);
   }
-  if (options_.memory.samples) RETURN_IF_ERROR(RunRounds(step, slot, graph == nullptr, pass));
+  if (options_.memory.samples) {
+    RETURN_IF_ERROR(RunRounds(step, slot, graph == nullptr, pass));
+  } else if (WaitsBetweenRounds(step)) {
+    // The rank that samples waits for its stream, and that for this one's part of the sums.
+    RETURN_IF_ERROR(Check(parts_.runtime->Synchronize(stream_), "computing a part of a step"));
+  }
   RETURN_IF_ERROR(StatusOf(pass));
   if (!step.is_bucket || graph != nullptr || graphs_.closed()) return absl::OkStatus();
   return Capture(step, context, arrays);

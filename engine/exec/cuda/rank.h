@@ -1,11 +1,11 @@
 // One device of a CudaExecutor: its share of the weights, its pages of the KV cache, its stream and graphs.
 //
-// A step is one copy to the device, launches, one copy back and one wait (more only where changes to logits
-// are more than there is room for, engine/exec/cuda/step.h); all memory is allocated by Load. What steps in flight have
-// of their own is pinned memory, for inputs and results, and an event; on the device the stream's order keeps them apart,
-// so that graphs find everything at one place. Tokens stay there as the inputs of the next step, for which the rank that
-// samples tells the others. Decode steps are
-// padded to a bucket (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs
+// A step is one copy to the device, launches, one copy back and one wait; all memory is allocated by Load. Only where
+// changes to logits are more than there is room for (engine/exec/cuda/step.h) the host waits in the middle of a step, that
+// of every rank, since the rank that samples waits for sums of all. What steps in flight have of their own is pinned memory,
+// for inputs and results, and an event; on the device the stream's order keeps them apart, so that graphs find everything
+// at one place. Tokens stay there as the inputs of the next step, for which the rank that samples tells the others. Decode
+// steps are padded to a bucket (BucketOf) and replayed as a graph from the second step of a bucket on: the first runs
 // as it is, which also makes whatever the capture forbids (plans of matrix products), and is then captured.
 // Where a capture fails, steps run without graphs from then on.
 //

@@ -34,9 +34,19 @@ inline constexpr int kPanelRowBytes = 2 * kPanelColumns;
 // Where 8 columns from `column` on, a multiple of 8, lie in row `row` of a panel: the 128-byte swizzle.
 ROPEWAY_DEVICE int SwizzledColumn(int row, int column) { return column ^ row % 8 * 8; }
 
-// A descriptor of b whose first element is at `begin`: `row` of 128-byte swizzled panels that are `panel_bytes` apart.
+// A descriptor of b whose first element is at `begin`, in a row of 128-byte swizzled panels that are `panel_bytes` apart.
 // Of keys, b = (rows)^T: 16 columns from `begin` on, which lies within the first of eight rows; of values, b = 16
 // rows and as many panels as N takes.
+//
+// Read in the PTX ISA and in CUTLASS's canonical layouts (counted in 16 bytes, before the swizzle), on 2026-11-27:
+//   bits 0-13  start address, 16-29 leading and 32-45 stride offset, each (bytes & 0x3FFFF) >> 4; 49-51 base offset, 0 where
+//              eight rows begin at a multiple of 1024; 62-63 the swizzle, 1 for 128 bytes
+//   keys       K-major, transpose bit 0: ((8, n), 2) : ((8, stride), 1): eight rows of 128 bytes, then the next eight
+//              `stride` = 1024 bytes on; the leading offset is not read. 16 columns further is 32 bytes of address, since
+//              the swizzle exchanges bits of addresses, 4 to 6 by 7 to 9.
+//   values     N-major, transpose bit 1 (types of 16 bits alone have it): ((8, n), (8, k)) : ((1, leading), (8, stride)): 64
+//              columns, then the next panel `leading` bytes on; eight rows, then the next eight `stride` = 1024 on.
+// The emulation computes addresses by these formulas. No device has run them yet.
 ROPEWAY_DEVICE uint64_t PanelDescriptor(const void* begin, int panel_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
   constexpr uint64_t kEightRows = kPanelAlignment >> 4;
