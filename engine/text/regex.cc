@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status_macros.h"
+#include "engine/base/utf8.h"
 
 namespace ropeway {
 namespace {
@@ -31,6 +32,8 @@ using MatchData = std::unique_ptr<pcre2_match_data, Freer<&pcre2_match_data_free
 struct Regex::Code {
   std::unique_ptr<pcre2_code, Freer<&pcre2_code_free_8>> code;
   uint32_t max_steps;
+  bool bytes;
+  bool may_match_nothing;  // at some place, as a look-ahead alone does
 };
 
 Regex::Regex(std::unique_ptr<const Code> code) : code_(std::move(code)) {}
@@ -56,6 +59,7 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, const Options& op
   size_t offset = 0;
   auto code = std::make_unique<Code>();
   code->max_steps = options.max_steps;
+  code->bytes = options.bytes;
   code->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), flags, &error,
                                  &offset, context.get()));
   if (code->code == nullptr) {
@@ -64,6 +68,9 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern, const Options& op
     return absl::InvalidArgumentError(
         absl::StrCat("not a regular expression: ", reinterpret_cast<const char*>(message)));
   }
+  uint32_t may_match_nothing = 0;
+  pcre2_pattern_info(code->code.get(), PCRE2_INFO_MATCHEMPTY, &may_match_nothing);
+  code->may_match_nothing = may_match_nothing != 0;
   // Where the machine forbids generated code, matching is interpreted: slower, with the same result.
   pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE);
   return Regex(std::move(code));
@@ -84,8 +91,10 @@ absl::Status Regex::ForEachMatch(std::string_view text, absl::FunctionRef<void(s
   const uint64_t by_text = std::min<uint64_t>(kMinSteps + kStepsPerByte * text.size(), UINT32_MAX);
   const uint32_t max_steps = code_->max_steps != 0 ? code_->max_steps : static_cast<uint32_t>(by_text);
   pcre2_set_match_limit(context.get(), max_steps);
-  constexpr uint32_t kFlags = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-  for (size_t at = 0; at < text.size();) {
+  constexpr uint32_t kFlags = PCRE2_NO_UTF_CHECK;
+  const size_t last_place = text.size() + (code_->may_match_nothing ? 1 : 0);
+  size_t last_end = std::string_view::npos;
+  for (size_t at = 0; at < last_place;) {
     const auto match = [&](uint32_t flags) {
       return pcre2_match(code_->code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, flags,
                          data.get(), context.get());
@@ -101,10 +110,15 @@ absl::Status Regex::ForEachMatch(std::string_view text, absl::FunctionRef<void(s
     if (found < 0)
       return absl::InternalError(absl::StrCat("splitting a text failed with PCRE2's error ", found));
     const size_t* ends = pcre2_get_ovector_pointer(data.get());
-    // \K and look-behind could make a match that ends where it began.
-    if (ends[1] <= ends[0]) return absl::InternalError("a pattern matched nothing");
+    if (ends[0] < at || ends[1] < ends[0])
+      return absl::InternalError("a pattern's match ends before it begins");
+    if (ends[0] == ends[1] && ends[1] == last_end) {
+      // Nothing, right behind a match: searching goes on one character later.
+      at += at < text.size() && !code_->bytes ? Utf8Length(text[at]) : 1;
+      continue;
+    }
     visit(ends[0], ends[1]);
-    at = ends[1];
+    at = last_end = ends[1];
   }
   return absl::OkStatus();
 }

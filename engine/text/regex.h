@@ -40,7 +40,8 @@ class Regex {
   Regex& operator=(Regex&&) noexcept;
   ~Regex();
 
-  // Calls `visit(begin, end)` for every match that is not empty, from left to right, none overlapping.
+  // Calls `visit(begin, end)` for every match, from left to right, none overlapping. One of nothing (a look-ahead alone has
+  // such) counts but right behind another match.
   // REQUIRES: valid UTF-8, unless compiled for bytes. RESOURCE_EXHAUSTED when max_steps is passed.
   absl::Status ForEachMatch(std::string_view text, absl::FunctionRef<void(size_t, size_t)> visit) const;
 
@@ -51,7 +52,7 @@ class Regex {
   std::unique_ptr<const Code> code_;
 };
 
-// `pattern` in PCRE2's syntax: \s, \d and \w as Oniguruma has them, sets inside of sets flattened.
+// `pattern` in PCRE2's syntax: \s, \d, \w, \b, \h and [:alpha:] as Oniguruma has them, sets inside of sets flattened.
 absl::StatusOr<std::string> TranslatePattern(std::string_view pattern);
 
 }  // namespace ropeway

@@ -42,14 +42,19 @@ absl::StatusOr<Joined> Join(absl::Span<const TextSegment> segments, bool parse_s
   return joined;
 }
 
-// Letters, marks, numbers and what joins them.
+// What UTS #18 calls a word: alphabetic characters, marks, digits, and what joins them.
 bool IsWord(std::string_view code_point) {
   utf8proc_int32_t value = 0;
   utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(code_point.data()),
                    static_cast<utf8proc_ssize_t>(code_point.size()), &value);
   const utf8proc_category_t category = utf8proc_category(value);
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO) ||
-         category == UTF8PROC_CATEGORY_PC;
+  if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) return true;
+  if (category == UTF8PROC_CATEGORY_PC) return true;
+  // Signs that are alphabetic, which are letters in circles and squares, and the two joiners.
+  constexpr std::pair<utf8proc_int32_t, utf8proc_int32_t> kMore[] = {
+      {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}, {0x200C, 0x200D}};
+  return std::any_of(std::begin(kMore), std::end(kMore),
+                     [value](const auto& range) { return value >= range.first && value <= range.second; });
 }
 
 bool BeginsWithWord(std::string_view text) {
@@ -93,8 +98,22 @@ absl::StatusOr<std::vector<TokenId>> TextTokenizer::Encode(absl::Span<const Text
     if (start >= end) return absl::OkStatus();
     return EncodeFragment(text.substr(start, end - start), start == 0, ids);
   };
+  for (const Special& special : FindSpecial(special_, text, joined.trusted_until)) {
+    RETURN_IF_ERROR(encode_until(special.begin));
+    ids.push_back(special.id);
+    start = special.end;
+  }
+  RETURN_IF_ERROR(encode_until(text.size()));
+  if (options.add_special) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
+  return ids;
+}
+
+std::vector<TextTokenizer::Special> TextTokenizer::FindSpecial(
+    const SpecialTokens& tokens, std::string_view text, absl::Span<const size_t> control_limits) const {
+  std::vector<Special> found;
+  size_t start = 0;  // behind the one before
   for (size_t i = 0; i < text.size();) {
-    const SpecialTokens::Match match = special_.At(text, i, joined.trusted_until[i]);
+    const SpecialTokens::Match match = tokens.At(text, i, control_limits.empty() ? 0 : control_limits[i]);
     if (match.bytes == 0) {
       ++i;
       continue;
@@ -107,13 +126,11 @@ absl::StatusOr<std::vector<TokenId>> TextTokenizer::Encode(absl::Span<const Text
     }
     const size_t eaten =
         traits.eats_left && i > start ? TrailingWhiteSpace(text.substr(start, i - start)) : 0;
-    RETURN_IF_ERROR(encode_until(i - eaten));
-    ids.push_back(match.id);
+    const size_t begin = i - eaten;
     start = i = end + (traits.eats_right ? LeadingWhiteSpace(text.substr(end)) : 0);
+    found.push_back({begin, start, match.id});
   }
-  RETURN_IF_ERROR(encode_until(text.size()));
-  if (options.add_special) ids.insert(ids.end(), suffix_.begin(), suffix_.end());
-  return ids;
+  return found;
 }
 
 namespace {

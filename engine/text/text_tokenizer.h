@@ -54,6 +54,16 @@ class TextTokenizer : public Tokenizer {
   virtual absl::Status EncodeFragment(std::string_view fragment, bool at_start,
                                       std::vector<TokenId>& ids) const = 0;
 
+  // A special token of a text, and the white space that belongs to it.
+  struct Special {
+    size_t begin, end;
+    TokenId id;
+  };
+  // Those of `text` among `tokens`, as their traits allow, from left to right. `control_limits`: as SpecialTokens::At takes
+  // them, by byte; empty: no control tokens.
+  std::vector<Special> FindSpecial(const SpecialTokens& tokens, std::string_view text,
+                                   absl::Span<const size_t> control_limits) const;
+
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:

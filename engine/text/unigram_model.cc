@@ -25,7 +25,8 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary) : vocabulary_(vocabular
 
 bool UnigramModel::IsPiece(TokenId id) const {
   const TokenType type = vocabulary_.type(id);
-  return !vocabulary_.text(id).empty() && (type == TokenType::kNormal || type == TokenType::kUserDefined);
+  return !vocabulary_.text(id).empty() && !vocabulary_.IsBesideTheModel(id) &&
+         (type == TokenType::kNormal || type == TokenType::kUserDefined);
 }
 
 void UnigramModel::Encode(std::string_view text, std::vector<TokenId>& ids) const {

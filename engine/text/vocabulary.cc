@@ -153,6 +153,7 @@ absl::StatusOr<Vocabulary> Vocabulary::Make(VocabularyParts parts) {
   vocabulary.eos_ = parts.eos;
   vocabulary.unknown_ = parts.unknown;
   vocabulary.end_of_generation_ = std::move(parts.end_of_generation);
+  vocabulary.beside_the_model_.insert(parts.beside_the_model.begin(), parts.beside_the_model.end());
   RETURN_IF_ERROR(vocabulary.IndexTokens());
   vocabulary.FindEnds();
   return vocabulary;

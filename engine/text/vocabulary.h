@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/api/token.h"
 #include "engine/base/metadata.h"
@@ -41,6 +42,7 @@ struct VocabularyParts {
   std::vector<float> scores;     // [tokens], or empty: all 0
   TokenId bos = kNoToken, eos = kNoToken, unknown = kNoToken;
   std::vector<TokenId> end_of_generation;  // beside eos and the spellings that are known
+  std::vector<TokenId> beside_the_model;   // found where they are spelt, never made of pieces
 };
 
 class Vocabulary {
@@ -75,6 +77,9 @@ class Vocabulary {
   TokenId unknown() const { return unknown_; }
   bool IsEndOfGeneration(TokenId id) const;
 
+  // Whether the model that makes tokens of pieces of text does not know the token.
+  bool IsBesideTheModel(TokenId id) const { return beside_the_model_.contains(id); }
+
  private:
   Vocabulary() = default;
   absl::Status IndexTokens();
@@ -88,6 +93,7 @@ class Vocabulary {
   std::vector<TokenId> byte_tokens_ = std::vector<TokenId>(256, kNoToken);
   TokenId bos_ = kNoToken, eos_ = kNoToken, unknown_ = kNoToken;
   std::vector<TokenId> end_of_generation_;  // ascending
+  absl::flat_hash_set<TokenId> beside_the_model_;
 };
 
 }  // namespace ropeway

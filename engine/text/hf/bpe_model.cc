@@ -65,7 +65,7 @@ absl::Status BpeModel::ReadMerges(const JsonFields& model) {
 
 TokenId BpeModel::FindPlain(std::string_view text) const {
   const TokenId id = vocabulary_->Find(text);
-  if (id == kNoToken) return kNoToken;
+  if (id == kNoToken || vocabulary_->IsBesideTheModel(id)) return kNoToken;
   const TokenType type = vocabulary_->type(id);
   return type == TokenType::kControl || type == TokenType::kUnused ? kNoToken : id;
 }

@@ -155,6 +155,7 @@ absl::StatusOr<std::vector<AddedToken>> ReadAllAdded(const JsonFields& document,
     ASSIGN_OR_RETURN(AddedToken token, ReadAdded(fields));
     // Gemma 3 names a token for images that its text models have no row for.
     if (rows > 0 && token.id >= rows) continue;
+    if (builder.Find(token.content) == kNoToken) builder.parts().beside_the_model.push_back(token.id);
     const auto place = static_cast<size_t>(token.id);
     const float score = place < builder.parts().scores.size() ? builder.parts().scores[place] : 0;
     RETURN_IF_ERROR(builder.Set(fields, "content", token.content, token.id,

@@ -109,6 +109,7 @@ struct Cutter {
       }));
       if (gap < piece.text.size()) spans.push_back({gap, piece.text.size(), invert});
       for (const Span& span : Behave(behavior, std::move(spans))) {
+        if (span.begin == span.end) continue;
         finer.push_back(
             {piece.text.substr(span.begin, span.end - span.begin), piece.at_start && span.begin == 0});
       }
@@ -200,7 +201,8 @@ absl::StatusOr<PieceSplitter> Read(const JsonFields& fields) {
   if (type == "CharDelimiterSplit") return ReadDelimiter(fields);
   if (type == "Whitespace") {
     // Removed is what is neither: the white space.
-    ASSIGN_OR_RETURN(Cutter words, CutAt("\\w+|[^\\w\\s]+", Behavior::kRemoved));
+    ASSIGN_OR_RETURN(Cutter words,
+                     CutAt("[\\w\\u200C\\u200D]+|[^\\w\\u200C\\u200D\\s]+", Behavior::kRemoved));
     words.invert = true;
     return words;
   }

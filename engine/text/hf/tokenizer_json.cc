@@ -42,15 +42,10 @@ class PipelineTokenizer final : public TextTokenizer {
     std::string text(fragment);
     if (normalizer_ != nullptr) RETURN_IF_ERROR(normalizer_(text));
     size_t start = 0;
-    for (size_t i = 0; i < text.size();) {
-      const SpecialTokens::Match match = normalized_.At(text, i, /*control_limit=*/0);
-      if (match.bytes == 0) {
-        ++i;
-        continue;
-      }
-      RETURN_IF_ERROR(EncodePieces(text.substr(start, i - start), at_start && start == 0, ids));
-      ids.push_back(match.id);
-      start = i += match.bytes;
+    for (const Special& special : FindSpecial(normalized_, text, /*control_limits=*/{})) {
+      RETURN_IF_ERROR(EncodePieces(text.substr(start, special.begin - start), at_start && start == 0, ids));
+      ids.push_back(special.id);
+      start = special.end;
     }
     return EncodePieces(text.substr(start), at_start && start == 0, ids);
   }
@@ -73,8 +68,8 @@ class PipelineTokenizer final : public TextTokenizer {
   std::variant<std::monostate, BpeModel, UnigramModel> model_;
 };
 
-// Added tokens by where they are looked for: in the text as it is given, or as it is normalised. Control
-// tokens are found as they are spelt, whatever the normalizer would make of them.
+// Added tokens by where they are looked for: in the text as it is given, or in what stands between those, as it is
+// normalised. Control tokens are found as they are spelt, whatever the normalizer would make of them.
 struct Searched {
   SpecialTokens raw, normalized;
 };
@@ -82,12 +77,12 @@ struct Searched {
 absl::StatusOr<Searched> SearchFor(const std::vector<AddedToken>& added, const Normalizer& normalizer) {
   Searched searched;
   for (const AddedToken& token : added) {
-    if (!token.normalized || token.special || normalizer == nullptr) {
+    if (!token.normalized || token.special) {
       searched.raw.Add(token.content, token.id, token.special);
       continue;
     }
     std::string content = token.content;
-    RETURN_IF_ERROR(normalizer(content));
+    if (normalizer != nullptr) RETURN_IF_ERROR(normalizer(content));
     if (!content.empty()) searched.normalized.Add(content, token.id, /*control=*/false);
   }
   return searched;

@@ -78,13 +78,52 @@ TEST(RegexTest, ReadsOnigurumasSyntax) {
   EXPECT_THAT(Matches("a{,2}b", "aaab"), ElementsAre("aab"));
   EXPECT_THAT(Matches("a$", "a\na"), ElementsAre("a", "a"));
   EXPECT_THAT(Matches("\\u00e9|(?i:S)", "éſ"), ElementsAre("é", "ſ"));
-  EXPECT_THAT(Matches("x*", "axxa"), ElementsAre("xx"));
+}
+
+// Each line is what Oniguruma finds, seen from outside by the tokenizers library.
+TEST(RegexTest, WordsAndScriptsAreThoseOfOniguruma) {
+  EXPECT_THAT(Matches("[\\w]", "a½²Ⅳ\u0301Ⓐ‿"), ElementsAre("a", "Ⅳ", "\u0301", "Ⓐ", "‿"));
+  EXPECT_THAT(Matches("\\W", "a²①\u200D-"), ElementsAre("①", "\u200D", "-"));
+  EXPECT_THAT(Matches("[[:alpha:]_]+|[[:punct:]]", "1ab_2$"), ElementsAre("ab_", "$"));
+  EXPECT_THAT(Matches("[[:digit:][:upper:]]", "a٣ⅣB"), ElementsAre("٣", "Ⅳ", "B"));
+  EXPECT_THAT(Matches("\\h+", "xyfegA0"), ElementsAre("fe", "A0"));
+  EXPECT_THAT(Matches("\\p{Han}+", "漢字、「語」"), ElementsAre("漢字", "語"));
+  EXPECT_THAT(Matches("[\\p{Greek}]", "α\u0345"), ElementsAre("α"));
+  EXPECT_THAT(Matches("\\p{^Han}", "漢a"), ElementsAre("a"));
+  EXPECT_THAT(Matches("[\\p{Lo}&&[^\\p{Han}]]+", "漢あい字"), ElementsAre("あい"));
+  EXPECT_THAT(Matches("[a-z&&[^aeiou]]+x", "abcxe"), ElementsAre("bcx"));
+}
+
+// The text with | where a match begins or ends.
+std::string Borders(const std::string& pattern, const std::string& text) {
+  std::string cut;
+  size_t at = 0;
+  const auto regex = Regex::Compile(pattern);
+  EXPECT_OK(regex);
+  if (!regex.ok()) return "";
+  EXPECT_OK(regex->ForEachMatch(text, [&](size_t begin, size_t end) {
+    cut += text.substr(at, begin - at) + "<" + text.substr(begin, end - begin) + ">";
+    at = end;
+  }));
+  return cut + text.substr(at);
+}
+
+TEST(RegexTest, MatchesOfNothingCountButBehindAMatch) {
+  EXPECT_EQ(Borders("x*", "axxb"), "<>a<xx>b<>");
+  EXPECT_EQ(Borders("(?=[A-Z])", "éBéC"), "é<>Bé<>C");
+  EXPECT_EQ(Borders("\\b", "ab c²"), "<>ab<> <>c²<>");
+  EXPECT_EQ(Borders("\\B", "ab"), "a<>b");
+  EXPECT_EQ(Borders("$", "a\n"), "a<>\n<>");
+  EXPECT_EQ(Borders("(?=(\\d{3})+(?!\\d))", "1234567 12"), "1<>234<>567 12");
+  EXPECT_EQ(Borders("\\d{1,3}(?=(?:\\d{3})*\\b)", "1234567"), "<1><234><567>");
 }
 
 TEST(RegexTest, RefusesWhatItCannotTell) {
   const auto unimplemented = absl::StatusCode::kUnimplemented;
-  for (const char* pattern : {"[a&&b]", "[[:alpha:]]", "[a[^b]]", "\\h", "\\R", "\\Kx", "(a)\\1", "a{1,2}+",
-                              "(*FAIL)", "(?<n>a)", "[]a]", "\\b", "(?R)", "\\Qa\\E", "[\\W]"}) {
+  for (const char* pattern :
+       {"[a&&b]",  "[a&&[b]c]", "[^a&&[b]]", "[[:graph:]]", "[a[^b]]",  "\\R",   "\\Kx",
+        "(a)\\1",  "a{1,2}+",   "(*FAIL)",   "(?<n>a)",     "[]a]",     "[\\b]", "(?R)",
+        "\\Qa\\E", "[\\W]",     "\\X",       "a{2}?",       "a(?i)b|c", "\\pL",  "\\p{L&}"}) {
     EXPECT_THAT(Regex::Compile(pattern), StatusIs(unimplemented, HasSubstr("is not supported"))) << pattern;
   }
   const auto invalid = absl::StatusCode::kInvalidArgument;

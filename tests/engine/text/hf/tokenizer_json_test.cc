@@ -2,10 +2,13 @@
 // tokenizer_golden_test.cc.
 #include "engine/text/hf/tokenizer_json.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "engine/base/utf8.h"
 #include "engine/text/detokenizer.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -111,6 +114,7 @@ std::string Cut(const Json& pre_tokenizer, const std::string& text) {
   for (size_t begin = 0; begin < text.size(); ++begin) {
     for (size_t length = 2; begin + length <= text.size(); ++length) {
       const std::string part = text.substr(begin, length);
+      if (FindInvalidUtf8(part) != std::string_view::npos) continue;
       if (!vocab.contains(part)) vocab[part] = vocab.size();
     }
   }
@@ -121,6 +125,7 @@ std::string Cut(const Json& pre_tokenizer, const std::string& text) {
 
 TEST(TokenizerJsonTest, PreTokenizers) {
   EXPECT_EQ(Cut({{"type", "Whitespace"}}, "ab cd!? e"), "ab|cd|!?|e");
+  EXPECT_EQ(Cut({{"type", "Whitespace"}}, "a²½\u200Dé‿"), "a|²½|\u200Dé‿");
   EXPECT_EQ(Cut({{"type", "WhitespaceSplit"}}, "ab! cd"), "ab!|cd");
   EXPECT_EQ(Cut({{"type", "Digits"}, {"individual_digits", true}}, "a12b"), "a|1|2|b");
   EXPECT_EQ(Cut({{"type", "Digits"}, {"individual_digits", false}}, "a12b"), "a|12|b");
@@ -167,6 +172,46 @@ TEST(TokenizerJsonTest, AddedTokensTakeSpaceAndMindWords) {
   EXPECT_THAT(Tokens(document, "wd,awd"), ElementsAre("wd", ",", "a", "w", "d"));
   EXPECT_THAT(Tokens(document, "<c>"), ElementsAre("<", "c", ">"));
   EXPECT_THAT(Tokens(document, "<c>", {.parse_special = true}), ElementsAre("<c>"));
+}
+
+// What the tokenizers library finds.
+TEST(TokenizerJsonTest, WordsBesideAddedTokens) {
+  for (const bool normalized : {false, true}) {
+    Json document = Document();
+    document["added_tokens"] = {
+        Added(200, "wd", false, {{"single_word", true}, {"normalized", normalized}}),
+        Added(201, "<l>", false, {{"lstrip", true}, {"rstrip", true}, {"normalized", normalized}})};
+    const auto has = [&](const std::string& text) {
+      const std::vector<std::string> tokens = Tokens(document, text);
+      return std::count(tokens.begin(), tokens.end(), "wd") == 1;
+    };
+    for (const char* beside : {"", " ", "-", "²", "½", "①", "\u00A0"}) {
+      EXPECT_TRUE(has(absl::StrCat(beside, "wd", beside))) << beside;
+    }
+    for (const char* beside : {"a", "é", "7", "_", "‿", "\u0301", "Ⅳ", "Ⓐ", "語", "\u200D"}) {
+      EXPECT_FALSE(has(absl::StrCat("wd", beside))) << beside;
+      EXPECT_FALSE(has(absl::StrCat(beside, "wd"))) << beside;
+    }
+    EXPECT_THAT(Tokens(document, "a  <l> b"), ElementsAre("a", "<l>", "b"));
+  }
+}
+
+// They are found where they are spelt, and nowhere else: a word of which one is a part stays what the model makes of it.
+TEST(TokenizerJsonTest, AddedTokensAreNoPiecesOfTheModel) {
+  Json bpe = Document();
+  bpe["model"]["ignore_merges"] = true;
+  bpe["added_tokens"] = {Added(200, "wd", false, {{"single_word", true}}),
+                         Added(201, "ß", false, {{"single_word", true}})};
+  bpe["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Isolated"}};
+  EXPECT_THAT(Tokens(bpe, "awd"), ElementsAre("a", "w", "d"));
+  EXPECT_THAT(Tokens(bpe, "aß"), ElementsAre("a", "<unk>"));
+  Json unigram = Document();
+  unigram["model"] = {{"type", "Unigram"},
+                      {"unk_id", 0},
+                      {"vocab", Json::parse(R"([["<unk>", 0], ["a", -1], ["w", -2], ["d", -3]])")}};
+  unigram["added_tokens"] = {Added(4, "wd", false, {{"single_word", true}})};
+  EXPECT_THAT(Tokens(unigram, "awd"), ElementsAre("a", "w", "d"));
+  EXPECT_THAT(Tokens(unigram, "wd"), ElementsAre("wd"));
 }
 
 TEST(TokenizerJsonTest, NormalizedTokensAreFoundInNormalizedText) {
@@ -265,7 +310,7 @@ TEST(TokenizerJsonTest, WrongFilesAreRefusedByName) {
       {"/pre_tokenizer", {{"type", "BertPreTokenizer"}}, "pre_tokenizer.type is 'BertPreTokenizer'"},
       {"/pre_tokenizer",
        {{"type", "Split"}, {"pattern", {{"Regex", "[a&&b]"}}}},
-       "intersection && at byte 2 is not supported"},
+       "intersection && with what is no set at byte 2 is not supported"},
       {"/pre_tokenizer",
        {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Digits"}}, {{"type", "X\n"}}}}},
        "pre_tokenizer.pretokenizers[1].type is 'X\\x0a'"},
