@@ -91,12 +91,12 @@ absl::Status ReadMinistral3(JsonFields& config, DecoderSpec&, LayerSpec& layer) 
 }
 
 absl::Status ReadGemma(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
+  // Gemma 3 has no cap on scores; transformers reads the field and passes it by.
+  RETURN_IF_ERROR(config.DoubleOr("attn_logit_softcapping", 0).status());
   constexpr double kQueryScalar = 256;
   ASSIGN_OR_RETURN(const double scalar, config.DoubleOr("query_pre_attn_scalar", kQueryScalar));
   layer.attention.scale = static_cast<float>(1 / std::sqrt(scalar));
-  ASSIGN_OR_RETURN(const double score_cap, config.DoubleOr("attn_logit_softcapping", 0));
   ASSIGN_OR_RETURN(const double logit_cap, config.DoubleOr("final_logit_softcapping", 0));
-  layer.attention.softcap = score_cap;
   spec.logit_softcap = logit_cap;
   return absl::OkStatus();
 }
@@ -104,7 +104,8 @@ absl::Status ReadGemma(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) 
 // Here the caps are there unless they are null.
 absl::Status ReadGemma2(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   RETURN_IF_ERROR(ReadGemma(config, spec, layer));
-  if (!config.Has("attn_logit_softcapping")) layer.attention.softcap = 50;
+  ASSIGN_OR_RETURN(const double score_cap, config.DoubleOr("attn_logit_softcapping", 0));
+  layer.attention.softcap = config.Has("attn_logit_softcapping") ? score_cap : 50;
   if (!config.Has("final_logit_softcapping")) spec.logit_softcap = 30;
   return absl::OkStatus();
 }
@@ -240,9 +241,11 @@ absl::Status ReadGptJ(JsonFields& config, DecoderSpec&, LayerSpec&) {
   return config.IntOr("n_ctx", 0).status();  // said once more
 }
 
-absl::Status ReadOpt(JsonFields& config, DecoderSpec& spec, LayerSpec&) {
-  RETURN_IF_ERROR(OnlyTrue(config, "enable_bias"));
-  RETURN_IF_ERROR(OnlyTrue(config, "layer_norm_elementwise_affine"));
+absl::Status ReadOpt(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
+  ASSIGN_OR_RETURN(const bool bias, config.BoolOr("enable_bias", true));
+  ASSIGN_OR_RETURN(const bool affine, config.BoolOr("layer_norm_elementwise_affine", true));
+  layer.attention.qkv_bias = layer.attention.output_bias = layer.ffn.bias = bias;
+  spec.norm.has_weight = spec.norm.has_bias = affine;
   ASSIGN_OR_RETURN(const bool norms_branch, config.BoolOr("do_layer_norm_before", true));
   ASSIGN_OR_RETURN(const bool no_output_norm, config.BoolOr("_remove_final_layer_norm", false));
   spec.block.pre_norm = norms_branch;
@@ -259,6 +262,12 @@ absl::Status ReadScaledEmbedding(JsonFields& config, DecoderSpec& spec, LayerSpe
   ASSIGN_OR_RETURN(const bool scaled, config.BoolOr("scale_embedding", true));
   if (scaled) spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
   return absl::OkStatus();
+}
+
+absl::Status ReadBioGpt(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
+  // The code of the model passes it by, and its norms have the number that their library has.
+  RETURN_IF_ERROR(config.DoubleOr("layer_norm_eps", 0).status());
+  return ReadScaledEmbedding(config, spec, layer);
 }
 
 absl::Status ReadBloom(JsonFields& config, DecoderSpec& spec, LayerSpec&) {

@@ -16,7 +16,7 @@ namespace ropeway::family_readers {
 
 ReadMore ReadGemma, ReadGemma2, ReadGranite, ReadInternLm3, ReadOlmo, ReadCohere, ReadCohere2, ReadPhi,
     ReadPersimmon, ReadStableLm, ReadGptNeoX, ReadGpt2, ReadGptBigCode, ReadGptJ, ReadOpt,
-    ReadScaledEmbedding, ReadBloom, ReadFalcon, ReadMpt, ReadApertus, ReadMinistral3;
+    ReadScaledEmbedding, ReadBioGpt, ReadBloom, ReadFalcon, ReadMpt, ReadApertus, ReadMinistral3;
 FinishLayers FinishGpt2, FinishGptNeo, FinishSmolLm3;
 inline constexpr absl::string_view kMinistralRopeFields[] = {"llama_4_scaling_beta",
                                                              "max_position_embeddings"};

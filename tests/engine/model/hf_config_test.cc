@@ -79,6 +79,25 @@ TEST(HfConfigTest, ReadsLlama) {
   EXPECT_EQ(SpecOf("llama_tied_bias"), expected);
 }
 
+TEST(HfConfigTest, ReadsOptWithoutBiasesAndWeightsOfNorms) {
+  ASSERT_OK_AND_ASSIGN(
+      const DecoderSpec spec,
+      With("opt_post_norm", {{"enable_bias", false}, {"layer_norm_elementwise_affine", false}}));
+  EXPECT_FALSE(spec.layers[0].attention.qkv_bias || spec.layers[0].attention.output_bias ||
+               spec.layers[0].ffn.bias);
+  EXPECT_FALSE(spec.norm.has_weight || spec.norm.has_bias);
+  ASSERT_OK_AND_ASSIGN(const DecoderSpec both, With("opt_post_norm", Json::object()));
+  EXPECT_TRUE(both.layers[0].attention.qkv_bias && both.layers[0].ffn.bias && both.norm.has_weight);
+}
+
+// transformers has BioGPT's layer norms without it.
+TEST(HfConfigTest, BioGptsEpsilonIsNotThatOfItsConfig) {
+  for (const double epsilon : {1e-12, 1e-3}) {
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With("biogpt", {{"layer_norm_eps", epsilon}}));
+    EXPECT_FLOAT_EQ(spec.norm.epsilon, 1e-5f);
+  }
+}
+
 TEST(HfConfigTest, ReadsRopeScalings) {
   EXPECT_EQ(RopeOf(SpecOf("llama_rope_linear")),
             (RopeSpec{.rotary_dim = 16, .scaling = RopeScalingKind::kLinear, .factor = 4}));
@@ -166,6 +185,9 @@ TEST(HfConfigTest, ReadsGemma3) {
                                                                        {"final_logit_softcapping", 30.0}}));
   for (int i = 0; i < 7; ++i) EXPECT_EQ(implied.layers[i].position.window, i == 5 ? 0 : 32) << i;
   EXPECT_EQ(implied.logit_softcap, 30);
+  // transformers passes it by.
+  ASSERT_OK_AND_ASSIGN(const DecoderSpec capped, With("gemma3_text", {{"attn_logit_softcapping", 2.0}}));
+  EXPECT_EQ(capped.layers[0].attention.softcap, 0);
   ASSERT_OK_AND_ASSIGN(const DecoderSpec pattern,
                        With("gemma3_text", {{"layer_types", nullptr}, {"sliding_window_pattern", 2}}));
   for (int i = 0; i < 4; ++i) EXPECT_EQ(pattern.layers[i].position.window, i % 2 == 1 ? 0 : 32) << i;
@@ -216,7 +238,6 @@ TEST(HfConfigTest, RefusesWhatItDoesNotKnow) {
       {"gpt_oss", {{"hidden_act", "gelu"}}, "only silu is supported"},
       {"deepseek_v3", {{"scoring_func", "softmax"}}, "only sigmoid is supported"},
       {"deepseek_v3", {{"topk_method", "greedy"}}, "only noaux_tc is supported"},
-      {"opt_post_norm", {{"enable_bias", false}}, "only true is supported"},
       {"deepseek_v2", {{"norm_topk_prob", true}}, "only false is supported"},
       {"deepseek_v2", {{"topk_method", "noaux_tc"}}, "supported are greedy, group_limited_greedy"},
       {"mixtral", {{"quantization_config", Json::object()}}, "'quantization_config' is not supported"},
