@@ -5,6 +5,8 @@
 //   engine_bench [--model=FILE] [--kernels=auto] [--threads=N] [Google Benchmark's flags]
 //   engine_bench --device=cuda --shape=8b --type=Q4_K    random weights in the shape of a published model
 //   engine_bench --device=cuda --steps_in_flight=1       what it costs to plan a step while the GPU has none
+//   engine_bench --device=cuda --weights=fp8 --wgmma=off as the server's settings of these names
+//   engine_bench --answers=80                            first: answers are the same alone and among 80, whose hash is told
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/status_macros.h"
@@ -26,6 +31,7 @@
 #include "engine/tensor/aligned_buffer.h"
 #include "tests/bench/machine_limits.h"
 #include "tests/bench/random_model.h"
+#include "tests/bench/serve_load.h"
 
 namespace ropeway {
 namespace {
@@ -169,6 +175,19 @@ void Decode(benchmark::State& state, Executor* executor, double token_bytes) {
                            benchmark::Counter::kIsIterationInvariantRate);
 }
 
+// As many streams as a server has by default, from the first prompt to the last token.
+void ServeAll(benchmark::State& state, Executor* executor) {
+  const auto streams = static_cast<int>(state.range(0));
+  const auto prompt = static_cast<int32_t>(state.range(1)), output = static_cast<int32_t>(state.range(2));
+  const std::vector<ValidRequest> requests =
+      RandomRequests(streams, prompt, output, executor->limits().vocab_size);
+  for (auto _ : state) {
+    if (const auto answers = Serve(*executor, requests); !answers.ok())
+      state.SkipWithError(std::string(answers.status().message()).c_str());
+  }
+  state.SetItemsProcessed(state.iterations() * streams * (prompt + output));
+}
+
 // Takes --name=value out of the arguments.
 std::string TakeFlag(std::string_view name, std::string value, int& argc, char** argv) {
   const std::string prefix = "--" + std::string(name) + "=";
@@ -187,7 +206,10 @@ std::string TakeFlag(std::string_view name, std::string value, int& argc, char**
 struct BenchOptions {
   std::string model, shape, type, device, kernels;
   int threads = 0;
-  int32_t steps_in_flight = kMaxStepsInFlight;  // on a GPU
+  int answers = 0;  // among which answers are compared; 0: not done
+  // On a GPU.
+  int32_t steps_in_flight = kMaxStepsInFlight;
+  bool fp8_weights = false, wgmma = true;
 };
 
 absl::StatusOr<OpenedModel> Open(const BenchOptions& options) {
@@ -209,17 +231,25 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCpu(OpenedModel model, const Ben
   return executor;
 }
 
-absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, int32_t steps_in_flight) {
+absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, const BenchOptions& options) {
   ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenCudaBackend());
+  const absl::Time began_at = absl::Now();
   ASSIGN_OR_RETURN(
       auto executor,
       CudaExecutor::Make(model, *backend,
-                         {.max_model_len = std::min(model.spec.context_length, 8192 + kPageTokens),
+                         {.fp8_weights = options.fp8_weights,
+                          .max_model_len = std::min(model.spec.context_length, 8192 + kPageTokens),
                           .max_tokens_per_step = kCudaStepTokens,
                           .max_rows_per_step = kMaxRows,
-                          .max_steps_in_flight = steps_in_flight,
+                          .use_wgmma = options.wgmma,
+                          .max_steps_in_flight = options.steps_in_flight,
                           .warm_up = true}));
-  benchmark::AddCustomContext("steps_in_flight", std::to_string(steps_in_flight));
+  const CudaUpload upload = executor->upload();
+  std::printf("load/ms %.0f ms: %.2f GB, of which the upload took %.0f ms\n",
+              absl::ToDoubleMilliseconds(absl::Now() - began_at), static_cast<double>(upload.bytes) * 1e-9,
+              absl::ToDoubleMilliseconds(upload.duration));
+  for (const std::string& line : executor->products()) std::printf("%s\n", line.c_str());
+  benchmark::AddCustomContext("steps_in_flight", std::to_string(options.steps_in_flight));
   benchmark::AddCustomContext("device", executor->description());
   return executor;
 }
@@ -227,7 +257,7 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, i
 absl::StatusOr<std::unique_ptr<Executor>> Make(const BenchOptions& options) {
   ASSIGN_OR_RETURN(OpenedModel model, Open(options));
   if (options.device == "cpu") return MakeOnCpu(std::move(model), options);
-  if (options.device == "cuda") return MakeOnCuda(model, options.steps_in_flight);
+  if (options.device == "cuda") return MakeOnCuda(model, options);
   return absl::InvalidArgumentError("--device must be cpu or cuda, is \"" + options.device + "\"");
 }
 
@@ -260,6 +290,32 @@ void Register(bool on_cuda, Executor* executor) {
         ->Unit(unit)
         ->UseRealTime();
   }
+  constexpr int64_t kServed[] = {256, 512, 64};
+  if (on_cuda && kServed[1] + kServed[2] <= limits.max_model_len && kServed[0] <= limits.max_rows_per_step)
+    benchmark::RegisterBenchmark("Serve", ServeAll, executor)
+        ->ArgNames({"streams", "prompt", "output"})
+        ->Args({kServed[0], kServed[1], kServed[2]})
+        ->Iterations(1)
+        ->Unit(unit)
+        ->UseRealTime();
+}
+
+// Whether all answers are alike; tells how many are.
+bool CompareAnswers(Executor& executor, int count) {
+  const absl::StatusOr<AnswerCheck> check = CheckAnswers(executor, count);
+  if (!check.ok()) return std::fprintf(stderr, "%s\n", check.status().ToString().c_str()), false;
+  const std::string told =
+      absl::StrFormat("answers: %d of %d alike alone and among %d, %d distinct tokens, hash %016x",
+                      check->alike, check->compared, count, check->distinct_tokens, check->hash);
+  std::printf("%s\n", told.c_str());
+  return check->alike == check->compared;
+}
+
+// "on" and "off"; nothing else.
+bool TakeSwitch(std::string_view name, bool* on, int& argc, char** argv) {
+  const std::string value = TakeFlag(name, *on ? "on" : "off", argc, argv);
+  *on = value == "on";
+  return value == "on" || value == "off";
 }
 
 int Main(int argc, char** argv) {
@@ -269,12 +325,19 @@ int Main(int argc, char** argv) {
                        .device = TakeFlag("device", "cpu", argc, argv),
                        .kernels = TakeFlag("kernels", "auto", argc, argv)};
   options.threads = std::atoi(TakeFlag("threads", "0", argc, argv).c_str());
+  options.answers = std::atoi(TakeFlag("answers", "0", argc, argv).c_str());
   options.steps_in_flight = std::atoi(TakeFlag("steps_in_flight", "2", argc, argv).c_str());
-  const absl::StatusOr<std::unique_ptr<Executor>> executor = Make(options);
-  if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
-  Register(options.device == "cuda", executor->get());
+  const std::string weights = TakeFlag("weights", "auto", argc, argv);
+  options.fp8_weights = weights == "fp8";
+  if (!TakeSwitch("wgmma", &options.wgmma, argc, argv) || (weights != "auto" && weights != "fp8"))
+    return std::fprintf(stderr, "--wgmma must be on or off, --weights auto or fp8\n"), 2;
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  const absl::StatusOr<std::unique_ptr<Executor>> executor = Make(options);
+  if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
+  if (options.answers > 0 && !CompareAnswers(**executor, options.answers)) return 1;
+  Register(options.device == "cuda", executor->get());
+  std::fflush(stdout);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

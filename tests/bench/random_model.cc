@@ -17,21 +17,51 @@ namespace {
 
 constexpr int64_t kDistinctRows = 256;
 
-DecoderSpec LlamaSpec(const std::string& name, int hidden_size, int num_layers, int head_dim, int ffn_size) {
-  DecoderSpec spec{.architecture = name,
-                   .vocab_size = 128256,
-                   .hidden_size = hidden_size,
-                   .num_heads = 32,
-                   .num_kv_heads = 8,
-                   .head_dim = head_dim,
-                   .value_dim = head_dim,
-                   .context_length = 131072};
+struct LlamaShape {
+  const char* name = "";
+  int hidden_size = 0, num_layers = 0, num_heads = 32, num_kv_heads = 8, head_dim = 0, ffn_size = 0;
+  int vocab_size = 128256, context_length = 131072;
+};
+
+constexpr LlamaShape kShapes[] = {
+    {.name = "1b", .hidden_size = 2048, .num_layers = 16, .head_dim = 64, .ffn_size = 8192},
+    {.name = "8b", .hidden_size = 4096, .num_layers = 32, .head_dim = 128, .ffn_size = 14336},
+    {.name = "smollm2",
+     .hidden_size = 576,
+     .num_layers = 30,
+     .num_heads = 9,
+     .num_kv_heads = 3,
+     .head_dim = 64,
+     .ffn_size = 1536,
+     .vocab_size = 49152,
+     .context_length = 8192},
+    // Proves that a program runs; its times say nothing.
+    {.name = "tiny",
+     .hidden_size = 256,
+     .num_layers = 2,
+     .num_heads = 4,
+     .num_kv_heads = 2,
+     .head_dim = 64,
+     .ffn_size = 512,
+     .vocab_size = 1024,
+     .context_length = 1024},
+};
+
+DecoderSpec SpecOf(const LlamaShape& shape) {
+  DecoderSpec spec{.architecture = absl::StrCat("random ", shape.name),
+                   .vocab_size = shape.vocab_size,
+                   .hidden_size = shape.hidden_size,
+                   .num_heads = shape.num_heads,
+                   .num_kv_heads = shape.num_kv_heads,
+                   .head_dim = shape.head_dim,
+                   .value_dim = shape.head_dim,
+                   .context_length = shape.context_length};
   const LayerSpec layer{
-      .attention = {.scale = static_cast<float>(1 / std::sqrt(head_dim))},
-      .position = {.scheme = RopeSpec{.base = 500000, .rotary_dim = head_dim}},
-      .ffn = {.size = ffn_size},
+      .attention = {.scale = static_cast<float>(1 / std::sqrt(shape.head_dim))},
+      .position = {.scheme = RopeSpec{.base = 500000, .rotary_dim = shape.head_dim}},
+      .ffn = {.size = shape.ffn_size},
   };
-  spec.layers.assign(static_cast<size_t>(num_layers), layer);
+  spec.layers.assign(static_cast<size_t>(shape.num_layers), layer);
   return spec;
 }
 
@@ -90,17 +120,15 @@ class RandomSource final : public TensorSource {
 }  // namespace
 
 absl::StatusOr<OpenedModel> MakeRandomModel(const std::string& shape, DType type) {
-  DecoderSpec spec;
-  if (shape == "1b")
-    spec = LlamaSpec("random Llama-1B", 2048, 16, 64, 8192);
-  else if (shape == "8b")
-    spec = LlamaSpec("random Llama-8B", 4096, 32, 128, 14336);
-  else
-    return absl::InvalidArgumentError(absl::StrCat("--shape must be 1b or 8b, is \"", shape, "\""));
-  RETURN_IF_ERROR(spec.Validate());
-  OpenedModel model{.spec = spec};
-  model.tensors = std::make_unique<RandomSource>(std::move(spec), type);
-  return model;
+  std::string names;
+  for (const LlamaShape& candidate : kShapes) {
+    absl::StrAppend(&names, names.empty() ? "" : ", ", candidate.name);
+    if (shape != candidate.name) continue;
+    const DecoderSpec spec = SpecOf(candidate);
+    RETURN_IF_ERROR(spec.Validate());
+    return OpenedModel{.spec = spec, .tensors = std::make_unique<RandomSource>(spec, type)};
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--shape must be one of ", names, ", is \"", shape, "\""));
 }
 
 }  // namespace ropeway

@@ -10,7 +10,7 @@
 
 namespace ropeway {
 
-// `shape` is "1b" (Llama-3.2-1B) or "8b" (Llama-3.1-8B), `type` that of all matrices. Tensors of as many
+// `shape` is "1b" (Llama-3.2-1B), "8b" (Llama-3.1-8B), "smollm2" (SmolLM2-135M) or "tiny", `type` that of all matrices. Tensors of as many
 // columns share their bytes, so that far less memory is taken than such a file has.
 // INVALID_ARGUMENT naming the shapes.
 absl::StatusOr<OpenedModel> MakeRandomModel(const std::string& shape, DType type);

@@ -37,7 +37,7 @@ for program in "${programs[@]}"; do ldd "$out/bin/$program"; done |
   sort -u | xargs -r cp -L --target-directory="$out/lib"
 cp -r tests/golden/models/{tiny,smollm2} "$out/tests/golden/models"
 cp -r tests/golden/positions "$out/tests/golden"
-cp tests/gpu/check.sh "$out"
+cp tests/gpu/{check.sh,goals.txt} "$out"
 git describe --always --dirty >"$out/COMMIT"
 
 file=$build/ropeway-gpu-$architecture.tar.xz

@@ -8,7 +8,7 @@
 namespace ropeway {
 namespace {
 
-// Of slices but the last: whole tiles of the library's.
+// Of slices but the last: whole tiles of the library's, so that what it writes begins at 256 bytes, as it expects.
 constexpr int64_t kSliceRows = 128;
 
 cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
@@ -29,8 +29,9 @@ cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
 template <typename Visit>
 cuda::ErrorCode ForSlices(const cuda::MatMulArgs& args, const UnpackedSlice& slice, const Visit& visit) {
   const int64_t row_bytes = args.weights.columns * BytesOf(args.element);
-  const int64_t most = slice.bytes / row_bytes;
+  int64_t most = slice.bytes / row_bytes;
   ROPEWAY_CHECK(most > 0);
+  if (most < args.weights.rows && most > kSliceRows) most -= most % kSliceRows;
   const int64_t slices = CeilDiv(args.weights.rows, most);
   const int64_t even = CeilDiv(CeilDiv(args.weights.rows, slices), kSliceRows) * kSliceRows;
   const int64_t rows = std::min(most, even);
@@ -70,8 +71,8 @@ ProductKernel ProductKernelFor(const cuda::MatMulArgs& args) {
   return streams && args.num_tokens <= kStreamedTokens ? ProductKernel::kDense : ProductKernel::kGemm;
 }
 
-cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
-  switch (ProductKernelFor(args)) {
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools, ProductKernel kernel) {
+  switch (kernel) {
     case ProductKernel::kDense:
     case ProductKernel::kPacked:
       return 0;
@@ -85,8 +86,9 @@ cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& 
   ROPEWAY_CHECK(false);
 }
 
-cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
-  switch (ProductKernelFor(args)) {
+cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools,
+                               ProductKernel kernel) {
+  switch (kernel) {
     case ProductKernel::kDense:
       return tools.kernels.dense_matmul(args, tools.stream);
     case ProductKernel::kPacked:

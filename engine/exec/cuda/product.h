@@ -50,9 +50,16 @@ struct ProductTools {
 
 // Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.
 // Overwrites y and waits for the stream.
-cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools, ProductKernel kernel);
+inline cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
+  return PrepareOnCuda(args, tools, ProductKernelFor(args));
+}
 
-cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
+// REQUIRES: `kernel` does for these weights; for how many tokens it is to be taken, ProductKernelFor knows.
+cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools, ProductKernel kernel);
+inline cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
+  return MultiplyOnCuda(args, tools, ProductKernelFor(args));
+}
 
 // The same by weights that lie as Fp8Layout says: x becomes fp8, too. By a rule of its own (fp8.h), under which a row of y
 // has the same bytes whatever the number of tokens is.

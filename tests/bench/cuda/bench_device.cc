@@ -124,6 +124,7 @@ void BenchDevice::Clear() {
   runtime_->Synchronize(stream_);
   for (void* buffer : buffers_) runtime_->Free(buffer);
   buffers_.clear();
+  status_ = absl::OkStatus();
 }
 
 absl::StatusOr<double> BenchDevice::Seconds(const Call& call) {

@@ -37,7 +37,7 @@ class BenchDevice {
   // find it in a cache. Its numbers are finite as f16, bf16 and f32. REQUIRES: bytes <= pool_bytes.
   uint8_t* FromPool(int64_t bytes, int64_t repeat) const;
 
-  // Memory that lives until Clear: filled with random numbers like the pool's, or with the given ones.
+  // Memory that lives until Clear, as an error does: filled with random numbers like the pool's, or with the given ones.
   void* Allocate(int64_t bytes);
   template <typename T>
   T* Upload(const std::vector<T>& values) {

@@ -5,7 +5,8 @@
 //   cuda_bench --shape=smollm2 --filter=matmul   products alone
 //   cuda_bench --json=figures.json               the table for programs, too
 //
-// Exit code 0; 2 where there is no device or an argument is wrong; 1 where an operation failed.
+// Exit code 0; 2 where there is no device or an argument is wrong; 1 where an operation failed, which is told; the
+// others are timed nevertheless.
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -29,6 +30,7 @@ struct BenchOptions {
   std::string filter;   // of operations; all that have it in their name
   std::string library;  // libropeway_cuda.so, where it is not beside the program
   std::string json;     // a file; empty: none
+  bool list = false;    // the operations alone
 };
 
 struct Ceilings {
@@ -95,6 +97,11 @@ absl::Status Run(const BenchOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--shape must be one of ", BenchShapeNames(), ", is \"", options.shape, "\""));
   }
+  if (options.list) {
+    for (const OpCase& op : OpCases(*shape, {.major = 9}))
+      std::cout << op.operation << " " << op.sizes << "\n";
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenBackend(options.library));
   ASSIGN_OR_RETURN(const std::unique_ptr<BenchDevice> device, BenchDevice::Make(*backend, shape->pool_bytes));
   ASSIGN_OR_RETURN(const Figure copy, Measure(*device, CopyCase(*shape)));
@@ -106,13 +113,20 @@ absl::Status Run(const BenchOptions& options) {
             << absl::StrFormat("%-24s %-24s %12s %9s %9s %9s\n", "operation", "sizes", "us", "GB/s",
                                "TFLOP/s", "of bound");
   std::vector<Figure> figures;
+  absl::Status failed;  // the first one's
   for (const OpCase& op : OpCases(*shape, device->info())) {
     if (!absl::StrContains(op.operation, options.filter)) continue;
-    ASSIGN_OR_RETURN(figures.emplace_back(), Measure(*device, op));
-    Print(figures.back(), ceilings);
+    const absl::StatusOr<Figure> figure = Measure(*device, op);
+    failed.Update(figure.status());
+    if (!figure.ok()) {
+      std::cout << "failed: " << figure.status().message() << std::endl;
+      continue;
+    }
+    Print(figures.emplace_back(*figure), ceilings);
   }
-  if (options.json.empty()) return absl::OkStatus();
-  return WriteJson(options.json, device->info().name, options, ceilings, figures);
+  if (!options.json.empty())
+    RETURN_IF_ERROR(WriteJson(options.json, device->info().name, options, ceilings, figures));
+  return failed;
 }
 
 int Main(int argc, char** argv) {
@@ -124,6 +138,7 @@ int Main(int argc, char** argv) {
   app.add_option("--library", options.library,
                  "libropeway_cuda.so; default: beside the program, or where the loader looks");
   app.add_option("--json", options.json, "a file that gets the figures, too");
+  app.add_flag("--list", options.list, "names the operations of an H100 and times none");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,6 +1,7 @@
 #include "tests/bench/cuda/expert_cases.h"
 
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -20,6 +21,7 @@ struct ExpertCase {
   bool of_tokens;            // x has a row for each token
   DType type;
   int tokens;
+  int tile_slots = 0;  // 0: as the executor takes them
 
   int64_t slots() const { return int64_t{tokens} * experts.per_token; }
   int64_t matrix_bytes() const { return (cuda::DeviceMatrixBytes(type, outputs, columns) + 255) / 256 * 256; }
@@ -32,7 +34,7 @@ cuda::ExpertSlots RouteEvenly(const ExpertCase& c, BenchDevice& device) {
   for (int64_t choice = 0; choice < slots; ++choice)
     z[static_cast<size_t>(choice / c.experts.per_token * count + choice % count)] = 1;
   const auto ints = [&](int64_t n) { return static_cast<int32_t*>(device.Allocate(n * 4)); };
-  const int tile_slots = cuda::ExpertTileSlots(slots, count);
+  const int tile_slots = c.tile_slots > 0 ? c.tile_slots : cuda::ExpertTileSlots(slots, count);
   const int64_t tiles = cuda::MaxExpertTiles(slots, count, tile_slots);
   const cuda::ExpertSlots to = {.tile_slots = tile_slots,
                                 .experts = ints(slots),
@@ -87,16 +89,30 @@ OpCase CaseOf(const ExpertCase& c) {
   const int64_t rows_of_x = c.of_tokens ? c.tokens : c.slots();
   const int64_t bytes =
       active * c.matrix_bytes() + (rows_of_x * c.columns + c.slots() * c.outputs) * kElementBytes;
-  return {.operation = absl::StrCat("experts ", c.experts.count, "/", c.experts.per_token, " ", c.name),
-          .sizes = absl::StrCat(ropeway::NameOf(c.type), ", T ", c.tokens),
-          .bytes = static_cast<double>(bytes),
-          .flops = 2.0 * static_cast<double>(c.slots() * c.outputs * c.columns),
-          .prepare = [=](BenchDevice& device) { return Prepare(c, device); }};
+  const std::string tiles = c.tile_slots > 0 ? absl::StrCat(" tiles of ", c.tile_slots) : "";
+  return {
+      .operation = absl::StrCat("experts ", c.experts.count, "/", c.experts.per_token, " ", c.name, tiles),
+      .sizes = absl::StrCat(ropeway::NameOf(c.type), ", T ", c.tokens),
+      .bytes = static_cast<double>(bytes),
+      .flops = 2.0 * static_cast<double>(c.slots() * c.outputs * c.columns),
+      .prepare = [=](BenchDevice& device) { return Prepare(c, device); }};
+}
+
+// What ExpertTileSlots should say: with every size of tiles.
+void AddTileSizes(const BenchShape& shape, const BenchExperts& experts, std::vector<OpCase>& cases) {
+  for (const DType type : {DType::kBF16, DType::kQ4_K}) {
+    if (shape.hidden_size % InfoOf(type).block_columns != 0) continue;
+    for (const int slots_each : {2, 4, 8, 16, 32})  // on average
+      for (const int tile_slots : {cuda::kFewExpertSlots, cuda::kSomeExpertSlots, cuda::kManyExpertSlots})
+        cases.push_back(CaseOf({experts, "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true,
+                                type, slots_each * experts.count / experts.per_token, tile_slots}));
+  }
 }
 
 }  // namespace
 
 void AddExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
+  for (const BenchExperts& experts : shape.experts) AddTileSizes(shape, experts, cases);
   for (const BenchExperts& experts : shape.experts)
     for (const DType type : {DType::kBF16, DType::kQ4_K, DType::kMXFP4})
       for (const int tokens : shape.tokens) {

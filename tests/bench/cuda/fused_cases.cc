@@ -32,11 +32,21 @@ const char* NameOf(Part part) {
   return "";
 }
 
+enum class How {
+  kApart,
+  kFused,
+  kNormed
+};  // kNormed: the norm is fused for more tokens than the executor does
+
+const char* NameOf(How how) {
+  return how == How::kApart ? "apart " : how == How::kFused ? "fused " : "normed ";
+}
+
 struct FusedCase {
   Part part;
   DType type;
   int tokens;
-  bool together;
+  How how;
 };
 
 int64_t OutputsOf(const BenchShape& shape, Part part) {
@@ -129,7 +139,7 @@ cuda::ErrorCode RunTogether(cuda::FusedMatMulArgs args, const BenchDevice& devic
 OpCase CaseOf(const BenchShape& shape, const FusedCase& c) {
   const int64_t outputs = OutputsOf(shape, c.part), columns = ColumnsOf(shape, c.part);
   const int64_t bytes = cuda::DeviceMatrixBytes(c.type, outputs, columns);
-  return {.operation = absl::StrCat(c.together ? "fused " : "apart ", NameOf(c.part)),
+  return {.operation = absl::StrCat(NameOf(c.how), NameOf(c.part)),
           .sizes = absl::StrCat(ropeway::NameOf(c.type), ", T ", c.tokens),
           .bytes = static_cast<double>(bytes),  // those of the tokens are few
           .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
@@ -137,8 +147,9 @@ OpCase CaseOf(const BenchShape& shape, const FusedCase& c) {
             return [=, &device](int64_t repeat) {
               cuda::FusedMatMulArgs again = args;
               again.product.weights.data = device.FromPool(bytes, repeat);
-              return c.together ? RunTogether(again, device)
-                                : testing::RunApart(device.kernels(), again, device.stream());
+              if (c.how == How::kApart) return testing::RunApart(device.kernels(), again, device.stream());
+              return c.how == How::kFused ? RunTogether(again, device)
+                                          : device.kernels().fused_matmul(again, device.stream());
             };
           }};
 }
@@ -150,8 +161,14 @@ void AddFusedCases(const BenchShape& shape, std::vector<OpCase>& cases) {
     for (const Part part : {Part::kQkv, Part::kOutput, Part::kGateUp, Part::kDown}) {
       if (ColumnsOf(shape, part) % InfoOf(type).block_columns != 0) continue;
       for (const int tokens : {1, 2, 8, 16})
-        for (const bool together : {false, true})
-          cases.push_back(CaseOf(shape, {part, type, tokens, together}));
+        for (const How how : {How::kApart, How::kFused})
+          cases.push_back(CaseOf(shape, {part, type, tokens, how}));
+      // What kNormedBytes should be, as far as every device has the shared memory.
+      const bool has_norm = part == Part::kQkv || part == Part::kGateUp;
+      for (const int tokens : {3, 4})
+        for (const How how : {How::kFused, How::kNormed})
+          if (has_norm && tokens * cuda::NormedRowBytes(shape.hidden_size) > cuda::kNormedBytes)
+            cases.push_back(CaseOf(shape, {part, type, tokens, how}));
     }
   }
 }

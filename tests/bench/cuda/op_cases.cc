@@ -1,7 +1,8 @@
 #include "tests/bench/cuda/op_cases.h"
 
 #include <algorithm>
-#include <numeric>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "tests/bench/cuda/attention_cases.h"
 #include "tests/bench/cuda/expert_cases.h"
 #include "tests/bench/cuda/fused_cases.h"
+#include "tests/bench/cuda/row_cases.h"
 
 namespace ropeway {
 namespace {
@@ -72,6 +74,20 @@ const std::vector<BenchShape>& Shapes() {
   return shapes;
 }
 
+const char* NameOf(ProductKernel kernel) {
+  switch (kernel) {
+    case ProductKernel::kDense:
+      return "streamed";
+    case ProductKernel::kPacked:
+      return "packed";
+    case ProductKernel::kUnpack:
+      return "unpacked";
+    case ProductKernel::kGemm:
+      return "library";
+  }
+  return "";
+}
+
 struct Product {
   const char* name;
   int64_t outputs, columns;  // M, K
@@ -86,11 +102,13 @@ std::vector<Product> LayerProducts(const BenchShape& shape) {
           {"down", shape.hidden_size, shape.ffn_size}};
 }
 
-// As the executor multiplies.
-OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element out) {
+// As the executor multiplies, or by the kernel that is named.
+OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element out,
+                   std::optional<ProductKernel> forced = {}) {
   const auto [name, outputs, columns] = product;
   const int64_t bytes = cuda::DeviceMatrixBytes(type, outputs, columns);
-  return {.operation = absl::StrCat(cuda::IsPacked(type) ? NameOf(type) : "matmul", " ", name),
+  const std::string how = forced.has_value() ? absl::StrCat(NameOf(*forced), " ") : "";
+  return {.operation = absl::StrCat(how, cuda::IsPacked(type) ? NameOf(type) : "matmul", " ", name),
           .sizes = absl::StrCat("T ", tokens),
           .bytes = static_cast<double>(bytes + tokens * (columns * kElementBytes + outputs * BytesOf(out))),
           .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
@@ -108,11 +126,12 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
                                         .gemm = device.gemm(),
                                         .slice = {device.Allocate(kMaxSliceBytes), kMaxSliceBytes},
                                         .stream = device.stream()};
-            static_cast<void>(PrepareOnCuda(args, tools));
+            const ProductKernel kernel = forced.value_or(ProductKernelFor(args));
+            static_cast<void>(PrepareOnCuda(args, tools, kernel));
             return [=, &device](int64_t repeat) {
               cuda::MatMulArgs again = args;
               again.weights.data = device.FromPool(bytes, repeat);
-              return MultiplyOnCuda(again, tools);
+              return MultiplyOnCuda(again, tools, kernel);
             };
           }};
 }
@@ -145,50 +164,6 @@ OpCase Fp8ProductCase(const Product& product, int64_t tokens) {
               cuda::MatMulArgs again = args;
               again.weights.data = device.FromPool(bytes, repeat);
               return MultiplyFp8OnCuda(again, tools);
-            };
-          }};
-}
-
-OpCase NormCase(const BenchShape& shape, int tokens) {
-  const int64_t numbers = int64_t{tokens} * shape.hidden_size;
-  return {.operation = "norm, add",
-          .sizes = absl::StrCat("T ", tokens),
-          .bytes = static_cast<double>(numbers * (8 + 2 * kElementBytes)),
-          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
-            auto* residual = static_cast<float*>(device.Allocate(numbers * 4));
-            const auto* weight = static_cast<float*>(device.Allocate(int64_t{shape.hidden_size} * 4));
-            const void* branch = device.Allocate(numbers * kElementBytes);
-            void* out = device.Allocate(numbers * kElementBytes);
-            return [=, &device](int64_t) {
-              return device.kernels().norm({.element = kElement,
-                                            .num_rows = tokens,
-                                            .columns = shape.hidden_size,
-                                            .epsilon = 1e-5f,
-                                            .residual = residual,
-                                            .branch = branch,
-                                            .branch_scale = 0.5f,
-                                            .weight = weight,
-                                            .out = out},
-                                           device.stream());
-            };
-          }};
-}
-
-OpCase GateCase(const BenchShape& shape, int tokens) {
-  const int64_t numbers = int64_t{tokens} * shape.ffn_size;
-  return {.operation = "gate",
-          .sizes = absl::StrCat("T ", tokens),
-          .bytes = static_cast<double>(3 * numbers * kElementBytes),
-          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
-            const void* gate_up = device.Allocate(2 * numbers * kElementBytes);
-            void* out = device.Allocate(numbers * kElementBytes);
-            return [=, &device](int64_t) {
-              return device.kernels().gate({.element = kElement,
-                                            .num_tokens = tokens,
-                                            .columns = shape.ffn_size,
-                                            .gate_up = gate_up,
-                                            .out = out},
-                                           device.stream());
             };
           }};
 }
@@ -248,9 +223,25 @@ void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
   }
 }
 
+// Both kinds of kernel where the number of tokens decides which is taken (engine/exec/cuda/product.h): what
+// kStreamedTokens and kPackedTokens should be.
+void AddProductsBothWays(const BenchShape& shape, std::vector<OpCase>& cases) {
+  const Product gate_up = LayerProducts(shape)[2];
+  for (const int tokens : {8, 16, 32, 64})
+    for (const ProductKernel kernel : {ProductKernel::kDense, ProductKernel::kGemm})
+      cases.push_back(ProductCase(gate_up, DType::kBF16, tokens, kElement, kernel));
+  if (gate_up.columns % InfoOf(DType::kQ4_K).block_columns != 0) return;
+  for (const int tokens : {32, 64, 128, 256})
+    for (const ProductKernel kernel : {ProductKernel::kPacked, ProductKernel::kUnpack})
+      cases.push_back(ProductCase(gate_up, DType::kQ4_K, tokens, kElement, kernel));
+}
+
+// Of one matrix also around the numbers of tokens at which tiles change.
 void AddFp8Products(const BenchShape& shape, std::vector<OpCase>& cases) {
-  for (const Product& product : LayerProducts(shape))
+  const std::vector<Product> products = LayerProducts(shape);
+  for (const Product& product : products)
     for (const int tokens : shape.tokens) cases.push_back(Fp8ProductCase(product, tokens));
+  for (const int tokens : {9, 16, 32, 48, 65, 128}) cases.push_back(Fp8ProductCase(products[2], tokens));
 }
 
 void AddSampling(const BenchShape& shape, std::vector<OpCase>& cases) {
@@ -299,12 +290,12 @@ OpCase PeakCase(const BenchShape& shape) {
 std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& device) {
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
+  AddProductsBothWays(shape, cases);
   if (cuda::HasFp8(device.major, device.minor)) AddFp8Products(shape, cases);
   AddFusedCases(shape, cases);
   AddExpertCases(shape, cases);
   AddAttentionCases(shape, cases);
-  for (const int tokens : shape.tokens) cases.push_back(NormCase(shape, tokens));
-  for (const int tokens : shape.tokens) cases.push_back(GateCase(shape, tokens));
+  AddRowCases(shape, cases);
   AddSampling(shape, cases);
   return cases;
 }

@@ -1,6 +1,8 @@
 #include "tests/engine/exec/executor_devices.h"
 
 #include <map>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +11,7 @@
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/backend.h"
 #include "engine/exec/cuda/executor.h"
+#include "engine/kernels/cuda/fp8.h"
 #include "engine/sched/scheduler.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/host_kernels.h"
@@ -32,6 +35,17 @@ absl::StatusOr<const cuda::Backend*> BackendOf(DeviceKind kind) {
   if (kind == DeviceKind::kDevice) return OpenCudaBackend();
   return &cuda::emulation::EmulatedBackend(kind == DeviceKind::kHostKernels ? cuda::emulation::HostKernels()
                                                                             : cuda::Kernels());
+}
+
+// The first GPU of this machine; none where there is none.
+std::optional<cuda::DeviceInfo> RealDevice() {
+  const absl::StatusOr<const cuda::Backend*> backend = OpenCudaBackend();
+  const char* error = nullptr;
+  if (!backend.ok() || (*backend)->device_count(&error) == 0) return std::nullopt;
+  const std::unique_ptr<cuda::Runtime> runtime((*backend)->make_runtime(0, &error));
+  cuda::DeviceInfo info;
+  if (runtime == nullptr || runtime->Bind() != 0 || runtime->Info(&info) != 0) return std::nullopt;
+  return info;
 }
 
 const char* KindName(DeviceKind kind) {
@@ -60,13 +74,17 @@ void RunStep(Executor& executor, Scheduler& scheduler, absl::Time now) {
 }  // namespace
 
 std::vector<DeviceOptions> RealDevices() {
-  const absl::StatusOr<const cuda::Backend*> backend = OpenCudaBackend();
-  const char* error = nullptr;
-  if (!backend.ok() || (*backend)->device_count(&error) == 0) return {};
   std::vector<DeviceOptions> devices;
+  if (!RealDevice().has_value()) return devices;
   for (const cuda::Element element : {cuda::Element::kF32, cuda::Element::kBF16, cuda::Element::kF16})
     devices.push_back({.kind = DeviceKind::kDevice, .element = element});
   return devices;
+}
+
+std::vector<DeviceOptions> RealDevicesOfFp8() {
+  const std::optional<cuda::DeviceInfo> device = RealDevice();
+  if (!device.has_value() || !cuda::HasFp8(device->major, device->minor)) return {};
+  return {{.kind = DeviceKind::kDevice, .element = cuda::Element::kBF16, .fp8_weights = true}};
 }
 
 std::string NameOf(const DeviceOptions& options) {
@@ -78,6 +96,7 @@ std::string NameOf(const DeviceOptions& options) {
                       options.kv_element == cuda::KvElement::kInt8      ? "_int8_kv"
                       : options.kv_element == cuda::KvElement::kFp8E4M3 ? "_fp8_kv"
                                                                         : "",
+                      options.fp8_weights ? "_fp8_weights" : "",
                       options.tensor_parallel > 1 ? absl::StrCat("_tp", options.tensor_parallel) : "");
 }
 
@@ -89,6 +108,7 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const 
   return CudaExecutor::Make(model, *backend,
                             {.element = options.element,
                              .kv_element = options.kv_element,
+                             .fp8_weights = options.fp8_weights,
                              .tensor_parallel = options.tensor_parallel,
                              .kv_cache_bytes = kKvCacheBytes,
                              .max_tokens_per_step = options.max_tokens_per_step,

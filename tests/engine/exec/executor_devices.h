@@ -28,6 +28,7 @@ struct DeviceOptions {
   DeviceKind kind = DeviceKind::kCpu;
   cuda::Element element = cuda::Element::kF32;  // the CPU always computes in float32
   std::optional<cuda::KvElement> kv_element;    // none: as the activations
+  bool fp8_weights = false;
   int tensor_parallel = 1;
   int32_t max_tokens_per_step = 64;
   int32_t num_layers = 0;  // of the model that are kept; 0: all
@@ -35,6 +36,8 @@ struct DeviceOptions {
 
 // This machine's GPU in f32, bf16 and f16; empty where there is none.
 std::vector<DeviceOptions> RealDevices();
+// Likewise with fp8 weights, where it can do them.
+std::vector<DeviceOptions> RealDevicesOfFp8();
 
 // For names of tests: "cpu", "host_kernels_bf16_tp2".
 std::string NameOf(const DeviceOptions& options);

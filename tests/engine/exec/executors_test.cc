@@ -248,6 +248,7 @@ INSTANTIATE_TEST_SUITE_P(Emulated, TinyModelsOnTest,
 
 // The GPU of this machine, where there is one: tests/gpu/check.sh runs what has "device_" in its name.
 INSTANTIATE_TEST_SUITE_P(Device, ExecutorTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Fp8Device, ExecutorTest, ::testing::ValuesIn(RealDevicesOfFp8()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Device, DeviceSamplingTest, ::testing::ValuesIn(RealDevices()), NameOfParam);
 INSTANTIATE_TEST_SUITE_P(Device, TinyModelsOnTest,
                          ::testing::Combine(::testing::ValuesIn(SupportedTinyCases()),
@@ -301,15 +302,27 @@ TEST_P(EightBitCacheTest, MovesLogprobsLittle) {
   EXPECT_EQ(result.tokens.size(), 4u);
 }
 
-std::vector<DeviceOptions> EightBitCaches() {
+std::vector<DeviceOptions> EmulatedDevicesOfAllTypes() {
   std::vector<DeviceOptions> devices;
   for (const Element element : {Element::kF32, Element::kF16, Element::kBF16})
-    for (const cuda::KvElement kv : {cuda::KvElement::kInt8, cuda::KvElement::kFp8E4M3})
-      devices.push_back({.kind = DeviceKind::kEmulatedKernels, .element = element, .kv_element = kv});
+    devices.push_back({.kind = DeviceKind::kEmulatedKernels, .element = element});
   return devices;
 }
 
-INSTANTIATE_TEST_SUITE_P(Emulated, EightBitCacheTest, ::testing::ValuesIn(EightBitCaches()), NameOfParam);
+std::vector<DeviceOptions> WithEightBitCaches(const std::vector<DeviceOptions>& devices) {
+  std::vector<DeviceOptions> all;
+  for (DeviceOptions device : devices)
+    for (const cuda::KvElement kv : {cuda::KvElement::kInt8, cuda::KvElement::kFp8E4M3}) {
+      device.kv_element = kv;
+      all.push_back(device);
+    }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Emulated, EightBitCacheTest,
+                         ::testing::ValuesIn(WithEightBitCaches(EmulatedDevicesOfAllTypes())), NameOfParam);
+INSTANTIATE_TEST_SUITE_P(Device, EightBitCacheTest, ::testing::ValuesIn(WithEightBitCaches(RealDevices())),
+                         NameOfParam);
 
 // Scales beside the pages are kept apart and copied like them.
 INSTANTIATE_TEST_SUITE_P(EightBitCache, ExecutorTest,

@@ -1,6 +1,7 @@
 // Products of one matrix by whichever kernel does for the number of tokens: rows keep their bytes.
 #include "engine/exec/cuda/product.h"
 
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -29,6 +30,16 @@ class OwnGemm final : public cuda::emulation::HostGemm {
          .fresh_weights = args.fresh_weights},
         stream);
   }
+};
+
+// Remembers where products are written.
+class PlacesGemm final : public cuda::emulation::HostGemm {
+ public:
+  cuda::ErrorCode Run(const cuda::GemmArgs& args, cuda::Stream stream) override {
+    places.push_back(static_cast<const uint8_t*>(args.y));
+    return HostGemm::Run(args, stream);
+  }
+  std::vector<const uint8_t*> places;
 };
 
 class ProductTest : public cuda::DeviceTest {
@@ -114,6 +125,23 @@ TEST_F(ProductTest, ARowOfPackedWeightsHasTheSameBytesWhereTheyAreUnpackedFirst)
       slice_.data = Allocate<uint8_t>(slice_.bytes);
       ExpectEqualRows(weights, Element::kBF16, {kPackedTokens + 2, 1, 17, kPackedTokens, kPackedTokens + 1});
     }
+  }
+}
+
+// The library takes what it writes for 256-byte aligned: slices are of whole tiles, also where more rows would fit.
+TEST_F(ProductTest, SlicesAreWrittenToWholeTiles) {
+  constexpr int64_t kRows = 300, kColumns = 256;
+  PlacesGemm gemm;
+  gemm_ = &gemm;
+  const cuda::DeviceMatrix weights = UploadPacked(DType::kQ8_0, kRows, kColumns);
+  for (const auto& [slice_rows, slices] : {std::pair(150, 3u), {200, 3u}, {256, 2u}, {299, 2u}, {300, 1u}}) {
+    slice_.bytes = slice_rows * kColumns * 2;
+    slice_.data = Allocate<uint8_t>(slice_.bytes);
+    gemm.places.clear();
+    ExpectEqualRows(weights, Element::kBF16, {kPackedTokens + 1});
+    ASSERT_EQ(gemm.places.size(), 2 * slices) << slice_rows;  // multiplied twice
+    for (size_t i = 0; i < gemm.places.size(); ++i)
+      EXPECT_EQ((gemm.places[i] - gemm.places[i / slices * slices]) % 256, 0) << slice_rows;
   }
 }
 

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""check.sh with programs that play those of the pack: what it records, compares and skips. Usage: check_test.py CUDA_BENCH"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+CUDA_BENCH = sys.argv.pop(1)
+
+# As Google Benchmark and cuda_bench print them.
+ENGINE_BENCH = """
+case "$*" in *wgmma=off*) hash=$OFF_HASH ;; *) hash=5eed ;; esac
+[ -z "${SLOW:-}" ] || sleep 60
+echo "load/ms 2500 ms: 16.06 GB, of which the upload took 1200 ms"
+echo "W [4096, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.021 ms), 2 refused"
+echo "W [6144, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.023 ms)"
+echo "attention of prompts: wgmma, whose bytes are those of mma.sync"
+echo "answers: 16 of 16 alike alone and among 80, 700 distinct tokens, hash $hash"
+echo "Prefill/2048/real_time                     40.0 ms         40.0 ms           10 items_per_second=51.2k/s"
+echo "Decode/streams:1/context:512/real_time     5.50 ms         5.50 ms          100 items_per_second=181/s"
+echo "Decode/streams:64/context:512/real_time    9.00 ms         9.00 ms          100 items_per_second=7k/s"
+"""
+OPERATIONS = """
+echo "NVIDIA, shape 8b: a copy reaches 3000 GB/s, a product of 8192^3 780.0 TFLOP/s"
+echo "operation                sizes                              us      GB/s   TFLOP/s  of bound"
+echo "attention, prompt        rows 1, context 8192           500.00       100     420.0       54%"
+echo "sample greedy            rows 64                         30.00      1000       0.0       30%"
+echo "sample top_p 0.9         rows 64                        110.50      1000       0.0       30%"
+echo "streamed matmul gate_up  T 16                            90.00      2600      20.0       85%"
+echo "library matmul gate_up   T 16                            85.00      2700      20.0       88%"
+echo "experts 8/2 gate_up tiles of 8 BF16, T 8                     20.00      2700      20.0       88%"
+echo "experts 8/2 gate_up tiles of 16 BF16, T 8                    19.00      2700      20.0       88%"
+"""
+PASSED = 'echo "[  PASSED  ] 198 tests."\n'
+
+
+class CheckTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        for name in ("check.sh", "goals.txt"):
+            shutil.copy(FOLDER / name, self.folder)
+        (self.folder / "COMMIT").write_text("abc1234\n", encoding="utf-8")
+        self.program("nvidia-smi", 'echo "NVIDIA \\"H100\\", 580, 81559 MiB"')
+        self.program("compute-sanitizer", 'echo "ERROR SUMMARY: 0 errors"')
+        self.program("bin/kernels_cuda_device_test", PASSED)
+        self.program("bin/executors_test", PASSED)
+        self.program("bin/engine_bench", ENGINE_BENCH)
+        self.program("bin/cuda_bench", OPERATIONS)
+
+    def program(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/usr/bin/env bash\n" + text, encoding="utf-8")
+        path.chmod(0o755)
+
+    def check(self, *arguments, **environment):
+        """Its exit code and what table.json has, by name."""
+        full = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "OFF_HASH": "5eed",
+                "CUDA_LIBRARIES": "/nowhere", **environment}
+        done = subprocess.run([self.folder / "check.sh", *arguments], env=full, text=True, capture_output=True, check=False,
+                              timeout=90)
+        table = self.folder / "results/table.json"
+        rows = json.loads(table.read_text(encoding="utf-8"))["rows"] if table.exists() else []
+        return done, {row["what"]: row for row in rows}
+
+    def test_figures_stand_beside_their_goals(self):
+        done, rows = self.check()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for what, result, figure in (("kernels on the device", "pass", "PASSED 198 tests"),
+                                     ("8B bf16, a decode step of 1 stream", "met", "5.5 ms"),
+                                     ("8B bf16, a decode step of 64 streams", "missed", "9 ms"),
+                                     ("8B bf16, a prompt of 2,048", "met", "51200 tokens/s"),
+                                     ("8B bf16, a prompt of 8,192", "missing", "none tokens/s"),
+                                     ("8B bf16, from weights in memory to warmed up", "met", "2500 ms"),
+                                     ("SmolLM2's shape f16, 1 stream", "missed", "181.818 tokens/s"),
+                                     ("8B fp8, a decode step of 1 stream", "figure", "5.5 ms"),
+                                     ("attention of a prompt of 8,192", "met", "420 TFLOP/s"),
+                                     ("top_p of 64 rows beyond greedy", "missed", "80.5 us"),
+                                     ("wgmma gives the bytes of mma.sync", "pass", "checked at load"),
+                                     ("products whose algorithms were all taken", "figure", "2 shapes, 1 of them"),
+                                     ("the same answers by all ways", "pass", "3 runs, hash 5eed"),
+                                     ("racecheck of new kernels", "pass", "exit code 0"),
+                                     ("engine: golden prompts of SmolLM2", "skipped", "is not there")):
+            with self.subTest(what=what):
+                self.assertEqual(rows[what]["result"], result)
+                self.assertIn(figure, rows[what]["figure"])
+        self.assertEqual(rows["8B bf16, a decode step of 1 stream"]["floor"], "4.9")
+        choices = (self.folder / "results/choices.txt").read_text(encoding="utf-8").splitlines()
+        self.assertRegex(choices[0], r"^matmul gate_up T 16 +library +us: streamed 90.00, library 85.00$")
+        self.assertRegex(choices[1], r"^experts 8/2 gate_up BF16, T 8 +tiles of 16 +us: tiles of 8 20.00, tiles of 16 19.00$")
+
+    def test_what_fails_ends_nothing_but_the_exit_code(self):
+        self.program("bin/kernels_cuda_device_test", 'echo "[  FAILED  ] 2 tests, listed below:"; exit 1')
+        self.program("bin/cuda_bench", OPERATIONS + "exit 1")
+        done, rows = self.check(OFF_HASH="0ff")
+        self.assertEqual(done.returncode, 1)
+        for what in ("kernels on the device", "the same answers by all ways", "operations of 8b"):
+            self.assertEqual(rows[what]["result"], "FAIL", what)
+        self.assertIn("FAILED 2 tests", rows["kernels on the device"]["figure"])
+        self.assertEqual(rows["8B bf16, a decode step of 1 stream"]["result"], "met")
+        self.assertEqual(rows["attention of a prompt of 8,192"]["result"], "met")
+
+    def test_tests_that_find_no_device_are_no_pass(self):
+        self.program("bin/executors_test", 'echo "[  PASSED  ] 0 tests."')
+        self.program("bin/kernels_cuda_device_test", "exit 77")
+        done, rows = self.check("--quick")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(rows["kernels on the device"]["result"], "FAIL")
+        self.assertEqual(rows["engine: golden models, same bytes in batches"]["result"], "FAIL")
+
+    def test_ends_in_time_with_what_there_is(self):
+        done, rows = self.check("--seconds", "20", SLOW="1")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(rows["kernels on the device"]["result"], "pass")
+        self.assertEqual(rows["steps of 8b in BF16"]["result"], "FAIL")
+        self.assertRegex(rows["steps of 8b in BF16"]["figure"], r"^not done after \d+ s")
+        self.assertEqual(rows["operations of 8b"]["result"], "skipped")
+
+    def test_says_what_is_wrong(self):
+        done, _ = self.check("--fast")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("Usage: check.sh", done.stderr)
+        self.program("nvidia-smi", "exit 9")
+        done, _ = self.check()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("no GPU", done.stderr)
+
+    def test_goals_are_of_steps_and_operations_that_there_are(self):
+        script = (FOLDER / "check.sh").read_text(encoding="utf-8").replace("$type", "(Q4_K|Q8_0)")
+        steps = re.findall(r'(?:step|bench) "([^"$]+)"', script)
+        operations = subprocess.run([CUDA_BENCH, "--list"], text=True, capture_output=True, check=True).stdout.splitlines()
+        for line in (FOLDER / "goals.txt").read_text(encoding="utf-8").splitlines():
+            if not line or line.startswith("#"):
+                continue
+            with self.subTest(line=line):
+                step, begins, number, goal, floor, what = (part.strip() for part in line.split("|"))
+                self.assertTrue(any(re.fullmatch(known, step) for known in steps))
+                self.assertRegex(number, r"^(ms|tokens/s \d+|us|us over .+|GB/s|TFLOP/s|%)$")
+                self.assertRegex(goal, r"^(-|[<>]= [0-9.]+)$")
+                self.assertRegex(floor, r"^(-|[0-9.]+)$")
+                self.assertTrue(what)
+                if step.startswith("operations"):
+                    self.assertIn(begins, operations)
+                    self.assertIn(number.partition(" over ")[2] or begins, operations)
+
+
+if __name__ == "__main__":
+    unittest.main()
