@@ -115,6 +115,7 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
   made.products = executor->products();
   made.upload = DescribeUpload(executor->upload().bytes, executor->upload().duration);
   made.num_threads = config.tensor_parallel;
+  made.fp8_weights = executor->fp8_numbers();
   made.executor = std::move(executor);
   return made;
 }

@@ -24,6 +24,7 @@ struct MadeExecutor {
   std::string kernels;                // the set that computes: "avx512+amx", "cuda: NVIDIA L4, bf16"
   std::vector<std::string> products;  // how a GPU's matrices are multiplied, a line for each shape
   int32_t num_threads = 0;            // that compute
+  int64_t fp8_weights = 0;            // how many are held as fp8
   std::string warning;                // why it computes on the CPU, where a GPU was looked for; else empty
   PackCacheOutcome pack_cache;        // of a CPU; its path is empty where there is none
   std::string placement;              // of a CPU's weights on NUMA nodes; empty where there is one

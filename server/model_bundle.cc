@@ -64,15 +64,16 @@ absl::Status ApplySettings(const Config& config, OpenedModel& model, ModelFacts&
     model.tensors = PackTo8Bits(std::move(model.tensors), model.spec);
     facts.quantization = NameOf(CountWeights(model).commonest);
   }
-  // As folders name it.
-  if (config.weights == WeightPacking::kFp8) facts.quantization = "F8_E4M3";
   return absl::OkStatus();
 }
 
 absl::StatusOr<MadeExecutor> MakeExecutorAsSet(const Config& config, OpenedModel model,
                                                const LoadProgress& progress, ModelFacts& facts) {
   RETURN_IF_ERROR(ApplySettings(config, model, facts));
-  return MakeExecutor(config, std::move(model), progress);
+  ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(model), progress));
+  // As folders name it; of experts, embedding and output layer, which stay as they are, there may be more.
+  if (2 * made.fp8_weights > facts.num_parameters) facts.quantization = "F8_E4M3";
+  return made;
 }
 
 absl::Status WithPath(const Config& config, const absl::Status& status) {

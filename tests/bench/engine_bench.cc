@@ -319,6 +319,8 @@ bool TakeSwitch(std::string_view name, bool* on, int& argc, char** argv) {
 }
 
 int Main(int argc, char** argv) {
+  // Of a run that is cut short what was told stays.
+  static_cast<void>(std::setvbuf(stdout, nullptr, _IOLBF, 0));
   BenchOptions options{.model = TakeFlag("model", "models/SmolLM2-135M-Instruct.Q4_1.gguf", argc, argv),
                        .shape = TakeFlag("shape", "", argc, argv),
                        .type = TakeFlag("type", "BF16", argc, argv),
@@ -337,7 +339,6 @@ int Main(int argc, char** argv) {
   if (!executor.ok()) return std::fprintf(stderr, "%s\n", executor.status().ToString().c_str()), 2;
   if (options.answers > 0 && !CompareAnswers(**executor, options.answers)) return 1;
   Register(options.device == "cuda", executor->get());
-  std::fflush(stdout);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

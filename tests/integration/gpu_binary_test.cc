@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -13,8 +14,10 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "tests/integration/server_process.h"
+#include "tests/testing/folder_text.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
+#include "tests/testing/tiny_models.h"
 
 namespace ropeway::testing {
 namespace {
@@ -156,6 +159,27 @@ TEST_F(GpuBinaryTest, SaysThatAPackedFileHasNothingForFp8) {
   EXPECT_EQ(refused.Wait(), 2);
   EXPECT_THAT(refused.Log(),
               HasSubstr("--device=cuda: fp8 weights: the layers must have a matrix that is not packed"));
+}
+
+// What most weights are held as: of a model that consists of experts for the greater part, that is not fp8.
+TEST_F(GpuBinaryTest, TellsTheKindOfMostWeights) {
+  for (const auto& [name, quantization] :
+       {std::pair("qwen3", "F8_E4M3"), {"mixtral", "F32"}}) {
+    SCOPED_TRACE(name);
+    const TempFolder model;
+    ASSERT_OK(WriteTinyModel(name, model.path()));
+    WriteFolderText(model);
+    ServerProcess process(
+        Arguments({"--model", model.path(), "--device", "cuda", "--weights", "fp8", "--max_running", "2"}),
+        program_, environment_);
+    const int port = process.WaitUntilServing();
+    ASSERT_NE(port, 0) << process.Log();
+    const auto client = client::Client::Create({.server = absl::StrCat("127.0.0.1:", port)});
+    ASSERT_OK_AND_ASSIGN(const client::ModelInfo info, client->GetModelInfo());
+    EXPECT_EQ(info.quantization, quantization);
+    EXPECT_EQ(info.file_quantization, "F32");
+    EXPECT_OK(Ask(port, 8));
+  }
 }
 
 // A driver alone is not enough.

@@ -255,6 +255,12 @@ absl::Status CudaExecutor::OnAllRanks(absl::FunctionRef<absl::Status(CudaRank&)>
   return FirstError(statuses_);
 }
 
+int64_t CudaExecutor::fp8_numbers() const {
+  int64_t all = 0;
+  for (const auto& rank : ranks_) all += rank->fp8_numbers();
+  return all;
+}
+
 CudaUpload CudaExecutor::upload() const {
   CudaUpload all;
   for (const auto& rank : ranks_) {

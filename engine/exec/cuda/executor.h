@@ -74,6 +74,9 @@ class CudaExecutor final : public Executor {
   // Of all devices, which got theirs one after the other.
   CudaUpload upload() const;
 
+  // Of all devices: weights that are held as fp8.
+  int64_t fp8_numbers() const;
+
   // How matrices are multiplied on the first device, a line for each shape.
   std::vector<std::string> products() const { return ranks_[0]->products(); }
 

@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<CudaRank>> CudaRank::Make(CudaRankParts parts,
     return absl::InvalidArgumentError(
         "fp8 weights: the layers must have a matrix that is not packed or of experts, have none");
   }
+  rank->fp8_numbers_ = weights.fp8_numbers;
   CudaMemoryOptions memory = options.memory;
   memory.widest_fp8 = weights.widest_fp8;
   ASSIGN_OR_RETURN(rank->plan_, PlanMemory(rank->spec_, memory, rank->device_, weights.bytes));

@@ -64,6 +64,7 @@ class CudaRank {
 
   // Of Make; what other ranks have may be less.
   const CudaMemoryPlan& plan() const { return plan_; }
+  int64_t fp8_numbers() const { return fp8_numbers_; }  // weights that are fp8
   const cuda::DeviceInfo& device() const { return device_; }
 
   // Allocates everything, with so many pages of keys and values, and uploads the weights.
@@ -125,6 +126,7 @@ class CudaRank {
   std::vector<kernels::ModifierTables> modifiers_;  // on the host, until Load has moved them
   cuda::DeviceInfo device_;
   CudaMemoryPlan plan_;
+  int64_t fp8_numbers_ = 0;
   int32_t num_pages_ = 0;
   cuda::Stream stream_;
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;

@@ -168,6 +168,7 @@ class CudaWing {
 
   // As in CudaWeights, of what was put.
   int64_t widest_fp8() const { return widest_fp8_; }
+  int64_t fp8_numbers() const { return fp8_numbers_; }
 
   absl::StatusOr<Vector> PutVector(std::vector<float> values) {
     return uploader_.PutValues(std::move(values));
@@ -215,7 +216,10 @@ class CudaWing {
   absl::StatusOr<DeviceMatrix> PutMatrix(absl::Span<const WeightTensor> tensors, const Form& form) {
     DeviceMatrix matrix{.type = form.type, .columns = tensors[0].view.columns()};
     for (const WeightTensor& tensor : tensors) matrix.rows += tensor.view.rows();
-    if (form.is_fp8) widest_fp8_ = std::max(widest_fp8_, matrix.columns);
+    if (form.is_fp8) {
+      widest_fp8_ = std::max(widest_fp8_, matrix.columns);
+      fp8_numbers_ += matrix.rows * matrix.columns;
+    }
     const auto held = std::make_shared<const std::vector<WeightTensor>>(tensors.begin(), tensors.end());
     const auto fill = [held, form](int64_t first, int64_t last, uint8_t* out) {
       PackPart(*held, form, first, last, out);
@@ -228,7 +232,7 @@ class CudaWing {
   const cuda::Element element_;
   const bool fp8_;
   Uploader& uploader_;
-  int64_t widest_fp8_ = 0;
+  int64_t widest_fp8_ = 0, fp8_numbers_ = 0;
 };
 
 // How kernels find one matrix of each expert, which are alike.
@@ -341,6 +345,7 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
   weights.widest_fp8 = wing.widest_fp8();
+  weights.fp8_numbers = wing.fp8_numbers();
   for (int i = 0; i < spec.num_layers(); ++i) {
     CudaExperts& experts = weights.experts.emplace_back();
     const CudaLayer& layer = weights.layers[i];
@@ -370,7 +375,8 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
 absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request) {
   Uploader uploader(nullptr, nullptr);
   ASSIGN_OR_RETURN(const CudaWeights weights, Load(request, uploader));
-  return CudaWeightsCount{.bytes = uploader.bytes(), .widest_fp8 = weights.widest_fp8};
+  return CudaWeightsCount{
+      .bytes = uploader.bytes(), .widest_fp8 = weights.widest_fp8, .fp8_numbers = weights.fp8_numbers};
 }
 
 absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, cuda::Runtime& runtime,

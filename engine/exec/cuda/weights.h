@@ -73,6 +73,7 @@ struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMa
   std::vector<CudaRotary> rotaries;               // of spec.Rotaries()
   std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none
   int64_t widest_fp8 = 0;                         // columns of the widest matrix of fp8; 0: there is none
+  int64_t fp8_numbers = 0;                        // weights that are fp8
 };
 
 // How weights came to a device, for the log.
@@ -95,8 +96,8 @@ struct CudaWeightsRequest {
 };
 
 struct CudaWeightsCount {
-  int64_t bytes = 0;       // of device memory that LoadCudaWeights takes
-  int64_t widest_fp8 = 0;  // as in CudaWeights
+  int64_t bytes = 0;                        // of device memory that LoadCudaWeights takes
+  int64_t widest_fp8 = 0, fp8_numbers = 0;  // as in CudaWeights
 };
 absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request);
 
