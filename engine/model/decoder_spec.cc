@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/decimals.h"
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
 #include "engine/position/portable_math.h"
@@ -22,19 +23,22 @@ constexpr int64_t kMaxContext = 1 << 26;
 
 absl::Status Positive(absl::string_view field, double value) {
   if (std::isfinite(value) && value > 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(field, " must be positive and finite, is ", value));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must be positive and finite, is ", Decimals(value)));
 }
 
 absl::Status NotNegative(absl::string_view field, double value) {
   if (std::isfinite(value) && value >= 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(field, " must be finite and not negative, is ", value));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must be finite and not negative, is ", Decimals(value)));
 }
 
 // Kernels divide by caps and multiply by them again, in float32: others would make numbers that are none.
 absl::Status Cap(absl::string_view field, double value) {
   constexpr double kLeast = 0x1p-20, kMost = 0x1p40;
   if (value == 0 || (kLeast <= value && value <= kMost)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(field, " must be 0 or in [2^-20, 2^40], is ", value));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must be 0 or in [2^-20, 2^40], is ", Decimals(value)));
 }
 
 absl::Status ValidateRope(const RopeSpec& rope, int32_t head_dim) {

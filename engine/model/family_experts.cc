@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/decimals.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/family_readers.h"
 
@@ -258,7 +259,7 @@ absl::Status FinishLlama4Attention(JsonFields& config, DecoderSpec& spec) {
   ASSIGN_OR_RETURN(const double scale, config.DoubleOr("attn_scale", 0.1));
   if (!(floor > 0))
     return absl::InvalidArgumentError(
-        absl::StrCat(config.NameOf("floor_scale"), " must be positive, is ", floor));
+        absl::StrCat(config.NameOf("floor_scale"), " must be positive, is ", Decimals(floor)));
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     LayerSpec& layer = spec.layers[i];
     if (chunked[i] && chunk == 0)

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/decimals.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/family_readers.h"
 
@@ -87,7 +88,7 @@ absl::Status FinishChatGlm(JsonFields& config, DecoderSpec& spec) {
   ASSIGN_OR_RETURN(const double ratio, config.DoubleOr("rope_ratio", 1));
   if (!(ratio > 0))
     return absl::InvalidArgumentError(
-        absl::StrCat(config.NameOf("rope_ratio"), " must be positive, is ", ratio));
+        absl::StrCat(config.NameOf("rope_ratio"), " must be positive, is ", Decimals(ratio)));
   ASSIGN_OR_RETURN(const std::string name, config.StringOr("_name_or_path", ""));
   const bool divides = absl::StrContains(name, "chatglm2");
   for (LayerSpec& layer : spec.layers) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/decimals.h"
 #include "engine/base/status_macros.h"
 
 namespace ropeway {
@@ -103,10 +104,10 @@ absl::StatusOr<std::string> TypeOf(JsonFields& fields) {
 // Columns of a head that are rotated.
 absl::StatusOr<int32_t> RotaryDim(const std::string& where, double rotated, const HfRopeDefaults& defaults) {
   if (!defaults.rotated_may_differ && rotated != defaults.rotated)
-    return absl::UnimplementedError(
-        absl::StrCat(where, " is ", rotated, "; only ", defaults.rotated, " is supported"));
+    return absl::UnimplementedError(absl::StrCat(where, " is ", Decimals(rotated), "; only ",
+                                                 Decimals(defaults.rotated), " is supported"));
   if (!(rotated > 0 && rotated <= 1))
-    return absl::InvalidArgumentError(absl::StrCat(where, " must be in (0, 1], is ", rotated));
+    return absl::InvalidArgumentError(absl::StrCat(where, " must be in (0, 1], is ", Decimals(rotated)));
   return static_cast<int32_t>(defaults.head_dim * rotated);
 }
 

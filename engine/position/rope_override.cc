@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "engine/base/decimals.h"
 #include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 
@@ -92,19 +93,19 @@ absl::StatusOr<const KindRule*> RuleOf(absl::string_view name) {
 
 absl::Status CheckOrder(absl::string_view low_name, double low, absl::string_view high_name, double high) {
   if (low < high) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("must have ", low_name, " below ", high_name, " ", high, ", has ", low));
+  return absl::InvalidArgumentError(absl::StrCat("must have ", low_name, " below ", high_name, " ",
+                                                 Decimals(high), ", has ", Decimals(low)));
 }
 
 // What the kind says beside the factor, as a rope has it.
 void AppendParameters(const RopeSpec& rope, std::string& text) {
   if (rope.scaling == Kind::kLlama3)
-    absl::StrAppend(&text, ",low_freq_factor=", rope.low_freq_factor,
-                    ",high_freq_factor=", rope.high_freq_factor);
+    absl::StrAppend(&text, ",low_freq_factor=", Decimals(rope.low_freq_factor),
+                    ",high_freq_factor=", Decimals(rope.high_freq_factor));
   if (rope.scaling == Kind::kYarn)
-    absl::StrAppend(&text, ",beta_fast=", rope.beta_fast, ",beta_slow=", rope.beta_slow,
+    absl::StrAppend(&text, ",beta_fast=", Decimals(rope.beta_fast), ",beta_slow=", Decimals(rope.beta_slow),
                     ",truncate=", rope.truncate ? "true" : "false",
-                    ",attention_factor=", rope.attention_factor);
+                    ",attention_factor=", Decimals(rope.attention_factor));
 }
 
 }  // namespace
@@ -165,7 +166,7 @@ std::string RopeScalingText(const RopeSpec& rope) {
   std::vector<std::string> parameters;
   const bool has_factor =
       rope.scaling != Kind::kNone && rope.scaling != Kind::kQwen1Ntk && rope.scaling != Kind::kLongRope;
-  if (has_factor) parameters.push_back(absl::StrCat("factor=", rope.factor));
+  if (has_factor) parameters.push_back(absl::StrCat("factor=", Decimals(rope.factor)));
   if (rope.original_context > 0) parameters.push_back(absl::StrCat("original=", rope.original_context));
   if (!rope.frequency_factors.empty()) parameters.push_back("divisors=file");
   std::string text = absl::StrCat(RopeScalingName(rope.scaling), parameters.empty() ? "" : ":",

@@ -193,6 +193,9 @@ Forecast Scheduler::ForecastFor(Sequence& sequence, absl::Time now) {
                        .cached_tokens = CountKnownPages(sequence).all * kPageTokens,
                        .expected_tokens = ExpectedTokens(spec)};
   if (cost_.num_steps() < kMeasuredSteps) return forecast;
+  // Small steps say nothing about what many tokens of a prompt cost.
+  const int32_t uncomputed = sequence.request.prompt_size() - forecast.cached_tokens;
+  if (std::min(uncomputed, limits_.max_tokens_per_step) > cost_.max_prompt_tokens()) return forecast;
   forecast.times = ExpectTimes(sequence, forecast, now);
   forecast.refusal = CheckDeadline(spec, *forecast.times, now);
   return forecast;
@@ -216,6 +219,8 @@ absl::Status Scheduler::CheckDeadline(const ValidRequest& spec, const ExpectedTi
 
 absl::StatusOr<Forecast> Scheduler::Predict(ValidRequest request, absl::Time now) {
   RETURN_IF_ERROR(Validate(request));
+  // One that passed on the way here was too soon.
+  if (request.deadline <= now) request.deadline = now + absl::Nanoseconds(1);
   RequestState visitor(std::move(request), next_order_, pool_);
   Forecast forecast = ForecastFor(visitor.samples.front(), now);
   if (absl::Status full = CheckRoom(); !full.ok()) forecast.refusal = std::move(full);

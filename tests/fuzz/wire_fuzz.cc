@@ -5,12 +5,15 @@
 // that message is valid before.
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
+#include "engine/api/forecast.h"
 #include "engine/base/clock.h"
 #include "engine/base/utf8.h"
 #include "google/protobuf/descriptor.h"
@@ -18,6 +21,7 @@
 #include "google/protobuf/stubs/logging.h"
 #include "server/front/answers.h"
 #include "server/front/convert_request.h"
+#include "server/front/estimation.h"
 #include "server/rpc/wire.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/server/front/test_front.h"
@@ -134,6 +138,8 @@ void FillField(const pb::FieldDescriptor& field, Choices& choices, int depth, pb
       return put(static_cast<uint64_t>(choices.Integer()), &R::SetUInt64, &R::AddUInt64);
     case pb::FieldDescriptor::CPPTYPE_FLOAT:
       return put(static_cast<float>(choices.Real()), &R::SetFloat, &R::AddFloat);
+    case pb::FieldDescriptor::CPPTYPE_DOUBLE:
+      return put(choices.Real(), &R::SetDouble, &R::AddDouble);
     case pb::FieldDescriptor::CPPTYPE_BOOL:
       return put(choices.Byte() % 2 == 1, &R::SetBool, &R::AddBool);
     case pb::FieldDescriptor::CPPTYPE_STRING:
@@ -181,19 +187,44 @@ void CheckPlan(const server::GenerationPlan& plan, const server::EngineHandle& e
           In(sampling.frequency_penalty, -server::kMaxPenalty, server::kMaxPenalty));
 }
 
-// A generation is only planned; the other calls are answered. What is answered has strings of UTF-8, since it
-// can be written and read again.
+// Asks as a caller without a key; the engine is played by this thread.
+absl::StatusOr<v1::EstimateResponse> Estimated(const v1::EstimateRequest& request,
+                                               server::testing::TestFront& front) {
+  const server::Call call = {.identity = std::make_shared<const server::Identity>()};
+  absl::StatusOr<v1::EstimateResponse> answer = absl::InternalError("not answered");
+  absl::Notification done;
+  server::Estimate(request, front.context, call, [&](absl::StatusOr<v1::EstimateResponse> given) {
+    answer = std::move(given);
+    done.Notify();
+  });
+  for (server::Mailbox::Inquiry& inquiry : front.mailbox.Take(absl::ZeroDuration()).inquiries) {
+    const absl::Duration left = inquiry.request.deadline - front.clock.Now();
+    const absl::Status refusal =
+        left > absl::Seconds(1) ? absl::OkStatus() : absl::ResourceExhaustedError("too late");
+    inquiry.answer(Forecast{.pages = 1, .times = ExpectedTimes{}, .refusal = refusal});
+  }
+  done.WaitForNotification();
+  return answer;
+}
+
+// What is answered can be written and read again, since its strings are UTF-8.
+template <typename Response>
+void CheckAnswer(const absl::StatusOr<Response>& answer) {
+  if (!answer.ok()) return CheckError(answer.status());
+  Require(server::ParseMessage<Response>(server::SerializeMessage(*answer), INT32_MAX).ok());
+}
+
+// A generation is only planned; the other calls are answered.
 template <typename Request>
 void Answer(const Request& request, server::testing::TestFront& front) {
   if constexpr (std::is_same_v<Request, v1::GenerateRequest>) {
     const auto plan = server::ConvertGenerateRequest(
         request, {.model = front.model, .limits = front.engine.limits, .now = absl::CivilSecond(2026, 1, 2)});
     return plan.ok() ? CheckPlan(*plan, front.engine) : CheckError(plan.status());
+  } else if constexpr (std::is_same_v<Request, v1::EstimateRequest>) {
+    CheckAnswer(Estimated(request, front));
   } else {
-    const auto answer = server::Answer(request, front.context);
-    if (!answer.ok()) return CheckError(answer.status());
-    const grpc::ByteBuffer bytes = server::SerializeMessage(*answer);
-    Require(server::ParseMessage<std::decay_t<decltype(*answer)>>(bytes, INT32_MAX).ok());
+    CheckAnswer(server::Answer(request, front.context));
   }
 }
 
@@ -220,7 +251,7 @@ using CallFunction = void (*)(uint8_t selector, std::string_view bytes, const st
 constexpr CallFunction kCalls[] = {Call<v1::GenerateRequest>,     Call<v1::TokenizeRequest>,
                                    Call<v1::DetokenizeRequest>,   Call<v1::RenderChatRequest>,
                                    Call<v1::GetModelInfoRequest>, Call<v1::GetServerInfoRequest>,
-                                   Call<v1::AbortRequest>};
+                                   Call<v1::AbortRequest>,        Call<v1::EstimateRequest>};
 
 // A valid message for each of kCalls.
 std::vector<std::string> ValidMessages() {
@@ -254,13 +285,17 @@ std::vector<std::string> ValidMessages() {
   *render.mutable_chat() = chat;
   v1::AbortRequest abort;
   abort.set_request_id("r");
+  v1::EstimateRequest estimate;
+  *estimate.mutable_request() = generate;
+  estimate.set_deadline_ms(1500);
   return {generate.SerializeAsString(),
           tokenize.SerializeAsString(),
           detokenize.SerializeAsString(),
           render.SerializeAsString(),
           v1::GetModelInfoRequest().SerializeAsString(),
           v1::GetServerInfoRequest().SerializeAsString(),
-          abort.SerializeAsString()};
+          abort.SerializeAsString(),
+          estimate.SerializeAsString()};
 }
 
 }  // namespace

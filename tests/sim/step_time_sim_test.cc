@@ -379,9 +379,33 @@ TEST_P(ForecastSimTest, TellsPagesCachedTokensAndTimesWithoutTakingAnything) {
   request.prompt[0] = 998;  // known to nobody
   ASSERT_OK_AND_ASSIGN(const Forecast late, server.scheduler().Predict(request, server.now()));
   EXPECT_THAT(late.refusal, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot be met")));
+  request.deadline = server.now() - absl::Milliseconds(1);  // it passed on the way
+  ASSERT_OK_AND_ASSIGN(const Forecast passed, server.scheduler().Predict(request, server.now()));
+  EXPECT_THAT(passed.refusal, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot be met")));
   request.max_tokens = 0;
   EXPECT_THAT(server.scheduler().Predict(request, server.now()).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("max_tokens")));
+}
+
+// Steps of single tokens tell what a step costs, and nothing of what prompts do.
+TEST_P(ForecastSimTest, TellsNoTimesOfPromptsFarLargerThanAnySoFar) {
+  TimedServer server({.target_itl = kTarget}, WithStepsInFlight(GetParam()), MakeMachine({}));
+  server.Add(TimedServer::Request(2, 100));
+  server.RunUntilIdle();
+  const auto times = [&](int32_t prompt) {
+    const auto forecast = server.scheduler().Predict(TimedServer::Request(prompt, 10), server.now());
+    EXPECT_OK(forecast);
+    return forecast.ok() ? forecast->times : std::nullopt;
+  };
+  EXPECT_TRUE(times(32).has_value());
+  EXPECT_FALSE(times(33).has_value());
+  EXPECT_FALSE(times(3000).has_value());
+  server.Add(TimedServer::Request(1000, 20));
+  server.RunUntilIdle();
+  const absl::Duration whole = absl::Milliseconds(0.3) * 3000;
+  ASSERT_TRUE(times(3000).has_value());
+  EXPECT_GT(times(3000)->first_token, whole * 0.7);
+  EXPECT_LT(times(3000)->first_token, whole * 1.5);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/decimals.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
@@ -27,7 +28,7 @@ absl::Status CheckOptions(const DecoderSpec& spec, const CudaExecutorOptions& op
   RETURN_IF_ERROR(InRange("max_steps_in_flight", options.max_steps_in_flight, 1, kMaxStepsInFlight));
   if (!(options.memory_fraction > 0 && options.memory_fraction <= 1)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", options.memory_fraction));
+        absl::StrCat("gpu_memory_fraction must be in (0, 1], is ", Decimals(options.memory_fraction)));
   }
   return CheckTensorParallel(spec, options.tensor_parallel);
 }

@@ -110,7 +110,11 @@ TEST(RopeOverrideTest, TellsWhatIsInForceInTheFormThatItReads) {
   for (const char* text :
        {"none", "linear:factor=4", "ntk:factor=2.5", "dynamic:factor=8,original=2048",
         "dynamic_qwen1:original=2048", "llama3:factor=8,original=8192,low_freq_factor=1,high_freq_factor=4",
-        "yarn:factor=4,original=2048,beta_fast=32,beta_slow=1,truncate=true,attention_factor=1.25"}) {
+        "yarn:factor=4,original=2048,beta_fast=32,beta_slow=1,truncate=true,attention_factor=1.25",
+        "linear:factor=1.0000001",
+        "llama3:factor=3.3333333,original=8192,low_freq_factor=1.0000001,high_freq_factor=4.0000001",
+        "yarn:factor=1.2345678,original=99,beta_fast=31.999999,beta_slow=0.1234567,truncate=false,"
+        "attention_factor=1.1386294361119891"}) {
     ASSERT_OK_AND_ASSIGN(const RopeOverride wanted, ParseRopeOverride(text));
     EXPECT_EQ(RopeScalingText(Overridden(rope, wanted, wanted.original.value_or(0))), text);
   }

@@ -243,6 +243,8 @@ TEST_F(ServiceTest, EstimatesRefuseWhatGenerateWould) {
     request.set_deadline_ms(bad);
     EXPECT_THAT(refusal(request), HasSubstr("deadline_ms must be in (0, 1e12], is"));
   }
+  request.set_deadline_ms(1000000000000.125);
+  EXPECT_THAT(refusal(request), HasSubstr("deadline_ms must be in (0, 1e12], is 1000000000000.125"));
   request.clear_deadline_ms();
   request.mutable_request()->mutable_sampling()->set_top_p(2);
   EXPECT_THAT(refusal(request), HasSubstr("sampling.top_p must be in (0, 1], is 2"));
