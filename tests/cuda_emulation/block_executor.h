@@ -64,6 +64,8 @@ struct DeviceThread : ThreadView {
   bool warpgroup_fenced = false;
   std::vector<std::vector<WarpgroupProduct>> product_groups;  // committed, oldest first
   std::vector<WarpgroupProduct> products;                     // not committed
+  // Waited for. Here and not on the fiber's stack, of which a failure elsewhere gives nothing back.
+  std::vector<WarpgroupProduct> awaited_products;
 };
 
 // Lanes of a warp that wait for the rest of `mask`.

@@ -1,6 +1,6 @@
 // One mistake per kernel, where kPlanted. planted_bugs_test.py says which build must notice which.
 #include "engine/kernels/cuda/device.h"
-#include "tests/cuda_emulation/planted_bugs.h"
+#include "tests/cuda_emulation/planted_bugs.cuh"
 
 namespace ropeway::cuda {
 namespace {
@@ -247,14 +247,6 @@ constexpr float Zeros(int) { return 0; }
 constexpr float Ones(int) { return 1; }
 constexpr float OnesOfAWarp(int i) { return i < 32 ? 1 : 0; }
 constexpr float SumOfTiles(int i) { return i < 64 ? 16.0f * static_cast<float>(i % 32) : 0; }
-
-using Kernel = void (*)(const float*, float*);
-
-template <Kernel kPlanted, Kernel kRight, int kBlocks, int kThreads>
-ErrorCode LaunchEither(bool planted, const float* in, float* out, Stream stream) {
-  constexpr size_t kSharedBytes = kThreads * sizeof(float);  // used by DynamicSharedPastTheEnd
-  return Launch(stream, planted ? kPlanted : kRight, dim3(kBlocks), dim3(kThreads), kSharedBytes, in, out);
-}
 
 template <Kernel kPlanted, Kernel kRight>
 ErrorCode LaunchEitherDependent(bool planted, const float* in, float* out, Stream stream) {

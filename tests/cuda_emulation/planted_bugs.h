@@ -19,6 +19,7 @@ struct PlantedBug {
 };
 
 std::span<const PlantedBug> PlantedBugs();
+std::span<const PlantedBug> PlantedWarpgroupBugs();  // with wgmma
 
 }  // namespace ropeway::cuda
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "tests/cuda_emulation/planted_bugs.h"
 #include "tests/kernels/cuda/test_runtime.h"
@@ -59,11 +60,14 @@ int Run(const PlantedBug& bug, bool planted) {
 }  // namespace ropeway::cuda
 
 int main(int argc, char** argv) {
+  std::vector<ropeway::cuda::PlantedBug> bugs;
+  for (const auto some : {ropeway::cuda::PlantedBugs(), ropeway::cuda::PlantedWarpgroupBugs()})
+    bugs.insert(bugs.end(), some.begin(), some.end());
   if (argc == 2 && std::strcmp(argv[1], "--list") == 0) {
-    for (const auto& bug : ropeway::cuda::PlantedBugs()) std::printf("%s\n", bug.name);
+    for (const auto& bug : bugs) std::printf("%s\n", bug.name);
     return 0;
   }
-  for (const auto& bug : ropeway::cuda::PlantedBugs()) {
+  for (const auto& bug : bugs) {
     if (argc == 3 && std::strcmp(argv[1], bug.name) == 0) {
       return ropeway::cuda::Run(bug, std::strcmp(argv[2], "planted") == 0);
     }

@@ -54,6 +54,17 @@ EXPECTED = {
     "ReadsBeforeGridWait": {run: WRONG for run in ("plain", "asan")},
     "CopiesBeforeGridWait": {run: WRONG for run in ("plain", "asan")},
     "SumOfBlocks": {"tsan": RACE},
+    # With wgmma.
+    "ProxyFenceForgotten": {run: FAILED + "*without a fence" for run in ("plain", "asan", "tsan")},
+    "ProxyFenceBeforeTheWait": {run: FAILED + "*without a fence" for run in ("plain", "asan", "tsan")},
+    "PanelWithoutBarrier": {"fifo": WRONG, "lifo": WRONG, "random": WRONG, "tsan": RACE},
+    "RegistersWithoutFence": {run: FAILED + "*without a fence since" for run in ("plain", "asan", "tsan")},
+    "SumsReadUnderWay": {run: WRONG for run in ("plain", "asan", "tsan")},
+    "OneGroupTooFewAwaited": {run: WRONG for run in ("plain", "asan", "tsan")},
+    "OperandChangedUnderWay": {run: WRONG for run in ("plain", "asan", "tsan")},
+    "PanelReusedUnderWay": {"plain": WRONG, "tsan": RACE},
+    "SwizzleForgotten": {run: WRONG for run in ("plain", "asan", "tsan")},
+    "EndsWithProductUnderWay": {run: FAILED for run in ("plain", "asan", "tsan")},
 }
 
 arguments = None

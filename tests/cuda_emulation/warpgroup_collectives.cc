@@ -143,7 +143,8 @@ void ReadPanels(BlockExecutor& executor, const std::vector<WarpgroupProduct>& pr
 void WarpgroupWait(int groups_in_flight, SourceLine at) {
   BlockExecutor& executor = BlockExecutor::Current();
   DeviceThread& me = executor.self();
-  std::vector<WarpgroupProduct> products;
+  std::vector<WarpgroupProduct>& products = me.awaited_products;
+  products.clear();
   while (static_cast<int>(me.product_groups.size()) > groups_in_flight) {
     const auto& group = me.product_groups.front();
     products.insert(products.end(), group.begin(), group.end());
