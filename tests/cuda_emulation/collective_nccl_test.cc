@@ -1,8 +1,10 @@
 // The call sites of NCCL, which opens a stand-in for the library.
 #include <nccl.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/kernels/cuda/nccl_collective.h"
@@ -26,6 +28,14 @@ class NcclTest : public ::testing::Test {
     if (!MakeNcclCollectives(size, devices.data(), made.data(), &error_)) return false;
     for (Collective* collective : made) ranks_.emplace_back(collective);
     return true;
+  }
+
+  // Whether it does, within a time in which it must.
+  template <typename Condition>
+  static bool Comes(const Condition& condition) {
+    for (int tries = 0; tries < 10'000 && !condition(); ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return condition();
   }
 
   FakeNccl& nccl_ = *fake_nccl();
@@ -83,9 +93,26 @@ TEST_F(NcclTest, AGroupIsAbortedOnce) {
   ranks_[1]->Abort();
   ranks_[0]->Abort();
   ranks_.clear();
-  EXPECT_EQ(nccl_.aborted, 2);
+  EXPECT_TRUE(Comes([&] { return nccl_.Get(nccl_.living) == 0; }));
+  EXPECT_EQ(nccl_.Get(nccl_.aborted), 2);
   EXPECT_EQ(nccl_.destroyed, 0);
-  EXPECT_EQ(nccl_.living, 0);
+}
+
+// The library frees no communicator that a graph holds, and graphs go only after the ranks' steps have ended. So nobody
+// waits for it; what is asked of the group meanwhile is refused here.
+TEST_F(NcclTest, AnAbortWaitsForNoGraph) {
+  ASSERT_TRUE(Make(2)) << error_;
+  nccl_.Set(nccl_.graphs, 1);
+  ranks_[1]->Abort();
+  EXPECT_TRUE(Comes([&] { return nccl_.Get(nccl_.ended) == 2; })) << "steps of both ranks end";
+  EXPECT_EQ(nccl_.Get(nccl_.living), 2);
+  int32_t value = 0;
+  EXPECT_NE(ranks_[0]->AllReduce(&value, 1, Element::kF32, {}), 0);
+  EXPECT_NE(ranks_[0]->Broadcast(&value, 1, {}), 0);
+  EXPECT_EQ(nccl_.used_after_end, 0);
+  ranks_.clear();
+  nccl_.Set(nccl_.graphs, 0);
+  EXPECT_TRUE(Comes([&] { return nccl_.Get(nccl_.living) == 0; }));
 }
 
 TEST_F(NcclTest, FailuresAreTold) {

@@ -24,7 +24,7 @@ class Collective {
   virtual ErrorCode Broadcast(int32_t* values, int64_t count, Stream stream) = 0;
 
   // After a failure of one rank: whatever other ranks of the group wait for ends, with an error where there
-  // can be one. The group is of no use any more. Any rank's thread may call it, for all.
+  // can be one. The group is of no use any more. Any rank's thread may call it, for all; it waits for nothing.
   virtual void Abort() = 0;
 };
 

@@ -5,8 +5,11 @@
 #include <dlfcn.h>
 #include <nccl.h>
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "engine/kernels/cuda/nccl_collective.h"
@@ -66,29 +69,64 @@ ErrorCode CodeOf(ncclResult_t result) {
   return result == ncclInvalidArgument ? cudaErrorInvalidValue : cudaErrorUnknown;
 }
 
+// One rank's communicator, whom its thread and the one that aborts it share.
+class Communicator {
+ public:
+  explicit Communicator(ncclComm_t native) : native_(native) {}
+
+  // call(communicator), unless the group was aborted.
+  template <typename Call>
+  ErrorCode Try(const Call& call) {
+    in_use_ = true;
+    const ErrorCode code = aborted_ ? ErrorCode{cudaErrorUnknown} : CodeOf(call(native_));
+    in_use_ = false;
+    return code;
+  }
+  void Destroy(const Nccl& nccl) { nccl.destroy(native_); }
+
+  void Refuse() { aborted_ = true; }
+  // After Refuse. A call that is under way is let end first, unless it is one that only this ends.
+  void Abort(const Nccl& nccl) {
+    constexpr int kPatience = 1000;  // ms
+    for (int waited = 0; in_use_ && waited < kPatience; ++waited)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    nccl.abort(native_);
+  }
+
+ private:
+  const ncclComm_t native_;
+  std::atomic<bool> aborted_ = false, in_use_ = false;
+};
+
 // What the ranks share. The last of them to go destroys the communicators, unless they were aborted.
 class Group {
  public:
-  Group(const Nccl& nccl, std::vector<ncclComm_t> communicators)
-      : nccl_(nccl), communicators_(std::move(communicators)) {}
+  Group(const Nccl& nccl, const std::vector<ncclComm_t>& communicators) : nccl_(nccl) {
+    for (const ncclComm_t native : communicators)
+      communicators_.push_back(std::make_shared<Communicator>(native));
+  }
   ~Group() {
     if (aborted_) return;
-    for (const ncclComm_t communicator : communicators_) nccl_.destroy(communicator);
+    for (const auto& communicator : communicators_) communicator->Destroy(nccl_);
   }
 
   const Nccl& nccl() const { return nccl_; }
-  ncclComm_t communicator(int rank) const { return communicators_[rank]; }
+  Communicator& communicator(int rank) { return *communicators_[rank]; }
 
+  // Each on a thread of its own, which nobody waits for: the library ends what waits at once, but returns only when no
+  // graph holds the communicator any more, and graphs go after the steps that this ends.
   void Abort() {
     std::lock_guard lock(mutex_);
     if (aborted_) return;
     aborted_ = true;
-    for (const ncclComm_t communicator : communicators_) nccl_.abort(communicator);
+    for (const auto& communicator : communicators_) communicator->Refuse();
+    for (const auto& communicator : communicators_)
+      std::thread([nccl = nccl_, communicator] { communicator->Abort(nccl); }).detach();
   }
 
  private:
   const Nccl nccl_;
-  const std::vector<ncclComm_t> communicators_;
+  std::vector<std::shared_ptr<Communicator>> communicators_;  // by rank
   std::mutex mutex_;
   bool aborted_ = false;  // guarded by mutex_ while ranks run
 };
@@ -98,16 +136,18 @@ class NcclCollective final : public Collective {
   NcclCollective(int rank, std::shared_ptr<Group> group) : rank_(rank), group_(std::move(group)) {}
 
   ErrorCode AllReduce(void* values, int64_t count, Element element, Stream stream) override {
-    return CodeOf(group_->nccl().all_reduce(values, values, count, TypeOf(element), ncclSum,
-                                            group_->communicator(rank_),
-                                            static_cast<cudaStream_t>(stream.native)));
+    return group_->communicator(rank_).Try([&](ncclComm_t communicator) {
+      return group_->nccl().all_reduce(values, values, count, TypeOf(element), ncclSum, communicator,
+                                       static_cast<cudaStream_t>(stream.native));
+    });
   }
 
   ErrorCode Broadcast(int32_t* values, int64_t count, Stream stream) override {
     constexpr int kRoot = 0;
-    return CodeOf(group_->nccl().broadcast(values, values, count, ncclInt32, kRoot,
-                                           group_->communicator(rank_),
-                                           static_cast<cudaStream_t>(stream.native)));
+    return group_->communicator(rank_).Try([&](ncclComm_t communicator) {
+      return group_->nccl().broadcast(values, values, count, ncclInt32, kRoot, communicator,
+                                      static_cast<cudaStream_t>(stream.native));
+    });
   }
 
   void Abort() override { group_->Abort(); }
@@ -128,7 +168,7 @@ bool MakeNcclCollectives(int size, const int* devices, Collective** out, std::st
     *error = nccl.error_string(result);
     return false;
   }
-  const auto group = std::make_shared<Group>(nccl, std::move(communicators));
+  const auto group = std::make_shared<Group>(nccl, communicators);
   for (int rank = 0; rank < size; ++rank) out[rank] = new NcclCollective(rank, group);
   return true;
 }
