@@ -30,7 +30,10 @@ struct RotateArgs {
 //   page:  [G]{ keys [E][kPageTokens], values [kPageTokens][padded Ev] }                 of float32
 //   page:  [G]{ keys [padded E / 2][kPageTokens][2], values [kPageTokens][padded Ev] }   of bf16
 // Two columns of a bf16 key lie side by side, as instructions that multiply bf16 want them; columns beyond E
-// are zero. Made by MakeKvLayout.
+// are zero. VDPBF16PS wants other pairs, of a chain, the later of two first: of every four columns of a key (2, 0) and
+// (3, 1), and of a value two slots. So the table that uses it, avx512 with "bf16", has pages of its own:
+//   page:  [G]{ keys [padded E / 4][2][kPageTokens][2], values [kPageTokens / 2][padded Ev][2] }   of bf16
+// Whoever stores keys and values attends to them, too: nothing else reads a page. Made by MakeKvLayout.
 struct KvLayout {
   bool bf16 = true;
   int num_kv_heads = 0;

@@ -171,6 +171,12 @@ class AttentionSequence {
     keys_[int64_t{token} * shape_.num_kv_heads * shape_.head_dim + 3] = kNotANumber;
   }
 
+  // All of a token's value of KV head 0.
+  void PoisonValue(int token) {
+    std::fill_n(&values_[int64_t{token} * shape_.num_kv_heads * shape_.value_dim], shape_.value_dim,
+                kNotANumber);
+  }
+
   int num_heads() const { return shape_.num_kv_heads * shape_.queries_per_token; }
   float Scale() const { return 0.3f / std::sqrt(static_cast<float>(shape_.head_dim)); }
   int64_t out_stride() const { return out_stride_; }

@@ -132,5 +132,31 @@ TEST(Attention, NotANumberStaysVisible) {
       }
 }
 
+// A value that is no number, which a window of any beginning leaves behind or the next token has, shows in no other
+// token: not even by a weight of zero.
+TEST(Attention, NotANumberDoesNotReachBeyondWindows) {
+  for (const KernelTable* table : ProductTables())
+    for (KvType type : {KvType::kF32, KvType::kBF16})
+      for (int window : {4, 5, 21, 64})
+        for (int poisoned : {3, 8, 30, 31, 70}) {
+          const AttentionShape shape{.type = type, .window = window, .length = 100};
+          AttentionSequence clean(*table, shape), sequence(*table, shape);
+          sequence.PoisonValue(poisoned);
+          sequence.StoreTokens(0, shape.length);
+          clean.StoreTokens(0, shape.length);
+          std::vector<float> expected(sequence.out_stride()), out(sequence.out_stride());
+          const int64_t columns = int64_t{shape.queries_per_token} * shape.value_dim;  // of KV head 0
+          for (int t = 0; t < shape.length; ++t) {
+            clean.Attend(t, 1, expected.data());
+            sequence.Attend(t, 1, out.data());
+            const bool sees = t >= poisoned && t < poisoned + window;
+            for (int64_t i = 0; i < columns; ++i)
+              ASSERT_EQ(sees, std::isnan(out[i])) << table->name << " window " << window << " token " << t;
+            if (sees) continue;
+            ASSERT_EQ(FirstDifference(out.data(), expected.data(), columns), "");
+          }
+        }
+}
+
 }  // namespace
 }  // namespace ropeway::kernels

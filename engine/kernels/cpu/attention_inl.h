@@ -2,8 +2,8 @@
 // bf16_fma_inl.h or bf16_dot_inl.h.
 //
 // Queries go together, to share the loads of keys and values; each keeps its own sequence of operations:
-//   group  up to kAttentionGroup queries: a chunk's bf16 keys and values are expanded once for all of them, where
-//          they are more than one block
+//   group  up to kAttentionGroup queries: where they are more than one block, a chunk's bf16 keys and values are
+//          expanded once for all of them (bf16_fma_inl.h), or soft-max goes beside products (attention_whole_inl.h)
 //   block  up to kQueries queries, whose scores of some pages stay in registers
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_

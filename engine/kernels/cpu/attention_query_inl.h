@@ -18,7 +18,7 @@
 constexpr float kSmallestExponent = -60;
 
 // e^x for a difference x <= 0 of scores.
-inline Lanes WeightOf(Lanes x) { return Exp(Max(Splat(kSmallestExponent), x)); }
+[[gnu::always_inline]] inline Lanes WeightOf(Lanes x) { return Exp(Max(Splat(kSmallestExponent), x)); }
 
 // Keys of the query's own zone, of the zone before, and of older ones.
 constexpr int kZones = 3;
@@ -243,6 +243,15 @@ inline void Soften(const KvLayout& kv, int32_t start, int pages, Scaling scaling
     default:
       return SoftenPages<Rows, kCaps, 4>(kv, start, scaling, query, scores, packed);
   }
+}
+
+// Whether nothing changes products of query and key on their way to scores but a scale above zero, and nothing is asked
+// of weights but their values.
+inline bool ScalesAlone(const AttentionArgs& args) {
+  const ScoreModifier& modifier = args.modifier;
+  return modifier.softcap == 0 && modifier.bias.kind == BiasKind::kNone && modifier.zone == 0 &&
+         modifier.relative_keys.rows.data == nullptr && modifier.relative_values.data == nullptr &&
+         args.scale > 0;
 }
 
 // From products of query and keys to weights. Scores that nothing changes but their scale and a soft-cap are scaled

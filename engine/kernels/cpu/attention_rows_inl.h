@@ -15,8 +15,8 @@
 //   kOneChain          whether sums are one chain
 //   kSums              sums that go together
 //   kSteps             columns of one chain that a step multiplies, 1 or 2
-//   Key<half>(chunk, page, step), Value<half>(chunk, row, block, step, column)
-//                      sixteen lanes of what a step multiplies; `row` is padded Ev
+//   Key<half>(chunk, page, step), Value<half>(chunk, row, block, step, column, seen)
+//                      sixteen lanes of what a step multiplies; `row` is padded Ev. Of values not seen, zero or nothing
 //   MultiplyAdd(x, factor, sum)
 //   QueryOf(...)       from a query to the factors of its steps, [padded E / 2 / kSteps][2 halves]
 //   Factors(weights)   the factors of a chunk's values, [kChunk / kSteps]
@@ -181,7 +181,7 @@ template <class Rows, int Q, int P>
     odd_factors[q] = even_factors[q] + kPageSteps;
   }
   const auto load = [&]<int kHalf>(int p, int64_t i) {
-    return Rows::template Value<kHalf>(chunk, row, block, i, column + 16 * p);
+    return Rows::template Value<kHalf>(chunk, row, block, i, column + 16 * p, Range{first, last});
   };
   Lanes even[P][Q], odd[P][Q];
   SetZero(even);

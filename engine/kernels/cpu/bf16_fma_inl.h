@@ -17,7 +17,7 @@ struct PairRows {
     return kHalf == 0 ? LoadFirstBf16(key) : LoadSecondBf16(key);
   }
   template <int kHalf>
-  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column) {
+  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column, Range) {
     const int page = 2 * block + kHalf;
     const uint16_t* values = chunk.values[page] + slot * row;
     FetchAhead(values + FetchedColumn(column), chunk.ahead[page]);
@@ -38,7 +38,7 @@ struct GroupRows : PairRows {
     return Load(chunk.keys + page * chunk.page_floats + (2 * pair + kHalf) * kPageTokens);
   }
   template <int kHalf>
-  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column) {
+  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column, Range) {
     return Load(chunk.values + ((2 * block + kHalf) * kPageTokens + slot) * row + column);
   }
 

@@ -33,14 +33,32 @@ inline Lanes ExpMinusOne(Lanes x) {
   return Fma(Mul(ExpTail(z.r), z.r), power, Sub(power, Splat(1)));
 }
 
-// 2^x for x <= 0, rounded to bf16; no less than 2^-87. NaN stays NaN.
+// 2^x for x <= 0, rounded to bf16, no less than 2^-87, in stages that may stand apart: x is at least kExpMin, and `power`
+// the result after the last of kPowerStages.
+constexpr int kPowerStages = 7;
+template <int kStage>
+[[gnu::always_inline]] inline void PowerBf16Stage(Lanes& x, Lanes& rounded, Lanes& power) {
+  if constexpr (kStage == 1) rounded = Add(x, Splat(kRoundingOrigin));
+  if constexpr (kStage == 2) x = Sub(x, Sub(rounded, Splat(kRoundingOrigin)));
+  if constexpr (kStage == 3) power = Fma(Splat(kPowerTerms[0]), x, Splat(kPowerTerms[1]));
+  if constexpr (kStage == 4) power = Fma(power, x, Splat(kPowerTerms[2]));
+  if constexpr (kStage == 5) power = Fma(power, x, Splat(kPowerTerms[3]));
+  if constexpr (kStage == 6) power = ScaleByRounded(power, rounded);
+  if constexpr (kStage == 7) power = RoundToBf16(power);
+}
+
+// The whole of it; NaN stays NaN.
 inline Lanes PowerBf16(Lanes x) {
+  Lanes rounded, power;
   x = Max(Splat(kExpMin), x);
-  const Lanes rounded = Add(x, Splat(kRoundingOrigin));
-  const Lanes r = Sub(x, Sub(rounded, Splat(kRoundingOrigin)));
-  Lanes p = Splat(kPowerTerms[0]);
-  for (int i = 1; i < 4; ++i) p = Fma(p, r, Splat(kPowerTerms[i]));
-  return RoundToBf16(ScaleByRounded(p, rounded));
+  PowerBf16Stage<1>(x, rounded, power);
+  PowerBf16Stage<2>(x, rounded, power);
+  PowerBf16Stage<3>(x, rounded, power);
+  PowerBf16Stage<4>(x, rounded, power);
+  PowerBf16Stage<5>(x, rounded, power);
+  PowerBf16Stage<6>(x, rounded, power);
+  PowerBf16Stage<7>(x, rounded, power);
+  return power;
 }
 
 // x / (1 + e^-x) with the sigmoid's argument apart: x * sigmoid(z).

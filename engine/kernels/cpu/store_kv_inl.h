@@ -2,13 +2,30 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_STORE_KV_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_STORE_KV_INL_H_
 
+#ifdef ROPEWAY_BF16_DOT
+constexpr bool kStoresChainPairs = true;
+#else
+constexpr bool kStoresChainPairs = false;
+#endif
+
 // Where column d of the key in a slot lies among the elements of its head.
 template <typename Element>
 inline int64_t KeyElement(int64_t d, int slot) {
-  if constexpr (sizeof(Element) == 2)
-    return (d / 2 * kPageTokens + slot) * 2 + d % 2;
-  else
+  if constexpr (sizeof(Element) == 4)
     return d * kPageTokens + slot;
+  else if constexpr (kStoresChainPairs)
+    return ((d / 4 * 2 + d % 2) * kPageTokens + slot) * 2 + (d % 4 < 2 ? 1 : 0);
+  else
+    return (d / 2 * kPageTokens + slot) * 2 + d % 2;
+}
+
+// The same of the value's column d, of `row` in all, among the values.
+template <typename Element>
+inline int64_t ValueElement(int64_t d, int slot, int64_t row) {
+  if constexpr (sizeof(Element) == 2 && kStoresChainPairs)
+    return (slot / 2 * row + d) * 2 + (slot % 2 == 0 ? 1 : 0);
+  else
+    return slot * row + d;
 }
 
 template <typename Element>
@@ -31,10 +48,14 @@ void StoreKvAs(const StoreKvArgs& args) {
     });
     for (int64_t d = args.kv.head_dim; d < args.kv.padded_head_dim; ++d)
       page[KeyElement<Element>(d, args.slot)] = 0;
-    Element* value = page + args.kv.value_offset + args.slot * args.kv.padded_value_dim;
-    const float* from = args.values + int64_t{head} * args.kv.value_dim;
-    ForColumns(args.kv.value_dim,
-               [&](int64_t d, int64_t lanes) { convert(LoadSome(from + d, lanes), value + d, lanes); });
+    Element* values = page + args.kv.value_offset;
+    const float* value = args.values + int64_t{head} * args.kv.value_dim;
+    ForColumns(args.kv.value_dim, [&](int64_t d, int64_t lanes) {
+      Element row[16];
+      convert(LoadSome(value + d, lanes), row, lanes);
+      for (int64_t i = 0; i < lanes; ++i)
+        values[ValueElement<Element>(d + i, args.slot, args.kv.padded_value_dim)] = row[i];
+    });
   }
 }
 

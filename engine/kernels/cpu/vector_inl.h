@@ -22,6 +22,8 @@
 #include "engine/kernels/cpu/attention_inl.h"
 #ifdef ROPEWAY_TILES
 #include "engine/kernels/cpu/attention_tiles_inl.h"
+#elif defined(ROPEWAY_BF16_DOT)
+#include "engine/kernels/cpu/attention_whole_inl.h"
 #else
 void AttendMany(const AttentionArgs& args, int first_row, int count) {
   AttendRows<GroupChunks>(args, first_row, count);
