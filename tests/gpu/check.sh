@@ -152,8 +152,8 @@ record_checks() {
   elif grep -q 'prompts: mma.sync, since' "$file"; then
     record "wgmma gives the bytes of mma.sync" FAIL "other bytes, or none: it is not used"
   fi
-  record "products whose algorithms were all taken" figure \
-    "$(grep -c '^W \[' "$file") shapes, $(grep '^W \[' "$file" | grep -c refused) of them with some refused"
+  record "how cuBLASLt multiplies" figure "$(grep '^W \[' "$file" | grep -o '[0-9] refused' | wc -l) classes with algorithms refused, \
+$(grep '^W \[' "$file" | grep -o 'our own kernel' | wc -l) without any, of $(grep '^W \[' "$file" | grep -o 'up to' | wc -l)"
 }
 # Answers of three processes of the same weights.
 compare_answers() {

@@ -31,10 +31,10 @@ for program in "${programs[@]}"; do
   strip -o "$out/bin/$program" "$(find "$build" -type f -name "$program" -executable | head -n 1)"
 done
 strip -o "$out/bin/libropeway_cuda.so" "$(find "$build" -type f -name libropeway_cuda.so | head -n 1)"
-# All but what every machine has, and CUDA's own.
+# All but the C library, what comes with the compiler, and CUDA's own, which are those of the machine.
+export THEIRS='^(libc|libm|libmvec|libdl|librt|libpthread|libresolv|libutil|libstdc\+\+|libgcc_s|libcublas.*|libnccl|libcuda.*)\.so'
 for program in "${programs[@]}"; do ldd "$out/bin/$program"; done |
-  awk '$3 ~ /^\// && $1 !~ /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|librt|libcublas|libnccl|libcuda)/ {print $3}' |
-  sort -u | xargs -r cp -L --target-directory="$out/lib"
+  awk '$3 ~ /^\// && $1 !~ ENVIRON["THEIRS"] {print $3}' | sort -u | xargs -r cp -L --target-directory="$out/lib"
 cp -r tests/golden/models/{tiny,smollm2} "$out/tests/golden/models"
 cp -r tests/golden/positions "$out/tests/golden"
 cp tests/gpu/{check.sh,goals.txt} "$out"
