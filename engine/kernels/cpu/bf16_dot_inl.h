@@ -58,6 +58,8 @@ struct DotRows {
     const int64_t position = page * kPageTokens + 2 * step;
     const __mmask32 later = position + 1 < seen.last ? 0x55555555 : 0;
     const __mmask32 earlier = position >= seen.first ? 0xAAAAAAAA : 0;
+    // Nearly always all of them, which a plain load gives sooner.
+    if (__builtin_expect((later | earlier) == 0xFFFFFFFF, 1)) return {_mm512_loadu_ps(values)};
     return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi16(later | earlier, values))};
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) {
