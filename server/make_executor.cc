@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
 #include "engine/base/machine.h"
@@ -161,13 +160,7 @@ absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel mode
   const std::string why(on_cuda.status().message());
   if (config.device == Device::kCuda)
     return absl::Status(on_cuda.status().code(), absl::StrCat("--device=cuda: ", why));
-  const auto only_on_gpu = [&](absl::string_view setting, absl::Span<const absl::string_view> words,
-                               absl::string_view word) {
-    return absl::InvalidArgumentError(absl::StrCat(setting, " must be one of ", absl::StrJoin(words, ", "),
-                                                   " without a GPU, is \"", word, "\" (", why, ")"));
-  };
-  if (!IsOnCpu(config.kv_type)) return only_on_gpu("--kv_type", kCpuKvWords, WordOf(config.kv_type));
-  if (!IsOnCpu(config.weights)) return only_on_gpu("--weights", kCpuWeightWords, WordOf(config.weights));
+  RETURN_IF_ERROR(config.ValidateWithoutGpu(why));
   ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model), progress));
   on_cpu.warning = why;
   return on_cpu;

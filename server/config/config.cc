@@ -25,14 +25,25 @@ absl::Status Config::Validate() const {
     return absl::InvalidArgumentError("--health_needs_key=yes needs --keys_file");
   if (keys_file.empty() && metrics_needs_key == Needed::kYes)
     return absl::InvalidArgumentError("--metrics_needs_key=yes needs --keys_file");
-  if (device != Device::kCpu) return absl::OkStatus();
-  const auto only_on_gpu = [](absl::string_view setting, absl::Span<const absl::string_view> words,
-                              absl::string_view word) {
-    return absl::InvalidArgumentError(absl::StrCat(setting, " (with --device=cpu) must be one of ",
-                                                   absl::StrJoin(words, ", "), "; is \"", word, "\""));
+  if (max_model_len == 1)
+    return absl::InvalidArgumentError(
+        "--max_model_len must be 0 or at least 2, for a prompt and an answer, is 1");
+  return device == Device::kCpu ? ValidateWithoutGpu("--device=cpu") : absl::OkStatus();
+}
+
+absl::Status Config::ValidateWithoutGpu(absl::string_view why) const {
+  const auto refused = [why](absl::string_view setting, absl::string_view must_be, absl::string_view value) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(setting, " must be ", must_be, " without a GPU, is ", value, " (", why, ")"));
+  };
+  const auto only_on_gpu = [&](absl::string_view setting, absl::Span<const absl::string_view> words,
+                               absl::string_view word) {
+    return refused(setting, absl::StrCat("one of ", absl::StrJoin(words, ", ")),
+                   absl::StrCat("\"", word, "\""));
   };
   if (!IsOnCpu(kv_type)) return only_on_gpu("--kv_type", kCpuKvWords, WordOf(kv_type));
   if (!IsOnCpu(weights)) return only_on_gpu("--weights", kCpuWeightWords, WordOf(weights));
+  if (tensor_parallel > 1) return refused("--tensor_parallel", "1", absl::StrCat(tensor_parallel));
   return absl::OkStatus();
 }
 

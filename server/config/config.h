@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/config/choices.h"
 #include "server/config/per_device.h"
@@ -26,6 +27,9 @@ struct Config {
 
   // INVALID_ARGUMENT naming the setting, the bound and the value.
   absl::Status Validate() const;
+
+  // The same of what only a GPU can do, which a server that computes on its CPU for the reason `why` cannot.
+  absl::Status ValidateWithoutGpu(absl::string_view why) const;
 };
 
 }  // namespace ropeway::server

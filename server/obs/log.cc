@@ -5,6 +5,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 
 namespace ropeway::server {
@@ -40,7 +42,8 @@ std::string FormatLine(LogLevel level, absl::string_view event, std::initializer
     if (IsPlain(field.value)) {
       line += field.value;
     } else {
-      absl::StrAppend(&line, "\"", absl::CHexEscape(field.value), "\"");
+      // An apostrophe needs no escape between these quotes.
+      absl::StrAppend(&line, "\"", absl::StrReplaceAll(absl::CHexEscape(field.value), {{"\\'", "'"}}), "\"");
     }
   }
   line += '\n';

@@ -150,6 +150,9 @@ TEST_F(MakeExecutorTest, NamesTheExtensionThatComputes) {
 TEST_F(MakeExecutorTest, RefusesWhereTheGpuIsWantedAndNotThere) {
   EXPECT_THAT(Make({.device = server::Device::kCuda}, none_).status(),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--device=cuda: there is no CUDA driver")));
+  EXPECT_THAT(Make({.device = server::Device::kAuto, .tensor_parallel = 2}, none_).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "--tensor_parallel must be 1 without a GPU, is 2 (there is no CUDA driver: none)"));
   EXPECT_THAT(Make({.device = server::Device::kAuto, .kv_type = server::KvCacheType::kFp8}, none_).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("without a GPU, is \"fp8\"")));
 }

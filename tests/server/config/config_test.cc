@@ -179,10 +179,8 @@ TEST(CommandLineTest, ErrorsAreOneLineAndNameTheFlag) {
       {{"--model=m", "--max_half_open=0"}, "--max_half_open must be in [1, 1048576], is 0"},
       {{"--model=m", "--handshake_timeout=0"}, "--handshake_timeout must be in [100ms, 1h], is 0"},
       {{"--model=m", "--kv_type", "f64"}, "--kv_type must be one of"},
-      {{"--model=m", "--kv_type=fp8", "--device=cpu"},
-       "--kv_type (with --device=cpu) must be one of auto, bf16, f32; is \"fp8\""},
-      {{"--model=m", "--weights=fp8", "--device=cpu"},
-       "--weights (with --device=cpu) must be one of file, q8_0; is \"fp8\""},
+      {{"--model=m", "--max_model_len=1"},
+       "--max_model_len must be 0 or at least 2, for a prompt and an answer, is 1"},
       {{"--model=m", "--device", "tpu"}, "--device must be one of auto, cpu, cuda; is \"tpu\""},
       {{"--model=m", "--dtype", "f64"}, "--dtype must be one of auto, f16, bf16, f32"},
       {{"--model=m", "--tensor_parallel", "0"}, "--tensor_parallel must be in [1, 64], is 0"},
@@ -211,6 +209,19 @@ TEST(CommandLineTest, ErrorsAreOneLineAndNameTheFlag) {
     EXPECT_THAT(Parse(args), StatusIs(absl::StatusCode::kInvalidArgument,
                                       AllOf(HasSubstr(message), Not(HasSubstr("\n")))));
   }
+}
+
+TEST(CommandLineTest, WhatNeedsAGpuIsRefusedOnACpu) {
+  const std::vector<std::pair<std::vector<const char*>, const char*>> cases = {
+      {{"--model=m", "--kv_type=fp8", "--device=cpu"},
+       "--kv_type must be one of auto, bf16, f32 without a GPU, is \"fp8\" (--device=cpu)"},
+      {{"--model=m", "--weights=fp8", "--device=cpu"},
+       "--weights must be one of file, q8_0 without a GPU, is \"fp8\" (--device=cpu)"},
+      {{"--model=m", "--tensor_parallel=2", "--device=cpu"},
+       "--tensor_parallel must be 1 without a GPU, is 2 (--device=cpu)"},
+  };
+  for (const auto& [args, message] : cases)
+    EXPECT_THAT(Parse(args), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
 }
 
 TEST(CommandLineTest, ASettingsFileThatIsNotThereIsNamed) {

@@ -56,15 +56,16 @@ TEST(LogTest, WritesOneLinePerEventWhateverTheValues) {
   {
     const Log log(LogLevel::kInfo, {.descriptor = pipe.writing()});
     log.Debug("not shown");
-    log.Info("request end", {{"id", "r1"}, {"tenant", "a b\n\"=c"}, {"empty", ""}, {"tokens", 12}});
+    log.Info("request end", {{"id", "r1"}, {"tenant", "a 'b'\n\"=c\\'"}, {"empty", ""}, {"tokens", 12}});
     log.Warning("odd", {{"bytes", "\x1b[1m\xc2\x9b\xff"}});
     log.Verbatim("the last word");
   }
   pipe.CloseWriting();
   const std::string text = pipe.ReadUntil("");
-  EXPECT_THAT(text, AllOf(HasSubstr(" info request end id=r1 tenant=\"a b\\n\\\"=c\" empty=\"\" tokens=12\n"),
-                          HasSubstr(" warning odd bytes=\"\\x1b[1m\\xc2\\x9b\\xff\"\n"),
-                          HasSubstr("\nthe last word\n"), Not(HasSubstr("not shown"))));
+  EXPECT_THAT(
+      text, AllOf(HasSubstr(" info request end id=r1 tenant=\"a 'b'\\n\\\"=c\\\\'\" empty=\"\" tokens=12\n"),
+                  HasSubstr(" warning odd bytes=\"\\x1b[1m\\xc2\\x9b\\xff\"\n"),
+                  HasSubstr("\nthe last word\n"), Not(HasSubstr("not shown"))));
   EXPECT_THAT(text, ::testing::ContainsRegex("^2[0-9-]+T[0-9:]+\\.[0-9][0-9][0-9][+-][0-9:]+ info "));
 }
 
