@@ -17,6 +17,13 @@ Presence PresentIf(bool weight, bool bias = false) {
   return !weight ? Presence::kAbsent : bias ? Presence::kWeightAndBias : Presence::kWeight;
 }
 
+bool HasWeight(Presence presence) {
+  return presence == Presence::kWeight || presence == Presence::kWeightAndBias;
+}
+bool HasBias(Presence presence) {
+  return presence == Presence::kBias || presence == Presence::kWeightAndBias;
+}
+
 Presence Always(const Spec&, const Layer&) { return Presence::kWeight; }
 // The table that is added to the input, whichever layers name it.
 const LearnedSpec* LearnedOf(const Spec& spec) {
@@ -39,7 +46,9 @@ Presence AttentionNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.
 Presence FfnNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.has_ffn_norm()); }
 Presence PostNorm(const Spec& spec, const Layer&) { return Norm(spec, spec.block.post_norm); }
 Presence Output(const Spec& spec, const Layer&) {
-  return spec.tied_output ? Presence::kAbsent : PresentIf(true, spec.output_bias);
+  // A tied output has its own bias nevertheless.
+  if (spec.tied_output) return spec.output_bias ? Presence::kBias : Presence::kAbsent;
+  return PresentIf(true, spec.output_bias);
 }
 Presence Query(const Spec&, const Layer& layer) {
   const AttentionSpec& attention = layer.attention;
@@ -336,15 +345,15 @@ std::vector<TensorId> TensorsOf(const DecoderSpec& spec) {
   for (const RoleInfo& info : kRoles)
     for (int layer = 0; layer < (info.of_layer ? spec.num_layers() : 1); ++layer) {
       const Presence presence = PresenceOf(info, spec, layer);
-      if (presence != Presence::kAbsent) ids.push_back({info.role, layer});
-      if (presence == Presence::kWeightAndBias) ids.push_back({info.role, layer, /*is_bias=*/true});
+      if (HasWeight(presence)) ids.push_back({info.role, layer});
+      if (HasBias(presence)) ids.push_back({info.role, layer, /*is_bias=*/true});
     }
   return ids;
 }
 
 bool HasTensor(const TensorId& id, const DecoderSpec& spec) {
   const Presence presence = PresenceOf(InfoOf(id.role), spec, id.layer);
-  return id.is_bias ? presence == Presence::kWeightAndBias : presence != Presence::kAbsent;
+  return id.is_bias ? HasBias(presence) : HasWeight(presence);
 }
 
 std::vector<int64_t> ShapeOf(const TensorId& id, const DecoderSpec& spec) {

@@ -90,7 +90,7 @@ struct TensorId {
   bool operator==(const TensorId&) const = default;
 };
 
-enum class Presence : uint8_t { kAbsent, kWeight, kWeightAndBias };
+enum class Presence : uint8_t { kAbsent, kWeight, kBias, kWeightAndBias };
 
 struct RoleInfo {
   WeightRole role;

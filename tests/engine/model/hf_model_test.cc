@@ -190,6 +190,22 @@ TEST(HfModelTest, TakesATiedOutputStoredTwiceOnlyWhenEqual) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'lm_head.weight' differs from")));
 }
 
+TEST(HfModelTest, ATiedOutputHasABiasOfItsOwn) {
+  const TempFolder folder;
+  ASSERT_OK(WriteTinyModel("phi", folder.path()));
+  ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.path()));
+  DecoderSpec spec = model.spec;
+  ASSERT_TRUE(spec.output_bias && !spec.tied_output);
+  const TensorId weight{WeightRole::kOutput}, bias{WeightRole::kOutput, 0, /*is_bias=*/true};
+  const size_t count = TensorsOf(spec).size();
+  EXPECT_TRUE(HasTensor(weight, spec) && HasTensor(bias, spec));
+  spec.tied_output = true;
+  EXPECT_TRUE(!HasTensor(weight, spec) && HasTensor(bias, spec));
+  EXPECT_EQ(TensorsOf(spec).size(), count - 1);
+  spec.output_bias = false;
+  EXPECT_FALSE(HasTensor(weight, spec) || HasTensor(bias, spec));
+}
+
 TEST(HfModelTest, NamesTheFileThatIsMissingOrBad) {
   EXPECT_THAT(OpenModel("tests/no such folder"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such folder")));
