@@ -31,7 +31,7 @@ using ::testing::HasSubstr;
 absl::StatusOr<ModelBundle> LoadTiny(const Config& config, const LoadProgress& progress) {
   ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(config.model));
   ModelBundle bundle;
-  bundle.served.tokenizer = std::make_unique<ByteTokenizer>();
+  bundle.served.tokenizer = std::make_unique<ByteTokenizer>(opened.spec.vocab_size);
   bundle.served.end_token_ids = EndTokenIds(*bundle.served.tokenizer);
   ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(opened), progress, [] {
                      return absl::UnavailableError("there is no CUDA driver");

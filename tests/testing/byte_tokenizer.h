@@ -1,4 +1,5 @@
-// A tokenizer for tests whose ids can be read: every byte is a token, and a few control tokens follow.
+// A tokenizer for tests whose ids can be read: every byte is a token, and a few control tokens follow. What the
+// vocabulary of a model has beyond them are tokens without a text.
 #ifndef ROPEWAY_TESTS_TESTING_BYTE_TOKENIZER_H_
 #define ROPEWAY_TESTS_TESTING_BYTE_TOKENIZER_H_
 
@@ -18,7 +19,7 @@ class ByteTokenizer final : public Tokenizer {
   static constexpr TokenId kBos = 256, kEos = 257, kTurnStart = 258, kTurnEnd = 259;
   static constexpr int32_t kVocabSize = 260;
 
-  ByteTokenizer() {
+  explicit ByteTokenizer(int32_t vocab_size = kVocabSize) : vocab_size_(vocab_size) {
     for (int i = 0; i < 256; ++i) bytes_[i] = static_cast<char>(i);
   }
 
@@ -35,10 +36,10 @@ class ByteTokenizer final : public Tokenizer {
     return id < 256 ? std::string_view(&bytes_[id], 1) : std::string_view();
   }
   std::string_view TokenText(TokenId id) const override {
-    return id < 256 ? TokenBytes(id) : kControlTexts[id - 256];
+    return IsControl(id) ? kControlTexts[id - 256] : TokenBytes(id);
   }
-  int32_t vocab_size() const override { return kVocabSize; }
-  bool IsControl(TokenId id) const override { return id >= 256; }
+  int32_t vocab_size() const override { return vocab_size_; }
+  bool IsControl(TokenId id) const override { return id >= 256 && id < kVocabSize; }
   bool IsEndOfGeneration(TokenId id) const override { return id == kEos || id == kTurnEnd; }
   TokenId bos_id() const override { return kBos; }
   TokenId eos_id() const override { return kEos; }
@@ -59,6 +60,7 @@ class ByteTokenizer final : public Tokenizer {
     }
   }
 
+  const int32_t vocab_size_;  // at least kVocabSize
   std::array<char, 256> bytes_;
 };
 
