@@ -13,7 +13,8 @@ int allocations_left = -1;  // until one fails; -1: all succeed
 
 }  // namespace
 
-void* operator new(size_t bytes) {
+// Not inlined: g++ warns where it sees one half of a pair alone.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   if (allocations_left == 0) throw std::bad_alloc();
   if (allocations_left > 0) --allocations_left;
   void* const memory = std::malloc(bytes > 0 ? bytes : 1);
@@ -21,10 +22,9 @@ void* operator new(size_t bytes) {
   return memory;
 }
 // A sanitizer's own would go with a delete that is not its.
-void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   return std::malloc(bytes > 0 ? bytes : 1);
 }
-// Not inlined: g++ warns of free() for what it does not see to come from malloc().
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
