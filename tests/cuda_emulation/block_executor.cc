@@ -340,6 +340,7 @@ void BlockExecutor::GridWait(SourceLine at) {
     me.at = at;
     grid_waiting_.push_back(me.id);
     Reschedule();
+    SanitizerAcquire(&begin_sync_);  // what the kernel in front has written
     me.operation = Operation::kNone;
   }
   me.waited = true;

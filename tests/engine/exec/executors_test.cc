@@ -340,56 +340,67 @@ void WriteModelForFourRanks(const TempFolder& folder) {
   folder.Write("model.safetensors", SafetensorsBytes(MakeTinyTensors(golden)));
 }
 
+class TensorParallelTest : public ::testing::TestWithParam<std::tuple<int, DeviceKind>> {};
+
 // Sums over ranks are taken in another order than within one: log-probabilities differ by rounding.
-TEST(TensorParallelTest, RanksGiveTheTokensOfOne) {
+TEST_P(TensorParallelTest, RanksGiveTheTokensOfOne) {
+  const auto [ranks, kind] = GetParam();
   const TempFolder folder;
   WriteModelForFourRanks(folder);
   const std::vector<ValidRequest> requests = {Greedy(RandomIds(21, 1, 320), 16),
                                               Greedy(RandomIds(7, 2, 320), 16)};
   ASSERT_OK_AND_ASSIGN(const auto cpu, OpenOn(folder.path(), {.kind = DeviceKind::kCpu}));
   const auto expected = RunAll(*cpu, requests);
-  for (const DeviceKind kind : {DeviceKind::kHostKernels, DeviceKind::kEmulatedKernels}) {
-    for (const int ranks : {1, 2, 4}) {
-      SCOPED_TRACE(ranks);
-      ASSERT_OK_AND_ASSIGN(const auto executor,
-                           OpenOn(folder.path(), {.kind = kind, .tensor_parallel = ranks}));
-      const auto results = RunAll(*executor, requests);
-      for (size_t i = 0; i < requests.size(); ++i) {
-        EXPECT_EQ(results[i][0].tokens, expected[i][0].tokens) << i;
-        for (size_t t = 0; t < results[i][0].logprobs.size(); ++t)
-          EXPECT_NEAR(results[i][0].logprobs[t].chosen, expected[i][0].logprobs[t].chosen, 1e-4) << t;
-      }
-    }
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), {.kind = kind, .tensor_parallel = ranks}));
+  const auto results = RunAll(*executor, requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(results[i][0].tokens, expected[i][0].tokens) << i;
+    for (size_t t = 0; t < results[i][0].logprobs.size(); ++t)
+      EXPECT_NEAR(results[i][0].logprobs[t].chosen, expected[i][0].logprobs[t].chosen, 1e-4) << t;
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Quick, TensorParallelTest,
+                         ::testing::Combine(::testing::Values(1, 2, 4),
+                                            ::testing::Values(DeviceKind::kHostKernels)));
+INSTANTIATE_TEST_SUITE_P(Emulated, TensorParallelTest,
+                         ::testing::Combine(::testing::Values(1, 2, 4),
+                                            ::testing::Values(DeviceKind::kEmulatedKernels)));
+
+class SharedLayersTest : public ::testing::TestWithParam<std::tuple<std::string, DeviceOptions>> {};
+
 // What ranks share beyond heads and feed-forward columns: experts, the shared one too; norms over all heads, before
-// and after the rotation; latent attention. Logits are those of the golden files' tolerance.
-TEST(TensorParallelTest, RanksShareEveryKindOfLayer) {
-  for (const std::string name :
-       {"mixtral", "gpt_oss", "qwen2_moe", "llama4_text", "granitemoeshared", "olmo2", "olmoe",
-        "hunyuan_v1_moe", "deepseek_v3", "deepseek_v3_plain", "minicpm3"}) {
-    SCOPED_TRACE(name);
-    const TempFolder folder;
-    ASSERT_THAT(WriteTinyModel(name, folder.path()), IsOk());
-    ASSERT_OK_AND_ASSIGN(const auto golden, ReadTinyGolden(name));
-    const auto& greedy = golden["sequences"][0]["greedy"];
-    const ValidRequest request = Greedy(golden["sequences"][0]["input_ids"].get<std::vector<TokenId>>(), 8);
-    std::vector<DeviceKind> kinds = {DeviceKind::kHostKernels};
-    if (name == "gpt_oss" || name == "olmo2" || name == "deepseek_v3")
-      kinds.push_back(DeviceKind::kEmulatedKernels);
-    for (const DeviceKind kind : kinds) {
-      ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), {.kind = kind, .tensor_parallel = 2}));
-      const Sampled alone = RunAll(*executor, {request})[0][0];
-      ASSERT_TRUE(alone.error.ok()) << alone.error;
-      ASSERT_EQ(alone.tokens.size(), 8u);
-      for (size_t t = 0; t < 8 && greedy["margins"][t].get<double>() > 1e-3; ++t)
-        ASSERT_EQ(alone.tokens[t], greedy["token_ids"][t].get<TokenId>()) << t;
-      const auto together = RunAll(*executor, {Greedy(RandomIds(19, 1, 320), 3), request});
-      ExpectSame(together[1][0], alone);
-    }
-  }
+// and after the rotation; latent attention.
+TEST_P(SharedLayersTest, TokensAreThoseOfTheGoldenFile) {
+  const auto& [name, device] = GetParam();
+  const TempFolder folder;
+  ASSERT_THAT(WriteTinyModel(name, folder.path()), IsOk());
+  ASSERT_OK_AND_ASSIGN(const auto golden, ReadTinyGolden(name));
+  const auto& greedy = golden["sequences"][0]["greedy"];
+  const ValidRequest request = Greedy(golden["sequences"][0]["input_ids"].get<std::vector<TokenId>>(), 8);
+  ASSERT_OK_AND_ASSIGN(const auto executor, OpenOn(folder.path(), device));
+  const Sampled alone = RunAll(*executor, {request})[0][0];
+  ASSERT_TRUE(alone.error.ok()) << alone.error;
+  ASSERT_EQ(alone.tokens.size(), 8u);
+  for (size_t t = 0; t < 8 && greedy["margins"][t].get<double>() > 1e-3; ++t)
+    ASSERT_EQ(alone.tokens[t], greedy["token_ids"][t].get<TokenId>()) << t;
+  const auto together = RunAll(*executor, {Greedy(RandomIds(19, 1, 320), 3), request});
+  ExpectSame(together[1][0], alone);
 }
+
+INSTANTIATE_TEST_SUITE_P(Quick, SharedLayersTest,
+                         ::testing::Combine(::testing::Values("mixtral", "gpt_oss", "qwen2_moe",
+                                                              "llama4_text", "granitemoeshared", "olmo2",
+                                                              "olmoe", "hunyuan_v1_moe", "deepseek_v3",
+                                                              "deepseek_v3_plain", "minicpm3"),
+                                            ::testing::Values(DeviceOptions{.kind = DeviceKind::kHostKernels,
+                                                                            .tensor_parallel = 2})),
+                         NameOfCase);
+INSTANTIATE_TEST_SUITE_P(Emulated, SharedLayersTest,
+                         ::testing::Combine(::testing::Values("gpt_oss", "olmo2", "deepseek_v3"),
+                                            ::testing::Values(DeviceOptions{
+                                                .kind = DeviceKind::kEmulatedKernels, .tensor_parallel = 2})),
+                         NameOfCase);
 
 // The first layers of a real model, or all of it.
 void ExpectTokensOfCpu(const DeviceOptions& device, int32_t num_tokens) {
