@@ -57,7 +57,7 @@ struct StoreKvArgs {
 
 // Causal attention of consecutive tokens of one sequence, for the query heads of one KV head, over the
 // sequence's pages; with a mixer, for the query heads of all KV heads at once. The keys and values of these
-// tokens are already in the cache. What a query does not see never reaches its result.
+// tokens are already in the cache. What a query does not see has weight zero, so finite values never reach its result.
 struct AttentionArgs {
   KvLayout kv;
   const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride

@@ -50,7 +50,7 @@ struct LearnedSpec {
   bool operator==(const LearnedSpec&) const = default;
 };
 
-// shaw.h
+// relative.h
 struct ShawSpec {
   int32_t clip = 0;       // K >= 1
   bool value = false;     // the value side too
@@ -68,7 +68,7 @@ struct T5Spec {
   bool operator==(const T5Spec&) const = default;
 };
 
-// transformer_xl.h
+// relative.h
 struct TransformerXlSpec {
   bool shared_uv = false;  // u and v belong to the model, not to each layer
 
