@@ -279,7 +279,9 @@ TEST_F(ServiceApiTest, SamplesShareThePagesOfTheirPrompt) {
 
 TEST_F(ServiceApiTest, UnaryCallsEndByDeadlineAndByTheirClient) {
   grpc::ClientContext late;
-  late.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(100)));
+  // Far from enough for the answer, and enough for its first token: else the request would be refused.
+  const absl::Duration time = kSlowBuild ? absl::Seconds(10) : absl::Milliseconds(100);
+  late.set_deadline(absl::ToChronoTime(absl::Now() + time));
   v1::GenerateResponse response;
   EXPECT_EQ(stub_->GenerateUnary(&late, Request(1900), &response).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
