@@ -22,7 +22,8 @@ absl::StatusOr<absl::Time> DeadlineOf(const v1::EstimateRequest& message, absl::
   if (!message.has_deadline_ms()) return absl::InfiniteFuture();
   const double deadline_ms = message.deadline_ms();
   if (deadline_ms > 0 && deadline_ms <= kMostDeadlineMs) return now + absl::Milliseconds(deadline_ms);
-  return absl::InvalidArgumentError(absl::StrCat("deadline_ms must be in (0, 1e12], is ", Decimals(deadline_ms)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("deadline_ms must be in (0, 1e12], is ", Decimals(deadline_ms)));
 }
 
 absl::StatusOr<GenerationPlan> MakePlan(const v1::EstimateRequest& message, const FrontContext& context,

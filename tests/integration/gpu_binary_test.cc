@@ -163,8 +163,7 @@ TEST_F(GpuBinaryTest, SaysThatAPackedFileHasNothingForFp8) {
 
 // What most weights are held as: of a model that consists of experts for the greater part, that is not fp8.
 TEST_F(GpuBinaryTest, TellsTheKindOfMostWeights) {
-  for (const auto& [name, quantization] :
-       {std::pair("qwen3", "F8_E4M3"), {"mixtral", "F32"}}) {
+  for (const auto& [name, quantization] : {std::pair("qwen3", "F8_E4M3"), {"mixtral", "F32"}}) {
     SCOPED_TRACE(name);
     const TempFolder model;
     ASSERT_OK(WriteTinyModel(name, model.path()));

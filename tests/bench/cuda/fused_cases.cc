@@ -32,11 +32,8 @@ const char* NameOf(Part part) {
   return "";
 }
 
-enum class How {
-  kApart,
-  kFused,
-  kNormed
-};  // kNormed: the norm is fused for more tokens than the executor does
+// kNormed: with the norm inside for more tokens than the executor does it.
+enum class How { kApart, kFused, kNormed };
 
 const char* NameOf(How how) {
   return how == How::kApart ? "apart " : how == How::kFused ? "fused " : "normed ";
