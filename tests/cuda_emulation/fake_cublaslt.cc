@@ -23,6 +23,9 @@ namespace {
 struct Product {
   cublasOperation_t a = CUBLAS_OP_N, b = CUBLAS_OP_N;
 };
+struct Preference {
+  uint32_t c_alignment = 256, d_alignment = 256;  // the library's defaults
+};
 struct Layout {
   cudaDataType type;
   uint64_t rows, columns;
@@ -32,6 +35,7 @@ struct Layout {
 // The library's handles are pointers to its own types.
 Product* Of(cublasLtMatmulDesc_t product) { return reinterpret_cast<Product*>(product); }
 Layout* Of(cublasLtMatrixLayout_t layout) { return reinterpret_cast<Layout*>(layout); }
+Preference* Of(cublasLtMatmulPreference_t preference) { return reinterpret_cast<Preference*>(preference); }
 
 // An algorithm's words are its description.
 cublasLtMatmulAlgo_t Encode(const FakeAlgorithm& algorithm) {
@@ -128,22 +132,35 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
-  *preference = nullptr;
+  *preference = reinterpret_cast<cublasLtMatmulPreference_t>(new Preference);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t) { return CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
-                                                    cublasLtMatmulPreferenceAttributes_t, const void*,
-                                                    size_t) {
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+  delete Of(preference);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void* value, size_t bytes) {
+  uint32_t* const alignment =
+      attribute == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES   ? &Of(preference)->c_alignment
+      : attribute == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES ? &Of(preference)->d_alignment
+                                                                : nullptr;
+  if (alignment == nullptr) return CUBLAS_STATUS_SUCCESS;
+  if (bytes != sizeof *alignment) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(alignment, value, bytes);
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int wanted,
-                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
+                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t preference,
+                                              int wanted, cublasLtMatmulHeuristicResult_t* results,
+                                              int* found) {
   ++TheFakeLibrary().heuristics;
-  const std::vector<FakeAlgorithm> offers = Offers(Of(c)->columns);
+  const uint32_t alignment = std::min(Of(preference)->c_alignment, Of(preference)->d_alignment);
+  std::vector<FakeAlgorithm> offers = Offers(Of(c)->columns);
+  std::erase_if(offers, [&](const FakeAlgorithm& offer) { return offer.alignment > alignment; });
   *found = 0;
   if (offers.empty()) return CUBLAS_STATUS_NOT_SUPPORTED;
   for (; *found < std::min(wanted, static_cast<int>(offers.size())); ++*found) {
@@ -198,6 +215,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
   if (m != lc.rows || n != lc.columns || k != (op.b == CUBLAS_OP_T ? lb.columns : lb.rows) ||
       algorithm.workspace_bytes > workspace_bytes)
     return CUBLAS_STATUS_INVALID_VALUE;
+  // Where a device would meet a misaligned address.
+  if (reinterpret_cast<uintptr_t>(d) % algorithm.alignment != 0) return CUBLAS_STATUS_EXECUTION_FAILED;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   for (uint64_t j = 0; j < n; ++j) {
     for (uint64_t i = 0; i < m; ++i) {

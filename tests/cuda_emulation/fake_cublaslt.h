@@ -16,6 +16,7 @@ struct FakeAlgorithm {
   uint64_t workspace_bytes = 0;  // that it says it needs
   bool keeps_rule = true;        // else each half of K is summed by itself
   float milliseconds = 1;        // of a product
+  uint32_t alignment = 1;        // in bytes, that y must have
 };
 
 // What the library does, and was asked for; begin anew by assigning {}.

@@ -245,6 +245,28 @@ TEST_F(GemmChoiceTest, MemoryThatIsShortIsAnErrorAndNoVerdict) {
   EXPECT_THAT(Run(*gemm, {30}), ElementsAre(FakeAlgorithmFor(32)));
 }
 
+// A part of a projection begins in the middle of a row of y: what needs more than is there would lose the device.
+TEST_F(GemmChoiceTest, AnAlgorithmIsTakenWhereYIsAlignedAsItNeeds) {
+  TheFakeLibrary().offers = [](uint64_t) {
+    return std::vector<FakeAlgorithm>{{.number = 1, .milliseconds = 1, .alignment = 16},
+                                      {.number = 2, .milliseconds = 3, .alignment = 4}};
+  };
+  alignas(256) float y[(kMost + 1) * kOutputs] = {};
+  for (const Element element : {Element::kBF16, Element::kF32}) {
+    const auto gemm = Make();
+    for (const auto& [first, algorithm] :
+         {std::pair(0, 1), std::pair(1, 2), std::pair(4, 1), std::pair(6, 2)}) {
+      GemmArgs args = Args(kMost, element);
+      args.y = y + first;
+      ASSERT_EQ(gemm->Prepare(args, {}), 0) << first;
+      args.tokens = 30;
+      TheFakeLibrary().algorithms.clear();
+      ASSERT_EQ(gemm->Run(args, {}), 0) << first;
+      EXPECT_THAT(TheFakeLibrary().algorithms, ElementsAre(algorithm)) << first;
+    }
+  }
+}
+
 class GemmFileTest : public GemmChoiceTest {
  protected:
   void SetUp() override {

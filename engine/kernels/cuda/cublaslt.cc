@@ -2,6 +2,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <bit>
+#include <cstdint>
+
 namespace ropeway::cuda {
 namespace {
 
@@ -59,11 +62,13 @@ bool SplitsK(const cublasLtMatmulAlgo_t& algorithm) {
 }  // namespace
 
 MatrixShape ShapeOf(const GemmArgs& args) {
+  const auto address = reinterpret_cast<uintptr_t>(args.y);
   return {.outputs = args.outputs,
           .columns = args.columns,
           .y_stride = args.y_stride,
           .element = args.element,
-          .out = args.out};
+          .out = args.out,
+          .y_alignment = uint32_t{1} << std::countr_zero(address | kMatrixAlignment)};
 }
 
 ErrorCode CodeOf(cublasStatus_t status) {
@@ -116,10 +121,17 @@ cublasStatus_t CublasLt::Init() {
                                               &schemes, sizeof schemes);
 }
 
-cublasStatus_t CublasLt::Candidates(const Layouts& layouts,
+cublasStatus_t CublasLt::Candidates(const Layouts& layouts, uint32_t y_alignment,
                                     std::vector<cublasLtMatmulAlgo_t>* algorithms) const {
   cublasLtMatmulHeuristicResult_t candidates[kMaxCandidates];
   int count = 0;
+  // C is y, too.
+  for (const auto attribute :
+       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+    const auto status =
+        cublasLtMatmulPreferenceSetAttribute(preference_, attribute, &y_alignment, sizeof y_alignment);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+  }
   const auto status =
       cublasLtMatmulAlgoGetHeuristic(handle_, product_, layouts.weights, layouts.x, layouts.y, layouts.y,
                                      preference_, kMaxCandidates, candidates, &count);

@@ -22,10 +22,15 @@
 
 namespace ropeway::cuda {
 
+// What the library takes for granted of matrices, in bytes, unless it is told otherwise.
+inline constexpr uint32_t kMatrixAlignment = 256;
+
 // What products of one matrix have in common.
 struct MatrixShape {
   int64_t outputs = 0, columns = 0, y_stride = 0;
   Element element = Element::kBF16, out = Element::kBF16;
+  // Of y in bytes, of a part of a wider row perhaps; x and W are aligned to 256, as all are where nothing is said.
+  uint32_t y_alignment = kMatrixAlignment;
   auto operator<=>(const MatrixShape&) const = default;
 };
 MatrixShape ShapeOf(const GemmArgs& args);
@@ -56,8 +61,9 @@ class CublasLt {
   ~CublasLt();
   cublasStatus_t Init();
 
-  // Those that do not split K, the best by the library's estimate first.
-  cublasStatus_t Candidates(const Layouts& layouts, std::vector<cublasLtMatmulAlgo_t>* algorithms) const;
+  // Those that do not split K and that do for y of this alignment, the best by the library's estimate first.
+  cublasStatus_t Candidates(const Layouts& layouts, uint32_t y_alignment,
+                            std::vector<cublasLtMatmulAlgo_t>* algorithms) const;
   cublasStatus_t Check(const Layouts& layouts, const cublasLtMatmulAlgo_t& algorithm) const;
   cublasStatus_t Multiply(const GemmArgs& args, const Layouts& layouts, const cublasLtMatmulAlgo_t& algorithm,
                           Stream stream) const;

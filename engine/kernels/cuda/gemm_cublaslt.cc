@@ -182,7 +182,8 @@ class CublasLtGemm final : public Gemm {
     Layouts layouts;
     auto status = layouts.Make(shape, tokens == kAnyTokens ? kTypicalTokens : tokens);
     std::vector<cublasLtMatmulAlgo_t> candidates;
-    if (status == CUBLAS_STATUS_SUCCESS) status = library_.Candidates(layouts, &candidates);
+    if (status == CUBLAS_STATUS_SUCCESS)
+      status = library_.Candidates(layouts, shape.y_alignment, &candidates);
     if (status != CUBLAS_STATUS_SUCCESS) return Failed(status, args);
     for (const cublasLtMatmulAlgo_t& algorithm : candidates) {
       bool does = false;

@@ -102,7 +102,7 @@ TEST_P(GemmDeviceTest, EveryAlgorithmThatPassesTheCheckGivesOurBytes) {
       Layouts layouts;
       ASSERT_EQ(layouts.Make(ShapeOf(args_), tokens), CUBLAS_STATUS_SUCCESS);
       std::vector<cublasLtMatmulAlgo_t> algorithms;
-      ASSERT_EQ(library.Candidates(layouts, &algorithms), CUBLAS_STATUS_SUCCESS);
+      ASSERT_EQ(library.Candidates(layouts, kMatrixAlignment, &algorithms), CUBLAS_STATUS_SUCCESS);
       for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
         bool keeps = false;
         Check(check.KeepsRule(ShapeOf(args_), tokens, algorithm, stream(), &keeps));
