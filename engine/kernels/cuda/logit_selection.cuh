@@ -1,12 +1,12 @@
 // What sampling and scoring share: one block works on the logits of one row.
 //
 // Every sum is of integers and every choice is by a total order (logit descending, id ascending), so that
-// results depend neither on the number of threads nor on their order. Nothing is sorted: a selection finds
-// its last token digit by digit, from histograms of keys. To be compiled with -fmad=false
-// (engine/base/softmax_weight.h).
+// results depend neither on the number of threads nor on their order. A selection finds its last token digit by
+// digit, from histograms of keys; where few tokens are left it is quicker from a list of them
+// (logit_shortlist.cuh). To be compiled with -fmad=false (engine/base/softmax_weight.h).
 //
-// Functions are called by all threads of a block of kSelectionThreads, with equal arguments, and begin and
-// end with a barrier where they use shared memory.
+// Functions are called by all threads of a block of kSelectionThreads, with equal arguments, and begin with a
+// barrier before they write shared memory.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_LOGIT_SELECTION_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_LOGIT_SELECTION_CUH_
 
@@ -24,6 +24,11 @@ inline constexpr int kIdBits = 22;
 inline constexpr int kDigitBits = 11, kDigits = 1 << kDigitBits;
 inline constexpr int kKeyBits = 5 * kDigitBits;
 static_assert(kMaxVocabulary == 1 << kIdBits && 32 + kIdBits <= kKeyBits);
+
+// Numbers whose running sum is looked through: two of each thread, in order.
+inline constexpr int kPlaces = 2 * kSelectionThreads;
+inline constexpr int kPlacesOfWarp = kPlaces / kSelectionWarps;
+static_assert(kPlaces == kDigits);
 
 // Unsigned integers in the order of floats; zeros of both signs are equal.
 ROPEWAY_DEVICE uint32_t OrderedBits(float x) {
@@ -101,6 +106,43 @@ ROPEWAY_DEVICE Peak FindPeak(const float* logits, int32_t vocab_size) {
   return {true, logits[id], id};
 }
 
+// Where a running sum reaches a target.
+struct Reached {
+  int place;
+  uint64_t target;
+  uint64_t rest;  // of the target, beyond the places before: at least 1, at most the place's number
+};
+
+// The first of kPlaces places at which the running sum of number_at(place) reaches target_of(their sum), which is at
+// least 1 and at most that sum. A warp's places lie side by side, so that each thread finds the warp, and then all
+// look through its places.
+template <class NumberAt, class TargetOf>
+ROPEWAY_DEVICE Reached PlaceAt(const NumberAt& number_at, const TargetOf& target_of) {
+  const int lane = static_cast<int>(threadIdx.x % 32), mine = static_cast<int>(2 * threadIdx.x);
+  const uint64_t* totals = ShareOfWarps(WarpSum(number_at(mine) + number_at(mine + 1)));
+  Reached reached = {};
+  reached.target = reached.rest = target_of(WarpSum(totals[lane]));
+  int warp = 0;
+  for (; reached.rest > totals[warp]; ++warp) reached.rest -= totals[warp];
+  reached.place = warp * kPlacesOfWarp + 2 * lane;
+  const uint64_t first = number_at(reached.place), both = first + number_at(reached.place + 1);
+  uint64_t sum = both;  // with those of the lanes before
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) {
+    const uint64_t before = __shfl_up_sync(kFullWarp, sum, lanes);
+    if (lane >= lanes) sum += before;
+  }
+  const int found = __ffs(static_cast<int>(__ballot_sync(kFullWarp, sum >= reached.rest))) - 1;
+  reached.rest -= sum - both;
+  if (reached.rest > first) {
+    reached.rest -= first;
+    ++reached.place;
+  }
+  reached.rest = __shfl_sync(kFullWarp, reached.rest, found);
+  reached.place = __shfl_sync(kFullWarp, reached.place, found);
+  return reached;
+}
+
 // The tokens of a row whose keys are at least `cut`, with their weights at a temperature of 1 / scale.
 struct WeighedLogits {
   const float* logits;
@@ -108,9 +150,11 @@ struct WeighedLogits {
   float largest, scale;
   uint64_t cut = 0;
 
+  ROPEWAY_DEVICE bool Keeps(float logit, int32_t id) const { return cut == 0 || KeyOf(logit, id) >= cut; }
+  ROPEWAY_DEVICE void CutBelow(uint64_t key) { cut = key > cut ? key : cut; }
   ROPEWAY_DEVICE uint64_t WeightOf(float logit) const { return SoftmaxWeight((logit - largest) * scale); }
   ROPEWAY_DEVICE uint64_t Weight(int32_t id) const {
-    return cut != 0 && KeyOf(logits[id], id) < cut ? 0 : WeightOf(logits[id]);
+    return Keeps(logits[id], id) ? WeightOf(logits[id]) : 0;
   }
   // Of ids [first, last), for one warp.
   ROPEWAY_DEVICE uint64_t WarpTotal(int32_t first, int32_t last) const {
@@ -144,154 +188,96 @@ struct WeighedLogits {
   }
 };
 
-// A sum of every digit, in halves. Shared memory adds 32 bits by itself; 64 it would add in a loop, until no
-// other thread came between, and few digits of logits are much in use.
-struct DigitSums {
-  uint32_t low[kDigits], high[kDigits];
+// How many tokens each place has, and what they weigh, in halves. Shared memory adds 32 bits by itself; 64 it would
+// add in a loop, until no other thread came between, and few digits of logits are much in use.
+struct PlaceSums {
+  uint32_t counts[kPlaces], low[kPlaces], high[kPlaces];
 
-  ROPEWAY_DEVICE uint64_t Of(int digit) const { return uint64_t{high[digit]} << 32 | low[digit]; }
+  // The weight of a place, or its tokens.
+  template <bool kByWeight>
+  ROPEWAY_DEVICE uint64_t Of(int place) const {
+    return kByWeight ? uint64_t{high[place]} << 32 | low[place] : uint64_t{counts[place]};
+  }
   ROPEWAY_DEVICE void Clear() {
-    for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kSelectionThreads) low[i] = high[i] = 0;
+    __syncthreads();  // the readers of earlier sums are done
+    for (int i = static_cast<int>(threadIdx.x); i < kPlaces; i += kSelectionThreads)
+      counts[i] = low[i] = high[i] = 0;
+    __syncthreads();
   }
-  ROPEWAY_DEVICE void AddOne(int digit, uint64_t value) {
-    const uint32_t added = static_cast<uint32_t>(value);
-    const uint32_t carry = atomicAdd(&low[digit], added) + added < added ? 1 : 0;
-    const uint32_t above = static_cast<uint32_t>(value >> 32) + carry;
-    if (above != 0) atomicAdd(&high[digit], above);
+  template <bool kWeigh>
+  ROPEWAY_DEVICE void AddTokens(int place, uint32_t count, uint64_t weight) {
+    atomicAdd(&counts[place], count);
+    if (!kWeigh || weight == 0) return;
+    const uint32_t added = static_cast<uint32_t>(weight);
+    const uint32_t carry = atomicAdd(&low[place], added) + added < added ? 1 : 0;
+    const uint32_t above = static_cast<uint32_t>(weight >> 32) + carry;
+    if (above != 0) atomicAdd(&high[place], above);
   }
-  // For a whole warp: the lanes with `adds` add their values. Those that have the first one's digit add up
-  // among themselves first, where they are many.
-  ROPEWAY_DEVICE void Add(bool adds, int digit, uint64_t value) {
+  // For a whole warp: the lanes with `adds` add a token each. Those that have the first one's place add up among
+  // themselves first, where they are many.
+  template <bool kWeigh>
+  ROPEWAY_DEVICE void Add(bool adds, int place, uint64_t weight) {
     constexpr int kMany = 8;
     const unsigned lanes = __ballot_sync(kFullWarp, adds);
     if (lanes == 0) return;
     const int first = __ffs(static_cast<int>(lanes)) - 1;
-    const int first_digit = __shfl_sync(kFullWarp, digit, first);  // by all lanes
-    const bool joins = adds && digit == first_digit;
-    if (__popc(__ballot_sync(kFullWarp, joins)) >= kMany) {
-      const uint64_t sum = WarpSum(joins ? value : 0);
-      if (static_cast<int>(threadIdx.x % 32) == first) AddOne(digit, sum);
+    const int first_place = __shfl_sync(kFullWarp, place, first);  // by all lanes
+    const bool joins = adds && place == first_place;
+    const int many = __popc(__ballot_sync(kFullWarp, joins));
+    if (many >= kMany) {
+      const uint64_t sum = kWeigh ? WarpSum(joins ? weight : 0) : 0;
+      if (static_cast<int>(threadIdx.x % 32) == first)
+        AddTokens<kWeigh>(first_place, static_cast<uint32_t>(many), sum);
       adds = adds && !joins;
     }
-    if (adds) AddOne(digit, value);
+    if (adds) AddTokens<kWeigh>(place, 1, weight);
   }
 };
 
-// Digits of which a warp knows the total.
-inline constexpr int kDigitsOfWarp = kDigits / kSelectionWarps;
-
-ROPEWAY_DEVICE uint64_t TotalOfWarp(const DigitSums& sums) {
-  const int mine = static_cast<int>(threadIdx.x / 32) * kDigitsOfWarp + static_cast<int>(threadIdx.x % 32);
-  uint64_t sum = 0;
-  for (int i = 0; i < kDigitsOfWarp; i += 32) sum += sums.Of(mine + i);
-  return WarpSum(sum);
+// What all selections of a block use in turn.
+struct SelectionMemory {
+  PlaceSums sums;
+  uint64_t keys[kPlaces];  // of a shortlist
+  unsigned num_keys;
+};
+ROPEWAY_DEVICE SelectionMemory& MemoryOfSelections() {
+  ROPEWAY_SHARED(memory, SelectionMemory);
+  return memory;
 }
 
-// Finds the digit at which the sum from the largest digit down reaches `target`, and takes from the target
-// what lies above it. The lowest digit where all together are less. `totals` are those of the warps.
-ROPEWAY_DEVICE int DigitAt(const DigitSums& sums, const uint64_t* totals, uint64_t* target) {
-  int warp = kSelectionWarps - 1;
-  for (; warp > 0 && totals[warp] < *target; --warp) *target -= totals[warp];
-  int digit = warp * kDigitsOfWarp + kDigitsOfWarp - 1;
-  for (; digit > warp * kDigitsOfWarp && sums.Of(digit) < *target; --digit) *target -= sums.Of(digit);
-  return digit;
-}
-
-// The key of the last token of the shortest beginning, in the order of tokens, whose measures add up to at
-// least target_of(the sum of all), which is at most that sum. measure(id) of a token is an integer;
-// measure.OfLogit(x), that of every token with this logit that counts at all.
-template <class Measure, class TargetOf>
-ROPEWAY_DEVICE uint64_t KeyAt(const float* logits, int32_t vocab_size, const Measure& measure,
-                              const TargetOf& target_of) {
-  ROPEWAY_SHARED(sums, DigitSums);
+// The key of the last token of the shortest beginning, in the order of tokens, whose weights (or numbers) add up to
+// at least target_of(the sum of all), which is at least 1 and at most that sum.
+template <bool kByWeight, class TargetOf>
+ROPEWAY_DEVICE uint64_t KeyAt(const WeighedLogits& tokens, const TargetOf& target_of) {
+  PlaceSums& sums = MemoryOfSelections().sums;
   uint64_t prefix = 0, target = 0;
   const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
   for (int shift = kKeyBits - kDigitBits; shift >= 0; shift -= kDigitBits) {
-    __syncthreads();  // the readers of the last round are done
     sums.Clear();
-    __syncthreads();
-    for (int32_t begin = static_cast<int32_t>(threadIdx.x) - lane; begin < vocab_size;
+    for (int32_t begin = static_cast<int32_t>(threadIdx.x) - lane; begin < tokens.vocab_size;
          begin += kSelectionThreads) {
       const int32_t id = begin + lane;
-      const uint64_t key = id < vocab_size ? KeyOf(logits[id], id) >> shift : 0;
-      const bool counts = id < vocab_size && key >> kDigitBits == prefix;
-      sums.Add(counts, static_cast<int>(key % kDigits), counts ? measure(id) : 0);
+      const float logit = id < tokens.vocab_size ? tokens.logits[id] : 0;
+      const uint64_t key = KeyOf(logit, id) >> shift;
+      const bool counts = id < tokens.vocab_size && key >> kDigitBits == prefix && tokens.Keeps(logit, id);
+      const int place = kDigits - 1 - static_cast<int>(key % kDigits);  // the largest digit first
+      sums.Add<kByWeight>(counts, place, kByWeight && counts ? tokens.WeightOf(logit) : 0);
     }
     __syncthreads();
-    const uint64_t* totals = ShareOfWarps(TotalOfWarp(sums));
-    if (shift == kKeyBits - kDigitBits) target = target_of(WarpSum(totals[lane]));
-    const int digit = DigitAt(sums, totals, &target);
-    prefix = prefix << kDigitBits | static_cast<uint64_t>(digit);
+    const bool first = shift == kKeyBits - kDigitBits;
+    const Reached reached = PlaceAt([&](int place) { return sums.Of<kByWeight>(place); },
+                                    [&](uint64_t sum) { return first ? target_of(sum) : target; });
+    target = reached.rest;
+    prefix = prefix << kDigitBits | static_cast<uint64_t>(kDigits - 1 - reached.place);
     // All of the digit's tokens are in, or there is one.
-    const uint64_t sum = sums.Of(digit);
-    if (sum == target || (shift == kIdBits && sum == measure.OfLogit(LogitOf(prefix)))) {
+    const uint64_t sum = sums.Of<kByWeight>(reached.place);
+    if (sum == target ||
+        (shift == kIdBits && sum == (kByWeight ? tokens.WeightOf(LogitOf(prefix)) : uint64_t{1}))) {
       prefix <<= shift;
       break;
     }
   }
   return prefix;
-}
-
-// Counts tokens.
-struct CountMeasure {
-  ROPEWAY_DEVICE uint64_t operator()(int32_t) const { return 1; }
-  ROPEWAY_DEVICE uint64_t OfLogit(float) const { return 1; }
-};
-
-// Weighs them.
-struct WeightMeasure {
-  const WeighedLogits& tokens;
-  ROPEWAY_DEVICE uint64_t operator()(int32_t id) const { return tokens.Weight(id); }
-  ROPEWAY_DEVICE uint64_t OfLogit(float logit) const { return tokens.WeightOf(logit); }
-};
-
-// The key of the `count`-th likeliest token. REQUIRES: 1 <= count <= vocab_size.
-ROPEWAY_DEVICE uint64_t KeyOfRank(const float* logits, int32_t vocab_size, int32_t count) {
-  return KeyAt(logits, vocab_size, CountMeasure(), [&](uint64_t) { return static_cast<uint64_t>(count); });
-}
-
-struct TopList {
-  int32_t* tokens;
-  float* logprobs;
-};
-
-// Writes the `count` likeliest tokens, likeliest first. REQUIRES: 1 <= count <= min(kMaxTop, vocab_size).
-ROPEWAY_DEVICE void WriteTop(const float* logits, int32_t vocab_size, int32_t count, double normaliser,
-                             const TopList& out) {
-  ROPEWAY_SHARED(keys, uint64_t[kMaxTop]);
-  ROPEWAY_SHARED(num_keys, unsigned);
-  const uint64_t cut = KeyOfRank(logits, vocab_size, count);
-  if (threadIdx.x == 0) num_keys = 0;
-  __syncthreads();
-  for (int32_t id = static_cast<int32_t>(threadIdx.x); id < vocab_size; id += kSelectionThreads) {
-    const uint64_t key = KeyOf(logits[id], id);
-    if (key >= cut) keys[atomicAdd(&num_keys, 1u)] = key;  // in any order, exactly `count` of them
-  }
-  __syncthreads();
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += kSelectionThreads) {
-    int32_t rank = 0;
-    for (int32_t j = 0; j < count; ++j) rank += keys[j] > keys[i];
-    const int32_t id = IdOf(keys[i]);
-    out.tokens[rank] = id;
-    out.logprobs[rank] = static_cast<float>(static_cast<double>(logits[id]) - normaliser);
-  }
-}
-
-// The log-probability of `token` under softmax(logits), and of the `top` likeliest tokens; where there are
-// fewer, or the logits say nothing, kNoChoice and NaN stand in the rest.
-ROPEWAY_DEVICE float WriteLogprobs(const float* logits, int32_t vocab_size, int32_t token, int32_t top,
-                                   const TopList& out) {
-  const Peak peak = FindPeak(logits, vocab_size);
-  const int32_t count = peak.found ? min(top, vocab_size) : 0;
-  for (int32_t i = count + static_cast<int32_t>(threadIdx.x); i < top; i += kSelectionThreads) {
-    out.tokens[i] = kNoChoice;
-    out.logprobs[i] = NAN;
-  }
-  if (!peak.found) return NAN;
-  const WeighedLogits weighed = {logits, vocab_size, peak.logit, 1.0f};
-  const double normaliser = LogNormaliser(peak.logit, weighed.Total());
-  if (count > 0) WriteTop(logits, vocab_size, count, normaliser, out);
-  return static_cast<float>(static_cast<double>(logits[token]) - normaliser);
 }
 
 }  // namespace ropeway::cuda

@@ -1,11 +1,16 @@
 // One token for each row of SampleArgs, and its log-probability, by engine/sample/sampling_rule.h: bit for
 // bit as engine/sample/sampler.h.
 //
-// A block a row. Greedy reads a row of V logits once; a draw twice, and up to five times more for each of
-// top-k and top-p (three where no logits are equal), out of the cache. Rows with changes are copied to
-// scratch first.
+// A block a row. How often it reads a row of V logits, the first time from memory and then from the cache:
+//   greedy                                                                       1
+//   from all, or with min-p                                                      2
+//   top-k, top-p or both: what they leave is a shortlist (logit_shortlist.cuh)   3
+//   one of them leaves more; both                                                4; up to 6
+//   one of them ends among thousands of nearly equal logits; both                up to 8; up to 14
+//   log-probabilities, the likeliest tokens' too                                 1, 2 more, where no logit was changed
+// Rows with changes are copied to scratch first.
 #include "engine/kernels/cuda/launchers.h"
-#include "engine/kernels/cuda/logit_selection.cuh"
+#include "engine/kernels/cuda/logit_shortlist.cuh"
 
 namespace ropeway::cuda {
 namespace {
@@ -35,34 +40,41 @@ ROPEWAY_DEVICE const float* ChangedLogits(const SampleArgs& args, const SampleRo
   return changed;
 }
 
-ROPEWAY_DEVICE int32_t Draw(const SamplingRule& rule, WeighedLogits tokens, const Peak& peak) {
-  const int32_t vocab_size = tokens.vocab_size;
-  if (NarrowsByTopK(rule, vocab_size)) tokens.cut = KeyOfRank(tokens.logits, vocab_size, rule.top_k);
+ROPEWAY_DEVICE int32_t Draw(const SamplingRule& rule, WeighedLogits tokens) {
+  const auto mass_of = [&](uint64_t sum) { return TopPMass(rule, sum); };
+  const auto draw_of = [&](uint64_t sum) { return DrawTarget(rule, sum); };
+  int listed = 0;  // tokens, where all that may be drawn are
+  if (NarrowsByTopK(rule, tokens.vocab_size)) {
+    FillBins<false>(tokens);
+    listed = Narrow<false>(tokens, [&](uint64_t) { return static_cast<uint64_t>(rule.top_k); });
+  }
   if (NarrowsByTopP(rule)) {
-    const uint64_t cut = KeyAt(tokens.logits, vocab_size, WeightMeasure{tokens},
-                               [&](uint64_t sum) { return TopPMass(rule, sum); });
-    tokens.cut = cut > tokens.cut ? cut : tokens.cut;
+    if (listed > 0) {
+      listed = PlaceInList<true>(tokens, listed, mass_of).place + 1;
+    } else {
+      FillBins<true>(tokens);
+      listed = Narrow<true>(tokens, mass_of);
+    }
   }
-  if (NarrowsByMinP(rule)) {
-    const uint64_t cut = uint64_t{OrderedBits(LeastLogit(rule, peak.logit))} << kIdBits;
-    tokens.cut = cut > tokens.cut ? cut : tokens.cut;
-  }
-  return tokens.TokenAt([&](uint64_t sum) { return DrawTarget(rule, sum); });
+  if (NarrowsByMinP(rule))
+    tokens.CutBelow(uint64_t{OrderedBits(LeastLogit(rule, tokens.largest))} << kIdBits);
+  return listed > 0 ? ListedTokenAt(tokens, listed, draw_of) : tokens.TokenAt(draw_of);
 }
 
 __global__ void __launch_bounds__(kSelectionThreads, 1) SampleKernel(SampleArgs args) {
   const SampleRowParams row = args.rows[blockIdx.x];
   const float* logits = args.logits + row.logit_row * args.logit_stride;
   const float* changed = ChangedLogits(args, row, logits);
-  const Peak peak = FindPeak(changed, args.vocab_size);
+  Peak peak = FindPeak(changed, args.vocab_size);
   int32_t token = peak.found ? peak.id : kNoChoice;
   if (peak.found && row.rule.scale > 0)
-    token = Draw(row.rule, {changed, args.vocab_size, peak.logit, row.rule.scale}, peak);
+    token = Draw(row.rule, {changed, args.vocab_size, peak.logit, row.rule.scale});
   if (threadIdx.x == 0) args.tokens[blockIdx.x] = token;
   if (row.num_logprobs < 0) return;  // alike for all threads
+  if (changed != logits) peak = FindPeak(logits, args.vocab_size);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * args.max_top;
   const float logprob =
-      WriteLogprobs(logits, args.vocab_size, max(token, 0), min(row.num_logprobs, args.max_top),
+      WriteLogprobs(logits, args.vocab_size, peak, max(token, 0), min(row.num_logprobs, args.max_top),
                     {args.top_tokens + first, args.top_logprobs + first});
   if (threadIdx.x == 0) args.logprobs[blockIdx.x] = logprob;
 }

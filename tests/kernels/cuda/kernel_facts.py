@@ -71,7 +71,8 @@ def fp8_ring_bytes(variant):
 
 
 # Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
-LOGITS = "greedy: 4 V read, the least; top-k or top-p: 4 V up to 12 times, all but the first from L2"
+LOGITS = ("greedy: 4 V read, the least; top-k, top-p or both: 4 V three times, all but the first from L2; more where more "
+          "than 2,048 tokens are left (sample.cu)")
 
 KERNELS = {
     ("attention_bf16", "AttendKernel"): Kernel(
@@ -111,7 +112,7 @@ KERNELS = {
                                  moved="H E + G (E + Ev) elements in and out; the least"),
     ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),
     ("score", "ScoreKernel"): Kernel(vector_loads=False,
-                                     moved="4 V read twice; up to 6 times more for the likeliest, from L2"),
+                                     moved="4 V read twice; once more for the likeliest, from L2"),
     ("stream_matmul", "StreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=stream_ring_bytes,
         moved="W once per 16 tokens, the least up to 16; neighbours by way of registers and shared memory"),

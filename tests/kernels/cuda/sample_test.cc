@@ -225,6 +225,37 @@ TEST_F(SampleTest, EveryCutOfEqualLogits) {
   for (int32_t vocab_size : {7, 1500}) Run({Coarse(vocab_size)}, AllCuts(vocab_size));
 }
 
+// More tokens are left than a shortlist takes: in many bins, in the one where the cut is, far from the likeliest.
+TEST_F(SampleTest, EveryCutOfLongVocabularies) {
+  std::vector<float> near = Logits(5000, 1), far = Logits(5000, 1);
+  for (float& x : near) x *= 1e-4f;
+  for (float& x : far) x = 50 * x - 2000;
+  far[77] = 3;
+  for (const std::vector<float>& logits : {Logits(6000, 2), Coarse(11000), near, far}) {
+    std::vector<SampleRowParams> rows = AllCuts(static_cast<int32_t>(logits.size()));
+    for (const int32_t top_k : {0, 2500})
+      rows.push_back({.rule = {.scale = 0.1f, .top_k = top_k, .top_p = 0.97f, .coin = ~0ull / 3}});
+    rows.push_back({.rule = {.scale = 1e-4f, .top_k = 4500, .top_p = 0.97f, .coin = ~0ull / 3}});
+    Run({logits}, rows);
+  }
+}
+
+// A shortlist takes 2048 tokens.
+TEST_F(SampleTest, CutsAboutTheLengthOfAShortlist) {
+  constexpr int32_t kLength = 2048;
+  std::vector<float> equal(2300, -9), steps(2300);
+  for (int32_t i = 0; i < 2300; ++i) steps[i] = -static_cast<float>((i * 7) % 2300) / 512;
+  for (int32_t i = 0; i < kLength + 1; ++i) equal[i + 100] = 1;
+  std::vector<SampleRowParams> rows;
+  for (const int32_t logit_row : {0, 1, 2})
+    for (const int32_t top_k : {kLength - 1, kLength, kLength + 1, kLength + 2})
+      for (const float top_p : {1.0f, 0.999f})
+        rows.push_back({.logit_row = logit_row, .rule = {.top_k = top_k, .top_p = top_p, .coin = ~0ull - 1}});
+  std::vector<float> fitting = equal;
+  fitting[100] = -9;
+  Run({equal, fitting, steps}, rows);
+}
+
 TEST_F(SampleTest, EveryCutAmongMaskedLogits) {
   std::vector<float> logits = Logits(600, 1);
   for (size_t i = 0; i < logits.size(); ++i)
@@ -310,6 +341,19 @@ TEST_F(SampleTest, LogProbabilities) {
          {.logit_row = 1}},
         std::vector<std::vector<LogitChange>>(4), 20);
   }
+}
+
+TEST_F(SampleTest, LogProbabilitiesOfManyAmongEqualsAndOthers) {
+  std::vector<float> few = Logits(3000, 1);
+  std::fill(few.begin() + 9, few.end(), -kInfinity);
+  Run({Logits(5000, 2)},
+      {{.logit_row = 0, .num_logprobs = kMaxTop, .rule = {.top_k = 40, .top_p = 0.9f, .coin = 1ull << 63}},
+       {.logit_row = 0, .num_logprobs = 1, .rule = {.scale = 0}}},
+      std::vector<std::vector<LogitChange>>(2), kMaxTop);
+  for (const auto& logits : {Coarse(13000), few})
+    Run({logits},
+        {{.num_logprobs = kMaxTop, .rule = {.scale = 0}}, {.num_logprobs = 3, .rule = {.top_p = 0.3f}}},
+        std::vector<std::vector<LogitChange>>(2), kMaxTop);
 }
 
 TEST_F(SampleTest, LogitsThatSayNothingChooseNothing) {
