@@ -18,6 +18,9 @@ std::unique_ptr<Runtime> MakeCudaRuntime(int device, std::string* error);
 // "cudaErrorMemoryAllocation: out of memory".
 std::string DescribeError(ErrorCode code);
 
+// Whether every call of the process fails from now on: the context is lost (CUDA runtime API, "Error Handling").
+bool IsFatalError(ErrorCode code);
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CUDA_NATIVE_RUNTIME_H_

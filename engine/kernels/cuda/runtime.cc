@@ -67,7 +67,7 @@ class CudaRuntime final : public Runtime {
   ErrorCode DestroyGraph(Graph graph) override { return cudaGraphExecDestroy(NativeGraph(graph)); }
 
   std::string Describe(ErrorCode code) const override { return DescribeError(code); }
-  bool IsFatal(ErrorCode code) const override;
+  bool IsFatal(ErrorCode code) const override { return IsFatalError(code); }
 
  private:
   // An allocation that did not fit is no reason for the next launch to fail: CUDA would report it there.
@@ -103,9 +103,16 @@ ErrorCode CudaRuntime::EndCapture(Stream stream, Graph* graph) {
   return error;
 }
 
-// Errors after which every call of the process fails: the context is lost (CUDA runtime API, "Error
-// Handling").
-bool CudaRuntime::IsFatal(ErrorCode code) const {
+}  // namespace
+
+std::string DescribeError(ErrorCode code) {
+  const auto error = static_cast<cudaError_t>(code);
+  return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
+}
+
+bool IsFatalError(ErrorCode code) {
+  // Later toolkits than the oldest that there may be name them.
+  constexpr ErrorCode kContained = 226, kTensorMemoryLeak = 721;
   switch (code) {
     case cudaErrorIllegalAddress:
     case cudaErrorLaunchFailure:
@@ -116,24 +123,21 @@ bool CudaRuntime::IsFatal(ErrorCode code) const {
     case cudaErrorInvalidAddressSpace:
     case cudaErrorInvalidPc:
     case cudaErrorAssert:
+    case cudaErrorContextIsDestroyed:
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
-    case cudaErrorContained:
+    case cudaErrorExternalDevice:
     case cudaErrorMpsRpcFailure:
     case cudaErrorMpsConnectionFailed:
+    case cudaErrorMpsClientTerminated:
     case cudaErrorDevicesUnavailable:
     case cudaErrorUnknown:
+    case kContained:
+    case kTensorMemoryLeak:
       return true;
     default:
       return false;
   }
-}
-
-}  // namespace
-
-std::string DescribeError(ErrorCode code) {
-  const auto error = static_cast<cudaError_t>(code);
-  return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
 }
 
 int CountDevices(std::string* error) {
