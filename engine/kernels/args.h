@@ -56,7 +56,7 @@ struct StoreKvArgs {
 };
 
 // Causal attention of consecutive tokens of one sequence, for the query heads of one KV head, over the
-// sequence's pages; with a mixer, for the query heads of all KV heads at once. The keys and values of these
+// sequence's pages; with a mixer, for the query heads of all KV heads at once, and of one token for those of several. The keys and values of these
 // tokens are already in the cache. What a query does not see has weight zero, so finite values never reach its result.
 struct AttentionArgs {
   KvLayout kv;
@@ -64,7 +64,10 @@ struct AttentionArgs {
   int64_t page_stride;        // in bytes
   const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageTokens)]
   int kv_head;                // 0 with a mixer
-  int queries_per_token;      // query heads that share a KV head: H / G
+  // KV heads from kv_head on, whose queries, outputs and spans follow each other: more than one where num_tokens is 1 and
+  // there is no mixer. They are read in the order in which they lie in a page.
+  int kv_heads = 1;
+  int queries_per_token;  // query heads that share a KV head: H / G
   int num_tokens;
   int32_t first_position;  // of the first token
   const float* queries;    // query head j of those computed, token t: queries + t * query_stride + j * E

@@ -198,27 +198,26 @@ void BM_DecodeAttention(benchmark::State& state, const KernelTable& table, const
     std::memcpy(cache.data() + s * stream_bytes, cache.data(), static_cast<size_t>(stream_bytes));
   std::vector<int32_t> page_table(pages);
   for (int p = 0; p < pages; ++p) page_table[p] = p;
-  const int64_t head = int64_t{shape.queries_per_token} * shape.head_dim, width = shape.num_kv_heads * head;
+  const int64_t width = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.head_dim;
   const std::vector<float> queries = RandomActivations(1, width, 4);
   std::vector<float> out(width);
   for (auto _ : state)
-    for (int64_t item = 0; item < streams * shape.num_kv_heads; ++item) {
-      const int64_t g = item % shape.num_kv_heads;
+    for (int64_t s = 0; s < streams; ++s)
       table.attention({.kv = kv,
-                       .cache = cache.data() + item / shape.num_kv_heads * stream_bytes,
+                       .cache = cache.data() + s * stream_bytes,
                        .page_stride = kv.page_bytes,
                        .page_table = page_table.data(),
-                       .kv_head = static_cast<int>(g),
+                       .kv_head = 0,
+                       .kv_heads = shape.num_kv_heads,
                        .queries_per_token = shape.queries_per_token,
                        .num_tokens = 1,
                        .first_position = length - 1,
-                       .queries = queries.data() + g * head,
+                       .queries = queries.data(),
                        .query_stride = width,
-                       .out = out.data() + g * head,
+                       .out = out.data(),
                        .out_stride = width,
                        .scale = kScale,
                        .scratch = scratch.data()});
-    }
   state.counters["GB/s"] = PerSecond(static_cast<double>(cache.bytes()));
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/ops.h"
@@ -103,6 +104,39 @@ class AttentionSequence {
         table_.merge_spans(args);
       }
     }
+    return out;
+  }
+
+  // Token by token, KV heads [0, split) of each in one call and the others in another. REQUIRES: no mixer.
+  std::vector<float> RunHeadsTogether(int split) {
+    std::vector<float> out(shape_.length * out_stride_, -7);
+    AlignedBuffer scratch(table_.attention_scratch_bytes(kv_, num_heads(), 0));
+    StoreTokens(0, shape_.length);
+    for (int t = 0; t < shape_.length; ++t)
+      for (const auto& [head, heads] : {std::pair{0, split}, {split, shape_.num_kv_heads - split}}) {
+        if (heads == 0) continue;
+        AttentionArgs args = ArgsOf(t, 1, head, &out[t * out_stride_], scratch.data());
+        args.kv_heads = heads;
+        table_.attention(args);
+      }
+    return out;
+  }
+
+  // The last token, all KV heads together by spans, the last one first. REQUIRES: no mixer.
+  std::vector<float> AttendLastBySpans() {
+    std::vector<float> out(out_stride_, -7);
+    const int spans = (shape_.length + kAttentionSpan - 1) / kAttentionSpan;
+    const int64_t stride = num_heads() * (kv_.padded_value_dim + kSpanHead);
+    AlignedBuffer results(spans * stride * static_cast<int64_t>(sizeof(float))),
+        scratch(table_.attention_scratch_bytes(kv_, num_heads(), 0));
+    StoreTokens(0, shape_.length);
+    AttentionArgs args = ArgsOf(shape_.length - 1, 1, 0, out.data(), scratch.data());
+    args.kv_heads = shape_.num_kv_heads;
+    args.spans = results.as<float>();
+    args.span_stride = stride;
+    std::fill_n(args.spans, spans * stride, kNotANumber);
+    for (args.span = spans - 1; args.span >= 0; --args.span) table_.attention(args);
+    table_.merge_spans(args);
     return out;
   }
 

@@ -94,6 +94,35 @@ TEST(AttentionBytes, SpansApart) {
     }
 }
 
+// KV heads that go together come to the bytes of each alone.
+TEST(AttentionBytes, HeadsTogether) {
+  std::vector<AttentionShape> shapes = AttentionShapes();
+  // More heads than go in turn; more queries to each than are few; several spans.
+  for (KvType type : {KvType::kF32, KvType::kBF16}) {
+    shapes.push_back({.num_kv_heads = 25, .queries_per_token = 3, .type = type, .length = 70});
+    shapes.push_back({.num_kv_heads = 3, .queries_per_token = 9, .type = type, .length = 70});
+    shapes.push_back({.num_kv_heads = 2, .queries_per_token = 70, .type = type, .length = 20});
+    shapes.push_back({.num_kv_heads = 3, .type = type, .window = 530, .length = 1100});
+  }
+  std::vector<const KernelTable*> tables = ProductTables();
+  tables.push_back(&RefKernels());
+  for (const AttentionShape& shape : shapes)
+    for (const KernelTable* table : tables) {
+      AttentionSequence alone(*table, shape), together(*table, shape);
+      if (alone.has_mixer() || (table == &RefKernels() && shape.length > 150)) continue;
+      SCOPED_TRACE(testing::Message() << table->name << " " << shape);
+      const std::vector<float> x = alone.Run(1);
+      for (int split : {0, 1}) {
+        const std::vector<float> y = together.RunHeadsTogether(split);
+        ASSERT_EQ(FirstDifference(y.data(), x.data(), static_cast<int64_t>(x.size())), "") << split;
+      }
+      if (table->merge_spans == nullptr) continue;
+      const std::vector<float> y = together.AttendLastBySpans();
+      ASSERT_EQ(FirstDifference(y.data(), x.data() + x.size() - y.size(), static_cast<int64_t>(y.size())),
+                "");
+    }
+}
+
 // Tokens after the query are in the cache already (a chunk stores all of its tokens first): they change
 // nothing.
 TEST(AttentionBytes, LaterTokensDoNotMatter) {

@@ -19,7 +19,8 @@ namespace ropeway {
 // Tokens of one piece of attention work.
 inline constexpr int kAttentionTokens = 16;
 
-// Where there are fewer rows times KV heads than so many a member, long rows are shared out by spans of positions.
+// Where there are fewer rows than so many a member, long ones are shared out by spans of positions; and where a row or
+// a span has no more than its share of so many a member, its KV heads go together.
 inline constexpr int kSharedItems = 4;
 
 // One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
@@ -69,10 +70,8 @@ class Decoder::Pass {
     const auto after = std::upper_bound(batch_->row_starts.begin(), batch_->row_starts.end(), token);
     return after - batch_->row_starts.begin() - 1;
   }
-  // Pieces of attention go by KV heads; a mixer takes all heads together.
-  int HeadItems(int index) const {
-    return weights_.modifiers[index].modifier.mixer.width > 0 ? 1 : spec_.num_kv_heads;
-  }
+  // Whether a layer mixes the scores of all heads, which are then one piece of work.
+  bool Mixes(int index) const { return weights_.modifiers[index].modifier.mixer.width > 0; }
 
   // The rows that a product multiplies.
   struct Input {
@@ -104,8 +103,9 @@ class Decoder::Pass {
   void ScaleQueries(int index, int64_t token);
   void RotateAndStoreToken(int index, int64_t token);
   bool AttendsBySpans(int index) const;
-  void AttendItem(int index, int64_t item);
-  void AttendSpanItem(int index, int64_t item);
+  bool TakesHeadsTogether(int64_t share, int64_t all) const;
+  void AttendItem(int index, int64_t any_piece, int head);
+  void AttendSpanItem(int index, int64_t any_span, int head, int heads);
   kernels::AttentionArgs SpanArgs(int index, int64_t row, int head) const;
   kernels::AttentionArgs AttentionOf(int index, int64_t row, int32_t token, int head) const;
 

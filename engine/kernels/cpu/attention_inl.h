@@ -5,6 +5,9 @@
 //   group  up to kAttentionGroup queries: where they are more than one block, a chunk's bf16 keys and values are
 //          expanded once for all of them (bf16_fma_inl.h), or soft-max goes beside products (attention_whole_inl.h)
 //   block  up to kQueries queries, whose scores of some pages stay in registers
+// One token may take several KV heads in turn, chunk by chunk, which reads pages nearly as they lie in memory. In the shape of
+// SmolLM2, pages of 12 KB, two threads of a Zen 4 that only load read 4 KB of each page one behind the other at 24 GB/s,
+// and 4 KB of four pages, then the next 4 KB of the same, at 34, as fast as a straight line. Attention gains 5 % of it.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_INL_H_
 
@@ -156,6 +159,18 @@ CachedChunk<Element> ChunkAt(const AttentionArgs& args, int kv_head, int32_t sta
   return chunk;
 }
 
+// The chunk is of head `head` of `heads` that are read in turn: behind it comes the next one of the same pages, and behind
+// the last one the first one of the next chunk.
+template <typename Element>
+void FetchInTurn(const KvLayout& kv, int head, int heads, CachedChunk<Element>& chunk) {
+  const int64_t head_bytes = kv.head_elements * static_cast<int64_t>(sizeof(Element));
+  for (int p = 0; p * kPageTokens < chunk.last; ++p)
+    if (head + 1 < heads)
+      chunk.ahead[p] = head_bytes;
+    else if (chunk.ahead[p] != 0)
+      chunk.ahead[p] -= head * head_bytes;
+}
+
 // A group's part of the scratch; see vector_kernels.h.
 struct GroupMemory {
   float *values, *total_values, *rounded, *packed, *position, *expanded;
@@ -203,7 +218,8 @@ struct GroupChunks : BlockChunks {
   }
 };
 
-// The span that begins at `span`, for `count` queries, the first of which is number `first_row` of the call.
+// The span that begins at `span`, for `count` queries, the first of which is number `first_row` of the call. They are of
+// all its KV heads, one behind the other.
 template <class Chunks>
 void AttendSpan(const AttentionArgs& args, const GroupMemory& memory, int32_t span, int first_row, int count,
                 Query* queries) {
@@ -211,12 +227,18 @@ void AttendSpan(const AttentionArgs& args, const GroupMemory& memory, int32_t sp
   const int32_t end = queries[count - 1].last;
   for (int q = 0; q < count; ++q) BeginSpan(args.kv, queries[q]);
   const int32_t from = queries[0].first > span ? queries[0].first / kChunk * kChunk : span;
+  const int heads = args.kv_heads, each = count / heads;
   for (int32_t start = from; start < span + kAttentionSpan && start < end; start += kChunk)
-    Chunks::Attend(args, ChunkAt<ElementOf<Rows>>(args, args.kv_head, start, end), count, queries,
-                   memory.expanded);
+    for (int h = 0; h < heads; ++h) {
+      auto chunk = ChunkAt<ElementOf<Rows>>(args, args.kv_head + h, start, end);
+      if (heads > 1) FetchInTurn(args.kv, h, heads, chunk);
+      Chunks::Attend(args, chunk, each, queries + h * each, memory.expanded);
+    }
   for (int q = 0; q < count; ++q)
     if (Sees(queries[q], span, span + kAttentionSpan)) EndSpan<Rows>(args, first_row + q, queries[q]);
 }
+
+inline int QueriesOfToken(const AttentionArgs& args) { return args.queries_per_token * args.kv_heads; }
 
 // Queries [first_row, first_row + count) of the tokens' heads in order: they see ever later positions.
 template <class Chunks>
@@ -225,7 +247,7 @@ void AttendRows(const AttentionArgs& args, int first_row, int count) {
   Query queries[kAttentionGroup];
   for (int q = 0; q < count; ++q) {
     const int row = first_row + q;
-    InitQuery<typename Chunks::Rows>(args, row / args.queries_per_token, row % args.queries_per_token,
+    InitQuery<typename Chunks::Rows>(args, row / QueriesOfToken(args), row % QueriesOfToken(args),
                                      memory.Of(args, q), queries[q]);
   }
   Chunks::Begin(args, memory, count);
@@ -240,8 +262,8 @@ void AttendRows(const AttentionArgs& args, int first_row, int count) {
 template <class Rows>
 void MergeRow(const AttentionArgs& args, int row) {
   Query query;
-  InitQuery<Rows>(args, row / args.queries_per_token, row % args.queries_per_token,
-                  GroupMemory(args).Of(args, 0), query);
+  InitQuery<Rows>(args, row / QueriesOfToken(args), row % QueriesOfToken(args), GroupMemory(args).Of(args, 0),
+                  query);
   for (int32_t span = query.first / kAttentionSpan; span * kAttentionSpan < query.last; ++span) {
     const float* result = SpanOf(args, span, row);
     MergeSpan<Rows>(args.kv, result[0], result[1], result + kSpanHead, query);

@@ -128,7 +128,42 @@ void AttendMixedToken(const AttentionArgs& args, int index) {
   for (int h = 0; h < token.num_heads; ++h) FinishQuery(args.kv, token.queries[h]);
 }
 
+void AttendTokens(const AttentionArgs& args);
+
+// KV heads [first, first + count) of the call's one token.
+inline AttentionArgs HeadsOf(const AttentionArgs& args, int first, int count) {
+  AttentionArgs some = args;
+  const int64_t head = int64_t{first} * args.queries_per_token, column = head * args.kv.head_dim;
+  some.kv_head += first;
+  some.kv_heads = count;
+  some.queries += column;
+  if (args.modifier.zone > 0) {
+    some.previous_queries += column;
+    some.older_queries += column;
+  }
+  some.out += head * args.kv.value_dim;
+  if (args.span >= 0) some.spans += head * (args.kv.padded_value_dim + kSpanHead);
+  return some;
+}
+
+// One token, several KV heads: as many in turn as have few queries each and together no more than a group.
+void AttendHeads(const AttentionArgs& args) {
+  const int in_turn = args.queries_per_token <= kFewQueries ? kAttentionGroup / args.queries_per_token : 1;
+  for (int first = 0; first < args.kv_heads; first += in_turn) {
+    const int heads = args.kv_heads - first < in_turn ? args.kv_heads - first : in_turn;
+    const AttentionArgs some = HeadsOf(args, first, heads);
+    const int rows = heads * args.queries_per_token;
+    if (heads == 1)
+      AttendTokens(some);
+    else if (args.kv.bf16)
+      AttendRows<PairChunks>(some, 0, rows);
+    else
+      AttendRows<FloatChunks>(some, 0, rows);
+  }
+}
+
 void AttendTokens(const AttentionArgs& args) {
+  if (args.kv_heads > 1) return AttendHeads(args);
   const int rows = args.num_tokens * args.queries_per_token;
   for (int row = 0; row < rows; row += kAttentionGroup) {
     const int count = rows - row < kAttentionGroup ? rows - row : kAttentionGroup;
@@ -148,7 +183,7 @@ void AttendTokens(const AttentionArgs& args) {
 }
 
 [[gnu::noinline]] void MergeRows(const AttentionArgs& args) {
-  for (int row = 0; row < args.num_tokens * args.queries_per_token; ++row)
+  for (int row = 0; row < args.num_tokens * QueriesOfToken(args); ++row)
     args.kv.bf16 ? MergeRow<PairRows>(args, row) : MergeRow<FloatRows>(args, row);
 }
 

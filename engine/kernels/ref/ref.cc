@@ -208,7 +208,7 @@ void StoreKv(const StoreKvArgs& args) {
   }
 }
 
-// With a mixer all heads, else those of one KV head.
+// With a mixer all heads, else those of some KV heads.
 void Attention(const AttentionArgs& args) {
   const KvLayout& kv = args.kv;
   const bool all = args.modifier.mixer.width > 0;
@@ -229,7 +229,7 @@ void Attention(const AttentionArgs& args) {
       return queries == nullptr ? nullptr : queries + t * args.query_stride;
     };
     AttendToken({.first_head = all ? 0 : args.kv_head * args.queries_per_token,
-                 .num_heads = args.queries_per_token * (all ? kv.num_kv_heads : 1),
+                 .num_heads = args.queries_per_token * (all ? kv.num_kv_heads : args.kv_heads),
                  .queries_per_kv_head = args.queries_per_token,
                  .head_dim = kv.head_dim,
                  .value_dim = kv.value_dim,
