@@ -250,6 +250,8 @@ void AddSampling(const BenchShape& shape, std::vector<OpCase>& cases) {
     cases.push_back(SampleCase(shape, rows, "temperature", {.scale = 1.25f}));
     cases.push_back(SampleCase(shape, rows, "top_k 40", {.scale = 1.25f, .top_k = 40}));
     cases.push_back(SampleCase(shape, rows, "top_p 0.9", {.scale = 1.25f, .top_p = 0.9f}));
+    cases.push_back(
+        SampleCase(shape, rows, "top_k 40, top_p 0.9", {.scale = 1.25f, .top_k = 40, .top_p = 0.9f}));
   }
 }
 
