@@ -91,6 +91,7 @@ struct Family {
   int32_t default_window = 0;  // where the field is absent
   int32_t window_pattern = 0;  // every n-th layer sees all positions
   const char* window_pattern_field = nullptr;
+  const char* older_hidden_size = "";  // what the width was called before (BLOOM)
   bool has_layer_types = false;
 
   HfFields fields;

@@ -24,14 +24,6 @@ absl::StatusOr<int32_t> PositiveOr(JsonFields& config, const char* name, int32_t
   return absl::InvalidArgumentError(absl::StrCat(config.NameOf(name), " must be positive, is ", value));
 }
 
-// Newer folders say twice how many layers there are.
-absl::Status CheckLayers(JsonFields& config, int32_t layers) {
-  ASSIGN_OR_RETURN(const int32_t said, config.IntOr("num_hidden_layers", layers));
-  if (said == layers) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(config.NameOf("num_hidden_layers"), " must be 'num_layers' ", layers, ", is ", said));
-}
-
 }  // namespace
 
 // No field says what the code of each folder does. Those of 13 billion weights have ALiBi and tell their context by
@@ -84,7 +76,6 @@ absl::Status ReadChatGlm(JsonFields& config, DecoderSpec& spec, LayerSpec& layer
 
 // "rope_ratio" multiplies the base, but in the folders of ChatGLM2, which alone are told by their names, divides positions.
 absl::Status FinishChatGlm(JsonFields& config, DecoderSpec& spec) {
-  RETURN_IF_ERROR(CheckLayers(config, spec.num_layers()));
   ASSIGN_OR_RETURN(const double ratio, config.DoubleOr("rope_ratio", 1));
   if (!(ratio > 0))
     return absl::InvalidArgumentError(

@@ -90,6 +90,20 @@ absl::Status ReadMinistral3(JsonFields& config, DecoderSpec&, LayerSpec& layer) 
   return absl::OkStatus();
 }
 
+// The first Gemma was published as "gelu", by which its makers meant the approximation by tanh, as transformers takes it.
+absl::Status ReadGemma1(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
+  constexpr char kApproximation[] = "gelu_pytorch_tanh";
+  ASSIGN_OR_RETURN(const std::string activation, config.StringOr("hidden_act", kApproximation));
+  if (activation == "gelu") layer.ffn.activation = Activation::kGeluTanh;
+  const bool is_tanh = layer.ffn.activation == Activation::kGeluTanh;
+  ASSIGN_OR_RETURN(const std::string again,
+                   config.StringOr("hidden_activation", is_tanh ? kApproximation : activation.c_str()));
+  if (again == activation || (is_tanh && again == kApproximation)) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(config.NameOf("hidden_activation"), " is '", again,
+                                               "'; only what 'hidden_act' is, or ", kApproximation,
+                                               " beside gelu, is supported"));
+}
+
 absl::Status ReadGemma(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   // Gemma 3 has no cap on scores; transformers reads the field and passes it by.
   RETURN_IF_ERROR(config.DoubleOr("attn_logit_softcapping", 0).status());

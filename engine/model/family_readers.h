@@ -14,7 +14,7 @@
 
 namespace ropeway::family_readers {
 
-ReadMore ReadGemma, ReadGemma2, ReadGranite, ReadInternLm3, ReadOlmo, ReadCohere, ReadCohere2, ReadPhi,
+ReadMore ReadGemma, ReadGemma1, ReadGemma2, ReadGranite, ReadInternLm3, ReadOlmo, ReadCohere, ReadCohere2, ReadPhi,
     ReadPersimmon, ReadStableLm, ReadGptNeoX, ReadGpt2, ReadGptBigCode, ReadGptJ, ReadOpt,
     ReadScaledEmbedding, ReadBioGpt, ReadBloom, ReadFalcon, ReadMpt, ReadApertus, ReadMinistral3;
 FinishLayers FinishGpt2, FinishGptNeo, FinishSmolLm3;

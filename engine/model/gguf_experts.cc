@@ -141,7 +141,7 @@ absl::Status ReadLatent(GgufKeys& keys, const GgufContent& content, DecoderSpec&
                                                    spec.num_heads, ", is ", spec.num_kv_heads));
   spec.num_kv_heads = spec.num_heads;
   // A tenth of the "mscale_all_dim" by which scores grow.
-  ASSIGN_OR_RETURN(const double multiplier, keys.DoubleOr("rope.scaling.yarn_log_multiplier", 0));
+  ASSIGN_OR_RETURN(const double multiplier, keys.DoubleOr(kYarnMultiplierKey, 0));
   ASSIGN_OR_RETURN(const double factor, keys.DoubleOr("rope.scaling.factor", 1));
   const double magnitude = multiplier == 0 ? 1 : YarnMagnitude(factor, multiplier * 10);
   layer.attention.scale =
@@ -208,9 +208,10 @@ absl::Status ReadDeepSeek2(GgufKeys& keys, const GgufContent& content, DecoderSp
   return ReadLatent(keys, content, spec, layer);
 }
 
-// Where no key says how large rotated columns become, they stay as large as they are.
+// Where scores get YaRN's magnitude, and no key says how large rotated columns become, they stay as large as they are.
 absl::Status FinishDeepSeek2(GgufKeys& keys, const GgufContent&, DecoderSpec& spec) {
-  if (keys.Has("rope.scaling.attn_factor")) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const double multiplier, keys.DoubleOr(kYarnMultiplierKey, 0));
+  if (multiplier == 0 || keys.Has("rope.scaling.attn_factor")) return absl::OkStatus();
   for (LayerSpec& layer : spec.layers)
     if (auto* rope = std::get_if<RopeSpec>(&layer.position.scheme)) rope->attention_factor = 1;
   return absl::OkStatus();
@@ -241,6 +242,17 @@ absl::Status ReadMistral3(GgufKeys& keys, const GgufContent&, DecoderSpec&, Laye
         absl::StrCat(keys.Quoted("attention.temperature_length"), " must be positive, is ", length));
   layer.attention.query_scale =
       TemperatureScale{.floor_scale = static_cast<double>(length), .attention_scale = scale, .first = 0};
+  return absl::OkStatus();
+}
+
+// Rotated columns get the quotient of two magnitudes.
+absl::Status FinishMistral3(GgufKeys& keys, const GgufContent&, DecoderSpec& spec) {
+  ASSIGN_OR_RETURN(const double multiplier, keys.DoubleOr(kYarnMultiplierKey, 0));
+  for (LayerSpec& layer : spec.layers) {
+    auto* rope = std::get_if<RopeSpec>(&layer.position.scheme);
+    if (rope != nullptr && rope->scaling == RopeScalingKind::kYarn)
+      rope->attention_factor /= YarnMagnitude(rope->factor, multiplier);
+  }
   return absl::OkStatus();
 }
 

@@ -32,6 +32,7 @@ absl::Status FinishLlama4(GgufKeys& keys, const GgufContent& content, DecoderSpe
 absl::Status ReadDeepSeek2(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer);
 absl::Status FinishDeepSeek2(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec);
 absl::Status ReadMiniCpm3(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer);
+absl::Status FinishMistral3(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec);
 absl::Status ReadMistral3(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec, LayerSpec& layer);
 absl::Status FinishApertus(GgufKeys& keys, const GgufContent& content, DecoderSpec& spec);
 

@@ -33,7 +33,8 @@ struct GgufFamily {
 
   // What its experts have in common beside what the file says; none: it has no experts.
   std::optional<ExpertsSpec> experts = std::nullopt;
-  bool is_latent = false;  // attention, whose scores a key scales beside the usual ones
+  bool is_latent = false;            // attention, whose scores a key scales beside the usual ones
+  bool has_yarn_multiplier = false;  // kYarnMultiplierKey may be there
 
   bool tells_parallel = false;  // "use_parallel_residual" may be there
   // "block_count" may count layers that guess tokens ahead, which stand behind the others and are not read.
@@ -51,6 +52,9 @@ absl::StatusOr<const GgufFamily*> GgufFamilyOf(const std::string& architecture);
 
 // The key, behind the architecture and a dot, that tells how many layers of "block_count" guess tokens ahead.
 inline constexpr char kExtraLayersKey[] = "nextn_predict_layers";
+
+// A key that tells how much of YaRN's magnitude rotated columns do not get.
+inline constexpr char kYarnMultiplierKey[] = "rope.scaling.yarn_log_multiplier";
 
 // The formulas of a file, which has windows or not.
 const Family& FormulasOf(const GgufFamily& family, bool has_windows);

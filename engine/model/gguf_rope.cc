@@ -18,15 +18,18 @@ absl::Status ReadYarn(GgufKeys& keys, RopeSpec& rope) {
   ASSIGN_OR_RETURN(rope.beta_fast, keys.DoubleOr("rope.scaling.yarn_beta_fast", 32));
   ASSIGN_OR_RETURN(rope.beta_slow, keys.DoubleOr("rope.scaling.yarn_beta_slow", 1));
   RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_ext_factor", 1));
-  RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_attn_factor", 1));
-  rope.attention_factor = extra * YarnMagnitude(rope.factor, 1);
+  // Converters write what a folder's "attention_factor" is, which is all of it.
+  ASSIGN_OR_RETURN(const double magnitude,
+                   keys.DoubleOr("rope.scaling.yarn_attn_factor", YarnMagnitude(rope.factor, 1)));
+  rope.attention_factor = extra * magnitude;
   return absl::OkStatus();
 }
 
 absl::Status ReadScaling(GgufKeys& keys, RopeSpec& rope) {
-  // A factor without a type is linear.
+  // A factor without a type is linear, and had another name before there were types.
   ASSIGN_OR_RETURN(const std::string type, keys.StringOr("rope.scaling.type", "linear"));
-  ASSIGN_OR_RETURN(const double factor, keys.DoubleOr("rope.scaling.factor", 1));
+  ASSIGN_OR_RETURN(const double older_factor, keys.DoubleOr("rope.scale_linear", 1));
+  ASSIGN_OR_RETURN(const double factor, keys.DoubleOr("rope.scaling.factor", older_factor));
   // Of no meaning beside these two.
   if (type == "none" || type == "linear") keys.Ignore("rope.scaling.original_context_length");
   if (type == "none" || (type == "linear" && factor == 1)) return absl::OkStatus();

@@ -63,9 +63,11 @@ void ReadBiases(const GgufContent& content, DecoderSpec& spec, LayerSpec& layer)
 absl::Status ReadFormulas(GgufKeys& keys, const GgufContent& content, const Family& formulas,
                           DecoderSpec& spec, LayerSpec& layer) {
   const bool is_rms = formulas.norm.kind == NormKind::kRms;
-  ASSIGN_OR_RETURN(
-      const double epsilon,
-      keys.DoubleOr(is_rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", 1e-5));
+  constexpr char kRmsEpsilon[] = "attention.layer_norm_rms_epsilon",
+                 kLayerEpsilon[] = "attention.layer_norm_epsilon";
+  ASSIGN_OR_RETURN(const double epsilon, keys.DoubleOr(is_rms ? kRmsEpsilon : kLayerEpsilon, 1e-5));
+  // Files of some families (Nemotron) tell it for both kinds of norm.
+  if (keys.Has(is_rms ? kRmsEpsilon : kLayerEpsilon)) keys.Ignore(is_rms ? kLayerEpsilon : kRmsEpsilon);
   spec.norm = formulas.norm;
   spec.norm.epsilon = static_cast<float>(epsilon);
   spec.norm.offset = 0;  // files hold 1 + w
@@ -223,7 +225,7 @@ absl::StatusOr<DecoderSpec> ReadSpec(const GgufContent& content) {
   ASSIGN_OR_RETURN(const int32_t window, keys.IntOr(kWindow, family->default_window));
   const Family& formulas = FormulasOf(*family, window > 0);
   RETURN_IF_ERROR(CheckUsual(keys));
-  if (!family->is_latent) RETURN_IF_ERROR(keys.MustBe("rope.scaling.yarn_log_multiplier", 0));
+  if (!family->is_latent && !family->has_yarn_multiplier) RETURN_IF_ERROR(keys.MustBe(kYarnMultiplierKey, 0));
   if (!family->tells_parallel) RETURN_IF_ERROR(keys.MustBeBool("use_parallel_residual", false));
   LayerSpec layer;
   RETURN_IF_ERROR(ReadSizes(keys, spec, layer));

@@ -8,9 +8,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/family.h"
 #include "engine/model/hf_rope.h"
+#include "engine/model/hf_usual_fields.h"
 #include "engine/model/strict_json.h"
 
 namespace ropeway {
@@ -23,112 +25,7 @@ constexpr int32_t kDefaultRotaryDim = 64;
 constexpr int32_t kMaxConfigLayers = 1024;
 constexpr int32_t kMaxHiddenSize = 1 << 20;
 constexpr int32_t kMaxConfigContext = 1 << 26;
-
-// Fields that change nothing of what a model computes for given ids: notes of the training and of the
-// software that saved the file, numbers for tokenizers and generation, choices among equal implementations.
-constexpr absl::string_view kIgnorable[] = {
-    "_attn_implementation_autoset",
-    "_name_or_path",
-    "_sliding_window_pattern",
-    "activation_dropout",
-    "architectures",
-    "attention_dropout",
-    "attention_probs_dropout_prob",
-    "attention_softmax_in_fp32",
-    "attn_implementation",
-    "attn_pdrop",
-    "auto_map",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "cache_implementation",
-    "classifier_dropout",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dropout",
-    "dtype",
-    "early_stopping",
-    "emb_pdrop",
-    "embd_pdrop",
-    "embed_dropout",
-    "embedding_dropout",
-    "embedding_fraction",
-    "encoder_no_repeat_ngram_size",
-    "eod_token_id",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "hidden_dropout_prob",
-    "id2label",
-    "init_device",
-    "input_jitter_noise",
-    "init_std",
-    "initializer_range",
-    "is_decoder",
-    "is_llama_config",
-    "label2id",
-    "layerdrop",
-    "learned_pos_emb",
-    "length_penalty",
-    "max_length",
-    "max_sequence_length",
-    "min_length",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
-    "output_scores",
-    "pad_token_id",
-    "prefix",
-    "pretraining_tp",
-    "problem_type",
-    "remove_invalid_values",
-    "reorder_and_upcast_attn",
-    "repetition_penalty",
-    "resid_dropout",
-    "resid_pdrop",
-    "residual_dropout",
-    "return_dict",
-    "return_dict_in_generate",
-    "router_aux_loss_coef",
-    "router_jitter_noise",
-    "scale_attention_softmax_in_fp32",
-    "sep_token_id",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
-};
-
-// Fields of all models that must be false or absent.
-constexpr const char* kMustBeFalse[] = {
-    "add_cross_attention", "is_encoder_decoder",          "rope_interleaved",
-    "tie_encoder_decoder", "use_bidirectional_attention", "use_mrope"};
+constexpr size_t kShownBytes = 100;
 
 absl::StatusOr<const Family*> FamilyOf(JsonFields& config) {
   ASSIGN_OR_RETURN(const std::string type, config.String("model_type"));
@@ -290,9 +187,13 @@ absl::Status ReadWindowedLayers(JsonFields& config, const Family& family, int32_
   if (family.windows == Windows::kAllWhereUsed) from_layer = 0;
   if (family.windows == Windows::kAllButEveryNth) {
     pattern = family.window_pattern;
-    if (const char* name = family.window_pattern_field; name != nullptr) {
+    const char* name = family.window_pattern_field;
+    // Beside "layer_types" it says nothing more, and may be a text ("LLLG").
+    const bool is_told = family.has_layer_types && config.Find("layer_types") != nullptr;
+    if (name != nullptr && is_told) config.Find(name);
+    if (name != nullptr && !is_told) {
       ASSIGN_OR_RETURN(pattern, config.IntOr(name, pattern));
-      if (pattern < 1)
+      if (pattern < 1 && window != 0)
         return absl::InvalidArgumentError(
             absl::StrCat(config.NameOf(name), " must be positive, is ", pattern));
     }
@@ -392,28 +293,35 @@ absl::Status ReadLayers(JsonFields& config, const Family& family, LayerSpec laye
   return family.finish_layers == nullptr ? absl::OkStatus() : family.finish_layers(config, spec);
 }
 
-// Fields that every model may have, with the one value that means nothing unusual.
-absl::Status CheckUsual(JsonFields& config) {
-  for (const char* name : kMustBeFalse) {
-    ASSIGN_OR_RETURN(const bool value, config.BoolOr(name, false));
-    if (value)
-      return absl::UnimplementedError(absl::StrCat(config.NameOf(name), " is true; only false is supported"));
-  }
-  if (const Json* pruned = config.Find("pruned_heads"); pruned != nullptr && !pruned->empty())
-    return absl::UnimplementedError(absl::StrCat(config.NameOf("pruned_heads"), " must be empty"));
-  ASSIGN_OR_RETURN(const int32_t chunk, config.IntOr("chunk_size_feed_forward", 0));
-  if (chunk != 0)
-    return absl::UnimplementedError(
-        absl::StrCat(config.NameOf("chunk_size_feed_forward"), " is ", chunk, "; only 0 is supported"));
-  return absl::OkStatus();
-}
-
 // Under dynamic NTK a config tells the context before it is stretched.
 void StretchContext(DecoderSpec& spec) {
   for (const RopeSpec& rope : spec.Ropes())
     if (rope.scaling == RopeScalingKind::kDynamicNtk && rope.factor > 1)
       spec.context_length = static_cast<int32_t>(
           std::min<double>(static_cast<double>(rope.original_context) * rope.factor, kMaxConfigContext));
+}
+
+// Sizes under the names that all families share, where a family has its own, as transformers takes them, too.
+absl::Status TakeSharedNames(const Family& family, Json& json) {
+  const HfFields shared, &own = family.fields;
+  const bool has_positions = absl::string_view(own.context) == "n_positions";
+  const std::pair<std::string, std::string> names[] = {
+      {shared.hidden_size, own.hidden_size},
+      {shared.heads, own.heads},
+      {shared.layers, own.layers},
+      {shared.context, has_positions ? own.context : shared.context},
+      {family.older_hidden_size, own.hidden_size}};
+  for (const auto& [name, own_name] : names) {
+    const auto found = name.empty() || name == own_name ? json.end() : json.find(name);
+    if (found == json.end()) continue;
+    const auto [said, is_new] = json.emplace(own_name, *found);
+    if (!is_new && *said != *found)
+      return absl::InvalidArgumentError(absl::StrCat("config.json field '", name, "' must be '", own_name,
+                                                     "' ", Printable(said->dump(), kShownBytes), ", is ",
+                                                     Printable(found->dump(), kShownBytes)));
+    json.erase(name);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<DecoderSpec> ReadSpec(JsonFields& config, const Family& family) {
@@ -425,8 +333,8 @@ absl::StatusOr<DecoderSpec> ReadSpec(JsonFields& config, const Family& family) {
   if (family.read_more != nullptr) RETURN_IF_ERROR(family.read_more(config, spec, layer));
   RETURN_IF_ERROR(ReadLayers(config, family, std::move(layer), spec));
   StretchContext(spec);
-  RETURN_IF_ERROR(CheckUsual(config));
-  RETURN_IF_ERROR(config.Finish(kIgnorable));
+  RETURN_IF_ERROR(CheckUsualFields(config, family.hf_type));
+  RETURN_IF_ERROR(config.Finish(FieldsWithoutEffect()));
   RETURN_IF_ERROR(spec.Validate());
   return spec;
 }
@@ -434,10 +342,11 @@ absl::StatusOr<DecoderSpec> ReadSpec(JsonFields& config, const Family& family) {
 }  // namespace
 
 absl::StatusOr<HfConfig> ReadHfConfig(absl::string_view text) {
-  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(text));
+  ASSIGN_OR_RETURN(Json json, ParseStrictJson(text));
   if (!json.is_object()) return absl::InvalidArgumentError("config.json must hold an object");
   JsonFields config(json, "config.json");
   ASSIGN_OR_RETURN(const Family* family, FamilyOf(config));
+  RETURN_IF_ERROR(TakeSharedNames(*family, json));
   int32_t extra_layers = 0;
   if (family->extra_layers_field != nullptr) {
     ASSIGN_OR_RETURN(extra_layers, config.IntOr(family->extra_layers_field, 0));

@@ -88,7 +88,7 @@ absl::Status ReadYarn(JsonFields& fields, const HfRopeDefaults& defaults, RopeSp
                              ? YarnMagnitude(rope.factor, mscale) / YarnMagnitude(rope.factor, mscale_all_dim)
                              : YarnMagnitude(rope.factor, 1);
   ASSIGN_OR_RETURN(rope.attention_factor, fields.DoubleOr("attention_factor", implied));
-  return absl::OkStatus();
+  return fields.BoolOr("finetuned", true).status();  // a note
 }
 
 // "rope_type", or "type" as it was called before.
@@ -139,7 +139,9 @@ absl::StatusOr<RopeSpec> ReadRope(const Json* object, const std::string& where, 
   } else if (type == "dynamic" && defaults.alpha && fields.Find("alpha") != nullptr) {
     rope.scaling = RopeScalingKind::kNtk;
     ASSIGN_OR_RETURN(rope.factor, fields.Double("alpha"));
-    RETURN_IF_ERROR(fields.DoubleOr("factor", 1).status());  // counts for nothing beside it
+    // They count for nothing beside it.
+    for (const char* name : {"factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"})
+      RETURN_IF_ERROR(fields.DoubleOr(name, 1).status());
   } else if (type == "dynamic") {
     RETURN_IF_ERROR(ReadDynamic(fields, defaults, rope));
   } else if (type != "default") {

@@ -145,7 +145,7 @@ absl::StatusOr<std::string> JsonFields::StringOr(const char* name, const char* o
 
 absl::Status JsonFields::Finish(absl::Span<const absl::string_view> ignorable) const {
   for (const auto& item : object_.items()) {
-    if (asked_.contains(item.key())) continue;
+    if (item.value().is_null() || asked_.contains(item.key())) continue;
     if (std::find(ignorable.begin(), ignorable.end(), item.key()) != ignorable.end()) continue;
     return absl::UnimplementedError(absl::StrCat(
         NameOf(item.key()), " is not supported and may change what the model computes; supported are ",

@@ -36,6 +36,7 @@ class JsonFields {
 
   bool Has(const char* name) const;              // also when null; does not count as asking
   const nlohmann::json* Find(const char* name);  // null when absent
+  bool Asked(const char* name) const { return asked_.contains(name); }
 
   // INVALID_ARGUMENT when absent or of another type. Integers are in [0, 2^31); doubles finite, from
   // integers too.
@@ -47,8 +48,8 @@ class JsonFields {
   absl::StatusOr<bool> BoolOr(const char* name, bool or_default);
   absl::StatusOr<std::string> StringOr(const char* name, const char* or_default);
 
-  // UNIMPLEMENTED when a field was neither asked for nor is in `ignorable`, listing those that were asked
-  // for.
+  // UNIMPLEMENTED when a field that says something (null does not) was neither asked for nor is in `ignorable`, listing
+  // those that were asked for.
   absl::Status Finish(absl::Span<const absl::string_view> ignorable = {}) const;
 
  private:

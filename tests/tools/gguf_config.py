@@ -91,7 +91,8 @@ def vector(numbers):
     return Tensor("F32", [len(numbers)], array.array("f", numbers).tobytes())
 
 
-def yarn_keys(rope, context, truncate):
+def yarn_keys(rope, context, truncate, by_multiplier):
+    """Keys of YaRN; `by_multiplier`: magnitudes are told by "mscale_all_dim" itself, beside an "mscale" of 1."""
     factor = rope["factor"]
 
     def magnitude(mscale):
@@ -102,10 +103,13 @@ def yarn_keys(rope, context, truncate):
     wanted = magnitude(1)
     if rope.get("mscale") and rope.get("mscale_all_dim"):
         wanted = magnitude(rope["mscale"]) / magnitude(rope["mscale_all_dim"])
-    wanted = rope.get("attention_factor") or wanted
     keys = {"scaling.type": "yarn", "scaling.factor": float(factor),
             "scaling.original_context_length": rope.get("original_max_position_embeddings", context)}
-    if wanted != magnitude(1):
+    if rope.get("attention_factor") is not None:
+        keys["scaling.yarn_attn_factor"] = float(rope["attention_factor"])
+    elif by_multiplier and rope.get("mscale") == 1:
+        keys["scaling.yarn_log_multiplier"] = float(rope["mscale_all_dim"])
+    elif wanted != magnitude(1):
         keys["scaling.attn_factor"] = wanted / magnitude(1)
     for name in ("beta_fast", "beta_slow"):
         if name in rope:
@@ -121,7 +125,8 @@ def rope_keys(config):
     if kind == "linear":
         keys.update({"scaling.type": "linear", "scaling.factor": float(rope["factor"])})
     elif kind == "yarn":
-        keys.update(yarn_keys(rope, config.context, truncate=config.type != "gpt_oss"))
+        keys.update(yarn_keys(rope, config.context, truncate=config.type != "gpt_oss",
+                              by_multiplier=config.type == "ministral3"))
     elif kind == "llama3":
         tensors["rope_freqs.weight"] = llama3_divisors(rope, rotary_dim)
     elif kind in ("longrope", "su"):

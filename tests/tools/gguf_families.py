@@ -383,6 +383,10 @@ def ministral3(config):
     return maybe_windows(config) | {"attention.temperature_scale": float(config.rope()["llama_4_scaling_beta"])}
 
 
+def nemotron(config):
+    return {"attention.layer_norm_rms_epsilon": config.epsilon()}  # beside that of layer norms
+
+
 def expert_names(block):
     """Of the tensors of a block of experts, as experts_apart leaves them."""
     shared = {f"{stem}.{half}_proj": f"ffn_{half}_shexp" for stem in ("shared_expert", "shared_experts")
@@ -446,7 +450,8 @@ FAMILIES = {
     "olmo": Family("olmo", change=interleaved, layer_norm=True, keys=olmo),
     "olmo2": Family("olmo2", LLAMA | POST_NORMS),
     "olmo3": Family("olmo2", LLAMA | POST_NORMS, keys=windows),
-    "nemotron": Family("nemotron", change=norms_plus_one, weights_only=True, layer_norm=True),
+    "nemotron": Family("nemotron", change=norms_plus_one, weights_only=True, layer_norm=True,
+                       keys=nemotron),
     "glm": Family("chatglm", LLAMA | FUSED_GATE),
     "glm4": Family("glm4", LLAMA | FUSED_GATE | blocks(BLOCKS, {
         "post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"})),

@@ -28,6 +28,25 @@ absl::StatusOr<GgufFile> Converted(const std::string& case_name, const std::stri
   return GgufFile::Open(path);
 }
 
+const RopeSpec& RopeOf(const DecoderSpec& spec) {
+  return std::get<RopeSpec>(spec.layers.back().position.scheme);
+}
+
+// Files of these families tell it by keys of their own.
+TEST(GgufConvertedTest, MagnitudesOfYarnAreThoseOfTheFolder) {
+  for (const std::string name : {"ministral3", "olmo3", "deepseek_v3"}) {
+    const ropeway::testing::TempFolder folder;
+    EXPECT_OK(ropeway::testing::WriteTinyModel(name, folder.path()));
+    ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.path()));
+    ASSERT_OK_AND_ASSIGN(const GgufFile file, Converted(name));
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, SpecFromGguf(file.content));
+    EXPECT_NEAR(RopeOf(spec).attention_factor, RopeOf(model.spec).attention_factor, 1e-6) << name;
+    EXPECT_NEAR(spec.layers[0].attention.scale, model.spec.layers[0].attention.scale, 1e-6) << name;
+  }
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, Converted("ministral3"));
+  EXPECT_EQ(*file.content.metadata.GetDouble("mistral3.rope.scaling.yarn_log_multiplier"), 1);
+}
+
 TEST(GgufConvertedTest, LayersThatGuessAheadAreCountedAndNotRead) {
   ASSERT_OK_AND_ASSIGN(const GgufFile file, Converted("glm4_moe"));
   ASSERT_OK_AND_ASSIGN(const int64_t blocks, file.content.metadata.GetInt("glm4moe.block_count"));

@@ -115,7 +115,6 @@ TEST(GgufModelTest, RefusesWhatItDoesNotKnow) {
       {"qwen2", "qwen2.expert_count", int64_t{8}, "'qwen2.expert_count' is 8; only 0"},
       {"llama_base", "llama.rope.scaling.yarn_log_multiplier", 0.1, "is 0.1; only 0 is supported"},
       {"llama_base", "llama.logit_scale", 0.5, "'llama.logit_scale' is not supported"},
-      {"llama_base", "llama.rope.scale_linear", 2.0, "'llama.rope.scale_linear' is not supported"},
       {"llama_base", "llama.attention.causal", false,
        "'llama.attention.causal' is not supported unless it is true"},
       {"llama_base", "llama.rope.scaling.type", std::string("longrope"), "supported are none, linear, yarn"},
@@ -128,6 +127,18 @@ TEST(GgufModelTest, RefusesWhatItDoesNotKnow) {
   for (const auto& test : cases)
     EXPECT_THAT(OpenWith(test.case_name, test.key, test.value),
                 StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(test.says)));
+}
+
+TEST(GgufModelTest, TakesEpsilonsOfBothKindsOfNorm) {
+  EXPECT_OK(OpenWith("llama_base", "llama.attention.layer_norm_epsilon", 1e-5));
+  EXPECT_THAT(OpenChanged("llama_base",
+                          [](GgufModel& file) {
+                            std::erase_if(file.metadata, [](const auto& pair) {
+                              return pair.first == "llama.attention.layer_norm_rms_epsilon";
+                            });
+                            file["llama.attention.layer_norm_epsilon"] = 1e-5;
+                          }),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("layer_norm_epsilon' is not supported")));
 }
 
 TEST(GgufModelTest, RefusesWhatContradictsItself) {
@@ -164,6 +175,33 @@ TEST(GgufModelTest, RefusesWhatContradictsItself) {
   EXPECT_THAT(
       OpenChanged("llama_base", [](GgufModel& file) { file.metadata.erase(file.metadata.begin() + 1); }),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'llama.block_count' is missing")));
+}
+
+RopeSpec RopeWith(const std::string& case_name, const std::string& key, MetadataValue value) {
+  absl::StatusOr<GgufModel> file = MakeTinyGguf(case_name);
+  EXPECT_OK(file);
+  (*file)[key] = value;
+  const TempFolder folder;
+  absl::StatusOr<OpenedModel> model = OpenModel(folder.Write("m.gguf", GgufBytes(*file)));
+  EXPECT_OK(model);
+  return RopeIn(model->spec.layers[0]);
+}
+
+TEST(GgufModelTest, LinearScalingByItsOlderName) {
+  const RopeSpec rope = RopeWith("llama_base", "llama.rope.scale_linear", 2.0);
+  EXPECT_EQ(rope.scaling, RopeScalingKind::kLinear);
+  EXPECT_EQ(rope.factor, 2);
+  EXPECT_EQ(RopeWith("llama_rope_linear", "llama.rope.scale_linear", 3.0).factor, 4);  // the newer one counts
+}
+
+// Converters write what a folder's "attention_factor" is: all of it.
+TEST(GgufModelTest, MagnitudeOfYarnByItsKey) {
+  for (const double magnitude : {1.2, 1.0, 0.7})
+    EXPECT_FLOAT_EQ(
+        RopeWith("llama_rope_yarn", "llama.rope.scaling.yarn_attn_factor", magnitude).attention_factor,
+        magnitude);
+  EXPECT_DOUBLE_EQ(RopeWith("llama_rope_yarn", "llama.rope.scaling.attn_factor", 0.5).attention_factor,
+                   0.5 * YarnMagnitude(4, 1));
 }
 
 // The feed-forward layers of a case as two experts each, of zeros.

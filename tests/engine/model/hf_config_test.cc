@@ -2,8 +2,10 @@
 
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "nlohmann/json.hpp"
+#include "tests/engine/model/tiny_config.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/tiny_models.h"
 
@@ -15,30 +17,9 @@ using ::ropeway::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using Json = nlohmann::ordered_json;
-
-Json ConfigOf(const std::string& case_name, const char* key = "config") {
-  const absl::StatusOr<Json> golden = ropeway::testing::ReadTinyGolden(case_name);
-  EXPECT_OK(golden);
-  return (*golden)[key];
-}
-
-DecoderSpec SpecOf(const std::string& case_name) {
-  const absl::StatusOr<DecoderSpec> spec = SpecFromHfConfig(ConfigOf(case_name).dump());
-  EXPECT_OK(spec);
-  return *spec;
-}
-
-// The config of a case with some fields set; null removes one.
-absl::StatusOr<DecoderSpec> With(const std::string& case_name, const Json& changes,
-                                 const char* key = "config") {
-  Json config = ConfigOf(case_name, key);
-  for (const auto& item : changes.items())
-    if (item.value().is_null())
-      config.erase(item.key());
-    else
-      config[item.key()] = item.value();
-  return SpecFromHfConfig(config.dump());
-}
+using ::ropeway::testing::ConfigOf;
+using ::ropeway::testing::SpecOf;
+using ::ropeway::testing::With;
 
 TEST(HfConfigTest, BothSpellingsSayTheSame) {
   for (const std::string& name : ropeway::testing::SupportedTinyCases()) {
@@ -224,9 +205,9 @@ TEST(HfConfigTest, RefusesWhatItDoesNotKnow) {
       {"llama_base", {{"model_type", "mamba"}}, "supported are llama, mistral, "},
       {"llama_base", {{"logit_scale", 0.5}}, "config.json field 'logit_scale' is not supported"},
       {"llama_base", {{"quantization_config", {{"bits", 4}}}}, "'quantization_config' is not supported"},
-      {"llama_base", {{"layer_types", Json::array()}}, "'layer_types' is not supported"},
-      {"mistral", {{"attention_bias", true}}, "'attention_bias' is not supported"},
-      {"qwen3", {{"mlp_bias", true}}, "'mlp_bias' is not supported"},
+      {"llama_base", {{"layer_types", Json::array()}}, "only full_attention for every layer is supported"},
+      {"mistral", {{"attention_bias", true}}, "'attention_bias' is true; only false is supported"},
+      {"qwen3", {{"mlp_bias", true}}, "'mlp_bias' is true; only false is supported"},
       {"llama_base", {{"hidden_act", "mish"}}, "'hidden_act' is 'mish'"},
       {"gemma3_text", {{"hidden_activation", "quick_gelu"}}, "'hidden_activation' is 'quick_gelu'"},
       {"gemma3_text", {{"use_bidirectional_attention", true}}, "only false is supported"},
@@ -416,7 +397,7 @@ TEST(HfConfigTest, RefusesWhatContradictsItself) {
       {"opt_post_norm", {{"word_embed_proj_dim", 0}}, "must be positive, is 0"},
       {"qwen2_window", {{"use_sliding_window", false}}, "'sliding_window' must be positive"},
       {"gemma3_text", {{"query_pre_attn_scalar", 0}}, "attention_scale must be positive and finite"},
-      {"gemma3_text", {{"sliding_window_pattern", 0}}, "must be positive, is 0"},
+      {"gemma3_text", {{"layer_types", nullptr}, {"sliding_window_pattern", 0}}, "must be positive, is 0"},
   };
   for (const auto& test : cases)
     EXPECT_THAT(With(test.case_name, test.changes),
