@@ -4,9 +4,13 @@
 #include "absl/time/time.h"
 
 namespace ropeway::server {
+namespace {
+
+constexpr absl::Duration kBetweenLines = absl::Seconds(2);
+
+}  // namespace
 
 LoadProgress LogOfProgress(const Log& log, const Clock& clock) {
-  constexpr absl::Duration kBetweenLines = absl::Seconds(2);
   return [&log, &clock, told = clock.Now()](int layers_done, int layers) mutable {
     const absl::Time now = clock.Now();
     if (now - told < kBetweenLines) return absl::OkStatus();

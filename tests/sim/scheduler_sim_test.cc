@@ -9,15 +9,12 @@
 
 #include "gtest/gtest.h"
 #include "tests/sim/traffic.h"
+#include "tests/testing/patience.h"
 
 namespace ropeway::testing {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
-constexpr int64_t kDefaultSteps = 50'000;
-#else
-constexpr int64_t kDefaultSteps = 1'000'000;
-#endif
+constexpr int64_t kDefaultSteps = kSlowBuild ? 50'000 : 1'000'000;
 constexpr int64_t kStepsPerServer = 1000;
 
 int64_t FromEnvironment(const char* name, int64_t or_default) {

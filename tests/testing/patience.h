@@ -15,7 +15,8 @@ inline constexpr bool kSlowBuild = true;
 #endif
 
 // Whether a limit of address space would hit a sanitizer's own memory first.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// (proto/CMakeLists.txt says why the compiler's own word for ThreadSanitizer is not always there.)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(ROPEWAY_THREAD_SANITIZER)
 inline constexpr bool kHasShadowMemory = true;
 #else
 inline constexpr bool kHasShadowMemory = false;

@@ -56,7 +56,8 @@ TEST(ChatTemplatesTest, ServedConversationsOfRealTemplatesAreAsTheirMakersMeant)
     if (!file && std::getenv("ROPEWAY_WITHOUT_MODELS") != nullptr) GTEST_SKIP() << "no templates";
     ASSERT_TRUE(file);
     const ChatTemplates templates = One({std::istreambuf_iterator<char>(file), {}});
-    const auto expect = [&](const char* which, const Json& messages, const Json& tools) {
+    const auto expect = [&, &expected = expected](const char* which, const Json& messages,
+                                                  const Json& tools) {
       SCOPED_TRACE(which);
       Json variables = {{"messages", messages},
                         {"add_generation_prompt", true},
