@@ -53,6 +53,21 @@ std::vector<AttentionCase> Cases() {
   cases.push_back({.kv_heads = 1, .head_dim = 264, .value_dim = 8, .lengths = {40}});
   for (KvElement kv : {KvElement::kFp8E4M3, KvElement::kInt8})
     cases.push_back({.element = Element::kF16, .kv = kv, .head_dim = 24, .value_dim = 24, .lengths = {50}});
+  // Partial results wider than any tile of tensor cores, and the widest heads that a model may have.
+  cases.push_back({.element = Element::kF32,
+                   .kv = KvElement::kF32,
+                   .kv_heads = 1,
+                   .group = 5,
+                   .head_dim = 9,
+                   .value_dim = 301,
+                   .lengths = {265}});
+  cases.push_back({.element = Element::kF32,
+                   .kv = KvElement::kInt8,
+                   .kv_heads = 1,
+                   .group = 1,
+                   .head_dim = 1024,
+                   .value_dim = 1024,
+                   .lengths = {18}});
   cases.push_back({.element = Element::kF32,
                    .kv = KvElement::kF32,
                    .head_dim = 24,
