@@ -69,13 +69,6 @@ AdmissionLimits AdmissionLimitsOf(const Config& config, int32_t max_requests) {
           .tenant_burst_tokens = config.tenant_burst_tokens};
 }
 
-RequestLimits RequestLimitsOf(const Config& config, const ExecutorLimits& executor) {
-  RequestLimits limits = config.request;
-  limits.max_model_len = static_cast<int32_t>(
-      std::min<int64_t>(executor.max_model_len, int64_t{executor.num_pages} * kPageTokens));
-  return limits;
-}
-
 Acceptor::Options ConnectionsOf(const Config& config) {
   return {.max_connections = config.max_connections,
           .arrivals = {.max_half_open = static_cast<size_t>(config.max_half_open),
@@ -89,6 +82,15 @@ LoopOptions LoopOptionsOf(const Config& config, Device device) {
                         .max_requests = max_requests + ReservedRequests(max_requests),
                         .target_itl = absl::Milliseconds(config.target_itl_ms.On(device))},
           .slow_reader_timeout = config.slow_reader_timeout};
+}
+
+RequestLimits RequestLimitsOf(const Config& config, Device device, const ExecutorLimits& executor) {
+  RequestLimits limits = config.request;
+  limits.max_model_len = static_cast<int32_t>(
+      std::min<int64_t>(executor.max_model_len, int64_t{executor.num_pages} * kPageTokens));
+  limits.max_samples =
+      std::min(limits.max_samples, MostRunning(LoopOptionsOf(config, device).scheduler, executor));
+  return limits;
 }
 
 // Long before a stream is given up, its request pauses, so that a slow reader costs no computation.
@@ -324,7 +326,7 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
   engine = std::make_unique<EngineLoop>(LoopOptionsOf(config, model.device), loop_deps);
   engine_handle = absl::WrapUnique(
       new EngineHandle{.model = served,
-                       .limits = RequestLimitsOf(config, limits),
+                       .limits = RequestLimitsOf(config, model.device, limits),
                        .stream = StreamLimitsOf(config),
                        .mailbox = mailbox,
                        .target_itl_ms = config.target_itl_ms.On(model.device),

@@ -12,11 +12,15 @@
 namespace ropeway {
 
 // Every running sequence must be able to decode in every step and still leave half of it to prompts.
+int32_t MostRunning(const SchedulerOptions& options, const ExecutorLimits& limits) {
+  return std::min(
+      {options.max_running, limits.max_rows_per_step, std::max(1, limits.max_tokens_per_step / 2)});
+}
+
 Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorLimits& limits)
     : options_(options),
       limits_(limits),
-      max_running_(std::min(
-          {options.max_running, limits.max_rows_per_step, std::max(1, limits.max_tokens_per_step / 2)})),
+      max_running_(MostRunning(options, limits)),
       pool_(limits.num_pages) {
   ROPEWAY_CHECK(max_running_ > 0 && options_.max_requests > 0 && options_.max_prefilling > 0);
   ROPEWAY_CHECK(limits_.max_steps_in_flight >= 1 && limits_.max_steps_in_flight <= kMaxStepsInFlight);

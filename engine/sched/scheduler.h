@@ -67,6 +67,9 @@ struct SchedulerOptions {
   absl::Duration target_itl = absl::ZeroDuration();
 };
 
+// Sequences that run at a time at most, and so the samples that a request may have.
+int32_t MostRunning(const SchedulerOptions& options, const ExecutorLimits& limits);
+
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, const ExecutorLimits& limits);

@@ -41,16 +41,27 @@ absl::StatusOr<ModelBundle> LoadTiny(const Config& config, const LoadProgress& p
   return bundle;
 }
 
-// Asks for two tokens.
-grpc::Status Ask(int port) {
-  const auto stub = v1::Ropeway::NewStub(
+std::unique_ptr<v1::Ropeway::Stub> StubOf(int port) {
+  return v1::Ropeway::NewStub(
       grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials()));
+}
+
+// Asks for two tokens of each sample.
+grpc::Status Ask(int port, int32_t samples = 1) {
   v1::GenerateRequest request;
   request.mutable_tokens()->add_ids(65);
   request.mutable_stopping()->set_max_tokens(2);
+  request.mutable_output()->set_num_samples(samples);
   grpc::ClientContext call;
   v1::GenerateResponse response;
-  return stub->GenerateUnary(&call, request, &response);
+  return StubOf(port)->GenerateUnary(&call, request, &response);
+}
+
+int32_t MaxSamplesTold(int port) {
+  grpc::ClientContext call;
+  v1::GetServerInfoResponse response;
+  EXPECT_TRUE(StubOf(port)->GetServerInfo(&call, {}, &response).ok());
+  return response.limits().max_samples();
 }
 
 class SettingsRangeTest : public ::testing::Test {
@@ -103,6 +114,26 @@ TEST_F(SettingsRangeTest, TheServerServesOrRefusesInOneLine) {
   }
   EXPECT_GT(served, 50);
   EXPECT_GT(refused, 4);
+}
+
+// Samples run together, so that fewer places or smaller steps allow fewer of them.
+TEST_F(SettingsRangeTest, AsManySamplesAreTakenAsAreTold) {
+  const struct {
+    int32_t max_running, max_tokens_per_step, max_samples, told;
+  } cases[] = {{1, 256, 16, 1}, {5, 256, 16, 5}, {64, 1, 16, 1}, {64, 9, 16, 4}, {64, 256, 16, 16}};
+  for (const auto& test : cases) {
+    Config config = TinyConfig();
+    config.max_running = test.max_running;
+    config.max_tokens_per_step = test.max_tokens_per_step;
+    config.request.max_samples = test.max_samples;
+    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Server> server, Server::Start(config, log_, LoadTiny));
+    EXPECT_TRUE(Ask(server->port(), test.told).ok());
+    EXPECT_EQ(MaxSamplesTold(server->port()), test.told);
+    const grpc::Status refused = Ask(server->port(), test.told + 1);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(refused.error_message(),
+              absl::StrCat("output.num_samples must be in [1, ", test.told, "], is ", test.told + 1));
+  }
 }
 
 }  // namespace
