@@ -15,11 +15,13 @@
 // 80 % of the vpdpbusd peak. Other formats: mins add 16 vfmadd, half-block scales 16 vfmadd and 16 vcvtdq2ps,
 // unpacking 24 (4 bits) or 60 (6 bits) logic operations.
 // Zen 4 has the same shares at half the rate: one product, multiplication or fma of 512 bits a cycle, so 160
-// cycles of Q8_0, 176 with mins (73 %). Measured for 512 tokens, of a peak of 469 GOPS a core: Q8_0 330 to 340,
-// Q4_1 300 to 313: 88 % of the bound at K = 576, where 18 blocks hide little of a tile's end, 92 % at 8192. It
-// loads one vector of 512 bits a cycle, broadcasts among them: half of the rows at a time, whose sums and
-// accumulators would all have registers, needs 128 broadcasts and ran at two thirds of the speed. Fetching
-// outputs ahead and passes of half the size changed nothing. What is left is the arithmetic: a scale per 32
+// cycles of Q8_0, 176 with mins (73 %). Measured for 512 tokens, of a peak of 469 GOPS a core, activations' rounding
+// (2 %) included: Q8_0 346 to 351, Q4_1 308 to 314: 92 % of the bound at K = 576, where 18 blocks hide little of a tile's
+// end. It loads one vector of 512 bits a cycle: half of the rows at a time, whose sums and accumulators would all have
+// registers, needs 128 broadcasts and ran at two thirds of the speed, or at the same where they are operands of
+// vpdpbusd. Each vector that is stored takes more than a cycle from the products, so that accumulators had better stay in
+// registers, of which there are 13 for 16. Fetching outputs ahead and passes of half the size changed nothing; panels
+// unpacked once for all tokens (25 KB of L1) made Q4_1 up to 5 % slower. What is left is the arithmetic: a scale per 32
 // columns on either side and a minimum, all as exact as the file has them.
 #include <immintrin.h>
 
@@ -112,7 +114,15 @@ template <class F, int T>
 }
 
 template <int T>
+[[gnu::always_inline]] inline void SetZero(__m512 (&acc)[2][T]) {
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) acc[0][t] = acc[1][t] = _mm512_setzero_ps();
+}
+
+// All of the loop is unrolled: an accumulator whose number is not known would have its place in memory, all along the way.
+template <int T>
 [[gnu::always_inline]] inline void FinishAll(const TileArgs& args, const __m512 (&acc)[2][T], float factor) {
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) Finish(args, args.y + t * args.y_stride, acc[0][t], acc[1][t], factor);
 }
 
@@ -121,7 +131,8 @@ void IntegerTile(const TileArgs& args) {
   const int64_t blocks = args.columns / kQuantBlock;
   const uint8_t* prefetch = args.prefetch;
   Block block = FirstBlock(args);
-  __m512 acc[2][T] = {};
+  __m512 acc[2][T];
+  SetZero(acc);
   for (int64_t i = 0; i < blocks; ++i) {
     Prefetch(prefetch, args.prefetch_lines);
     if constexpr (F::kHalves)
@@ -145,7 +156,8 @@ template <DType kType, int T>
 void FloatTile(const TileArgs& args) {
   const float* x = reinterpret_cast<const float*>(args.activations);
   const uint8_t* prefetch = args.prefetch;
-  __m512 acc[2][T] = {};
+  __m512 acc[2][T];
+  SetZero(acc);
   for (int64_t k = 0; k < args.columns; ++k, x += T) {
     if (k % kQuantBlock == 0) Prefetch(prefetch, args.prefetch_lines);
     const __m512 w0 = LoadWeights<kType>(args.codes, k * kPanelRows);
