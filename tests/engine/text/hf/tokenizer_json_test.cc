@@ -209,7 +209,7 @@ TEST(TokenizerJsonTest, AddedTokensAreNoPiecesOfTheModel) {
   unigram["model"] = {{"type", "Unigram"},
                       {"unk_id", 0},
                       {"vocab", Json::parse(R"([["<unk>", 0], ["a", -1], ["w", -2], ["d", -3]])")}};
-  unigram["added_tokens"] = {Added(4, "wd", false, {{"single_word", true}})};
+  unigram["added_tokens"] = Json::array({Added(4, "wd", false, {{"single_word", true}})});
   EXPECT_THAT(Tokens(unigram, "awd"), ElementsAre("a", "w", "d"));
   EXPECT_THAT(Tokens(unigram, "wd"), ElementsAre("wd"));
 }
@@ -222,7 +222,7 @@ TEST(TokenizerJsonTest, NormalizedTokensAreFoundInNormalizedText) {
 
 TEST(TokenizerJsonTest, ControlTokensNeverComeOutOfMerges) {
   Json document = Document({{"<", "s"}, {"<s", ">"}});
-  document["added_tokens"] = {Added(document["model"]["vocab"]["<s>"], "<s>", true)};
+  document["added_tokens"] = Json::array({Added(document["model"]["vocab"]["<s>"], "<s>", true)});
   EXPECT_THAT(Tokens(document, "<s>"), ElementsAre("<s", ">"));
   document["model"]["ignore_merges"] = true;
   EXPECT_THAT(Tokens(document, "<s>"), ElementsAre("<s", ">"));
@@ -326,10 +326,11 @@ TEST(TokenizerJsonTest, WrongFilesAreRefusedByName) {
        {{"type", "TemplateProcessing"}, {"single", Json::array()}},
        "must hold a Sequence"},
       {"/added_tokens", {{{"content", "x"}}}, "added_tokens[0].id is missing"},
-      {"/added_tokens", {Added(5000000, "x", true)}, "added_tokens[0].id must be in [0, 4194304)"},
-      {"/added_tokens", {Added(1, "new", true)}, "gives id 1 to 'new', which ' ' has"},
-      {"/added_tokens", {Added(300, "a", true)}, "gives 'a' the id 300, it has "},
-      {"/added_tokens", {Added(300, "", true)}, "must not be empty"},
+      {"/added_tokens", Json::array({Added(5000000, "x", true)}),
+       "added_tokens[0].id must be in [0, 4194304)"},
+      {"/added_tokens", Json::array({Added(1, "new", true)}), "gives id 1 to 'new', which ' ' has"},
+      {"/added_tokens", Json::array({Added(300, "a", true)}), "gives 'a' the id 300, it has "},
+      {"/added_tokens", Json::array({Added(300, "", true)}), "must not be empty"},
   };
   for (const Wrong& wrong : cases) {
     const auto made = Make(With(Document(), wrong.pointer, wrong.value));

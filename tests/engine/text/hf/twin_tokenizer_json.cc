@@ -53,7 +53,7 @@ constexpr char kDeepSeekCjk[] = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
 
 Json StagesOf(const std::string& pre) {
   const Json bytes = ByteLevel(false);
-  if (pre == "gpt-2" || pre == "mpt") return {ByteLevel(true)};
+  if (pre == "gpt-2" || pre == "mpt") return Json::array({ByteLevel(true)});
   if (pre == "llama-bpe") return {Split(kLlama3), bytes};
   if (pre == "qwen2") return {Split(kQwen2), bytes};
   if (pre == "qwen35") return {Split(kQwen35), bytes};
