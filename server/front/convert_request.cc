@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/decimals.h"
 #include "engine/base/status_macros.h"
@@ -200,7 +201,9 @@ absl::Status CheckName(absl::string_view name, absl::string_view field, int32_t 
         absl::StrCat(field, " must be at most ", max_bytes, " bytes, is ", name.size()));
   }
   const bool printable = std::all_of(name.begin(), name.end(), absl::ascii_isprint);
-  if (!printable) return absl::InvalidArgumentError(absl::StrCat(field, " must be printable ASCII"));
+  if (!printable)
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, " must be printable ASCII, is \"", absl::Utf8SafeCHexEscape(name), "\""));
   return absl::OkStatus();
 }
 

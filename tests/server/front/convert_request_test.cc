@@ -259,7 +259,7 @@ TEST_F(ConvertRequestTest, OtherFieldsOutOfRangeNameFieldBoundAndValue) {
         "output.prompt_logprobs must be in [0, 20], is -1"},
        {[](auto& m) { m.set_priority(101); }, "priority must be in [-100, 100], is 101"},
        {[](auto& m) { m.set_tenant(std::string(65, 't')); }, "tenant must be at most 64 bytes, is 65"},
-       {[](auto& m) { m.set_tenant("a\nb"); }, "tenant must be printable ASCII"},
+       {[](auto& m) { m.set_tenant("a\nb"); }, "tenant must be printable ASCII, is \"a\\nb\""},
        {[](auto& m) { m.set_request_id(std::string(129, 'r')); },
         "request_id must be at most 128 bytes, is 129"}});
 }
