@@ -14,12 +14,20 @@ inline constexpr bool kSlowBuild = false;
 inline constexpr bool kSlowBuild = true;
 #endif
 
+// Whether ThreadSanitizer watches. Of each thread of an emulated kernel it keeps so much that whole models on the shipped
+// kernels take hours, or more mappings than a process may have; the kernels' own tests run there on two threads.
+// (proto/CMakeLists.txt says why the compiler's own word for it is not always there.)
+#if defined(__SANITIZE_THREAD__) || defined(ROPEWAY_THREAD_SANITIZER)
+inline constexpr bool kWatchesThreads = true;
+#else
+inline constexpr bool kWatchesThreads = false;
+#endif
+
 // Whether a limit of address space would hit a sanitizer's own memory first.
-// (proto/CMakeLists.txt says why the compiler's own word for ThreadSanitizer is not always there.)
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(ROPEWAY_THREAD_SANITIZER)
+#if defined(__SANITIZE_ADDRESS__)
 inline constexpr bool kHasShadowMemory = true;
 #else
-inline constexpr bool kHasShadowMemory = false;
+inline constexpr bool kHasShadowMemory = kWatchesThreads;
 #endif
 
 inline constexpr absl::Duration kPatience = kSlowBuild ? absl::Minutes(5) : absl::Seconds(60);

@@ -282,8 +282,7 @@ class Sequences {
 TEST_F(CudaExecutorTest, GraphsGiveTheBytesOfLaunches) {
   const SamplingParams params{.temperature = 0, .num_logprobs = 3};
   for (const cuda::KernelTable* kernels : {&cuda::emulation::HostKernels(), &cuda::Kernels()}) {
-    // What ThreadSanitizer keeps of the kernels' threads is more mappings than a process may have.
-    if (testing::kSlowBuild && kernels == &cuda::Kernels()) continue;
+    if (testing::kWatchesThreads && kernels == &cuda::Kernels()) continue;
     backend_.kernels = kernels;
     const CudaExecutorOptions options{.element = cuda::Element::kF32, .kv_cache_bytes = 1 << 20};
     CudaExecutorOptions without = options;
