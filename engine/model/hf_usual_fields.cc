@@ -186,7 +186,9 @@ struct UsualField {
 
 constexpr UsualField kUsual[] = {
     {nullptr, "add_classification_head", "false"},
+    {nullptr, "apply_residual_connection_post_layernorm", "false"},
     {nullptr, "attention_bias", "false"},
+    {nullptr, "bias", "false"},
     {nullptr, "lm_head_bias", "false"},
     {nullptr, "mlp_bias", "false"},
     {nullptr, "rope_type", "\"default\""},
@@ -195,8 +197,10 @@ constexpr UsualField kUsual[] = {
     {nullptr, "scale_attn_weights", "true"},
     {nullptr, "skip_bias_add_qkv", "false"},
     {nullptr, "use_cla", "false"},
+    {nullptr, "use_parallel_residual", "false"},
     {nullptr, "use_rmsnorm", "true"},
     {nullptr, "use_rotary_pos_emb", "true"},
+    {nullptr, "use_sliding_window", "false"},
     {"apertus", "post_norm", "false"},
     {"apertus", "qk_norm", "true"},
     {"cohere2", "order_of_interleaved_layers", "\"local_attn_first\""},
@@ -208,6 +212,8 @@ constexpr UsualField kUsual[] = {
     {"ernie4_5", "compression_ratio", "1.0"},
     {"hunyuan_v1_dense", "norm_type", "\"rms\""},
     {"hunyuan_v1_dense", "use_qk_norm", "true"},
+    {"hunyuan_v1_moe", "norm_type", "\"rms\""},
+    {"hunyuan_v1_moe", "use_qk_norm", "true"},
     {"phi3", "full_attn_mod", "1"},
     {"phi3", "interpolate_factor", "1"},
     {"starcoder2", "mlp_type", "\"default\""},
@@ -254,9 +260,9 @@ absl::Status CheckLayerTypes(JsonFields& config) {
   if (config.Asked(kName)) return absl::OkStatus();
   const Json* types = config.Find(kName);
   if (types == nullptr) return absl::OkStatus();
-  const bool all_full = types->is_array() && !types->empty() && std::all_of(types->begin(), types->end(), [](const Json& type) {
-                          return type == "full_attention";
-                        });
+  const bool all_full =
+      types->is_array() && !types->empty() &&
+      std::all_of(types->begin(), types->end(), [](const Json& type) { return type == "full_attention"; });
   return all_full ? absl::OkStatus() : MustBe(config, kName, *types, "full_attention for every layer");
 }
 
