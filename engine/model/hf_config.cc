@@ -314,10 +314,11 @@ absl::Status TakeSharedNames(const Family& family, Json& json) {
   for (const auto& [name, own_name] : names) {
     const auto found = name.empty() || name == own_name ? json.end() : json.find(name);
     if (found == json.end()) continue;
-    const auto [said, is_new] = json.emplace(own_name, *found);
-    if (!is_new && *said != *found)
+    Json& said = json[own_name];
+    if (said.is_null()) said = *found;
+    if (!found->is_null() && said != *found)
       return absl::InvalidArgumentError(absl::StrCat("config.json field '", name, "' must be '", own_name,
-                                                     "' ", Printable(said->dump(), kShownBytes), ", is ",
+                                                     "' ", Printable(said.dump(), kShownBytes), ", is ",
                                                      Printable(found->dump(), kShownBytes)));
     json.erase(name);
   }

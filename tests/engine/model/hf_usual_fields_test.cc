@@ -145,6 +145,11 @@ TEST(HfUsualFieldsTest, SizesMayHaveTheNamesThatAllFamiliesShare) {
       contradicting[shared] = config[own].get<int>() + 1;
       EXPECT_THAT(SpecFromHfConfig(contradicting.dump()),
                   StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(shared)));
+      Json with_null = config;
+      with_null[shared] = nullptr;
+      EXPECT_OK(SpecFromHfConfig(with_null.dump())) << shared;
+      config[own] = nullptr;
+      EXPECT_OK(SpecFromHfConfig(config.dump())) << own;
       config.erase(own);
     }
     ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, SpecFromHfConfig(config.dump()));
