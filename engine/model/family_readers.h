@@ -14,8 +14,8 @@
 
 namespace ropeway::family_readers {
 
-ReadMore ReadGemma, ReadGemma1, ReadGemma2, ReadGranite, ReadInternLm3, ReadOlmo, ReadCohere, ReadCohere2, ReadPhi,
-    ReadPersimmon, ReadStableLm, ReadGptNeoX, ReadGpt2, ReadGptBigCode, ReadGptJ, ReadOpt,
+ReadMore ReadGemma, ReadGemma1, ReadGemma2, ReadGranite, ReadInternLm3, ReadOlmo, ReadCohere, ReadCohere2,
+    ReadPhi, ReadPersimmon, ReadStableLm, ReadGptNeoX, ReadGpt2, ReadGptBigCode, ReadGptJ, ReadOpt,
     ReadScaledEmbedding, ReadBioGpt, ReadBloom, ReadFalcon, ReadMpt, ReadApertus, ReadMinistral3;
 FinishLayers FinishGpt2, FinishGptNeo, FinishSmolLm3;
 inline constexpr absl::string_view kMinistralRopeFields[] = {"llama_4_scaling_beta",
