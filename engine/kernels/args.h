@@ -55,9 +55,9 @@ struct StoreKvArgs {
   const float* values;  // [G, Ev]
 };
 
-// Causal attention of consecutive tokens of one sequence, for the query heads of one KV head, over the
-// sequence's pages; with a mixer, for the query heads of all KV heads at once, and of one token for those of several. The keys and values of these
-// tokens are already in the cache. What a query does not see has weight zero, so finite values never reach its result.
+// Causal attention of consecutive tokens of one sequence over its pages, for the query heads of one KV head: of one token, for
+// those of several in turn; with a mixer, for those of all at once. The keys and values of these tokens are already in the
+// cache. What a query does not see has weight zero, so finite values never reach its result.
 struct AttentionArgs {
   KvLayout kv;
   const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/model/strict_json.h"
 
 namespace ropeway {
 namespace {
@@ -16,15 +17,6 @@ using Json = nlohmann::json;
 const Json& NoFields() {
   static const Json& empty = *new Json(Json::object());
   return empty;
-}
-
-// A value for a message, whatever its size and its bytes.
-std::string Shown(const Json& value) {
-  if (value.is_structured()) return value.is_array() ? "a list" : "an object";
-  constexpr size_t kMaxShown = 80;
-  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
-  return text;
 }
 
 }  // namespace

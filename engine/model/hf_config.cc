@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/family.h"
 #include "engine/model/hf_rope.h"
@@ -25,7 +24,6 @@ constexpr int32_t kDefaultRotaryDim = 64;
 constexpr int32_t kMaxConfigLayers = 1024;
 constexpr int32_t kMaxHiddenSize = 1 << 20;
 constexpr int32_t kMaxConfigContext = 1 << 26;
-constexpr size_t kShownBytes = 100;
 
 absl::StatusOr<const Family*> FamilyOf(JsonFields& config) {
   ASSIGN_OR_RETURN(const std::string type, config.String("model_type"));
@@ -318,8 +316,7 @@ absl::Status TakeSharedNames(const Family& family, Json& json) {
     if (said.is_null()) said = *found;
     if (!found->is_null() && said != *found)
       return absl::InvalidArgumentError(absl::StrCat("config.json field '", name, "' must be '", own_name,
-                                                     "' ", Printable(said.dump(), kShownBytes), ", is ",
-                                                     Printable(found->dump(), kShownBytes)));
+                                                     "' ", Shown(said), ", is ", Shown(*found)));
     json.erase(name);
   }
   return absl::OkStatus();

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -12,8 +11,6 @@ namespace ropeway {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr size_t kShownBytes = 100;
 
 // Notes of the training and of the software that saved the file, numbers for tokenizers and generation, choices among
 // equal implementations.
@@ -234,8 +231,8 @@ constexpr FieldSaidAgain kSaidAgain[] = {
 };
 
 absl::Status MustBe(const JsonFields& config, const char* name, const Json& value, absl::string_view what) {
-  return absl::UnimplementedError(absl::StrCat(
-      config.NameOf(name), " is ", Printable(value.dump(), kShownBytes), "; only ", what, " is supported"));
+  return absl::UnimplementedError(
+      absl::StrCat(config.NameOf(name), " is ", Shown(value), "; only ", what, " is supported"));
 }
 
 absl::Status CheckUsualField(JsonFields& config, const UsualField& usual) {
@@ -249,8 +246,7 @@ absl::Status CheckSaidAgain(JsonFields& config, const FieldSaidAgain& again) {
   if (value == nullptr) return absl::OkStatus();
   const Json* other = config.Asked(again.said_by) ? config.Find(again.said_by) : nullptr;
   if (other != nullptr && *value == *other) return absl::OkStatus();
-  const std::string said =
-      other == nullptr ? "" : absl::StrCat(", ", Printable(other->dump(), kShownBytes), ",");
+  const std::string said = other == nullptr ? "" : absl::StrCat(", ", Shown(*other), ",");
   return MustBe(config, again.name, *value, absl::StrCat("what '", again.said_by, "' says", said));
 }
 

@@ -61,21 +61,19 @@ class Checker final : public nlohmann::json_sax<Json> {
   std::vector<absl::flat_hash_set<std::string>> keys_;  // of every object or array that is open
 };
 
-// A value for a message, whatever its size and its bytes.
-std::string Shown(const Json& value) {
-  if (value.is_structured()) return value.is_array() ? "an array" : "an object";
-  constexpr size_t kMaxShown = 80;
-  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
-  return text;
-}
-
 }  // namespace
 
 absl::StatusOr<Json> ParseStrictJson(absl::string_view text) {
   Checker checker;
   if (!Json::sax_parse(text.begin(), text.end(), &checker)) return checker.status();
   return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+std::string Shown(const Json& value) {
+  constexpr size_t kMaxShown = 80;
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
+  return text;
 }
 
 JsonFields::JsonFields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {

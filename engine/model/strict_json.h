@@ -24,6 +24,9 @@ inline constexpr size_t kMaxJsonKeyBytes = 1024;
 // INVALID_ARGUMENT with the byte or the key that is wrong.
 absl::StatusOr<nlohmann::json> ParseStrictJson(absl::string_view text);
 
+// A value for a message, whatever its size and its bytes: ASCII on one line, cut where it is long.
+std::string Shown(const nlohmann::json& value);
+
 // Reads the fields of one object and remembers which were asked for. A field that is null counts as absent.
 // Errors name `where` and the field.
 class JsonFields {

@@ -15,7 +15,7 @@ inline constexpr bool kSlowBuild = true;
 #endif
 
 // Whether ThreadSanitizer watches. Of each thread of an emulated kernel it keeps so much that whole models on the shipped
-// kernels take hours, or more mappings than a process may have; the kernels' own tests run there on two threads.
+// kernels take more mappings than a process may have; the kernels' own tests run there on two threads.
 // (proto/CMakeLists.txt says why the compiler's own word for it is not always there.)
 #if defined(__SANITIZE_THREAD__) || defined(ROPEWAY_THREAD_SANITIZER)
 inline constexpr bool kWatchesThreads = true;

@@ -162,8 +162,8 @@ bool Decoder::Pass::AttendsBySpans(int index) const {
          workspace_.first_spans_[team_.index()].back() > rows;
 }
 
-// Whether one of so many items like this is small enough that all KV heads may be part of it: the pages of a sequence are
-// then read as they lie in memory, by one member, nearly half as fast again as by heads.
+// Whether an item of this share of all is small enough that all KV heads may be part of it: the pages of a sequence are
+// then read by one member, nearly as they lie in memory (attention_inl.h).
 bool Decoder::Pass::TakesHeadsTogether(int64_t share, int64_t all) const {
   return share * kSharedItems * team_.size() <= all;
 }

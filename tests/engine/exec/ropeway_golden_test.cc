@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "engine/base/status_macros.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_emulation/emulated_backend.h"
@@ -261,6 +262,25 @@ TEST_F(RopewayGoldenTest, ABatchTurnsEachRequestAsItWasAdmitted) {
     EXPECT_NE(alone[0], alone[1]);
     EXPECT_EQ(LogitsTogether(*executor, rows, 7, kDecodeFrom), alone);
   }
+}
+
+// A long row that is decoded alone is shared out by spans of positions, but not where all heads are mixed: with one KV
+// head, too.
+TEST_F(RopewayGoldenTest, AMixerOfOneKvHeadGivesALongRowTheBytesOfItsPrompt) {
+  constexpr size_t kTokens = 1100;
+  Json model = models_["dape_nope"];
+  model["config"]["num_key_value_heads"] = 1;
+  model["config"]["max_position_embeddings"] = kTokens;
+  for (auto& [name, fill] : model["fills"].items())
+    if (absl::StrContains(name, "k_proj") || absl::StrContains(name, "v_proj")) fill[0] = {16, 96};
+  ASSERT_THAT(WriteRopewayModel(model["config"], MakeRopewayTensors(model), folder_.path()), IsOk());
+  ASSERT_OK_AND_ASSIGN(const auto executor,
+                       OpenExecutor(folder_.path(), {.threads = 2, .kv_cache_bytes = 16 << 20}));
+  std::vector<TokenId> ids(kTokens);
+  for (size_t i = 0; i < kTokens; ++i) ids[i] = static_cast<TokenId>(3 + i * 53 % 300);
+  const std::vector<PageId> pages = PagesFrom(0, kTokens);
+  const auto last = static_cast<int32_t>(kTokens) - 2;
+  EXPECT_EQ(LogitsOf(*executor, ids, pages, 64, last, {}, last), LogitsOf(*executor, ids, pages, 64, last));
 }
 
 // Each rank has its heads' part of tables, slopes and sinks; what ranks cannot share is refused by name.
