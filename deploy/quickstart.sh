@@ -17,8 +17,8 @@ once=false
 port=
 metrics_port=
 prompt="What is the capital of France?"
-# The system message of the model's own template makes so small a model answer that question in French, at length.
-system="You are a helpful assistant."
+# The system message of the model's own template, and many others, make so small a model answer that question in French.
+system="You answer questions in one sentence."
 while [ $# -gt 0 ]; do
   case "$1" in
     --once) once=true ;;

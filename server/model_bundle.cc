@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/gguf_split.h"
 #include "engine/model/packed_tensors.h"
 #include "engine/model/rope_scaling.h"
 #include "engine/model/tensor_source.h"
@@ -49,6 +50,7 @@ absl::Status AddTextSide(const Config& config, const Metadata& metadata, int32_t
   } else {
     ASSIGN_OR_RETURN(served.tokenizer, MakeTokenizer(metadata));
     ASSIGN_OR_RETURN(served.chat_templates, ChatTemplates::Read(metadata));
+    ASSIGN_OR_RETURN(served.sampling_defaults, ReadSamplingDefaults(metadata));
   }
   served.end_token_ids = EndTokenIds(*served.tokenizer);
   if (served.tokenizer->vocab_size() == vocab_size) return absl::OkStatus();
@@ -122,7 +124,8 @@ std::string ModelName(const Config& config) {
   if (!config.model_name.empty()) return config.model_name;
   const std::filesystem::path path(config.model);
   std::error_code ignored;
-  if (!std::filesystem::is_directory(path, ignored)) return path.stem().string();
+  if (!std::filesystem::is_directory(path, ignored))
+    return std::string(WithoutSplitNumber(path.stem().string()));
   // A folder's name has no extension, and "models/x/" and "." name folders, too.
   std::filesystem::path folder = std::filesystem::absolute(path, ignored).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();

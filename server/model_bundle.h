@@ -34,7 +34,7 @@ using ModelLoader = std::function<absl::StatusOr<ModelBundle>(const Config&, con
 absl::StatusOr<ModelBundle> LoadModel(const Config& config, const LoadProgress& progress = {});
 
 // The name of the model on the wire: as configured, that of its folder, or that of its file without
-// extension.
+// extension and, of several files, without number.
 std::string ModelName(const Config& config);
 
 }  // namespace ropeway::server

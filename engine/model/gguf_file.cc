@@ -1,6 +1,8 @@
 #include "engine/model/gguf_file.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <type_traits>
@@ -10,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
+#include "engine/model/gguf_split.h"
 #include "engine/tensor/dtype.h"
 
 namespace ropeway {
@@ -37,42 +40,15 @@ enum GgufType : uint32_t {
 };
 
 std::optional<DType> DTypeOf(uint32_t type) {
-  switch (type) {
-    case 0:
-      return DType::kF32;
-    case 1:
-      return DType::kF16;
-    case 2:
-      return DType::kQ4_0;
-    case 3:
-      return DType::kQ4_1;
-    case 6:
-      return DType::kQ5_0;
-    case 7:
-      return DType::kQ5_1;
-    case 8:
-      return DType::kQ8_0;
-    case 10:
-      return DType::kQ2_K;
-    case 11:
-      return DType::kQ3_K;
-    case 12:
-      return DType::kQ4_K;
-    case 13:
-      return DType::kQ5_K;
-    case 14:
-      return DType::kQ6_K;
-    case 20:
-      return DType::kIQ4_NL;
-    case 23:
-      return DType::kIQ4_XS;
-    case 30:
-      return DType::kBF16;
-    case 39:
-      return DType::kMXFP4;
-    default:
-      return std::nullopt;
-  }
+  constexpr std::pair<uint32_t, DType> kTypes[] = {
+      {0, DType::kF32},     {1, DType::kF16},     {2, DType::kQ4_0},  {3, DType::kQ4_1},
+      {6, DType::kQ5_0},    {7, DType::kQ5_1},    {8, DType::kQ8_0},  {10, DType::kQ2_K},
+      {11, DType::kQ3_K},   {12, DType::kQ4_K},   {13, DType::kQ5_K}, {14, DType::kQ6_K},
+      {20, DType::kIQ4_NL}, {23, DType::kIQ4_XS}, {30, DType::kBF16}, {39, DType::kMXFP4}};
+  static_assert(std::size(kTypes) == kNumDTypes);
+  for (const auto& [number, dtype] : kTypes)
+    if (number == type) return dtype;
+  return std::nullopt;
 }
 
 // " (IQ2_XXS)" of types that files have and that are not supported; "" of others.
@@ -80,9 +56,12 @@ std::string NameInBrackets(uint32_t type) {
   constexpr struct {
     uint32_t type;
     const char* name;
-  } kNames[] = {{4, "Q4_2"},     {5, "Q4_3"},   {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-                {18, "IQ3_XXS"}, {19, "IQ1_S"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {24, "I8"},      {25, "I16"},
-                {26, "I32"},     {27, "I64"},   {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"}};
+  } kNames[] = {{4, "Q4_2"},    {5, "Q4_3"},        {9, "Q8_1"},        {15, "Q8_K"},       {16, "IQ2_XXS"},
+                {17, "IQ2_XS"}, {18, "IQ3_XXS"},    {19, "IQ1_S"},      {21, "IQ3_S"},      {22, "IQ2_S"},
+                {24, "I8"},     {25, "I16"},        {26, "I32"},        {27, "I64"},        {28, "F64"},
+                {29, "IQ1_M"},  {31, "Q4_0_4_4"},   {32, "Q4_0_4_8"},   {33, "Q4_0_8_8"},   {34, "TQ1_0"},
+                {35, "TQ2_0"},  {36, "IQ4_NL_4_4"}, {37, "IQ4_NL_4_8"}, {38, "IQ4_NL_8_8"}, {40, "NVFP4"},
+                {41, "Q1_0"}};
   for (const auto& known : kNames)
     if (known.type == type) return absl::StrCat(" (", known.name, ")");
   return "";
@@ -94,10 +73,13 @@ std::string SupportedTypes() {
   return names;
 }
 
-// Takes numbers and strings off the front of the bytes; every error says what was being read.
+// Takes numbers and strings off the front of the bytes, of which a header may have `max_bytes`; every error says what
+// was being read.
 class Reader {
  public:
-  explicit Reader(absl::Span<const uint8_t> bytes) : bytes_(bytes) {}
+  Reader(absl::Span<const uint8_t> bytes, uint64_t max_bytes)
+      : bytes_(bytes.first(std::min<uint64_t>(bytes.size(), max_bytes))),
+        has_more_(bytes_.size() < bytes.size()) {}
 
   uint64_t offset() const { return offset_; }
   uint64_t left() const { return bytes_.size() - offset_; }
@@ -122,13 +104,17 @@ class Reader {
     return value;
   }
 
- private:
   absl::Status Truncated(absl::string_view what) const {
+    if (has_more_)
+      return absl::InvalidArgumentError(absl::StrCat(what, " must end within the first ", bytes_.size(),
+                                                     " bytes of the file, the most that a header may have"));
     return absl::InvalidArgumentError(
         absl::StrCat("the file ends at byte ", bytes_.size(), " inside ", what));
   }
 
-  absl::Span<const uint8_t> bytes_;
+ private:
+  const absl::Span<const uint8_t> bytes_;
+  const bool has_more_;
   uint64_t offset_ = 0;
 };
 
@@ -199,8 +185,7 @@ absl::StatusOr<MetadataValue> ReadArray(Reader& reader, absl::string_view what, 
   RETURN_IF_ERROR(WithElement(type, what, limits, [&](auto read, size_t least_bytes) -> absl::Status {
     // Also bounds the reservation by the size of the file.
     if (count > reader.left() / least_bytes)
-      return absl::InvalidArgumentError(
-          absl::StrCat(what, ": the file is too short for ", count, " elements"));
+      return reader.Truncated(absl::StrCat(what, " of ", count, " elements"));
     std::vector<std::decay_t<decltype(*read(reader))>> elements;
     elements.reserve(count);
     for (uint64_t i = 0; i < count; ++i) {
@@ -365,7 +350,7 @@ absl::Status CheckOverlaps(const std::vector<TensorEntry>& entries) {
 }  // namespace
 
 absl::StatusOr<GgufContent> ParseGguf(absl::Span<const uint8_t> bytes, const GgufLimits& limits) {
-  Reader reader(bytes);
+  Reader reader(bytes, limits.max_header_bytes);
   GgufContent content;
   uint64_t tensors = 0, pairs = 0;
   RETURN_IF_ERROR(ReadHeader(reader, content, tensors, pairs, limits));
@@ -387,12 +372,21 @@ absl::StatusOr<GgufContent> ParseGguf(absl::Span<const uint8_t> bytes, const Ggu
   return content;
 }
 
-absl::StatusOr<GgufFile> GgufFile::Open(const std::string& path, const GgufLimits& limits) {
-  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
-  absl::StatusOr<GgufContent> content = ParseGguf(file.bytes(), limits);
+absl::StatusOr<GgufFile> GgufFile::OpenAlone(const std::string& path, const GgufLimits& limits) {
+  ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::Open(path));
+  absl::StatusOr<GgufContent> content = ParseGguf(mapped.bytes(), limits);
   if (!content.ok())
     return absl::Status(content.status().code(), absl::StrCat("'", path, "': ", content.status().message()));
-  return GgufFile{std::move(file), *std::move(content)};
+  GgufFile file{.content = *std::move(content)};
+  file.files.push_back(std::move(mapped));
+  return file;
+}
+
+absl::StatusOr<GgufFile> GgufFile::Open(const std::string& path, const GgufLimits& limits) {
+  ASSIGN_OR_RETURN(GgufFile file, OpenAlone(path, limits));
+  const absl::Status status = AddSplitFiles(path, limits, file);
+  if (!status.ok()) return absl::Status(status.code(), absl::StrCat("'", path, "': ", status.message()));
+  return file;
 }
 
 }  // namespace ropeway

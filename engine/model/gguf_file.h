@@ -29,7 +29,9 @@ struct GgufLimits {
   uint64_t max_name_bytes = 1 << 10;    // of a key or a tensor's name
   uint64_t max_string_bytes = 1 << 24;  // of a value
   uint64_t max_array_elements = 1 << 24;
+  uint64_t max_header_bytes = 1 << 27;  // all before the data; in memory it may take eight times as much
   int max_rank = 4;
+  int64_t max_files = 4096;  // of a model
 };
 
 // What a GGUF header says. Views point into `bytes` of Parse. Thread-safe: const after it was made.
@@ -44,13 +46,17 @@ struct GgufContent {
 // that is not supported, listing those that are.
 absl::StatusOr<GgufContent> ParseGguf(absl::Span<const uint8_t> bytes, const GgufLimits& limits = {});
 
-// A mapped file with its content. Views of the content live as long as this object, also after a move.
+// A mapped file with its content; of a model that lies in several (gguf_split.h) all of them, with the tensors of all.
+// Views of the content live as long as this object, also after a move.
 struct GgufFile {
-  MappedFile file;
+  std::vector<MappedFile> files;
   GgufContent content;
 
-  // Errors begin with the path.
+  // Takes the first file of a model. Errors begin with the path.
   static absl::StatusOr<GgufFile> Open(const std::string& path, const GgufLimits& limits = {});
+
+  // That file and no other.
+  static absl::StatusOr<GgufFile> OpenAlone(const std::string& path, const GgufLimits& limits);
 };
 
 }  // namespace ropeway

@@ -22,11 +22,9 @@ absl::StatusOr<OpenedModel> OpenGgufModel(const std::string& path) {
   ASSIGN_OR_RETURN(GgufFile file, GgufFile::Open(path));
   absl::StatusOr<DecoderSpec> spec = SpecFromGguf(file.content);
   if (!spec.ok()) return WithPath(path, spec.status());
-  std::vector<MappedFile> files;
-  files.push_back(std::move(file.file));
   NamedTensors::Naming naming = GgufNaming(file.content, *spec);
   absl::StatusOr<std::unique_ptr<NamedTensors>> tensors = NamedTensors::Make(
-      *spec, {.tensors = std::move(file.content.tensors), .files = std::move(files)}, std::move(naming));
+      *spec, {.tensors = std::move(file.content.tensors), .files = std::move(file.files)}, std::move(naming));
   if (!tensors.ok()) return WithPath(path, tensors.status());
   return OpenedModel{*std::move(spec), std::move(file.content.metadata), *std::move(tensors)};
 }

@@ -206,14 +206,9 @@ absl::Status CheckUsual(GgufKeys& keys) {
 // A file that holds something else than a whole model.
 absl::Status CheckGeneral(const Metadata& metadata) {
   ASSIGN_OR_RETURN(const std::string type, ValueOr<std::string>(metadata.GetString("general.type"), "model"));
-  if (type != "model")
-    return absl::UnimplementedError(
-        absl::StrCat("metadata key 'general.type' is '", type, "'; only 'model' is supported"));
-  ASSIGN_OR_RETURN(const int64_t parts, ValueOr<int64_t>(metadata.GetInt("split.count"), 1));
-  if (parts > 1)
-    return absl::UnimplementedError(absl::StrCat("metadata key 'split.count' is ", parts,
-                                                 "; models split into several files are not supported"));
-  return absl::OkStatus();
+  if (type == "model") return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat("metadata key 'general.type' is '", type, "'; only 'model' is supported"));
 }
 
 absl::StatusOr<DecoderSpec> ReadSpec(const GgufContent& content) {

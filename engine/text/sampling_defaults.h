@@ -4,6 +4,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/base/metadata.h"
 
 namespace ropeway {
 
@@ -15,6 +20,23 @@ struct SamplingDefaults {
   std::optional<float> min_p;
   std::optional<float> repetition_penalty;
 };
+
+// One of the fields that are floats.
+struct SamplingField {
+  std::string_view name;      // in generation_config.json
+  std::string_view gguf_key;  // in a GGUF file
+  std::optional<float> SamplingDefaults::*field;
+  const char* range;  // for messages
+  bool (*contains)(double number);
+
+  // Whether the number is in the range, also as the float that becomes of it.
+  bool Fits(double number) const { return contains(number) && contains(static_cast<float>(number)); }
+};
+absl::Span<const SamplingField> SamplingFields();
+
+// What the keys general.sampling.* of a GGUF file say; those of samplers that there are not here (mirostat, xtc, ...)
+// are passed over. INVALID_ARGUMENT naming a key whose value no request may say.
+absl::StatusOr<SamplingDefaults> ReadSamplingDefaults(const Metadata& metadata);
 
 }  // namespace ropeway
 

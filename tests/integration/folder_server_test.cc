@@ -158,6 +158,7 @@ TEST_F(FolderTest, IsNamedAsItsFolder) {
     EXPECT_EQ(server::ModelName({.model = path}), name) << path;
   }
   EXPECT_EQ(server::ModelName({.model = "models/a.b.gguf"}), "a.b");
+  EXPECT_EQ(server::ModelName({.model = "models/a.b-00001-of-00002.gguf"}), "a.b");
 }
 
 TEST_F(FolderTest, PacksWeightsWhereToldTo) {

@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include "absl/strings/str_format.h"
 #include "engine/base/check.h"
 #include "engine/base/splitmix.h"
 
@@ -117,6 +118,27 @@ std::string GgufBytes(const GgufModel& model) {
   }
   Pad(bytes, model.alignment);
   return bytes + data;
+}
+
+std::vector<GgufModel> SplitGguf(const GgufModel& model, int count, bool empty_first) {
+  std::vector<GgufModel> files(static_cast<size_t>(count));
+  files[0].metadata = model.metadata;
+  const size_t first = empty_first ? 1 : 0, full = files.size() - first;
+  for (size_t i = 0; i < model.tensors.size(); ++i)
+    files[first + i * full / model.tensors.size()].tensors.push_back(model.tensors[i]);
+  for (int i = 0; i < count; ++i) {
+    GgufModel& file = files[static_cast<size_t>(i)];
+    file["split.no"] = int64_t{i};
+    file["split.count"] = int64_t{count};
+    file["split.tensors.count"] = static_cast<int64_t>(model.tensors.size());
+  }
+  return files;
+}
+
+std::string WriteSplitGguf(const std::vector<GgufModel>& files, const TempFolder& folder) {
+  const auto name = [&](size_t i) { return absl::StrFormat("m-%05d-of-%05d.gguf", i + 1, files.size()); };
+  for (size_t i = 0; i < files.size(); ++i) folder.Write(name(i), GgufBytes(files[i]));
+  return folder.File(name(0));
 }
 
 std::string RandomRows(DType type, int64_t rows, int64_t columns, uint64_t seed) {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/metadata.h"
 #include "engine/tensor/dtype.h"
+#include "tests/testing/temp_folder.h"
 
 namespace ropeway::testing {
 
@@ -34,6 +35,12 @@ struct GgufModel {
 
 // The bytes of the file.
 std::string GgufBytes(const GgufModel& model);
+
+// The files that a model is split into, each with an equal share of its tensors; with `empty_first` the first has none.
+std::vector<GgufModel> SplitGguf(const GgufModel& model, int count, bool empty_first = false);
+
+// Writes them as m-00001-of-00003.gguf and so on. Returns the path of the first.
+std::string WriteSplitGguf(const std::vector<GgufModel>& files, const TempFolder& folder);
 
 // The pieces that a file consists of.
 template <typename T>

@@ -199,30 +199,19 @@ absl::StatusOr<ChatTemplates> ReadTemplates(const std::string& folder, const Jso
   return ChatTemplates(std::move(sources));
 }
 
-// A number under `key`; nullopt where it is absent. INVALID_ARGUMENT unless `fits`.
-template <typename Fits>
-absl::StatusOr<std::optional<float>> NumberUnder(const JsonFields& fields, std::string_view key,
-                                                 const char* range, const Fits& fits) {
-  const Json* value = fields.Find(key);
-  if (value == nullptr) return std::nullopt;
-  const double number = value->is_number() ? value->get<double>() : std::nan("");
-  if (!fits(number)) return fields.Invalid(key, absl::StrCat("must be a number in ", range));
-  return static_cast<float>(number);
-}
-
 absl::StatusOr<SamplingDefaults> ReadSampling(const JsonFields& generation) {
   SamplingDefaults sampling;
-  ASSIGN_OR_RETURN(sampling.temperature, NumberUnder(generation, "temperature", "[0, 100]",
-                                                     [](double t) { return t >= 0 && t <= 100; }));
+  for (const SamplingField& field : SamplingFields()) {
+    const Json* value = generation.Find(field.name);
+    if (value == nullptr) continue;
+    const double number = value->is_number() ? value->get<double>() : std::nan("");
+    if (!field.Fits(number))
+      return generation.Invalid(field.name, absl::StrCat("must be a number in ", field.range));
+    sampling.*field.field = static_cast<float>(number);
+  }
   ASSIGN_OR_RETURN(const int64_t top_k, generation.IntOr("top_k", 0));
   if (top_k < 0 || top_k > INT32_MAX) return generation.Invalid("top_k", "must be in [0, 2147483647]");
   if (generation.Find("top_k") != nullptr) sampling.top_k = static_cast<int32_t>(top_k);
-  ASSIGN_OR_RETURN(sampling.top_p,
-                   NumberUnder(generation, "top_p", "(0, 1]", [](double p) { return p > 0 && p <= 1; }));
-  ASSIGN_OR_RETURN(sampling.min_p,
-                   NumberUnder(generation, "min_p", "[0, 1)", [](double p) { return p >= 0 && p < 1; }));
-  ASSIGN_OR_RETURN(sampling.repetition_penalty, NumberUnder(generation, "repetition_penalty", "(0, 100]",
-                                                            [](double p) { return p > 0 && p <= 100; }));
   ASSIGN_OR_RETURN(const std::optional<bool> samples, FlagUnder(generation, "do_sample"));
   if (samples == false) sampling.temperature = 0;
   return sampling;

@@ -140,7 +140,7 @@ TEST(GgufFileTest, RefusesBadMetadata) {
       {RawPair("k", 9, LittleEndian(uint32_t{4}) + LittleEndian(~uint64_t{0})),
        "metadata key 'k' may have at most 16777216 elements"},
       {RawPair("k", 9, LittleEndian(uint32_t{4}) + LittleEndian(uint64_t{1} << 24)),
-       "metadata key 'k': the file is too short for 16777216 elements"},
+       "inside metadata key 'k' of 16777216 elements"},
       {RawPair("k", 9, LittleEndian(uint32_t{8}) + LittleEndian(uint64_t{2}) + GgufString("only one")),
        "inside metadata key 'k'"},
       {RawPair("k", 9, LittleEndian(uint32_t{9}) + LittleEndian(uint64_t{1})),
@@ -160,6 +160,16 @@ TEST(GgufFileTest, RefusesBadMetadata) {
               HasSubstr("metadata key 0 must be UTF-8 without control characters, is 'k\\x1b[2J'"));
   EXPECT_THAT(ErrorOf(Header(0, 1) + GgufPair("k", std::vector<bool>(3)), {.max_array_elements = 2}),
               HasSubstr("at most 2 elements, has 3"));
+}
+
+// A file may be as large as a disk, and its header all of it.
+TEST(GgufFileTest, RefusesHeadersWithoutEnd) {
+  const std::string bytes =
+      Header(0, 2) + GgufPair("a", std::string(50, 'x')) + GgufPair("k", std::vector<std::string>(8));
+  ASSERT_OK(Parse(bytes, {.max_header_bytes = bytes.size()}));
+  for (size_t most = 0; most < bytes.size(); ++most)
+    EXPECT_THAT(ErrorOf(bytes, {.max_header_bytes = most}),
+                HasSubstr(absl::StrCat("must end within the first ", most, " bytes of the file")));
 }
 
 // A file with one tensor, and `data` bytes of data.
@@ -198,6 +208,8 @@ TEST(GgufFileTest, RefusesBadTensors) {
     EXPECT_THAT(Parse(WithTensor(GgufTensorInfo("t", {256}, type, 0))),
                 StatusIs(absl::StatusCode::kUnimplemented,
                          AllOf(HasSubstr("tensor 't' has the type"), HasSubstr("F32, F16, BF16, Q4_0"))));
+  EXPECT_THAT(Parse(WithTensor(GgufTensorInfo("t", {256}, 31, 0))).status().message(),
+              HasSubstr("tensor 't' has the type 31 (Q4_0_4_4), which is not supported"));
   std::string twice = Header(2, 0) + GgufTensorInfo("t", {4}, kF32, 0) + GgufTensorInfo("t", {4}, kF32, 32);
   twice.append(128, '\0');
   EXPECT_THAT(ErrorOf(twice), HasSubstr("tensor 't' appears twice"));

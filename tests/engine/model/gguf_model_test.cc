@@ -111,7 +111,6 @@ TEST(GgufModelTest, RefusesWhatItDoesNotKnow) {
   } cases[] = {
       {"llama_base", "general.architecture", std::string("rwkv"), "supported are llama, mistral3, "},
       {"llama_base", "general.type", std::string("adapter"), "'general.type' is 'adapter'"},
-      {"llama_base", "split.count", int64_t{2}, "'split.count' is 2"},
       {"qwen2", "qwen2.expert_count", int64_t{8}, "'qwen2.expert_count' is 8; only 0"},
       {"llama_base", "llama.rope.scaling.yarn_log_multiplier", 0.1, "is 0.1; only 0 is supported"},
       {"llama_base", "llama.logit_scale", 0.5, "'llama.logit_scale' is not supported"},

@@ -172,6 +172,11 @@ TEST_F(FolderTest, WrongFilesAreNamed) {
            {"generation_config.json", R"({"eos_token_id": 5})", "eos_token_id must be in [0, 5), is 5"},
            {"generation_config.json", R"({"top_p": 1.5})",
             "generation_config.json: top_p must be a number in (0, 1]"},
+           // As floats they are 0 and 1, which no request may say.
+           {"generation_config.json", R"({"top_p": 1e-60})", "top_p must be a number in (0, 1]"},
+           {"generation_config.json", R"({"min_p": 0.999999999})", "min_p must be a number in [0, 1)"},
+           {"generation_config.json", R"({"repetition_penalty": 1e-60})",
+            "repetition_penalty must be a number in (0, 100]"},
            {"generation_config.json", R"({"top_k": 1.5})", "top_k must be an integer of 64 bits"},
            {"generation_config.json", R"({"temperature": "hot"})", "temperature must be a number"},
        }) {
