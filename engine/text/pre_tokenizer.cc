@@ -55,6 +55,12 @@ constexpr char kGpt4o[] = OPENING UPPER "*" LOWER "+" CONTRACTION "?|" OPENING U
                                         "?|\\p{N}{1,3}|" SIGNS_OF_PATHS "|" BLANKS;
 constexpr char kYoutu[] = OPENING UPPER "*" LOWER "+" CONTRACTION "?|" OPENING UPPER "+" LOWER "*" CONTRACTION
                                         "?|\\p{N}|" SIGNS_OF_PATHS "|" BLANKS;
+// Kimi: runs of Han are pieces of their own, and no part of words.
+#define NO_HAN(SET) "(?:(?!\\p{Han})" SET ")"
+constexpr char kKimi[] =
+    "\\p{Han}+|" OPENING NO_HAN(UPPER) "*" NO_HAN(LOWER) "+" CONTRACTION "?|" OPENING NO_HAN(
+        UPPER) "+" NO_HAN(LOWER) "*" CONTRACTION "?|\\p{N}{1,3}|" SIGNS "|" BLANKS;
+#undef NO_HAN
 constexpr char kYoutuScripts[] =
     "[\\x{AC00}-\\x{D7A3}\\x{3131}-\\x{318E}]+|[\\x{FF01}\\x{2026}\\x{201C}\\x{201D}\\x{2018}\\x{2019}\\x{"
     "2014}"
@@ -155,6 +161,8 @@ std::vector<Scheme> Schemes() {
       {{"bailingmoe", "bailingmoe2", "llada-moe"}, {{kBailing}}, {}},
       {{"tekken"}, {{kTekken}}, {.ignore_merges = true, .add_bos = true}},
       {{"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"}, {{kGpt4o}}, {}},
+      // As tiktoken does, from whose vocabularies these files are made.
+      {{"kimi-k2"}, {{kKimi}}, {.ignore_merges = true}},
       {{"youtu"}, {{kYoutuScripts}, {kYoutu}}, {.ignore_merges = true}},
       {{"starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"}, digits_gpt2, {}},
       {{"command-r"}, digits_gpt2, {.nfc = true}},

@@ -1,6 +1,7 @@
 #include "engine/text/vocabulary.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <optional>
 
@@ -101,10 +102,11 @@ absl::Status ReadTokens(const Metadata& metadata, VocabularyParts& parts) {
     ASSIGN_OR_RETURN(const auto* scores, metadata.GetDoubles("tokenizer.ggml.scores"));
     RETURN_IF_ERROR(CheckLength("tokenizer.ggml.scores", scores->size(), size));
     for (size_t i = 0; i < scores->size(); ++i) {
-      if (!std::isfinite((*scores)[i]))
+      const double score = (*scores)[i];
+      if (!(std::abs(score) <= FLT_MAX))
         return absl::InvalidArgumentError(
-            absl::StrCat("tokenizer.ggml.scores of token ", i, " must be finite"));
-      parts.scores.push_back(static_cast<float>((*scores)[i]));
+            absl::StrCat("tokenizer.ggml.scores of token ", i, " must be finite as a float, is ", score));
+      parts.scores.push_back(static_cast<float>(score));
     }
   }
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 #include "engine/text/hf/json_vocabulary.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <utility>
 
@@ -93,7 +94,9 @@ absl::Status ReadUnigramTokens(const JsonFields& model, bool byte_fallback, Buil
     }
     const std::string& token = entry[0].get_ref<const std::string&>();
     const auto score = entry[1].get<double>();
-    if (!std::isfinite(score)) return model.Invalid("vocab", absl::StrCat("has no finite score at ", i));
+    if (!(std::abs(score) <= FLT_MAX))
+      return model.Invalid(
+          "vocab", absl::StrCat("must have scores that are finite as floats, has ", score, " at ", i));
     const bool is_byte = byte_fallback && ByteOf(token).has_value();
     RETURN_IF_ERROR(builder.Set(model, "vocab", token, static_cast<int64_t>(i),
                                 is_byte ? TokenType::kByte : TokenType::kNormal, static_cast<float>(score)));

@@ -1,6 +1,7 @@
 #include "engine/text/tokenizer.h"
 
 #include <cstdio>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -160,6 +161,24 @@ TEST(TokenizerTest, RefusesVocabulariesThatContradictThemselves) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be in [0, 10), is 10")));
   EXPECT_THAT(MakeTokenizer(Vocabulary("llama", {{"\xFF"}})),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token 0 is not valid UTF-8")));
+  for (const double score : {1e300, -1e300, std::numeric_limits<double>::quiet_NaN()})
+    EXPECT_THAT(MakeTokenizer(Vocabulary("llama", {{"a"}, {"b", kNormal, score}})),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("scores of token 1 must be finite as a float, is ")));
+}
+
+// Each array has an element for each token.
+TEST(TokenizerTest, RefusesArraysOfOtherLengths) {
+  for (const int types : {0, 1, 3})
+    for (const int scores : {0, 1, 3}) {
+      Metadata metadata;
+      EXPECT_OK(metadata.Add("tokenizer.ggml.model", std::string("llama")));
+      EXPECT_OK(metadata.Add("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b"}));
+      EXPECT_OK(metadata.Add("tokenizer.ggml.token_type", std::vector<int64_t>(types, kNormal)));
+      EXPECT_OK(metadata.Add("tokenizer.ggml.scores", std::vector<double>(scores)));
+      EXPECT_THAT(MakeTokenizer(metadata), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("must have one element for each of 2 tokens")));
+    }
 }
 
 // Files from before converters said how texts are split; "default" says as little as nothing.
