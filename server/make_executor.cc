@@ -1,9 +1,11 @@
 #include "server/make_executor.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/base/ceil_div.h"
@@ -13,6 +15,7 @@
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/executor.h"
 #include "engine/kernels/ops.h"
+#include "server/config/setting.h"
 
 namespace ropeway::server {
 namespace {
@@ -31,12 +34,16 @@ int32_t MaxRowsPerStep(const Config& config, Device device) {
   return std::min(config.max_tokens_per_step.On(device), config.max_running.On(device));
 }
 
+int64_t PageBytes(const Config& config, const DecoderSpec& spec) {
+  const kernels::KvLayout layout =
+      kernels::MakeKvLayout(CpuKvTypeOf(config.kv_type), spec.num_kv_heads, spec.head_dim, spec.value_dim);
+  return layout.page_bytes * spec.num_layers();
+}
+
 // As configured; or room for a full batch of longest sequences, where a part of the free memory holds that.
 int64_t KvCacheBytes(const Config& config, const DecoderSpec& spec) {
   if (config.kv_cache_mb > 0) return config.kv_cache_mb << 20;
-  const kernels::KvLayout layout =
-      kernels::MakeKvLayout(CpuKvTypeOf(config.kv_type), spec.num_kv_heads, spec.head_dim, spec.value_dim);
-  const int64_t page_bytes = layout.page_bytes * spec.num_layers();
+  const int64_t page_bytes = PageBytes(config, spec);
   const int64_t longest = config.max_model_len > 0 ? config.max_model_len : spec.context_length;
   const int64_t pages_per_sequence = CeilDiv<int64_t>(longest, kPageTokens);
   const int64_t wanted = page_bytes * pages_per_sequence * config.max_running.On(Device::kCpu);
@@ -124,15 +131,7 @@ std::string NameOf(const kernels::KernelTable& table) {
   return absl::StrCat(table.name, *table.extension == 0 ? "" : "+", table.extension);
 }
 
-absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model,
-                                       const LoadProgress& progress) {
-  if (const int64_t memory_mb = LookAtMachine().memory_bytes >> 20; config.kv_cache_mb > memory_mb) {
-    return absl::ResourceExhaustedError(absl::StrCat("--kv_cache_mb must fit into the ", memory_mb,
-                                                     " MiB of memory that may be used, is ",
-                                                     config.kv_cache_mb));
-  }
-  const CpuExecutorOptions options = ExecutorOptionsOf(config, model.spec, progress);
-  ASSIGN_OR_RETURN(auto executor, CpuExecutor::Make(std::move(model), options));
+MadeExecutor OnCpu(std::unique_ptr<CpuExecutor> executor) {
   MadeExecutor made;
   made.kernels = NameOf(executor->decoder().table());
   made.num_threads = executor->threads();
@@ -140,6 +139,32 @@ absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model,
   made.placement = executor->decoder().weights().placement;
   made.executor = std::move(executor);
   return made;
+}
+
+// What executors refuse by the name of their option, by that of the flag that set it.
+absl::Status NamedAsFlag(const absl::Status& status) {
+  for (const Setting& setting : Settings())
+    if (absl::StartsWith(status.message(), absl::StrCat(setting.name, " must ")))
+      return absl::Status(status.code(), absl::StrCat("--", status.message()));
+  return status;
+}
+
+absl::StatusOr<MadeExecutor> MakeOnCpu(const Config& config, OpenedModel model,
+                                       const LoadProgress& progress) {
+  if (const int64_t memory_mb = LookAtMachine().memory_bytes >> 20; config.kv_cache_mb > memory_mb) {
+    return absl::ResourceExhaustedError(absl::StrCat("--kv_cache_mb must fit into the ", memory_mb,
+                                                     " MiB of memory that may be used, is ",
+                                                     config.kv_cache_mb));
+  }
+  if (const int64_t page_bytes = PageBytes(config, model.spec);
+      config.kv_cache_mb > 0 && config.kv_cache_mb << 20 < page_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("--kv_cache_mb must hold at least one page of ",
+                                                   page_bytes, " bytes, is ", config.kv_cache_mb));
+  }
+  const CpuExecutorOptions options = ExecutorOptionsOf(config, model.spec, progress);
+  absl::StatusOr<std::unique_ptr<CpuExecutor>> executor = CpuExecutor::Make(std::move(model), options);
+  if (!executor.ok()) return NamedAsFlag(executor.status());
+  return OnCpu(*std::move(executor));
 }
 
 }  // namespace
@@ -157,9 +182,10 @@ absl::StatusOr<MadeExecutor> MakeExecutor(const Config& config, OpenedModel mode
   if (config.device == Device::kCpu) return MakeOnCpu(config, std::move(model), progress);
   absl::StatusOr<MadeExecutor> on_cuda = MakeOnCuda(config, model, progress, open_backend);
   if (on_cuda.ok()) return on_cuda;
-  const std::string why(on_cuda.status().message());
+  const absl::Status refused = NamedAsFlag(on_cuda.status());
+  const std::string why(refused.message());
   if (config.device == Device::kCuda)
-    return absl::Status(on_cuda.status().code(), absl::StrCat("--device=cuda: ", why));
+    return absl::Status(refused.code(), absl::StrCat("--device=cuda: ", why));
   RETURN_IF_ERROR(config.ValidateWithoutGpu(why));
   ASSIGN_OR_RETURN(MadeExecutor on_cpu, MakeOnCpu(config, std::move(model), progress));
   on_cpu.warning = why;

@@ -157,6 +157,30 @@ TEST_F(MakeExecutorTest, RefusesWhereTheGpuIsWantedAndNotThere) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("without a GPU, is \"fp8\"")));
 }
 
+// Executors know their options alone; who started the server knows its flags.
+TEST_F(MakeExecutorTest, NamesTheFlagThatTheModelDoesNotAllow) {
+  const std::string too_long = "--max_model_len must be in [0, 256], is 257";
+  server::Config config{.device = server::Device::kCpu, .max_model_len = 257};
+  EXPECT_THAT(Make(config, none_).status(), StatusIs(absl::StatusCode::kInvalidArgument, too_long));
+  config.device = server::Device::kCuda;
+  EXPECT_THAT(Make(config, emulated_).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--device=cuda: " + too_long));
+  EXPECT_THAT(Make({.device = server::Device::kCuda, .tensor_parallel = 64}, emulated_).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--device=cuda: --tensor_parallel must divide the model's 6 heads, is 64")));
+}
+
+// Of a model whose page of keys and values takes more than a MiB.
+TEST_F(MakeExecutorTest, NamesTheFlagOfACacheThatHoldsNoPage) {
+  absl::StatusOr<OpenedModel> model = OpenModel(folder_.path());
+  ASSERT_OK(model);
+  model->spec.layers.resize(4096, model->spec.layers[0]);
+  const server::Config config{.device = server::Device::kCpu, .threads = 1, .kv_cache_mb = 1};
+  EXPECT_THAT(server::MakeExecutor(config, *std::move(model), {}, none_).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       MatchesRegex("--kv_cache_mb must hold at least one page of .* bytes, is 1")));
+}
+
 TEST_F(MakeExecutorTest, WeightsOfFp8NeedAGpuThatTakesThem) {
   const auto status = [&](server::Device device, const server::CudaBackendOpener& open) {
     return Make({.weights = server::WeightPacking::kFp8, .device = device}, open).status();
