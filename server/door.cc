@@ -12,22 +12,25 @@ namespace ropeway::server {
 
 absl::StatusOr<std::unique_ptr<Door>> Door::Open(const Config& config, const Log& log, Metrics& metrics) {
   auto door = absl::WrapUnique(new Door(log, metrics));
+  const TlsPaths paths = {
+      .certificate = config.tls_cert, .key = config.tls_key, .client_authorities = config.tls_client_ca};
   std::vector<FileWatch::Group> files;
+  if (!config.tls_cert.empty())
+    files.push_back({paths.All(), [self = door.get()] { return self->OnTlsFiles(); }});
+  if (!config.keys_file.empty())
+    files.push_back({{config.keys_file}, [self = door.get()] { return self->OnKeysFile(); }});
+  // Before the files are read, so that no change between is missed.
+  door->watch_ = std::make_unique<FileWatch>(std::move(files), config.reload_interval);
+  door->authenticator_ = std::make_unique<Authenticator>();
   if (!config.tls_cert.empty()) {
-    const TlsPaths paths = {
-        .certificate = config.tls_cert, .key = config.tls_key, .client_authorities = config.tls_client_ca};
     ASSIGN_OR_RETURN(door->tls_, TlsSource::Open(paths, absl::Now()));
     metrics.SetTlsExpiry(door->tls_->current()->expires);
-    files.push_back({paths.All(), [self = door.get()] { return self->OnTlsFiles(); }});
   }
-  if (config.keys_file.empty()) {
-    door->authenticator_ = std::make_unique<Authenticator>();
-  } else {
+  if (!config.keys_file.empty()) {
     ASSIGN_OR_RETURN(door->authenticator_, Authenticator::Open(config.keys_file));
     metrics.SetKeys(door->authenticator_->num_keys());
-    files.push_back({{config.keys_file}, [self = door.get()] { return self->OnKeysFile(); }});
   }
-  door->watch_ = std::make_unique<FileWatch>(std::move(files), config.reload_interval);
+  door->watch_->Start();
   return door;
 }
 

@@ -34,9 +34,13 @@ void EndWatch::OnLost() {
 
 void EndWatch::Run() {
   AwaitEndingSignal();
-  if (!serving_.HasBeenNotified()) Leave(EXIT_SUCCESS);
+  if (!serving_.HasBeenNotified()) {
+    log_.Info("ended by a signal before anything was served");
+    Leave(EXIT_SUCCESS);
+  }
   Tell();
   AwaitEndingSignal();
+  log_.Warning("the drain was cut short by a second signal");
   Leave(kExitCutShort);
 }
 

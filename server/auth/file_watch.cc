@@ -2,7 +2,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
+
+#include "absl/time/clock.h"
 
 namespace ropeway::server {
 namespace {
@@ -11,14 +14,11 @@ int64_t Nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'
 
 }  // namespace
 
-FileWatch::FileWatch(std::vector<Group> groups, absl::Duration interval)
-    : groups_(std::move(groups)), interval_(interval) {
-  {
-    absl::MutexLock lock(&looking_);
-    for (const Group& group : groups_) stamps_.push_back(StampsOf(group));
-    are_used_.assign(groups_.size(), true);
-  }
-  if (!groups_.empty()) thread_ = std::thread([this] { Run(); });
+FileWatch::FileWatch(std::vector<Group> groups, absl::Duration interval, absl::Duration rest)
+    : groups_(std::move(groups)), interval_(interval), rest_(rest) {
+  absl::MutexLock lock(&looking_);
+  for (const Group& group : groups_) stamps_.push_back(StampsOf(group));
+  are_used_.assign(groups_.size(), true);
 }
 
 FileWatch::~FileWatch() {
@@ -29,27 +29,47 @@ FileWatch::~FileWatch() {
   if (thread_.joinable()) thread_.join();
 }
 
+void FileWatch::Start() {
+  if (!groups_.empty()) thread_ = std::thread([this] { Run(); });
+}
+
 void FileWatch::ReadAll() { Look(/*always=*/true); }
 
 void FileWatch::Run() {
-  while (true) {
+  for (absl::Duration wait = interval_;;) {
     {
       absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) return;
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), wait)) return;
     }
-    Look(/*always=*/false);
+    wait = Look(/*always=*/false) ? interval_ : std::min(interval_, rest_);
   }
 }
 
 // Stamps are taken before the files are read: what is written meanwhile is a change of its own.
-void FileWatch::Look(bool always) {
+bool FileWatch::Look(bool always) {
   absl::MutexLock lock(&looking_);
+  bool is_done = true;
   for (size_t i = 0; i < groups_.size(); ++i) {
     std::vector<Stamp> now = StampsOf(groups_[i]);
-    if (!always && are_used_[i] && now == stamps_[i]) continue;
+    const bool changed = now != stamps_[i];
+    if (!always && are_used_[i] && !changed) continue;
+    if (!always && changed && !AreAtRest(now)) {
+      is_done = false;
+      continue;
+    }
     stamps_[i] = std::move(now);
     are_used_[i] = groups_[i].on_change();
   }
+  return is_done;
+}
+
+// By when the system saw a change, which nobody can set. Times to come are of a clock that was turned back.
+bool FileWatch::AreAtRest(const std::vector<Stamp>& stamps) const {
+  const int64_t now_ns = absl::GetCurrentTimeNanos(), rest_ns = absl::ToInt64Nanoseconds(rest_);
+  return std::none_of(stamps.begin(), stamps.end(), [&](const Stamp& stamp) {
+    const int64_t age_ns = now_ns - stamp.changed_ns;
+    return stamp.there && age_ns >= 0 && age_ns < rest_ns;
+  });
 }
 
 FileWatch::Stamp FileWatch::StampOf(const std::string& path) {

@@ -1,7 +1,8 @@
 // Looks at files again and again, and tells when some of them changed: were written, replaced, or vanished.
 //
 // A change is told once where the files are used then, and again at each look where they are not: a certificate
-// may become valid, and what cannot be read now may be readable soon. Thread-safe.
+// may become valid, and what cannot be read now may be readable soon. What changed a moment ago is told when it has
+// come to rest, since whoever writes a file in place makes it empty first. Thread-safe.
 #ifndef ROPEWAY_SERVER_AUTH_FILE_WATCH_H_
 #define ROPEWAY_SERVER_AUTH_FILE_WATCH_H_
 
@@ -27,11 +28,17 @@ class FileWatch {
     std::function<bool()> on_change;
   };
 
-  // What the files are at this moment is known already, and used.
-  FileWatch(std::vector<Group> groups, absl::Duration interval);
+  // How long a file stays as it is before it counts as whole.
+  static constexpr absl::Duration kRest = absl::Milliseconds(100);
+
+  // Notes how the files are, for whoever reads them next: what changes from now on is told once it has begun.
+  FileWatch(std::vector<Group> groups, absl::Duration interval, absl::Duration rest = kRest);
   ~FileWatch();
 
-  // Tells all groups to be read again, changed or not. Returns when that is done.
+  // Begins to look. Once.
+  void Start();
+
+  // Tells all groups to be read again, changed or not, at rest or not. Returns when that is done.
   void ReadAll() ABSL_LOCKS_EXCLUDED(looking_);
 
  private:
@@ -46,11 +53,14 @@ class FileWatch {
   static Stamp StampOf(const std::string& path);
   static std::vector<Stamp> StampsOf(const Group& group);
 
+  bool AreAtRest(const std::vector<Stamp>& stamps) const;
+
   void Run();
-  void Look(bool always) ABSL_LOCKS_EXCLUDED(looking_);
+  // False where changes were left for another look.
+  bool Look(bool always) ABSL_LOCKS_EXCLUDED(looking_);
 
   const std::vector<Group> groups_;
-  const absl::Duration interval_;
+  const absl::Duration interval_, rest_;
   absl::Mutex looking_;  // one look at a time
   std::vector<std::vector<Stamp>> stamps_ ABSL_GUARDED_BY(looking_);
   std::vector<bool> are_used_ ABSL_GUARDED_BY(looking_);

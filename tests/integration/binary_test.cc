@@ -21,6 +21,7 @@
 namespace ropeway::testing {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 // Exit code 2, and one line that says why.
@@ -114,6 +115,18 @@ TEST(BinaryTest, DrainsWhenToldToEnd) {
   EXPECT_THAT(process.Log(), HasSubstr("drained"));
 }
 
+TEST(BinaryTest, SaysThatItEndsWhereItIsToldToWhileItLoads) {
+  ServerProcess process(Arguments());
+  const absl::Time end = absl::Now() + kPatience;
+  while (process.Log().find("listening on") == std::string::npos && absl::Now() < end)
+    absl::SleepFor(absl::Milliseconds(1));
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(), 0) << process.Log();
+  // The model is small, and may have been loaded.
+  EXPECT_THAT(process.Log(),
+              AnyOf(HasSubstr("ended by a signal before anything was served"), HasSubstr("drained")));
+}
+
 TEST(BinaryTest, EndsAtOnceAtTheSecondSignal) {
   ServerProcess process(Arguments({"--drain_timeout", "600s"}));
   const int port = process.WaitUntilServing();
@@ -130,6 +143,7 @@ TEST(BinaryTest, EndsAtOnceAtTheSecondSignal) {
     absl::SleepFor(absl::Milliseconds(5));
   process.Signal(SIGTERM);
   EXPECT_EQ(process.Wait(), 1) << process.Log();
+  EXPECT_THAT(process.Log(), HasSubstr("the drain was cut short by a second signal"));
   stream.join();
 }
 

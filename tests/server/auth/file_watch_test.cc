@@ -13,7 +13,7 @@ namespace {
 
 using ::ropeway::testing::TempFolder;
 
-constexpr absl::Duration kInterval = absl::Milliseconds(10);
+constexpr absl::Duration kInterval = absl::Milliseconds(10), kNoRest = absl::ZeroDuration();
 
 bool WaitFor(const std::atomic<int>& count, int value) {
   for (const absl::Time end = absl::Now() + absl::Seconds(30); absl::Now() < end; absl::SleepFor(kInterval))
@@ -28,7 +28,8 @@ TEST(FileWatchTest, TellsEachChangeOnceAndToItsGroupAlone) {
   std::atomic<int> a = 0, b = 0;
   FileWatch watch({{{folder.File("a")}, [&] { return ++a > 0; }},
                    {{folder.File("b"), folder.File("c")}, [&] { return ++b > 0; }}},
-                  kInterval);
+                  kInterval, kNoRest);
+  watch.Start();
   absl::SleepFor(5 * kInterval);
   EXPECT_EQ(a + b, 0);
   folder.Write("new", "22");
@@ -50,7 +51,8 @@ TEST(FileWatchTest, LooksAgainAtFilesThatAreNotUsedUntilTheyAre) {
   const TempFolder folder;
   folder.Write("a", "1");
   std::atomic<int> count = 0;
-  FileWatch watch({{{folder.File("a")}, [&] { return ++count >= 5; }}}, kInterval);
+  FileWatch watch({{{folder.File("a")}, [&] { return ++count >= 5; }}}, kInterval, kNoRest);
+  watch.Start();
   folder.Write("new", "22");
   ASSERT_EQ(rename(folder.File("new").c_str(), folder.File("a").c_str()), 0);
   EXPECT_TRUE(WaitFor(count, 5));
@@ -65,10 +67,41 @@ TEST(FileWatchTest, FollowsLinks) {
   two.Write("a", "1");
   ASSERT_EQ(symlink(one.path().c_str(), links.File("data").c_str()), 0);
   std::atomic<int> count = 0;
-  FileWatch watch({{{links.File("data/a")}, [&] { return ++count > 0; }}}, kInterval);
+  FileWatch watch({{{links.File("data/a")}, [&] { return ++count > 0; }}}, kInterval, kNoRest);
+  watch.Start();
   ASSERT_EQ(symlink(two.path().c_str(), links.File("next").c_str()), 0);
   ASSERT_EQ(rename(links.File("next").c_str(), links.File("data").c_str()), 0);
   EXPECT_TRUE(WaitFor(count, 1));
+}
+
+// A server notes how its files are, reads them, and only then has somebody to tell.
+TEST(FileWatchTest, TellsWhatChangedBeforeItsStart) {
+  const TempFolder folder;
+  folder.Write("a", "1");
+  std::atomic<int> count = 0;
+  FileWatch watch({{{folder.File("a")}, [&] { return ++count > 0; }}}, kInterval, kNoRest);
+  folder.Write("a", "22");
+  absl::SleepFor(5 * kInterval);
+  EXPECT_EQ(count, 0);
+  watch.Start();
+  EXPECT_TRUE(WaitFor(count, 1));
+}
+
+// An editor that writes in place leaves an empty file, or half of it, for a moment.
+TEST(FileWatchTest, WaitsUntilFilesAreAtRest) {
+  const TempFolder folder;
+  folder.Write("a", "1");
+  std::atomic<int> restless = 0, rested = 0;
+  FileWatch hour({{{folder.File("a")}, [&] { return ++restless > 0; }}}, kInterval, absl::Hours(1));
+  FileWatch moment({{{folder.File("a")}, [&] { return ++rested > 0; }}}, kInterval, 5 * kInterval);
+  hour.Start();
+  moment.Start();
+  folder.Write("a", "");
+  EXPECT_TRUE(WaitFor(rested, 1));
+  EXPECT_EQ(restless, 0);
+  // Who asks for it gets it at once.
+  hour.ReadAll();
+  EXPECT_EQ(restless, 1);
 }
 
 }  // namespace
