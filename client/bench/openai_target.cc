@@ -1,6 +1,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <memory>
@@ -114,6 +115,11 @@ class Completion {
   std::string body_;
 };
 
+// 0 is none; what is shorter than curl's unit is one of it.
+long TimeoutMs(double seconds) {
+  return static_cast<long>(std::min<double>(std::ceil(seconds * 1000), std::numeric_limits<int32_t>::max()));
+}
+
 size_t OnCurlBytes(char* bytes, size_t, size_t size, void* completion) {
   static_cast<Completion*>(completion)->OnBytes(absl::string_view(bytes, size));
   return size;
@@ -146,7 +152,7 @@ class OpenAiTarget final : public LoadTarget {
     curl_easy_setopt(curl.get(), CURLOPT_PROXY, proxy_ ? proxy_->url.c_str() : "");
     curl_easy_setopt(curl.get(), CURLOPT_NOPROXY, "");
     SetTls(curl.get());
-    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(options_.timeout_seconds * 1000));
+    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, TimeoutMs(options_.timeout_seconds));
     const CURLcode result = curl_easy_perform(curl.get());
     long http_code = 0;
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &http_code);

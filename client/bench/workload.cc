@@ -31,14 +31,19 @@ class Coins {
   std::mt19937_64 engine_;
 };
 
-void SetStarts(const WorkloadOptions& options, std::vector<WorkItem>& items) {
-  if (options.request_rate <= 0) return;
+absl::Status SetStarts(const WorkloadOptions& options, std::vector<WorkItem>& items) {
+  if (options.request_rate <= 0) return absl::OkStatus();
   Coins coins(options.seed ^ 0x5bd1e995);  // other coins than those of the prompts
   double start = 0;
   for (WorkItem& item : items) {
     item.start_seconds = start;
     start += coins.Gap() / options.request_rate;
   }
+  if (items.empty() || items.back().start_seconds <= static_cast<double>(kMaxStartSeconds))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "at a request rate of ", options.request_rate, " a second the last request must start within ",
+      kMaxStartSeconds, " s, would after ", items.back().start_seconds));
 }
 
 // `least` to the largest number of 32 bits; nlohmann's get() alone would cut what is larger.
@@ -94,7 +99,7 @@ absl::StatusOr<std::vector<WorkItem>> MakeRandomWorkload(const WorkloadOptions& 
     item.prompt = std::move(ids);
     item.output_tokens = options.output_tokens;
   }
-  SetStarts(options, items);
+  if (absl::Status status = SetStarts(options, items); !status.ok()) return status;
   return items;
 }
 
@@ -118,7 +123,7 @@ absl::StatusOr<std::vector<WorkItem>> MakeWorkloadFromLines(const std::string& l
   if (absl::Status status = CheckSize(rounds * static_cast<int64_t>(lines.size())); !status.ok())
     return status;
   while (items.size() < wanted) items.push_back(distinct[items.size() % distinct.size()]);
-  SetStarts(options, items);
+  if (absl::Status status = SetStarts(options, items); !status.ok()) return status;
   return items;
 }
 

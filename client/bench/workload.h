@@ -14,6 +14,9 @@ namespace ropeway::client {
 // Bytes of all prompts of a run, as they are held in memory.
 inline constexpr int64_t kMaxWorkloadBytes = int64_t{1} << 30;
 
+// The last request of a run starts by then.
+inline constexpr int64_t kMaxStartSeconds = 366 * 24 * 60 * 60;
+
 // One request of a load test.
 struct WorkItem {
   // Text or token ids.
@@ -37,13 +40,13 @@ struct WorkloadOptions {
   uint64_t seed = 0;
 };
 
-// Prompts of random token ids. INVALID_ARGUMENT beyond kMaxWorkloadBytes. REQUIRES: 0 <=
+// Prompts of random token ids. INVALID_ARGUMENT beyond kMaxWorkloadBytes and kMaxStartSeconds. REQUIRES: 0 <=
 // shared_prefix_tokens <= prompt_tokens, vocab_size >= 1.
 absl::StatusOr<std::vector<WorkItem>> MakeRandomWorkload(const WorkloadOptions& options);
 
 // Prompts from text: each line is a prompt, or, where it begins with '{', a JSON object {"prompt": text or
 // token ids, "output_tokens": optional}. Used from the first again where there are fewer than num_requests;
-// num_requests 0 takes each once. INVALID_ARGUMENT names a line that is wrong.
+// num_requests 0 takes each once. INVALID_ARGUMENT as above, and naming a line that is wrong.
 absl::StatusOr<std::vector<WorkItem>> MakeWorkloadFromLines(const std::string& lines,
                                                             const WorkloadOptions& options);
 

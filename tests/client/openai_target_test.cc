@@ -66,6 +66,23 @@ TEST(OpenAiTargetTest, MeasuresAStream) {
   EXPECT_EQ(body["ignore_eos"], true);
 }
 
+// curl counts milliseconds, of which 0 are no limit.
+TEST(OpenAiTargetTest, AnyTimeoutEndsAnAnswer) {
+  const std::string long_answer(1 << 20, '\n');
+  FakeHttpServer server(std::string(kOk) + long_answer);
+  for (const double seconds : {1e-9, 0.0004}) {
+    const auto target = MakeOpenAiTarget({.server = server.address()}, {.timeout_seconds = seconds});
+    EXPECT_THAT(target->Run({.prompt = "x", .output_tokens = 1}).status,
+                StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("--timeout")))
+        << seconds;
+  }
+  for (const double seconds : {1e12, 1e300}) {
+    FakeHttpServer quick(std::string(kOk) + "data: {\"choices\":[{\"text\":\"Hel\"}]}\n\n");
+    const auto target = MakeOpenAiTarget({.server = quick.address()}, {.timeout_seconds = seconds});
+    EXPECT_OK(target->Run({.prompt = "x", .output_tokens = 1}).status) << seconds;
+  }
+}
+
 TEST(OpenAiTargetTest, WithoutUsageMessagesAreCounted) {
   FakeHttpServer server(std::string(kOk) +
                         "data: {\"choices\":[{\"text\":\"a\"}]}\n\n"

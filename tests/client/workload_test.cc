@@ -75,6 +75,18 @@ TEST(WorkloadTest, WithoutARateAllStartAtOnce) {
   for (const WorkItem& item : items) EXPECT_EQ(item.start_seconds, 0);
 }
 
+// Clocks count nanoseconds in 64 bits.
+TEST(WorkloadTest, ARateAtWhichTheRunWouldNotEndIsRefused) {
+  for (const double rate : {1e-6, 1e-300, 5e-324}) {
+    WorkloadOptions options = kOptions;
+    options.request_rate = rate;
+    const auto refused = StatusIs(absl::StatusCode::kInvalidArgument,
+                                  HasSubstr("the last request must start within 31622400 s, would after"));
+    EXPECT_THAT(MakeRandomWorkload(options), refused) << rate;
+    EXPECT_THAT(MakeWorkloadFromLines("a\nb", options), refused) << rate;
+  }
+}
+
 TEST(WorkloadTest, PromptsFromLines) {
   const std::string lines =
       "plain text\n"
