@@ -103,6 +103,17 @@ TEST(DashboardTest, EveryQueryAsksForWhatTheServerExports) {
     if (variable["type"] == "query") CheckQuery(variable["query"], exported);
 }
 
+// Other names of metrics tell what one of these tells.
+TEST(DashboardTest, ShowsAllThatTheServerExports) {
+  const std::string dashboard = ReadFile("deploy/grafana/dashboards/ropeway.json");
+  const std::vector<std::string> names = Matches(dashboard, R"(\b(ropeway_\w+?)(?:_bucket|_sum|_count)?\b)");
+  const std::set<std::string> shown(names.begin(), names.end());
+  for (const prometheus::MetricFamily& family : Families()) {
+    if (!absl::StartsWith(family.name, "ropeway_")) continue;
+    EXPECT_TRUE(shown.contains(family.name)) << family.name;
+  }
+}
+
 const char* TypeName(prometheus::MetricType type) {
   switch (type) {
     case prometheus::MetricType::Counter:
