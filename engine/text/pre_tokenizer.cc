@@ -25,6 +25,8 @@ constexpr char kGpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p
 constexpr char kLlama3[] = CONTRACTION "|" WORD "|\\p{N}{1,3}|" SIGNS "|" BLANKS;
 // Digits one by one.
 constexpr char kQwen2[] = CONTRACTION "|" WORD "|\\p{N}|" SIGNS "|" BLANKS;
+// Behind a stage that takes digits by threes.
+constexpr char kMiniCpm5[] = CONTRACTION "|" WORD "|\\p{N}+|" SIGNS "|" BLANKS;
 // Marks join letters.
 constexpr char kQwen35[] =
     CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" BLANKS;
@@ -154,6 +156,7 @@ std::vector<Scheme> Schemes() {
       {{"jais-2"}, {{kJais2}}, {}},
       {{"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"}, {{kQwen2}}, {.nfc = true}},
       {{"stablelm2", "hunyuan", "solar-open", "grok-2"}, {{kQwen2}}, {}},
+      {{"minicpm5"}, {{kThreeDigits}, {kMiniCpm5}}, {.ignore_merges = true}},
       {{"laguna"}, {{kLines}, {kQwen2}}, {}},
       {{"qwen35"}, {{kQwen35}}, {.nfc = true}},
       {{"seed-coder"}, {{kSeedCoder}}, {}},

@@ -44,6 +44,7 @@ SCHEMES = [
     (["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "dbrx", "smaug-bpe", "glm4",
       "chatglm-bpe"], [LLAMA3]),
     (["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"], [QWEN2]),
+    (["minicpm5"], [r"\p{N}{1,3}", LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")]),
     (["laguna"], [r"[^\n]+|[\n]+", QWEN2]),
     (["seed-coder"], [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+"
                       r"|\s*[\r\n]+|\s+(?!\S)|\s+"]),
