@@ -116,10 +116,9 @@ TEST(GgufSplitTest, RefusesFilesThatContradictEachOther) {
 }
 
 TEST(GgufSplitTest, RefusesTensorsThatAreThereTwiceOrNowhere) {
-  EXPECT_THAT(
-      OpenChanged([](auto& files) { files[2].tensors[0] = files[0].tensors[0]; }),
-      StatusIs(absl::StatusCode::kInvalidArgument,
-               AllOf(HasSubstr("m-00003-of-00003.gguf': tensor 'output.weight' is in an earlier"))));
+  EXPECT_THAT(OpenChanged([](auto& files) { files[2].tensors[0] = files[0].tensors[0]; }),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("m-00003-of-00003.gguf': tensor 'output.weight' is in an earlier"))));
   EXPECT_THAT(OpenChanged([](auto& files) { files[1].tensors.pop_back(); }),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("'split.tensors.count' is 39, but the 3 files have 38 tensors")));
@@ -151,6 +150,18 @@ TEST(GgufSplitTest, NamesTheFileThatIsMissingOrWrong) {
   EXPECT_THAT(OpenModel(first),
               StatusIs(absl::StatusCode::kNotFound,
                        HasSubstr(absl::StrCat("file 2 of 3 of a model: cannot open '", second, "'"))));
+}
+
+TEST(GgufSplitTest, AFolderOfSuchFilesIsToldFromAHuggingFaceFolder) {
+  const TempFolder folder;
+  EXPECT_THAT(OpenModel(folder.path()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("config.json")));
+  ASSERT_OK_AND_ASSIGN(const GgufModel model, MakeTinyGguf("llama_base"));
+  const std::string first = WriteSplitGguf(SplitGguf(model, 3), folder);
+  EXPECT_THAT(
+      OpenModel(folder.path()),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr(absl::StrCat(
+                   "has no config.json, but GGUF files: give one of them instead, such as '", first, "'"))));
 }
 
 TEST(GgufSplitTest, NumbersAreNoPartOfTheName) {
