@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -141,11 +142,18 @@ class LlamaCpp:
 
 
 def measure(peer, group, options, folder):
+    """Rates by name; none of a peer that fails, so that the minutes of the others are not lost."""
     names, model, neighbours = GROUPS[group]
     with busy_processes(neighbours):
-        if group.startswith("served"):
-            return peer.served(getattr(options, model), names, folder)
-        return peer.engine(getattr(options, model), names)
+        try:
+            if group.startswith("served"):
+                return peer.served(getattr(options, model), names, folder)
+            return peer.engine(getattr(options, model), names)
+        except subprocess.CalledProcessError as error:
+            if isinstance(peer, Ropeway):
+                raise
+            print(f"compare.py: {peer.name} failed: {shlex.join(error.cmd)}", file=sys.stderr)
+            return {}
 
 
 def machine():

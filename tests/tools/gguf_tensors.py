@@ -137,7 +137,8 @@ def value(item):
         return 6, struct.pack("<f", item)
     if isinstance(item, str):
         return 8, string(item)
-    kinds = [value(one) for one in item]
+    # Readers of other projects take whole numbers of arrays, such as token types, only as signed ones.
+    kinds = [(5, struct.pack("<i", one)) if type(one) is int else value(one) for one in item]
     return 9, struct.pack("<IQ", kinds[0][0], len(kinds)) + b"".join(data for _, data in kinds)
 
 
