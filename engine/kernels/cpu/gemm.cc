@@ -58,12 +58,14 @@ class Ahead {
   int64_t lines_ = 0, lines_per_step_ = 0;
 };
 
-// One token against bytes whose panels exceed L1 is the one case where the hardware's own prefetchers, left
-// alone, read faster (95 % of DRAM against 87 % on one Zen 5 core); with 4-bit codes or more tokens they fall
-// behind by up to a half.
+// A panel that only one group of tokens meets is one stream of memory, which the processor's own prefetchers, left
+// alone, bring faster than prefetches among the products do: of one token on Zen 4, 21 to 31 GB/s of float32, 23 to 28 of
+// Q4_1, 19 to 24 of SmolLM2's Q8_0. Of eight, 13 to 23 of float32 and 16.7 to 19.2 of Q8_0; but codes of fewer bits take
+// so long by then that the prefetchers fall behind, 11.8 to 10.3 of Q4_1.
 bool HardwareFetchesBest(const PackedMatrix& matrix, int64_t num_tokens) {
-  constexpr int64_t kL1 = 48 << 10;
-  return num_tokens == 1 && matrix.type == DType::kQ8_0 && matrix.panel_bytes > kL1;
+  const int bits = InfoOf(matrix.type).code.bits();
+  const bool is_packed = bits != 0 && bits < 8;
+  return num_tokens <= (is_packed ? 1 : kMaxTokens);
 }
 
 // A product whose shapes are resolved: what its tiles have in common.
@@ -71,7 +73,6 @@ struct Product {
   const TileFunction* some;  // by tokens - 1
   WideFunction wide;         // for whole tiles; may be null
   const MatMulArgs& args;
-  PanelLayout layout;
   int64_t outputs;       // per panel
   int64_t columns_of_y;  // outputs in all
   int64_t blocks;        // of columns
@@ -130,10 +131,7 @@ struct Product {
 
   void RunTiles(int64_t panel, Range range, Ahead ahead) const {
     float bias[kPanelRows];
-    const uint8_t* codes = args.matrix->panel(panel);
-    TileArgs tile_args{.codes = codes,
-                       .side = codes + layout.side,
-                       .super = codes + layout.super,
+    TileArgs tile_args{.panel = args.matrix->panel(panel),
                        .activations = args.activations + range.first * tile_stride,
                        .tile_tokens = static_cast<int>(tile_tokens),
                        .first_token = 0,
@@ -211,7 +209,6 @@ void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatM
   const Product product{.some = kernels.tile[type],
                         .wide = wide == nullptr ? nullptr : wide->panel[type],
                         .args = args,
-                        .layout = PanelLayoutOf(matrix.type, matrix.columns),
                         .outputs = gate ? kPanelRows / 2 : kPanelRows,
                         .columns_of_y = gate ? matrix.rows / 2 : matrix.rows,
                         .blocks = (matrix.columns + kQuantBlock - 1) / kQuantBlock,

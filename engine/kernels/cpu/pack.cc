@@ -11,7 +11,6 @@ namespace {
 struct RowPlaces {
   uint8_t* panel;
   int row;  // in the panel
-  PanelLayout layout;
 };
 
 // Puts `kBits` bits of four codes at a time, from bit `from` of each, into a plane.
@@ -61,16 +60,15 @@ void WriteBlock(const DTypeInfo& info, const QuantBlock& block, int64_t index, R
   const int parts = info.block_columns / kQuantBlock;
   for (int part = 0; part < parts; ++part) {
     const int64_t b = index * parts + part;
-    uint8_t* codes = places.panel + b * planes.code_bytes;
+    uint8_t* codes = places.panel + planes.CodesAt(b);
     const uint8_t* from = block.codes + part * kQuantBlock;
     WritePlane(from, 0, code.low_bits, places.row, codes);
     if (code.high_bits != 0)
       WritePlane(from, code.low_bits, code.high_bits, places.row, codes + code.low_bits * kBitPlane);
-    WriteSide(code.scales, block, part, places.row,
-              places.panel + places.layout.side + b * planes.side_bytes);
+    WriteSide(code.scales, block, part, places.row, places.panel + planes.SideAt(b));
   }
   if (planes.super_bytes == 0) return;
-  uint8_t* super = places.panel + places.layout.super + index * planes.super_bytes;
+  uint8_t* super = places.panel + planes.SuperAt(index * parts);
   PutHalf(super, places.row, block.d);
   if (planes.super_bytes > 64) PutHalf(super + 64, places.row, block.m);
 }
@@ -90,18 +88,11 @@ void PackRow(const DTypeInfo& info, const uint8_t* file_row, int64_t columns, Ro
   }
 }
 
-}  // namespace
-
-PanelLayout PanelLayoutOf(DType type, int64_t columns) {
-  const DTypeInfo& info = InfoOf(type);
-  if (info.code.low_bits == 0) return {0, 0, columns * kPanelRows * info.block_bytes};
+int64_t PanelBytes(const DTypeInfo& info, int64_t columns) {
+  if (info.code.low_bits == 0) return columns * kPanelRows * info.block_bytes;
   const PanelPlanes planes = PlanesOf(info.code);
-  const int64_t side = columns / kQuantBlock * planes.code_bytes;
-  const int64_t super = side + columns / kQuantBlock * planes.side_bytes;
-  return {side, super, super + columns / kSuperBlock * planes.super_bytes};
+  return columns / kQuantBlock * planes.block_bytes() + columns / kSuperBlock * planes.super_bytes;
 }
-
-namespace {
 
 // Panels of one piece of packing.
 constexpr int64_t kPiecePanels = 4;
@@ -124,13 +115,12 @@ SourceRow SourceOf(const PackRequest& request, int64_t index) {
   return {};
 }
 
-void PackPanel(const PackRequest& request, const PanelLayout& layout, int64_t panel, PackedMatrix& matrix) {
+void PackPanel(const PackRequest& request, int64_t panel, PackedMatrix& matrix) {
   for (int row = 0; row < kPanelRows; ++row) {
     const SourceRow source = SourceOf(request, panel * kPanelRows + row);
     if (source.view == nullptr) continue;
     PackRow(InfoOf(matrix.type), source.view->data + source.row * RowBytes(matrix.type, matrix.columns),
-            matrix.columns,
-            {.panel = matrix.data.data() + panel * matrix.panel_bytes, .row = row, .layout = layout});
+            matrix.columns, {.panel = matrix.data.data() + panel * matrix.panel_bytes, .row = row});
   }
 }
 
@@ -145,19 +135,18 @@ PackedMatrix PlanPanels(const PackRequest& request) {
                       .columns = first.columns()};
   for (const TensorView& part : request.parts) matrix.rows += part.rows();
   const int64_t padded = request.interleave ? (first.rows() + 15) / 16 * 32 : matrix.rows;
-  matrix.panel_bytes = PanelLayoutOf(first.type, matrix.columns).bytes;
+  matrix.panel_bytes = PanelBytes(info, matrix.columns);
   matrix.num_panels = (padded + kPanelRows - 1) / kPanelRows;
   return matrix;
 }
 
 PackedMatrix PackPanels(const PackRequest& request) {
   PackedMatrix matrix = PlanPanels(request);
-  const PanelLayout layout = PanelLayoutOf(matrix.type, matrix.columns);
   matrix.data = AlignedBuffer(PackedBytes(matrix));
   const auto pack = [&](int64_t piece) {
     for (int64_t i = 0; i < kPiecePanels; ++i)
       if (const int64_t panel = piece * kPiecePanels + i; panel < matrix.num_panels)
-        PackPanel(request, layout, panel, matrix);
+        PackPanel(request, panel, matrix);
   };
   const int64_t pieces = (matrix.num_panels + kPiecePanels - 1) / kPiecePanels;
   if (request.for_pieces != nullptr) {

@@ -10,19 +10,13 @@
 
 namespace ropeway::kernels {
 
-// Where the planes of a panel begin, and its size.
-struct PanelLayout {
-  int64_t side = 0, super = 0, bytes = 0;
-};
-PanelLayout PanelLayoutOf(DType type, int64_t columns);
-
 // What packing gives, without memory for it: `data` is empty.
 PackedMatrix PlanPanels(const PackRequest& request);
 
 PackedMatrix PackPanels(const PackRequest& request);
 
 // Where files keep panels, they keep this number: whoever changes what PackPanels writes raises it.
-inline constexpr uint32_t kPanelsVersion = 1;
+inline constexpr uint32_t kPanelsVersion = 2;
 
 constexpr int64_t PackedBytes(const PackedMatrix& plan) { return plan.num_panels * plan.panel_bytes; }
 

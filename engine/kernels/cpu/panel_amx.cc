@@ -90,9 +90,9 @@ void Unpack(const TileArgs& args, Range blocks, HalfBlock* out) {
   const __m512i flip = _mm512_set1_epi8(static_cast<char>(F::kCode.centred ? 0x80 : 0));
   for (int64_t b = blocks.first; b < blocks.last; ++b)
     for (int half = 0; half < 2; ++half, ++out) {
-      const uint8_t* block = args.codes + b * F::kPlanes.code_bytes;
-      const uint8_t* side = args.side + b * F::kPlanes.side_bytes;
-      const uint8_t* super = args.super + b / 8 * F::kPlanes.super_bytes;
+      const uint8_t* block = args.panel + F::kPlanes.CodesAt(b);
+      const uint8_t* side = args.panel + F::kPlanes.SideAt(b);
+      const uint8_t* super = args.panel + F::kPlanes.SuperAt(b);
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g)
         _mm512_store_si512(out->codes[g], _mm512_xor_si512(F::Codes(block, g, half), flip));

@@ -246,7 +246,7 @@ template <class F, int T>
 void IntegerTile(const TileArgs& args) {
   const int64_t blocks = args.columns / kQuantBlock;
   const uint8_t* prefetch = args.prefetch;
-  Block block = FirstBlock(args);
+  Block block = FirstBlock<F>(args);
   __m256 acc[4][T] = {};
   for (int64_t i = 0; i < blocks; ++i) {
     Prefetch(prefetch, args.prefetch_lines);
@@ -279,7 +279,7 @@ template <DType kType, int T, int kToken, int kTokens, int kQuarter, int kQuarte
     __m256 w[kQuarters];
 #pragma GCC unroll 4
     for (int q = 0; q < kQuarters; ++q)
-      w[q] = LoadWeights<kType>(args.codes, k * kPanelRows + (kQuarter + q) * 8);
+      w[q] = LoadWeights<kType>(args.panel, k * kPanelRows + (kQuarter + q) * 8);
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; ++t) {
       const __m256 a = _mm256_broadcast_ss(x + t);

@@ -130,7 +130,7 @@ template <class F, int T>
 void IntegerTile(const TileArgs& args) {
   const int64_t blocks = args.columns / kQuantBlock;
   const uint8_t* prefetch = args.prefetch;
-  Block block = FirstBlock(args);
+  Block block = FirstBlock<F>(args);
   __m512 acc[2][T];
   SetZero(acc);
   for (int64_t i = 0; i < blocks; ++i) {
@@ -160,8 +160,8 @@ void FloatTile(const TileArgs& args) {
   SetZero(acc);
   for (int64_t k = 0; k < args.columns; ++k, x += T) {
     if (k % kQuantBlock == 0) Prefetch(prefetch, args.prefetch_lines);
-    const __m512 w0 = LoadWeights<kType>(args.codes, k * kPanelRows);
-    const __m512 w1 = LoadWeights<kType>(args.codes, k * kPanelRows + 16);
+    const __m512 w0 = LoadWeights<kType>(args.panel, k * kPanelRows);
+    const __m512 w1 = LoadWeights<kType>(args.panel, k * kPanelRows + 16);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const __m512 a = _mm512_set1_ps(x[t]);

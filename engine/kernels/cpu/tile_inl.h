@@ -14,13 +14,14 @@ struct Block {
   const uint8_t* halves[2];
 };
 
+template <class F>
 [[gnu::always_inline]] inline Block FirstBlock(const TileArgs& args) {
   const int64_t blocks = args.columns / kQuantBlock, all = args.tile_tokens;
   const uint8_t* fields = args.activations + 4 * args.first_token;
   const uint8_t* halves = fields + HalvesOffset(blocks, all);
-  return {args.codes,
-          args.side,
-          args.super,
+  return {args.panel + F::kPlanes.CodesAt(0),
+          args.panel + F::kPlanes.SideAt(0),
+          args.panel,
           args.activations + args.first_token * kQuantBlock,
           fields + 32 * all,
           fields + 36 * all,
@@ -32,9 +33,14 @@ struct Block {
 template <class F>
 [[gnu::always_inline]] inline void Advance(const TileArgs& args, int64_t index, Block& block) {
   const int64_t all = args.tile_tokens, main_bytes = MainBytes(all);
-  block.codes += F::kPlanes.code_bytes;
-  block.side += F::kPlanes.side_bytes;
-  block.super = args.super + index / 8 * F::kPlanes.super_bytes;
+  block.codes += F::kPlanes.block_bytes();
+  if constexpr (F::kPlanes.super_bytes != 0) {
+    if (index % kSuperBlocks == 0) {
+      block.super = block.codes;
+      block.codes += F::kPlanes.super_bytes;
+    }
+  }
+  block.side = block.codes + F::kPlanes.code_bytes;
   block.x += main_bytes;
   block.scales += main_bytes;
   block.init += main_bytes;

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/memory_nodes.h"
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cpu/weight_placement.h"
@@ -223,7 +224,10 @@ TEST_F(PackCacheTest, HostileNumbersAreRefused) {
     return outcome.trouble;
   };
   const size_t offset = kHeaderBytes + 32, bytes = kHeaderBytes + 40;
-  EXPECT_EQ(with(8, 2), "has version 2.0, not 1.1");
+  constexpr uint64_t kPanels = kernels::kPanelsVersion;
+  EXPECT_EQ(with(8, 2), absl::StrCat("has version 2.0, not 1.", kPanels));
+  EXPECT_EQ(with(8, 1 | (kPanels - 1) << 32),
+            absl::StrCat("has version 1.", kPanels - 1, ", not 1.", kPanels));
   EXPECT_EQ(with(0, 0), "is no file of packed matrices");
   EXPECT_EQ(with(16, UINT64_MAX), "must have at most 1048576 matrices, has 18446744073709551615");
   EXPECT_EQ(with(16, 1 << 20), "is cut short");
