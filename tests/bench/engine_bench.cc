@@ -2,6 +2,9 @@
 // context lengths that llama-bench and llama-batched-bench use, so that both can be measured in one run
 // (compare.sh), and in long contexts; on a GPU at those of its published figures.
 //
+// LongDecode tells how fast attention reads keys and values, beside what all threads read in a straight line. SmolLM2 has
+// a context of 8,192; its random twin, --shape=smollm2, of 131,072.
+//
 //   engine_bench [--model=FILE] [--kernels=auto] [--threads=N] [Google Benchmark's flags]
 //   engine_bench --device=cuda --shape=8b --type=Q4_K    random weights in the shape of a published model
 //   engine_bench --device=cuda --steps_in_flight=1       what it costs to plan a step while the GPU has none
@@ -10,7 +13,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,48 +25,26 @@
 #include "benchmark/benchmark.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/status_macros.h"
-#include "engine/base/thread_pool.h"
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/backend.h"
 #include "engine/exec/cuda/executor.h"
 #include "engine/model/tensor_source.h"
-#include "engine/tensor/aligned_buffer.h"
-#include "tests/bench/machine_limits.h"
+#include "tests/bench/decode_steps.h"
 #include "tests/bench/random_model.h"
 #include "tests/bench/serve_load.h"
+#include "tests/bench/straight_line.h"
 
 namespace ropeway {
 namespace {
 
-constexpr int32_t kDecodeSteps = 64;
 constexpr int32_t kCpuStepTokens = 512, kCudaStepTokens = 2048;  // of a prompt
 constexpr int32_t kMaxRows = 256;
-
-// Rows of one step; the plan points into `tables`.
-void AddRow(const std::vector<PageId>& table, int32_t first, int32_t count, StepPlan& plan,
-            const SamplingParams& greedy) {
-  for (int32_t i = 0; i < count; ++i) {
-    plan.token_ids.push_back((first + i) * 7 % 1000 + 100);
-    plan.positions.push_back(first + i);
-  }
-  plan.row_starts.push_back(plan.num_tokens());
-  plan.page_tables.push_back(table);
-  plan.sample_rows.push_back({.row = plan.num_rows() - 1, .params = &greedy});
-}
-
-std::vector<std::vector<PageId>> Tables(int streams, int32_t tokens) {
-  std::vector<std::vector<PageId>> tables(streams);
-  PageId next = 0;
-  for (auto& table : tables)
-    for (int32_t i = 0; i < tokens; i += kPageTokens) table.push_back(next++);
-  return tables;
-}
 
 // Chunks one behind the other, as many in flight as the executor takes.
 void Prefill(benchmark::State& state, Executor* executor) {
   const int32_t step_tokens = executor->limits().max_tokens_per_step;
   const auto tokens = static_cast<int32_t>(state.range(0));
-  const auto tables = Tables(1, tokens);
+  const auto tables = PageTables(1, tokens);
   const SamplingParams greedy{.temperature = 0};
   bool ok = true;
   int32_t in_flight = 0;
@@ -85,94 +65,69 @@ void Prefill(benchmark::State& state, Executor* executor) {
   state.SetItemsProcessed(state.iterations() * tokens);
 }
 
-// Reads memory that no cache holds with all threads: what decode steps may reach.
+// What decode steps may reach.
 void ReadMemory(benchmark::State& state, int threads) {
-  constexpr int64_t kUncached = int64_t{640} << 20;
-  AlignedBuffer buffer(kUncached);
-  // What was never written is one page of zeros, many times.
-  std::memset(buffer.data(), 1, kUncached);
-  const auto pool = ThreadPool::Make({.threads = threads});
-  if (!pool.ok()) return state.SkipWithError("no threads");
-  const int64_t part = kUncached / threads / 64 * 64;
-  for (auto _ : state) (*pool)->Run([&](Team& team) { ReadAll(buffer.data() + team.index() * part, part); });
-  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(part * threads) * 1e-9,
-                                              benchmark::Counter::kIsIterationInvariantRate);
+  absl::StatusOr<StraightLine> line = StraightLine::Make(threads);
+  if (!line.ok()) return state.SkipWithError("no threads");
+  int64_t bytes = 0;
+  for (auto _ : state) bytes = line->Read();
+  state.counters["GB/s"] =
+      benchmark::Counter(static_cast<double>(bytes) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-// Puts `tokens` tokens of each table into the cache: computed for the first, copied for the others. Memory that was
-// never written would be one page of zeros, many times, and come from processors' caches.
-absl::Status Fill(const std::vector<std::vector<PageId>>& tables, int32_t tokens, Executor& executor) {
-  const SamplingParams greedy{.temperature = 0};
-  const int32_t step_tokens = executor.limits().max_tokens_per_step;
-  for (int32_t first = 0; first < tokens; first += step_tokens) {
-    StepPlan plan;
-    AddRow(tables[0], first, std::min(step_tokens, tokens - first), plan, greedy);
-    RETURN_IF_ERROR(executor.Step(plan).status());
-  }
-  StepPlan plan;
-  AddRow(tables[0], tokens, 1, plan, greedy);
-  for (size_t i = 1; i < tables.size(); ++i)
-    for (size_t page = 0; page < tables[i].size(); ++page)
-      plan.page_copies.push_back({.from = tables[0][page], .to = tables[i][page]});
-  return executor.Step(plan).status();
-}
-
-// Steps of one token of each stream, as many in flight as the executor takes.
-class DecodeSteps {
- public:
-  DecodeSteps(Executor& executor, int streams, int32_t start)
-      : executor_(executor), start_(start), tables_(Tables(streams, start + kDecodeSteps)) {}
-
-  // Before the first step.
-  absl::Status Fill() const { return ropeway::Fill(tables_, start_, executor_); }
-  // Whether the oldest step, which it waits for, went well.
-  bool Run() {
-    while (in_flight_ < executor_.limits().max_steps_in_flight) Submit();
-    return Collect();
-  }
-  bool Finish() {
-    while (in_flight_ > 0)
-      if (!Collect()) return false;
-    return true;
-  }
-
- private:
-  void Submit() {
-    StepPlan plan;
-    for (const auto& table : tables_) AddRow(table, start_ + step_, 1, plan, greedy_);
-    for (int32_t row = 0; in_flight_ > 0 && row < plan.num_rows(); ++row)
-      plan.token_ids[row] = AwaitedToken(row);
-    step_ = (step_ + 1) % kDecodeSteps;
-    executor_.Submit(plan);
-    ++in_flight_;
-  }
-  bool Collect() {
-    --in_flight_;
-    return executor_.Collect().ok();
-  }
-
-  Executor& executor_;
-  const int32_t start_;
-  const SamplingParams greedy_{.temperature = 0};
-  const std::vector<std::vector<PageId>> tables_;
-  int32_t step_ = 0;
-  int32_t in_flight_ = 0;
-};
-
-// `range(1)` tokens are in the cache before the first step, each of so many bytes.
-void Decode(benchmark::State& state, Executor* executor, double token_bytes) {
+// `range(1)` tokens are in the cache before the first step.
+void Decode(benchmark::State& state, Executor* executor) {
   const auto streams = static_cast<int>(state.range(0));
-  const auto start = static_cast<int32_t>(state.range(1));
-  DecodeSteps steps(*executor, streams, start);
+  DecodeSteps steps(*executor, streams, static_cast<int32_t>(state.range(1)));
   if (!steps.Fill().ok()) return state.SkipWithError("the cache cannot be filled");
   bool ok = steps.Run();
   for (auto _ : state) ok = ok && steps.Run();
   if (!steps.Finish() || !ok) state.SkipWithError("step failed");
   state.SetItemsProcessed(state.iterations() * streams);
-  if (token_bytes > 0)
-    state.counters["cache GB/s"] =
-        benchmark::Counter(streams * (start + kDecodeSteps / 2.0) * token_bytes * 1e-9,
-                           benchmark::Counter::kIsIterationInvariantRate);
+}
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Steps of a long context and of a short one in turn, which takes for products what the long one does: the difference is
+// what keys and values take, which are read once. Medians of steps.
+void LongDecode(benchmark::State& state, CpuExecutor* executor) {
+  constexpr int32_t kShort = 64;
+  const auto streams = static_cast<int>(state.range(0));
+  const auto start = static_cast<int32_t>(state.range(1));
+  absl::StatusOr<StraightLine> line = StraightLine::Make(executor->threads());
+  DecodeSteps steps(*executor, streams, start), short_steps(*executor, streams, kShort);
+  if (!line.ok() || !steps.Fill().ok())
+    return state.SkipWithError("no threads, or the cache cannot be filled");
+  std::vector<double> seconds, short_seconds;
+  bool ok = true;
+  const auto time = [&](DecodeSteps& which, std::vector<double>& times) {
+    const absl::Time began_at = absl::Now();
+    ok = ok && which.Run();
+    times.push_back(absl::ToDoubleSeconds(absl::Now() - began_at));
+  };
+  const double rate_before = line->Measure();
+  for (auto _ : state) {
+    time(short_steps, short_seconds);
+    time(steps, seconds);
+    state.SetIterationTime(seconds.back());
+  }
+  const double rate = (rate_before + line->Measure()) / 2;
+  if (!ok) return state.SkipWithError("step failed");
+  const double bytes = static_cast<double>(executor->kv_cache_bytes()) / executor->limits().num_pages /
+                       kPageTokens * streams * (start - kShort);
+  const double step = Median(seconds), rest = Median(short_seconds);
+  state.SetItemsProcessed(state.iterations() * streams);
+  state.counters["KV MB"] = bytes * 1e-6;
+  state.counters["step ms"] = step * 1e3;
+  state.counters["products ms"] = rest * 1e3;
+  state.counters["KV GB/s"] = bytes / (step - rest) * 1e-9;
+  state.counters["line GB/s"] = rate * 1e-9;
+  state.counters["% of line"] = 100 * bytes / (step - rest) / rate;
 }
 
 // As many streams as a server has by default, from the first prompt to the last token.
@@ -261,35 +216,46 @@ absl::StatusOr<std::unique_ptr<Executor>> Make(const BenchOptions& options) {
   return absl::InvalidArgumentError("--device must be cpu or cuda, is \"" + options.device + "\"");
 }
 
+// Streams and tokens of context.
+using Contexts = std::vector<std::vector<int64_t>>;
+
+bool Fits(const ExecutorLimits& limits, const std::vector<int64_t>& context) {
+  const int64_t tokens = context[1] + kDecodeSteps;
+  return tokens <= limits.max_model_len && context[0] * CeilDiv(tokens, kPageTokens) <= limits.num_pages;
+}
+
+void RegisterOnCpu(CpuExecutor* executor) {
+  benchmark::RegisterBenchmark("ReadMemory", ReadMemory, executor->threads())
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+  for (const std::vector<int64_t>& context : Contexts{{8, 4000}, {1, 8000}, {1, 32000}})
+    if (Fits(executor->limits(), context))
+      benchmark::RegisterBenchmark("LongDecode", LongDecode, executor)
+          ->ArgNames({"streams", "context"})
+          ->Args(context)
+          ->Unit(benchmark::kMillisecond)
+          ->UseManualTime();
+}
+
 // What a context of the model or the cache is too small for is left out.
 void Register(bool on_cuda, Executor* executor) {
-  double token_bytes = 0;  // of keys and values; 0: not known
-  if (const auto* cpu = dynamic_cast<const CpuExecutor*>(executor); cpu != nullptr) {
-    token_bytes = static_cast<double>(cpu->kv_cache_bytes()) / cpu->limits().num_pages / kPageTokens;
-    benchmark::RegisterBenchmark("ReadMemory", ReadMemory, cpu->threads())
-        ->Unit(benchmark::kMillisecond)
-        ->UseRealTime();
-  }
+  if (auto* cpu = dynamic_cast<CpuExecutor*>(executor); cpu != nullptr) RegisterOnCpu(cpu);
   const std::vector<int64_t> prompts =
       on_cuda ? std::vector<int64_t>{512, 2048, 8192} : std::vector<int64_t>{512, 2048, 4096, 8000};
-  const std::vector<std::vector<int64_t>> decodes =
-      on_cuda ? std::vector<std::vector<int64_t>>{{1, 512}, {8, 512}, {64, 512}, {128, 512}, {256, 512}}
-              : std::vector<std::vector<int64_t>>{{1, 128}, {8, 128}, {32, 128}, {1, 4000}, {8, 4000}};
+  const Contexts decodes = on_cuda ? Contexts{{1, 512}, {8, 512}, {64, 512}, {128, 512}, {256, 512}}
+                                   : Contexts{{1, 128}, {8, 128}, {32, 128}};
   const ExecutorLimits& limits = executor->limits();
   const auto unit = benchmark::kMillisecond;
   for (const int64_t tokens : prompts)
     if (tokens <= limits.max_model_len)
       benchmark::RegisterBenchmark("Prefill", Prefill, executor)->Arg(tokens)->Unit(unit)->UseRealTime();
-  for (const std::vector<int64_t>& decode : decodes) {
-    const int64_t tokens = decode[1] + kDecodeSteps;
-    if (tokens > limits.max_model_len || decode[0] * CeilDiv(tokens, kPageTokens) > limits.num_pages)
-      continue;
-    benchmark::RegisterBenchmark("Decode", Decode, executor, token_bytes)
-        ->ArgNames({"streams", "context"})
-        ->Args(decode)
-        ->Unit(unit)
-        ->UseRealTime();
-  }
+  for (const std::vector<int64_t>& decode : decodes)
+    if (Fits(limits, decode))
+      benchmark::RegisterBenchmark("Decode", Decode, executor)
+          ->ArgNames({"streams", "context"})
+          ->Args(decode)
+          ->Unit(unit)
+          ->UseRealTime();
   constexpr int64_t kServed[] = {256, 512, 64};
   if (on_cuda && kServed[1] + kServed[2] <= limits.max_model_len && kServed[0] <= limits.max_rows_per_step)
     benchmark::RegisterBenchmark("Serve", ServeAll, executor)

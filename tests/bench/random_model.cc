@@ -33,8 +33,7 @@ constexpr LlamaShape kShapes[] = {
      .num_kv_heads = 3,
      .head_dim = 64,
      .ffn_size = 1536,
-     .vocab_size = 49152,
-     .context_length = 8192},
+     .vocab_size = 49152},
     // Proves that a program runs; its times say nothing.
     {.name = "tiny",
      .hidden_size = 256,
