@@ -9,7 +9,7 @@ std::vector<AttentionShape> AttentionShapes() {
   shapes.push_back({.head_dim = 96, .value_dim = 64, .type = KvType::kF32});
   shapes.push_back({.head_dim = 20, .value_dim = 20, .type = KvType::kF32, .window = 33});
   for (int per_token : {1, 2, 4, 5, 7, 8, 9})
-    shapes.push_back({.queries_per_token = per_token, .length = 70});
+    shapes.push_back({.queries_per_token = per_token, .length = 140});
   for (int window : {1, 5, 16, 63, 64, 65, 100, 149, 150, 1000}) shapes.push_back({.window = window});
   for (const std::string& name : ModifierNames()) shapes.push_back({.modifier = name});
   for (const std::string& name : ModifierNames())
@@ -32,6 +32,12 @@ std::vector<AttentionShape> AttentionShapes() {
     windowed.window = 300;
     windowed.modifier = "sinks";
     shapes.push_back(windowed);
+  }
+  // Several chunks that are seen whole.
+  for (const char* name : {"softcap", "alibi", "kerple", "fire", "shaw"}) {
+    AttentionShape modified = spans;
+    modified.modifier = name;
+    shapes.push_back(modified);
   }
   for (int length : {1, 15, 16, 17, 63, 64, 65, 129}) shapes.push_back({.num_kv_heads = 1, .length = length});
   return shapes;

@@ -192,37 +192,47 @@ struct GroupMemory {
   }
 };
 
-// How a group of queries goes through a chunk.
-struct BlockChunks {
-  static void Begin(const AttentionArgs&, const GroupMemory&, int) {}
-};
-struct FloatChunks : BlockChunks {
-  using Rows = FloatRows;
-  static void Attend(const AttentionArgs& args, const CachedChunk<float>& chunk, int count, Query* queries,
-                     float*) {
-    AttendBlocks<Rows>(args, chunk, count, queries);
+// How a group of queries goes through chunks: few, which read the cache itself,
+template <class RowsOfCache>
+class CacheChunks {
+ public:
+  using Rows = RowsOfCache;
+
+  CacheChunks(const AttentionArgs& args, const GroupMemory&, int) : args_(args) {}
+
+  void Attend(const typename Rows::Chunk& chunk, int count, Query* queries) {
+    AttendBlocks<Rows>(args_, chunk, count, queries);
   }
+  // Before the queries' sums and values are asked for.
+  void Finish() {}
+
+ private:
+  const AttentionArgs& args_;
 };
-struct PairChunks : BlockChunks {
-  using Rows = PairRows;
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
-                     float*) {
-    AttendBlocks<Rows>(args, chunk, count, queries);
-  }
-};
-struct GroupChunks : BlockChunks {
+
+// and many, for which it is expanded.
+class GroupChunks {
+ public:
   using Rows = GroupRows;
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
-                     float* expanded) {
-    AttendBlocks<Rows>(args, Rows::Expand(chunk, args.kv, expanded), count, queries);
+
+  GroupChunks(const AttentionArgs& args, const GroupMemory& memory, int)
+      : args_(args), expanded_(memory.expanded) {}
+
+  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+    AttendBlocks<Rows>(args_, Rows::Expand(chunk, args_.kv, expanded_), count, queries);
   }
+  void Finish() {}
+
+ private:
+  const AttentionArgs& args_;
+  float* const expanded_;
 };
 
 // The span that begins at `span`, for `count` queries, the first of which is number `first_row` of the call. They are of
 // all its KV heads, one behind the other.
 template <class Chunks>
-void AttendSpan(const AttentionArgs& args, const GroupMemory& memory, int32_t span, int first_row, int count,
-                Query* queries) {
+void AttendSpan(const AttentionArgs& args, int32_t span, int first_row, int count, Query* queries,
+                Chunks& chunks) {
   using Rows = typename Chunks::Rows;
   const int32_t end = queries[count - 1].last;
   for (int q = 0; q < count; ++q) BeginSpan(args.kv, queries[q]);
@@ -232,8 +242,9 @@ void AttendSpan(const AttentionArgs& args, const GroupMemory& memory, int32_t sp
     for (int h = 0; h < heads; ++h) {
       auto chunk = ChunkAt<ElementOf<Rows>>(args, args.kv_head + h, start, end);
       if (heads > 1) FetchInTurn(args.kv, h, heads, chunk);
-      Chunks::Attend(args, chunk, each, queries + h * each, memory.expanded);
+      chunks.Attend(chunk, each, queries + h * each);
     }
+  chunks.Finish();
   for (int q = 0; q < count; ++q)
     if (Sees(queries[q], span, span + kAttentionSpan)) EndSpan<Rows>(args, first_row + q, queries[q]);
 }
@@ -250,12 +261,11 @@ void AttendRows(const AttentionArgs& args, int first_row, int count) {
     InitQuery<typename Chunks::Rows>(args, row / QueriesOfToken(args), row % QueriesOfToken(args),
                                      memory.Of(args, q), queries[q]);
   }
-  Chunks::Begin(args, memory, count);
-  if (args.span >= 0)
-    return AttendSpan<Chunks>(args, memory, args.span * kAttentionSpan, first_row, count, queries);
+  Chunks chunks(args, memory, count);
+  if (args.span >= 0) return AttendSpan(args, args.span * kAttentionSpan, first_row, count, queries, chunks);
   for (int32_t span = queries[0].first / kAttentionSpan * kAttentionSpan; span < queries[count - 1].last;
        span += kAttentionSpan)
-    AttendSpan<Chunks>(args, memory, span, first_row, count, queries);
+    AttendSpan(args, span, first_row, count, queries, chunks);
   for (int q = 0; q < count; ++q) FinishQuery(args.kv, queries[q]);
 }
 

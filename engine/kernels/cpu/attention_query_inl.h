@@ -245,36 +245,52 @@ inline void Soften(const KvLayout& kv, int32_t start, int pages, Scaling scaling
   }
 }
 
-// Whether nothing changes products of query and key on their way to scores but a scale above zero, and nothing is asked
-// of weights but their values.
-inline bool ScalesAlone(const AttentionArgs& args) {
+// What a product of query and key takes on its way to a score, beside relative keys.
+enum class ScoreRule {
+  kScaled,    // a scale above zero alone, which is part of what turns scores into logarithms of weights
+  kCapped,    // CapsAlone: of the soft-cap its tanh is left to compute
+  kModified,  // all of it, step by step
+};
+
+inline ScoreRule RuleOf(const AttentionArgs& args) {
   const ScoreModifier& modifier = args.modifier;
-  return modifier.softcap == 0 && modifier.bias.kind == BiasKind::kNone && modifier.zone == 0 &&
-         modifier.relative_keys.rows.data == nullptr && modifier.relative_values.data == nullptr &&
-         args.scale > 0;
+  if (CapsAlone(modifier)) return ScoreRule::kCapped;
+  const bool scales = modifier.softcap == 0 && modifier.bias.kind == BiasKind::kNone && args.scale > 0;
+  return scales ? ScoreRule::kScaled : ScoreRule::kModified;
 }
 
-// From products of query and keys to weights. Scores that nothing changes but their scale and a soft-cap are scaled
-// and capped on their way.
+template <class Rows>
+inline Scaling ScalingOf(const AttentionArgs& args, ScoreRule rule, const Query& query) {
+  constexpr float kUnit = Rows::kOneChain ? 1 : kLog2E;
+  if (rule == ScoreRule::kCapped)
+    return {args.scale * query.modified.inverse_cap, args.modifier.softcap * kUnit};
+  return {1, rule == ScoreRule::kScaled ? args.scale * kUnit : kUnit};
+}
+
+// From products of query and keys of pages [page, pages) to what the rule leaves for soft-max.
+inline void ModifyProducts(const AttentionArgs& args, ScoreRule rule, int32_t start, int page, int pages,
+                           Query& query, float* scores) {
+  const ScoreModifier& modifier = args.modifier;
+  if (modifier.relative_keys.rows.data != nullptr)
+    AddRelativeKeys(args, query.position(), start, page, pages, query.modified, scores);
+  if (rule != ScoreRule::kModified) return;
+  for (int p = page; p < pages; ++p) {
+    float* at = scores + p * kPageTokens;
+    const Lanes score = ScaleAndCap(args, query.modified, Load(at));
+    Store(at, AddBias(modifier.bias, query.position(), start + p * kPageTokens, query.modified, score));
+  }
+}
+
+// From products of query and keys to weights.
 template <class Rows>
 inline void Weigh(const AttentionArgs& args, int32_t start, int page, int pages, Query& query, float* scores,
                   float* packed) {
-  const ScoreModifier& modifier = args.modifier;
-  constexpr float kUnit = Rows::kOneChain ? 1 : kLog2E;
-  if (CapsAlone(modifier)) {
-    const Scaling scaling{args.scale * query.modified.inverse_cap, modifier.softcap * kUnit};
+  const ScoreRule rule = RuleOf(args);
+  const Scaling scaling = ScalingOf<Rows>(args, rule, query);
+  if (rule == ScoreRule::kCapped)
     return Soften<Rows, true>(args.kv, start, pages, scaling, query, scores, packed);
-  }
-  if (modifier.relative_keys.rows.data != nullptr)
-    AddRelativeKeys(args, query.position(), start, page, pages, query.modified, scores);
-  const bool plain = modifier.softcap == 0 && modifier.bias.kind == BiasKind::kNone && args.scale > 0;
-  if (!plain)
-    for (int p = page; p < pages; ++p) {
-      float* at = scores + p * kPageTokens;
-      const Lanes score = ScaleAndCap(args, query.modified, Load(at));
-      Store(at, AddBias(modifier.bias, query.position(), start + p * kPageTokens, query.modified, score));
-    }
-  Soften<Rows, false>(args.kv, start, pages, {1, plain ? args.scale * kUnit : kUnit}, query, scores, packed);
+  ModifyProducts(args, rule, start, page, pages, query, scores);
+  Soften<Rows, false>(args.kv, start, pages, scaling, query, scores, packed);
 }
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_QUERY_INL_H_

@@ -147,20 +147,27 @@ class TileGroup {
   alignas(64) float packed_[kTileRows][kChunk / 2];
 };
 
-struct TileChunks {
+class TileChunks {
+ public:
   using Rows = TileRows;
+
   // Rows of the last tile that no query has are multiplied, too.
-  static void Begin(const AttentionArgs& args, const GroupMemory& memory, int count) {
+  TileChunks(const AttentionArgs& args, const GroupMemory& memory, int count)
+      : args_(args), expanded_(memory.expanded) {
     for (int q = count; q % kTileRows != 0; ++q) {
       const QueryMemory of = memory.Of(args, q);
       SetZero(of.values, args.kv.padded_value_dim);
       for (int64_t i = 0; i < args.kv.padded_head_dim / 2; ++i) of.packed[i] = 0;
     }
   }
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
-                     float* expanded) {
-    TileGroup(args, chunk, count, queries).Attend(expanded);
+  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+    TileGroup(args_, chunk, count, queries).Attend(expanded_);
   }
+  void Finish() {}
+
+ private:
+  const AttentionArgs& args_;
+  float* const expanded_;
 };
 
 // Zones and relative values, which few models have, go without tiles.

@@ -1,18 +1,20 @@
-// Blocks of kQueries queries that see all of a chunk, where scores are products times a scale: nearly all there is to do
-// for long prompts. Included once per instruction set after attention_inl.h. The bytes are those of AttendBlock.
+// Blocks of queries that see all of a chunk: nearly all there is to do for long prompts, and in decode. Included once per
+// instruction set after attention_inl.h. The bytes are those of AttendBlocks, which takes what is left: chunks that not all
+// queries see, zones, and relative values.
 //
 // On Zen 4 two of four units multiply, and products keep both busy. Soft-max needs mostly the others, but each of its
 // operations waits for the one before. So they stand one by one between the products of the scores of the next block, a
 // stage of two vectors beside each step (Softening), and the maxima between the products of values of the block before:
 // what stands in one piece is not reached before the products ahead of it are done, and then waited for. Nothing
 // branches: whether a chunk raises a query's maximum is as good as random, so every chunk may; where it does not, sums
-// and values are multiplied by 1.
+// and values are multiplied by 1. In a prompt the next block is of other queries of a token's KV head, or of the next chunk; in
+// decode of the next KV head.
 //
-// What bounds the whole, per 4 queries x 64 keys of 64 columns: 1,024 products and 94 other multiplications (64 of
-// soft-max, 20 to shrink sums and values, 10 of an exponential), 75 % of 1,490 cycles over prompts of 2,048. The loops take
+// What bounds the whole in a prompt, per 4 queries x 64 keys of 64 columns: 1,024 products and 94 other multiplications (64
+// of soft-max, 20 to shrink sums and values, 10 of an exponential), 76 % of 1,470 cycles over prompts of 2,048. The loops take
 // 1,340 out of L1: each store of a vector costs half a product, of which there are 64, and each run of 128
-// products loses 6 cycles to the sums of halves. Beside them the first and the last block of a chunk, which have nothing to
-// stand beside, 20; queries, ends of spans and results 80; chunks that not all queries see 30; fetching the next chunk 20.
+// products loses 6 cycles to the sums of halves. Beside them queries, ends of spans and results 80; chunks that not all
+// queries see 30; fetching the next chunk 20. Decode: bf16_dot_inl.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_WHOLE_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_WHOLE_INL_H_
 
@@ -69,51 +71,59 @@ class Softening {
   Lanes x_[kPages], rounded_[kPages], weight_[kPages];
 };
 
-// Asks for one of `parts` parts of the chunk that follows.
-inline void FetchPart(const CachedChunk<uint16_t>& chunk, const KvLayout& kv, int part, int parts) {
-  constexpr int kLine = 32;
-  const int64_t lines = kv.head_elements / kLine;
-  for (int p = 0; p * kPageTokens < chunk.last; ++p)
-    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i)
-      FetchAhead(chunk.keys[p] + i * kLine, chunk.ahead[p]);
-}
-
-// One chunk for a group of queries.
-class WholeChunk {
+// Blocks of Q queries that see all of a chunk each, one behind the other: the soft-max of one stands beside the scores of the
+// next, whose maxima stand beside the values of the one before.
+template <class Rows, int Q>
+class WholeBlocks {
  public:
-  using Rows = DotRows<false, true>;
+  explicit WholeBlocks(const AttentionArgs& args)
+      : args_(args),
+        kv_(args.kv),
+        rule_(RuleOf(args)),
+        modifies_(rule_ != ScoreRule::kScaled || args.modifier.relative_keys.rows.data != nullptr) {}
 
-  WholeChunk(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, Query* queries)
-      : kv_(args.kv), chunk_(chunk), queries_(queries), scale_(args.scale * kLog2E) {}
-
-  void Attend(int blocks) {
-    Score(0, kNone);
-    RaiseMaxima(0);
-    FindShrinking(0);
-    for (int b = 0; b < blocks; ++b) {
-      const int next = b + 1 < blocks ? b + 1 : kNone;
-      if (next != kNone)
-        Score(next, b);
-      else
-        SoftenFrom(0, b);
-      FetchPart(chunk_, kv_, b, blocks);
-      AddValues(b, next);
+  // What the queries come to is theirs after Finish.
+  void Push(const CachedChunk<uint16_t>& chunk, Query* queries) {
+    const int next = 1 - last_;
+    slots_[next].chunk = chunk;
+    slots_[next].queries = queries;
+    Score(next);
+    if (is_pending_) {
+      AddValues(next);
+    } else {
+      if (modifies_) Modify(slots_[next], kLastPage);
+      RaiseMaxima(slots_[next]);
+      FindShrinking(slots_[next]);
     }
+    last_ = next;
+    is_pending_ = true;
+  }
+  void Finish() {
+    if (!is_pending_) return;
+    SoftenFrom(0);
+    AddValues(kNone);
+    is_pending_ = false;
   }
 
  private:
   static constexpr int kNone = -1;
-  static constexpr int kPages = 2;
-  static constexpr int kVectors = 2;
+  static constexpr int kWidth = WidthFor<Rows>(Q);  // pages, or vectors of values
+  static constexpr int kLastPage = kChunkPages - kWidth;
   // Of one half of a block of columns.
   static constexpr int kSteps = kSumBlock / 2 / Rows::kSteps;
-  static_assert(kSteps == Softening::kStages);
+  static_assert(kSteps == Softening::kStages && Q <= 4);
 
-  Query* BlockOf(int block) const { return queries_ + block * kQueries; }
+  struct Slot {
+    CachedChunk<uint16_t> chunk;
+    Query* queries;
+    Weights weights;  // scores first
+    alignas(16) float shrink[4];
+  };
 
-  Softening SofteningOf(int block, int q) {
-    Weights& weights = weights_[block % 2];
-    return {scale_, shrink_[block % 2][q], weights.of[q], weights.packed[q], BlockOf(block)[q]};
+  Softening SofteningOf(int q) {
+    Slot& last = slots_[last_];
+    const float scale = ScalingOf<Rows>(args_, rule_, last.queries[q]).after;
+    return {scale, last.shrink[q], last.weights.of[q], last.weights.packed[q], last.queries[q]};
   }
 
   template <int kHalf = 0, int kStage = 0>
@@ -125,161 +135,257 @@ class WholeChunk {
       RunAll<1>(softening);
   }
 
-  [[gnu::noinline]] void SoftenFrom(int q, int block) {
-    for (; q < kQueries; ++q) {
-      Softening softening = SofteningOf(block, q);
+  // The soft-max of the last block's queries from q on.
+  [[gnu::noinline]] void SoftenFrom(int q) {
+    for (; q < Q; ++q) {
+      Softening softening = SofteningOf(q);
       RunAll(softening);
     }
   }
 
-  // Scores of a block, and the soft-max of another one.
-  void Score(int block, int softened) {
+  // Scores of a slot, and the soft-max of the last one.
+  void Score(int slot) {
     const int64_t columns = kv_.padded_head_dim;
-    int q = 0;
-    for (int page = 0; page < kChunkPages; page += kPages)
+    int q = is_pending_ ? 0 : Q;
+    for (int page = 0; page < kChunkPages; page += kWidth) {
       for (int64_t column = 0; column < columns; column += kSumBlock) {
-        if (softened != kNone && q < kQueries && column + kSumBlock <= columns)
-          ScoreAndSoften(block, page, column, softened, q++);
+        if (q < Q && column + kSumBlock <= columns)
+          ScoreAndSoften(slots_[slot], page, column, q++);
         else
-          ScoreColumns(block, page, column);
+          ScoreColumns(slots_[slot], page, column);
       }
-    if (softened != kNone) SoftenFrom(q, softened);
+      if (modifies_ && page > 0) Modify(slots_[slot], page - kWidth);
+    }
+    SoftenFrom(q);
   }
 
-  [[gnu::noinline]] void ScoreColumns(int block, int page, int64_t column) {
+  // From products to scores, but for the scale that is left to soft-max. It stands behind other products than those it
+  // changes, so that it need not wait for them.
+  [[gnu::noinline]] void Modify(Slot& slot, int page) {
+    float(*scores)[kChunk] = slot.weights.of;
+    if (rule_ != ScoreRule::kCapped) {
+      for (int q = 0; q < Q; ++q)
+        ModifyProducts(args_, rule_, slot.chunk.start, page, page + kWidth, slot.queries[q], scores[q]);
+      return;
+    }
+    for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+      for (int p = page; p < page + kWidth; ++p) {
+        float* at = scores[q] + p * kPageTokens;
+        Store(at, BriefTanh(Load(at)));
+      }
+  }
+
+  [[gnu::noinline]] void ScoreColumns(Slot& slot, int page, int64_t column) {
     const int64_t some = kv_.padded_head_dim - column < kSumBlock ? kv_.padded_head_dim - column : kSumBlock;
-    const float* factors[kQueries];
-    for (int q = 0; q < kQueries; ++q) factors[q] = BlockOf(block)[q].factors[0];
-    Lanes sum[kPages][kQueries];
+    const float* factors[Q];
+    for (int q = 0; q < Q; ++q) factors[q] = slot.queries[q].factors[0];
+    Lanes sum[kWidth][Q];
     SetZero(sum);
-    AddKeyBlock<Rows>(chunk_, page, column, some / 2 / Rows::kSteps, factors, sum);
-    AddScores(block, page, column, sum);
+    AddKeyBlock<Rows>(slot.chunk, page, column, some / 2 / Rows::kSteps, factors, sum);
+    AddScores(slot, page, column, sum);
   }
 
-  // A whole block of columns, and the soft-max of query q of another block.
-  [[gnu::noinline]] void ScoreAndSoften(int block, int page, int64_t column, int softened, int q) {
-    Softening softening = SofteningOf(softened, q);
-    Lanes even[kPages][kQueries], odd[kPages][kQueries];
-    const Query* queries = BlockOf(block);
+  // A whole block of columns, and the soft-max of query q of the last slot.
+  [[gnu::noinline]] void ScoreAndSoften(Slot& slot, int page, int64_t column, int softened) {
+    Softening softening = SofteningOf(softened);
+    Lanes even[kWidth][Q], odd[kWidth][Q];
     SetZero(even);
-    StepsFrom<0>(page, column / 2 / Rows::kSteps, queries, softening, even);
+    StepsFrom<0>(slot, page, column / 2 / Rows::kSteps, softening, even);
     SetZero(odd);
-    StepsFrom<1>(page, column / 2 / Rows::kSteps, queries, softening, odd);
-#pragma GCC unroll 2
-    for (int p = 0; p < kPages; ++p)
+    StepsFrom<1>(slot, page, column / 2 / Rows::kSteps, softening, odd);
+#pragma GCC unroll 4
+    for (int p = 0; p < kWidth; ++p)
 #pragma GCC unroll 8
-      for (int q = 0; q < kQueries; ++q) even[p][q] = Add(even[p][q], odd[p][q]);
-    AddScores(block, page, column, even);
+      for (int q = 0; q < Q; ++q) even[p][q] = Add(even[p][q], odd[p][q]);
+    AddScores(slot, page, column, even);
   }
 
   // Step kStep of a half of a block of columns, and those behind it.
   template <int kHalf, int kStep = 0>
-  [[gnu::always_inline]] void StepsFrom(int page, int64_t first, const Query* queries, Softening& softening,
-                                        Lanes (&sum)[kPages][kQueries]) {
-    Lanes key[kPages];
-#pragma GCC unroll 2
-    for (int p = 0; p < kPages; ++p) key[p] = Rows::template Key<kHalf>(chunk_, page + p, first + kStep);
+  [[gnu::always_inline]] void StepsFrom(const Slot& slot, int page, int64_t first, Softening& softening,
+                                        Lanes (&sum)[kWidth][Q]) {
+    Lanes key[kWidth];
+#pragma GCC unroll 4
+    for (int p = 0; p < kWidth; ++p) key[p] = Rows::template Key<kHalf>(slot.chunk, page + p, first + kStep);
 #pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q) {
-      const Lanes factor = Splat(queries[q].factors[0][(first + kStep) * 2 + kHalf]);
-#pragma GCC unroll 2
-      for (int p = 0; p < kPages; ++p) sum[p][q] = Rows::MultiplyAdd(key[p], factor, sum[p][q]);
+    for (int q = 0; q < Q; ++q) {
+      const Lanes factor = Splat(slot.queries[q].factors[0][(first + kStep) * 2 + kHalf]);
+#pragma GCC unroll 4
+      for (int p = 0; p < kWidth; ++p) sum[p][q] = Rows::MultiplyAdd(key[p], factor, sum[p][q]);
     }
     softening.template Run<kHalf, kStep>();
-    if constexpr (kStep + 1 < kSteps) StepsFrom<kHalf, kStep + 1>(page, first, queries, softening, sum);
+    if constexpr (kStep + 1 < kSteps) StepsFrom<kHalf, kStep + 1>(slot, page, first, softening, sum);
   }
 
   // Sums of a block of columns, which begin with zero, onto those of the blocks before.
-  [[gnu::always_inline]] void AddScores(int block, int page, int64_t column,
-                                        const Lanes (&sum)[kPages][kQueries]) {
-    Weights& weights = weights_[block % 2];
-#pragma GCC unroll 2
-    for (int p = 0; p < kPages; ++p)
+  [[gnu::always_inline]] static void AddScores(Slot& slot, int page, int64_t column,
+                                               const Lanes (&sum)[kWidth][Q]) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kWidth; ++p)
 #pragma GCC unroll 8
-      for (int q = 0; q < kQueries; ++q) {
-        float* at = weights.of[q] + (page + p) * kPageTokens;
+      for (int q = 0; q < Q; ++q) {
+        float* at = slot.weights.of[q] + (page + p) * kPageTokens;
         Store(at, column == 0 ? sum[p][q] : Add(Load(at), sum[p][q]));
       }
   }
 
-  // The maxima of a block's queries, and the logarithms of what they shrink sums and values by.
-  [[gnu::always_inline]] void RaiseMaxima(int block) {
-    Query* queries = BlockOf(block);
-    Lanes largest[kQueries];
+  // The maxima of a slot's queries, and the logarithms of what they shrink sums and values by.
+  [[gnu::always_inline]] void RaiseMaxima(Slot& slot) {
+    Query* queries = slot.queries;
+    const float scale = ScalingOf<Rows>(args_, rule_, queries[0]).after;
+    Lanes largest[4];
+    alignas(16) float maxima[4];
 #pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q) {
-      const float* scores = weights_[block % 2].of[q];
+    for (int q = 0; q < 4; ++q) {
+      const float* scores = slot.weights.of[q < Q ? q : 0];
+      maxima[q] = queries[q < Q ? q : 0].max;
       largest[q] = Load(scores);
 #pragma GCC unroll 4
       for (int p = 1; p < kChunkPages; ++p) largest[q] = Max(largest[q], Load(scores + p * kPageTokens));
     }
-    const __m128 before = _mm_setr_ps(queries[0].max, queries[1].max, queries[2].max, queries[3].max);
-    const __m128 after = _mm_max_ps(_mm_mul_ps(MaximaOfLanes(largest), _mm_set1_ps(scale_)), before);
-    alignas(16) float maxima[kQueries];
+    const __m128 before = _mm_load_ps(maxima);
+    const __m128 after = _mm_max_ps(_mm_mul_ps(MaximaOfLanes(largest), _mm_set1_ps(scale)), before);
     _mm_store_ps(maxima, after);
-    for (int q = 0; q < kQueries; ++q) queries[q].max = maxima[q];
-    _mm_store_ps(shrink_[block % 2], _mm_mul_ps(_mm_sub_ps(before, after), _mm_set1_ps(kLn2)));
+    for (int q = 0; q < Q; ++q) queries[q].max = maxima[q];
+    _mm_store_ps(slot.shrink, _mm_mul_ps(_mm_sub_ps(before, after), _mm_set1_ps(kLn2)));
   }
-  [[gnu::always_inline]] void FindShrinking(int block) {
-    float* shrink = shrink_[block % 2];
-    const Lanes exponents{_mm512_zextps128_ps512(_mm_load_ps(shrink))};
-    _mm_store_ps(shrink, _mm512_castps512_ps128(WeightOf(exponents).v));
+  [[gnu::always_inline]] static void FindShrinking(Slot& slot) {
+    const Lanes exponents{_mm512_zextps128_ps512(_mm_load_ps(slot.shrink))};
+    _mm_store_ps(slot.shrink, _mm512_castps512_ps128(WeightOf(exponents).v));
   }
 
-  // Weighted values of a block, and the maxima of another one.
-  void AddValues(int block, int raised) {
+  // Weighted values of the last slot, and the maxima of another one: beside the first values, or beside the last ones where
+  // its scores are still to be modified.
+  void AddValues(int raised) {
     const int64_t row = kv_.padded_value_dim;
-    int64_t column = 0;
-    for (; column + 16 * kVectors <= row; column += 16 * kVectors) {
-      AddVectors<kVectors>(block, column, raised);
-      raised = kNone;
+    for (int64_t column = 0, next; column < row; column = next) {
+      const bool is_wide = column + 16 * kWidth <= row;
+      next = column + (is_wide ? 16 * kWidth : 16);
+      const bool raises = raised != kNone && (modifies_ ? next == row : column == 0);
+      if (raises && modifies_) Modify(slots_[raised], kLastPage);
+      if (is_wide)
+        AddVectors<kWidth>(column, raises ? raised : kNone);
+      else
+        AddVectors<1>(column, raises ? raised : kNone);
     }
-    if (column < row) AddVectors<1>(block, column, raised);
   }
 
-  template <int kWidth>
-  [[gnu::noinline]] void AddVectors(int block, int64_t column, int raised) {
-    Query* queries = BlockOf(block);
-    Lanes sum[kWidth][kQueries];
+  template <int kVectors>
+  [[gnu::noinline]] void AddVectors(int64_t column, int raised) {
+    const Slot& last = slots_[last_];
+    Lanes sum[kVectors][Q];
 #pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q)
-#pragma GCC unroll 2
-      for (int p = 0; p < kWidth; ++p)
-        sum[p][q] = Mul(Load(queries[q].values + column + 16 * p), Splat(shrink_[block % 2][q]));
-    AddValueBlock<Rows>(chunk_, kv_.padded_value_dim, column, 0, 0, kChunk, weights_[block % 2], sum);
-    if (raised != kNone) RaiseMaxima(raised);
-    AddValueBlock<Rows>(chunk_, kv_.padded_value_dim, column, 1, 0, kChunk, weights_[block % 2], sum);
-    if (raised != kNone) FindShrinking(raised);
+    for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+      for (int p = 0; p < kVectors; ++p)
+        sum[p][q] = Mul(Load(last.queries[q].values + column + 16 * p), Splat(last.shrink[q]));
+    AddValueBlock<Rows>(last.chunk, kv_.padded_value_dim, column, 0, 0, kChunk, last.weights, sum);
+    if (raised != kNone) RaiseMaxima(slots_[raised]);
+    AddValueBlock<Rows>(last.chunk, kv_.padded_value_dim, column, 1, 0, kChunk, last.weights, sum);
+    if (raised != kNone) FindShrinking(slots_[raised]);
 #pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q)
-#pragma GCC unroll 2
-      for (int p = 0; p < kWidth; ++p) Store(queries[q].values + column + 16 * p, sum[p][q]);
+    for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+      for (int p = 0; p < kVectors; ++p) Store(last.queries[q].values + column + 16 * p, sum[p][q]);
   }
 
+  const AttentionArgs& args_;
   const KvLayout& kv_;
-  const CachedChunk<uint16_t>& chunk_;
-  Query* const queries_;
-  const float scale_;
-  Weights weights_[2];  // of a block and the next; scores first
-  alignas(16) float shrink_[2][kQueries];
+  const ScoreRule rule_;
+  const bool modifies_;  // products, before soft-max
+  Slot slots_[2];
+  int last_ = 0;
+  bool is_pending_ = false;  // soft-max and values of the last slot
 };
 
-struct WholeChunks : GroupChunks {
-  static void Attend(const AttentionArgs& args, const CachedChunk<uint16_t>& chunk, int count, Query* queries,
-                     float*) {
-    const bool whole = queries[count - 1].first <= chunk.start && chunk.start + kChunk <= queries[0].last &&
-                       ScalesAlone(args);
-    const int blocks = whole ? count / kQueries : 0;
-    if (blocks > 0)
-      WholeChunk(args, chunk, queries).Attend(blocks);
-    else
-      FetchPart(chunk, args.kv, 0, 1);
-    AttendBlocks<Rows>(args, chunk, count - blocks * kQueries, queries + blocks * kQueries);
+inline bool GoWhole(const AttentionArgs& args, int32_t start, int count, const Query* queries) {
+  return queries[count - 1].first <= start && start + kChunk <= queries[0].last && args.modifier.zone == 0 &&
+         args.modifier.relative_values.data == nullptr;
+}
+
+// Asks for one of `parts` parts of the chunk that follows.
+inline void FetchPart(const CachedChunk<uint16_t>& chunk, const KvLayout& kv, int part, int parts) {
+  constexpr int kLine = 32;
+  const int64_t lines = kv.head_elements / kLine;
+  for (int p = 0; p * kPageTokens < chunk.last; ++p)
+    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i)
+      FetchAhead(chunk.keys[p] + i * kLine, chunk.ahead[p]);
+}
+
+// Many queries share what L1 and L2 hold of a chunk.
+class ManyChunks {
+ public:
+  using Rows = GroupRows;
+
+  ManyChunks(const AttentionArgs& args, const GroupMemory&, int) : args_(args), whole_(args) {}
+
+  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+    if (!GoWhole(args_, chunk.start, count, queries)) {
+      Finish();
+      FetchPart(chunk, args_.kv, 0, 1);
+      return AttendBlocks<Rows>(args_, chunk, count, queries);
+    }
+    const int blocks = count / kQueries;
+    for (int b = 0; b < blocks; ++b) {
+      whole_.Push(chunk, queries + b * kQueries);
+      FetchPart(chunk, args_.kv, b, blocks);
+    }
+    AttendBlocks<Rows>(args_, chunk, count - blocks * kQueries, queries + blocks * kQueries);
   }
+  void Finish() { whole_.Finish(); }
+
+ private:
+  const AttentionArgs& args_;
+  WholeBlocks<DotRows<false, true>, kQueries> whole_;
 };
 
 void AttendMany(const AttentionArgs& args, int first_row, int count) {
-  AttendRows<WholeChunks>(args, first_row, count);
+  AttendRows<ManyChunks>(args, first_row, count);
 }
+
+// Few queries, which wait for memory: each block of Q queries follows those of as many, of the KV heads before.
+template <int Q>
+class FewWhole : public FewWhole<Q - 1> {
+ public:
+  explicit FewWhole(const AttentionArgs& args) : FewWhole<Q - 1>(args), blocks_(args) {}
+
+  void Push(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+    for (; count >= Q; count -= Q, queries += Q) blocks_.Push(chunk, queries);
+    FewWhole<Q - 1>::Push(chunk, count, queries);
+  }
+  void Finish() {
+    blocks_.Finish();
+    FewWhole<Q - 1>::Finish();
+  }
+
+ private:
+  WholeBlocks<DotRows<true, true>, Q> blocks_;
+};
+template <>
+class FewWhole<0> {
+ public:
+  explicit FewWhole(const AttentionArgs&) {}
+  void Push(const CachedChunk<uint16_t>&, int, Query*) {}
+  void Finish() {}
+};
+
+class FewChunks {
+ public:
+  using Rows = PairRows;
+
+  FewChunks(const AttentionArgs& args, const GroupMemory&, int) : args_(args), whole_(args) {}
+
+  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+    if (GoWhole(args_, chunk.start, count, queries)) return whole_.Push(chunk, count, queries);
+    Finish();
+    AttendBlocks<Rows>(args_, chunk, count, queries);
+  }
+  void Finish() { whole_.Finish(); }
+
+ private:
+  const AttentionArgs& args_;
+  FewWhole<kQueries> whole_;
+};
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_WHOLE_INL_H_

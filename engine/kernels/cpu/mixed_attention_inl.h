@@ -156,9 +156,9 @@ void AttendHeads(const AttentionArgs& args) {
     if (heads == 1)
       AttendTokens(some);
     else if (args.kv.bf16)
-      AttendRows<PairChunks>(some, 0, rows);
+      AttendRows<FewChunks>(some, 0, rows);
     else
-      AttendRows<FloatChunks>(some, 0, rows);
+      AttendRows<CacheChunks<FloatRows>>(some, 0, rows);
   }
 }
 
@@ -168,9 +168,9 @@ void AttendTokens(const AttentionArgs& args) {
   for (int row = 0; row < rows; row += kAttentionGroup) {
     const int count = rows - row < kAttentionGroup ? rows - row : kAttentionGroup;
     if (!args.kv.bf16)
-      AttendRows<FloatChunks>(args, row, count);
+      AttendRows<CacheChunks<FloatRows>>(args, row, count);
     else if (count <= kFewQueries)
-      AttendRows<PairChunks>(args, row, count);
+      AttendRows<FewChunks>(args, row, count);
     else
       AttendMany(args, row, count);
   }

@@ -20,11 +20,14 @@
 #endif
 #include "engine/kernels/cpu/attention_query_inl.h"
 #include "engine/kernels/cpu/attention_inl.h"
-#ifdef ROPEWAY_TILES
-#include "engine/kernels/cpu/attention_tiles_inl.h"
-#elif defined(ROPEWAY_BF16_DOT)
+#ifdef ROPEWAY_BF16_DOT
 #include "engine/kernels/cpu/attention_whole_inl.h"
 #else
+using FewChunks = CacheChunks<PairRows>;
+#endif
+#ifdef ROPEWAY_TILES
+#include "engine/kernels/cpu/attention_tiles_inl.h"
+#elif !defined(ROPEWAY_BF16_DOT)
 void AttendMany(const AttentionArgs& args, int first_row, int count) {
   AttendRows<GroupChunks>(args, first_row, count);
 }
