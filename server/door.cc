@@ -16,9 +16,9 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Open(const Config& config, const Log
       .certificate = config.tls_cert, .key = config.tls_key, .client_authorities = config.tls_client_ca};
   std::vector<FileWatch::Group> files;
   if (!config.tls_cert.empty())
-    files.push_back({paths.All(), [self = door.get()] { return self->OnTlsFiles(); }});
+    files.push_back({paths.All(), [self = door.get()] { return self->ReadTls(); }});
   if (!config.keys_file.empty())
-    files.push_back({{config.keys_file}, [self = door.get()] { return self->OnKeysFile(); }});
+    files.push_back({{config.keys_file}, [self = door.get()] { return self->ReadKeys(); }});
   // Before the files are read, so that no change between is missed.
   door->watch_ = std::make_unique<FileWatch>(std::move(files), config.reload_interval);
   door->authenticator_ = std::make_unique<Authenticator>();
@@ -34,18 +34,22 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Open(const Config& config, const Log
   return door;
 }
 
-bool Door::OnTlsFiles() {
-  const absl::Status status = tls_->Reload(absl::Now());
-  metrics_.SetTlsExpiry(tls_->current()->expires);
-  TellReload("tls", status);
-  return status.ok();
+std::function<bool()> Door::ReadTls() {
+  return [this, use = tls_->ReadAgain(absl::Now())] {
+    if (use.ok()) (*use)();
+    metrics_.SetTlsExpiry(tls_->current()->expires);
+    TellReload("tls", use.status());
+    return use.ok();
+  };
 }
 
-bool Door::OnKeysFile() {
-  const absl::Status status = authenticator_->Reload();
-  metrics_.SetKeys(authenticator_->num_keys());
-  TellReload("keys", status);
-  return status.ok();
+std::function<bool()> Door::ReadKeys() {
+  return [this, use = authenticator_->ReadAgain()] {
+    if (use.ok()) (*use)();
+    metrics_.SetKeys(authenticator_->num_keys());
+    TellReload("keys", use.status());
+    return use.ok();
+  };
 }
 
 std::vector<ReloadResult> Door::Reload() {

@@ -5,6 +5,7 @@
 #ifndef ROPEWAY_SERVER_DOOR_H_
 #define ROPEWAY_SERVER_DOOR_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,9 +45,9 @@ class Door {
 
  private:
   Door(const Log& log, Metrics& metrics) : log_(log), metrics_(metrics) {}
-  // Whether the files are used.
-  bool OnTlsFiles();
-  bool OnKeysFile();
+  // FileWatch::Group::read of both.
+  std::function<bool()> ReadTls();
+  std::function<bool()> ReadKeys();
   void TellReload(const std::string& what, const absl::Status& status);
 
   const Log& log_;

@@ -36,18 +36,19 @@ absl::string_view KeyOf(absl::string_view authorization) {
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Open(const std::string& path) {
   auto authenticator = std::make_unique<Authenticator>();
   authenticator->path_ = path;
-  RETURN_IF_ERROR(authenticator->Reload());
+  ASSIGN_OR_RETURN(const std::function<void()> use, authenticator->ReadAgain());
+  use();
   return authenticator;
 }
 
 size_t Authenticator::num_keys() const { return asks() ? ring()->size() : 0; }
 
-absl::Status Authenticator::Reload() {
+absl::StatusOr<std::function<void()>> Authenticator::ReadAgain() {
   ASSIGN_OR_RETURN(const std::vector<KeyEntry> entries, ReadKeyFile(path_));
-  auto ring = std::make_shared<const KeyRing>(entries);
-  absl::MutexLock lock(&mutex_);
-  ring_ = std::move(ring);
-  return absl::OkStatus();
+  return [this, ring = std::make_shared<const KeyRing>(entries)] {
+    absl::MutexLock lock(&mutex_);
+    ring_ = ring;
+  };
 }
 
 absl::StatusOr<IdentityPtr> Authenticator::Admit(const Credentials& credentials, Access access) const {

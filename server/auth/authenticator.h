@@ -5,6 +5,7 @@
 #ifndef ROPEWAY_SERVER_AUTH_AUTHENTICATOR_H_
 #define ROPEWAY_SERVER_AUTH_AUTHENTICATOR_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -43,8 +44,8 @@ class Authenticator {
   bool asks() const { return !path_.empty(); }
   size_t num_keys() const;
 
-  // Reads the file again. The old keys stay where it is wrong, and the error is returned.
-  absl::Status Reload();
+  // Reads the file again. What is returned puts the new keys into use; until then the old ones stay.
+  absl::StatusOr<std::function<void()>> ReadAgain();
 
   absl::StatusOr<IdentityPtr> Admit(const Credentials& credentials, Access access) const;
 

@@ -45,7 +45,7 @@ void FileWatch::Run() {
   }
 }
 
-// Stamps are taken before the files are read: what is written meanwhile is a change of its own.
+// What is written while the files are read is a change of its own, for another look.
 bool FileWatch::Look(bool always) {
   absl::MutexLock lock(&looking_);
   bool is_done = true;
@@ -57,8 +57,13 @@ bool FileWatch::Look(bool always) {
       is_done = false;
       continue;
     }
+    const std::function<bool()> use = groups_[i].read();
+    if (!always && StampsOf(groups_[i]) != now) {
+      is_done = false;
+      continue;
+    }
     stamps_[i] = std::move(now);
-    are_used_[i] = groups_[i].on_change();
+    are_used_[i] = use();
   }
   return is_done;
 }

@@ -23,9 +23,10 @@ class FileWatch {
   // Files that belong together.
   struct Group {
     std::vector<std::string> paths;
-    // Whether the files as they are now are used. Called by one thread at a time: the watch's own, or that of
-    // ReadAll(). Not to ask for a look itself.
-    std::function<bool()> on_change;
+    // Reads the files as they are now, and returns what puts that into use, which says whether it did. That is not
+    // called where the files changed while they were read. Both are called by one thread at a time, the watch's own
+    // or that of ReadAll(), and must not ask for a look themselves.
+    std::function<std::function<bool()>()> read;
   };
 
   // How long a file stays as it is before it counts as whole.

@@ -146,11 +146,12 @@ absl::StatusOr<std::unique_ptr<TlsSource>> TlsSource::Open(const TlsPaths& paths
 TlsSource::TlsSource(TlsPaths paths, TlsMaterial material)
     : paths_(std::move(paths)), current_(std::make_shared<const TlsMaterial>(std::move(material))) {}
 
-absl::Status TlsSource::Reload(absl::Time now) {
+absl::StatusOr<std::function<void()>> TlsSource::ReadAgain(absl::Time now) {
   ASSIGN_OR_RETURN(TlsMaterial material, ReadTlsFiles(paths_, now));
-  absl::MutexLock lock(&mutex_);
-  current_ = std::make_shared<const TlsMaterial>(std::move(material));
-  return absl::OkStatus();
+  return [this, next = std::make_shared<const TlsMaterial>(std::move(material))] {
+    absl::MutexLock lock(&mutex_);
+    current_ = next;
+  };
 }
 
 std::shared_ptr<const TlsMaterial> TlsSource::current() const {

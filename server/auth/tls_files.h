@@ -5,6 +5,7 @@
 #ifndef ROPEWAY_SERVER_AUTH_TLS_FILES_H_
 #define ROPEWAY_SERVER_AUTH_TLS_FILES_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,8 +45,8 @@ class TlsSource {
   const TlsPaths& paths() const { return paths_; }
   bool asks_for_certificates() const { return !paths_.client_authorities.empty(); }
 
-  // Reads the files again. What was in use stays where they are wrong, and the error is returned.
-  absl::Status Reload(absl::Time now);
+  // Reads the files again. What is returned puts that into use; until then what was in use stays.
+  absl::StatusOr<std::function<void()>> ReadAgain(absl::Time now);
 
   std::shared_ptr<const TlsMaterial> current() const;
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
@@ -15,6 +16,11 @@ using ::ropeway::testing::TempFolder;
 
 constexpr absl::Duration kInterval = absl::Milliseconds(10), kNoRest = absl::ZeroDuration();
 
+// Files that are put into use by `use`, however they are read.
+std::function<std::function<bool()>()> Counted(std::function<bool()> use) {
+  return [use] { return use; };
+}
+
 bool WaitFor(const std::atomic<int>& count, int value) {
   for (const absl::Time end = absl::Now() + absl::Seconds(30); absl::Now() < end; absl::SleepFor(kInterval))
     if (count == value) return true;
@@ -26,8 +32,8 @@ TEST(FileWatchTest, TellsEachChangeOnceAndToItsGroupAlone) {
   folder.Write("a", "1");
   folder.Write("b", "1");
   std::atomic<int> a = 0, b = 0;
-  FileWatch watch({{{folder.File("a")}, [&] { return ++a > 0; }},
-                   {{folder.File("b"), folder.File("c")}, [&] { return ++b > 0; }}},
+  FileWatch watch({{{folder.File("a")}, Counted([&] { return ++a > 0; })},
+                   {{folder.File("b"), folder.File("c")}, Counted([&] { return ++b > 0; })}},
                   kInterval, kNoRest);
   watch.Start();
   absl::SleepFor(5 * kInterval);
@@ -51,7 +57,7 @@ TEST(FileWatchTest, LooksAgainAtFilesThatAreNotUsedUntilTheyAre) {
   const TempFolder folder;
   folder.Write("a", "1");
   std::atomic<int> count = 0;
-  FileWatch watch({{{folder.File("a")}, [&] { return ++count >= 5; }}}, kInterval, kNoRest);
+  FileWatch watch({{{folder.File("a")}, Counted([&] { return ++count >= 5; })}}, kInterval, kNoRest);
   watch.Start();
   folder.Write("new", "22");
   ASSERT_EQ(rename(folder.File("new").c_str(), folder.File("a").c_str()), 0);
@@ -67,7 +73,7 @@ TEST(FileWatchTest, FollowsLinks) {
   two.Write("a", "1");
   ASSERT_EQ(symlink(one.path().c_str(), links.File("data").c_str()), 0);
   std::atomic<int> count = 0;
-  FileWatch watch({{{links.File("data/a")}, [&] { return ++count > 0; }}}, kInterval, kNoRest);
+  FileWatch watch({{{links.File("data/a")}, Counted([&] { return ++count > 0; })}}, kInterval, kNoRest);
   watch.Start();
   ASSERT_EQ(symlink(two.path().c_str(), links.File("next").c_str()), 0);
   ASSERT_EQ(rename(links.File("next").c_str(), links.File("data").c_str()), 0);
@@ -79,7 +85,7 @@ TEST(FileWatchTest, TellsWhatChangedBeforeItsStart) {
   const TempFolder folder;
   folder.Write("a", "1");
   std::atomic<int> count = 0;
-  FileWatch watch({{{folder.File("a")}, [&] { return ++count > 0; }}}, kInterval, kNoRest);
+  FileWatch watch({{{folder.File("a")}, Counted([&] { return ++count > 0; })}}, kInterval, kNoRest);
   folder.Write("a", "22");
   absl::SleepFor(5 * kInterval);
   EXPECT_EQ(count, 0);
@@ -92,16 +98,32 @@ TEST(FileWatchTest, WaitsUntilFilesAreAtRest) {
   const TempFolder folder;
   folder.Write("a", "1");
   std::atomic<int> restless = 0, rested = 0;
-  FileWatch hour({{{folder.File("a")}, [&] { return ++restless > 0; }}}, kInterval, absl::Hours(1));
-  FileWatch moment({{{folder.File("a")}, [&] { return ++rested > 0; }}}, kInterval, 5 * kInterval);
+  FileWatch hour({{{folder.File("a")}, Counted([&] { return ++restless > 0; })}}, kInterval, absl::Hours(1));
+  FileWatch moment({{{folder.File("a")}, Counted([&] { return ++rested > 0; })}}, kInterval, 5 * kInterval);
   hour.Start();
   moment.Start();
   folder.Write("a", "");
   EXPECT_TRUE(WaitFor(rested, 1));
   EXPECT_EQ(restless, 0);
-  // Who asks for it gets it at once.
+  // Who asks for them gets them at once.
   hour.ReadAll();
   EXPECT_EQ(restless, 1);
+}
+
+TEST(FileWatchTest, WhatChangesWhileItIsReadIsReadAgain) {
+  const TempFolder folder;
+  folder.Write("a", "1");
+  std::atomic<int> reads = 0, used = 0;
+  const auto read = [&]() -> std::function<bool()> {
+    const int number = ++reads;
+    if (number < 3) folder.Write("a", std::string(number + 1, 'x'));
+    return [&, number] { return (used = number) > 0; };
+  };
+  FileWatch watch({{{folder.File("a")}, read}}, kInterval, kNoRest);
+  folder.Write("a", "");
+  watch.Start();
+  EXPECT_TRUE(WaitFor(used, 3));
+  EXPECT_EQ(reads, 3);
 }
 
 }  // namespace
