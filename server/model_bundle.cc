@@ -73,7 +73,7 @@ absl::StatusOr<MadeExecutor> MakeExecutorAsSet(const Config& config, OpenedModel
                                                const LoadProgress& progress, ModelFacts& facts) {
   RETURN_IF_ERROR(ApplySettings(config, model, facts));
   ASSIGN_OR_RETURN(MadeExecutor made, MakeExecutor(config, std::move(model), progress));
-  // As folders name it; of experts, embedding and output layer, which stay as they are, there may be more.
+  // As folders name it; of what is packed and of embedding and output layer, which stay as they are, there may be more.
   if (2 * made.fp8_weights > facts.num_parameters) facts.quantization = "F8_E4M3";
   return made;
 }

@@ -77,7 +77,7 @@ struct ProjectionParts {
   std::vector<WeightTensor> matrices;
   std::vector<float> bias;   // empty where there is none
   bool gate_and_up = false;  // the matrices are gate and up, whose outputs are multiplied
-  bool of_layer = false;     // every token of a layer is multiplied by them: of no expert, and no router
+  bool of_layer = false;     // of a layer, and no router
 };
 
 template <typename W>
@@ -244,7 +244,7 @@ class DecoderLoader {
   }
   absl::Status Project(const std::vector<Role>& roles, const Place& place, Projection& to,
                        bool gate_and_up = false) {
-    ProjectionParts parts{.gate_and_up = gate_and_up, .of_layer = place.expert < 0};
+    ProjectionParts parts{.gate_and_up = gate_and_up, .of_layer = true};
     for (const Role role : roles) {
       parts.of_layer = parts.of_layer && InfoOf(role).of_layer;
       ASSIGN_OR_RETURN(WeightTensor matrix,

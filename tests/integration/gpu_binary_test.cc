@@ -161,9 +161,14 @@ TEST_F(GpuBinaryTest, SaysThatAPackedFileHasNothingForFp8) {
               HasSubstr("--device=cuda: fp8 weights: the layers must have a matrix that is not packed"));
 }
 
-// What most weights are held as: of a model that consists of experts for the greater part, that is not fp8.
+// What most weights are held as: of a model that consists of packed experts for the greater part, that is not fp8.
 TEST_F(GpuBinaryTest, TellsTheKindOfMostWeights) {
-  for (const auto& [name, quantization] : {std::pair("qwen3", "F8_E4M3"), {"mixtral", "F32"}}) {
+  struct Kind {
+    const char *name, *quantization, *of_file;
+  };
+  for (const auto& [name, quantization, of_file] : {Kind{"qwen3", "F8_E4M3", "F32"},
+                                                    {"mixtral", "F8_E4M3", "F32"},
+                                                    {"gpt_oss_mxfp4", "MXFP4", "MXFP4"}}) {
     SCOPED_TRACE(name);
     const TempFolder model;
     ASSERT_OK(WriteTinyModel(name, model.path()));
@@ -176,7 +181,7 @@ TEST_F(GpuBinaryTest, TellsTheKindOfMostWeights) {
     const auto client = client::Client::Create({.server = absl::StrCat("127.0.0.1:", port)});
     ASSERT_OK_AND_ASSIGN(const client::ModelInfo info, client->GetModelInfo());
     EXPECT_EQ(info.quantization, quantization);
-    EXPECT_EQ(info.file_quantization, "F32");
+    EXPECT_EQ(info.file_quantization, of_file);
     EXPECT_OK(Ask(port, 8));
   }
 }

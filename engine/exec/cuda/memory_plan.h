@@ -28,8 +28,8 @@ struct CudaMemoryOptions {
   int32_t max_tokens = 0, max_rows = 0;  // of a step
   int32_t max_logprobs = 0;
   int64_t largest_packed_matrix = 0;  // numbers of the largest matrix that stays packed on the device
-  bool fp8_weights = false;           // dense matrices of layers become fp8
-  int64_t widest_fp8 = 0;             // columns of the widest of them; known once weights were counted
+  bool fp8_weights = false;           // dense matrices of layers and of experts become fp8
+  Fp8Widths widest_fp8;               // of them; known once weights were counted
   int32_t max_changes = 0;            // to logits, at a time; the vocabulary where that is more
   double memory_fraction = 0;         // of the device's free memory that may be taken
   int64_t kv_cache_bytes = 0;         // 0: what is left of it

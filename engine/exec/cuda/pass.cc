@@ -25,6 +25,15 @@ LatentSpec WidestLatent(const DecoderSpec& spec) {
   return widest;
 }
 
+// A row for each token, as wide as any, or for each choice.
+cuda::Fp8Rows CarveQuantized(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver) {
+  if (shape.widest_fp8.of_all == 0) return {};
+  const int64_t tokens = shape.max_tokens, choices = tokens * spec.max_experts().per_token;
+  const int64_t of_tokens = tokens * cuda::Fp8RowBytes(shape.widest_fp8.of_all);
+  const int64_t of_choices = choices * cuda::Fp8RowBytes(shape.widest_fp8.of_choices);
+  return {carver.TakeBytes(std::max(of_tokens, of_choices)), carver.Take<float>(std::max(tokens, choices))};
+}
+
 bool NormsAllHeads(const DecoderSpec& spec) {
   return std::any_of(spec.layers.begin(), spec.layers.end(),
                      [](const LayerSpec& layer) { return layer.attention.head_norm.all_heads; });
@@ -61,8 +70,7 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.partials = carver.Take<float>(shape.partial_floats);
   a.arrivals = carver.Take<int32_t>(shape.arrivals);
   a.unpacked = {carver.TakeBytes(shape.unpacked_bytes), shape.unpacked_bytes};
-  if (shape.widest_fp8 > 0)
-    a.quantized = {carver.TakeBytes(t * cuda::Fp8RowBytes(shape.widest_fp8)), carver.Take<float>(t)};
+  a.quantized = CarveQuantized(spec, shape, carver);
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
   a.scratch = carver.Take<float>(s * spec.vocab_size);

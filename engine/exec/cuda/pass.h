@@ -7,6 +7,7 @@
 #define ROPEWAY_ENGINE_EXEC_CUDA_PASS_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,7 +55,7 @@ struct CudaActivations {
   float* partials;          // of attention
   int32_t* arrivals;        // [arrivals] of attention: zeros between steps
   UnpackedSlice unpacked;   // of packed weights on their way to the library
-  cuda::Fp8Rows quantized;  // [T] of what fp8 weights are multiplied by; or null
+  cuda::Fp8Rows quantized;  // [T] or [T K] of what fp8 weights are multiplied by; or null
   uint8_t* chosen;          // [max_logit_rows, D] rows on their way to the output layer
   float* logits;            // [max_logit_rows, logit_stride]
   float* scratch;           // [max_logit_rows, V] of sampling
@@ -63,7 +64,8 @@ struct CudaActivations {
 struct CudaActivationsShape {
   cuda::Element element = cuda::Element::kBF16;
   int32_t max_tokens = 0, max_logit_rows = 0;
-  int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0, widest_fp8 = 0;
+  int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0;
+  Fp8Widths widest_fp8;
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 
@@ -84,7 +86,7 @@ struct LayerFusion {
   int heads = 0;           // behind them: RotateAndStore
   int attention_add = 0;   // behind the output of attention: to the residual
   int ffn_norm = 0;        // in front of gate and up
-  int activation = 0;      // behind them
+  int activation = 0;      // behind them; with weights of fp8 always, where one matrix holds both
   int ffn_add = 0;         // behind down: to the residual
 };
 
@@ -173,6 +175,7 @@ class CudaPass {
     const uint8_t* x;  // a row for each token, or for each slot
     uint8_t* y;
     bool of_tokens = false;
+    std::optional<cuda::GateArgs> gate = {};  // what follows; of one part of fp8 alone
   };
   void EmbedNarrow();
   void ProjectLatent(int layer);
@@ -180,7 +183,11 @@ class CudaPass {
   void NormStream(const Vectors& norm);
   cuda::ExpertSlots SlotsOf(const ExpertsSpec& experts) const;  // of this step
   void RouteTokens(int layer);
+  cuda::ExpertMatMulArgs ArgsOf(int layer, const CudaExpertMatrices& matrices,
+                                const CudaExpertMatrices::Part& part, const ExpertProduct& product) const;
+  void QuantizeForExperts(const cuda::ExpertMatMulArgs& args);
   void MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product);
+  cuda::GateArgs ExpertGateArgsOf(int layer) const;
   void ProjectExperts(int layer);
   void AddExperts(int layer);
   void SetRotation(int layer, cuda::QkvArgs& args) const;

@@ -74,46 +74,77 @@ void CudaPass::RouteTokens(int layer) {
   });
 }
 
-void CudaPass::MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product) {
+cuda::ExpertMatMulArgs CudaPass::ArgsOf(int layer, const CudaExpertMatrices& matrices,
+                                        const CudaExpertMatrices::Part& part,
+                                        const ExpertProduct& product) const {
   const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
-  for (const CudaExpertMatrices::Part& part : matrices.parts)
+  return {.weights = part.shape,
+          .matrices = part.matrices,
+          .element = context_.element,
+          .num_experts = experts.count,
+          .num_slots = shape_.tokens * experts.per_token,
+          .per_token = product.of_tokens ? experts.per_token : 0,
+          .scales = product.of_tokens && experts.scales_input,
+          .processors = context_.processors,
+          .slots = SlotsOf(experts),
+          .x = product.x,
+          .y = product.y + part.first_output * cuda::BytesOf(context_.element),
+          .y_stride = matrices.outputs};
+}
+
+// Once for all parts, and for all experts that a row goes to.
+void CudaPass::QuantizeForExperts(const cuda::ExpertMatMulArgs& args) {
+  Try("making activations fp8", [&] {
+    return context_.fp8_kernels->quantize(
+        {.element = args.element,
+         .num_tokens = args.per_token > 0 ? args.num_slots / args.per_token : args.num_slots,
+         .columns = static_cast<int>(args.weights.columns),
+         .x = args.x,
+         .out = context_.activations.quantized},
+        context_.stream);
+  });
+}
+
+void CudaPass::MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product) {
+  bool is_quantized = false;
+  for (const CudaExpertMatrices::Part& part : matrices.parts) {
+    const cuda::ExpertMatMulArgs args = ArgsOf(layer, matrices, part, product);
+    if (part.is_fp8 && !is_quantized) QuantizeForExperts(args);
+    is_quantized = is_quantized || part.is_fp8;
     Try("multiplying by experts", [&] {
-      return context_.kernels.expert_matmul(
-          {.weights = part.shape,
-           .matrices = part.matrices,
-           .element = context_.element,
-           .num_experts = experts.count,
-           .num_slots = shape_.tokens * experts.per_token,
-           .per_token = product.of_tokens ? experts.per_token : 0,
-           .scales = product.of_tokens && experts.scales_input,
-           .processors = context_.processors,
-           .slots = SlotsOf(experts),
-           .x = product.x,
-           .y = product.y + part.first_output * cuda::BytesOf(context_.element),
-           .y_stride = matrices.outputs},
-          context_.stream);
+      if (!part.is_fp8) return context_.kernels.expert_matmul(args, context_.stream);
+      return context_.fp8_kernels->expert_matmul(
+          {.product = args, .x = context_.activations.quantized, .gate = product.gate}, context_.stream);
     });
+  }
+}
+
+cuda::GateArgs CudaPass::ExpertGateArgsOf(int layer) const {
+  const FfnSpec& ffn = context_.spec.layers[layer].ffn;
+  const CudaExpertMatrices& input = context_.weights.experts[layer].input;
+  const CudaExpertActivations& a = context_.activations.experts;
+  return {.activation = ffn.activation,
+          .gated = ffn.gated,
+          .element = context_.element,
+          .num_tokens = shape_.tokens * ffn.experts.per_token,
+          .columns = ffn.size,
+          .gate_up = a.input,
+          .expert_biases = input.biases,
+          .experts = input.biases == nullptr ? nullptr : a.slots.slot_experts,
+          .numbers = context_.weights.layers[layer].numbers,
+          .out = a.gated};
 }
 
 void CudaPass::ProjectExperts(int layer) {
-  const FfnSpec& ffn = context_.spec.layers[layer].ffn;
-  const CudaExperts& weights = context_.weights.experts[layer];
-  const CudaExpertActivations& a = context_.activations.experts;
+  const CudaExpertMatrices& input = context_.weights.experts[layer].input;
+  const cuda::GateArgs gate = ExpertGateArgsOf(layer);
+  ExpertProduct product = {
+      .x = context_.activations.normed, .y = context_.activations.experts.input, .of_tokens = true};
+  if (gate.gated && input.parts.size() == 1 && input.parts[0].is_fp8) product.gate = gate;
   RouteTokens(layer);
-  MultiplyExperts(layer, weights.input, {.x = context_.activations.normed, .y = a.input, .of_tokens = true});
-  Try("the activation of experts", [&] {
-    return context_.kernels.gate({.activation = ffn.activation,
-                                  .gated = ffn.gated,
-                                  .element = context_.element,
-                                  .num_tokens = shape_.tokens * ffn.experts.per_token,
-                                  .columns = ffn.size,
-                                  .gate_up = a.input,
-                                  .expert_biases = weights.input.biases,
-                                  .experts = weights.input.biases == nullptr ? nullptr : a.slots.slot_experts,
-                                  .numbers = context_.weights.layers[layer].numbers,
-                                  .out = a.gated},
-                                 context_.stream);
-  });
+  MultiplyExperts(layer, input, product);
+  if (product.gate) return;
+  Try("the activation of experts", [&] { return context_.kernels.gate(gate, context_.stream); });
 }
 
 void CudaPass::AddExperts(int layer) {

@@ -1,5 +1,6 @@
 // Which neighbours the products of a layer take into their kernels.
 #include <algorithm>
+#include <climits>
 #include <vector>
 
 #include "engine/exec/cuda/pass.h"
@@ -8,7 +9,8 @@
 namespace ropeway {
 
 int CudaPass::FusedTokensOf(const CudaProjection& projection, cuda::FusedMatMulArgs args) const {
-  if (projection.parts.size() != 1 || projection.parts[0].is_fp8) return 0;
+  if (projection.parts.size() != 1) return 0;
+  if (projection.parts[0].is_fp8) return args.gate && args.gate->gated ? INT_MAX : 0;
   args.product = ArgsOf(projection.parts[0], nullptr, 0, nullptr, projection.outputs, context_.element);
   return cuda::FusedTokens(args);
 }

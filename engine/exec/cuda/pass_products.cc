@@ -37,9 +37,12 @@ void CudaPass::MultiplyWith(const CudaProjection& projection, const uint8_t* x, 
                             cuda::FusedMatMulArgs args) {
   if (!args.norm && !args.add && !args.gate && !args.qkv)
     return Multiply(projection, x, shape_.tokens, y, projection.outputs, context_.element);
-  args.product = ArgsOf(projection.parts[0], x, shape_.tokens, y, projection.outputs, context_.element);
-  Try("multiplying matrices between their neighbours",
-      [&] { return context_.kernels.fused_matmul(args, context_.stream); });
+  const CudaProjection::Part& part = projection.parts[0];
+  args.product = ArgsOf(part, x, shape_.tokens, y, projection.outputs, context_.element);
+  Try("multiplying matrices between their neighbours", [&] {
+    return part.is_fp8 ? MultiplyFp8OnCuda(args.product, Tools(), args.gate)
+                       : context_.kernels.fused_matmul(args, context_.stream);
+  });
 }
 
 void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,

@@ -101,7 +101,8 @@ cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools&
   ROPEWAY_CHECK(false);
 }
 
-cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
+cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools,
+                                  const std::optional<cuda::GateArgs>& gate) {
   const int tokens = static_cast<int>(args.num_tokens);
   const cuda::ErrorCode error = tools.fp8->quantize({.element = args.element,
                                                      .num_tokens = tokens,
@@ -116,7 +117,8 @@ cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductToo
        .num_tokens = tokens,
        .x = tools.quantized,
        .y = args.y,
-       .y_stride = args.y_stride},
+       .y_stride = args.y_stride,
+       .gate = gate},
       tools.stream);
 }
 

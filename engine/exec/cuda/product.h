@@ -6,6 +6,7 @@
 #define ROPEWAY_ENGINE_EXEC_CUDA_PRODUCT_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "engine/kernels/cuda/fp8.h"
 #include "engine/kernels/cuda/gemm.h"
@@ -62,8 +63,9 @@ inline cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const Produc
 }
 
 // The same by weights that lie as Fp8Layout says: x becomes fp8, too. By a rule of its own (fp8.h), under which a row of y
-// has the same bytes whatever the number of tokens is.
-cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools);
+// has the same bytes whatever the number of tokens is. What follows may be the gate.
+cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools,
+                                  const std::optional<cuda::GateArgs>& gate = {});
 
 }  // namespace ropeway
 

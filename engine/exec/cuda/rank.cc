@@ -61,9 +61,9 @@ absl::StatusOr<std::unique_ptr<CudaRank>> CudaRank::Make(CudaRankParts parts,
                             {.shard = options.shard, .max_model_len = options.memory.max_model_len});
   ASSIGN_OR_RETURN(rank->modifiers_, MakeModifiers(reader));
   ASSIGN_OR_RETURN(const CudaWeightsCount weights, CountCudaWeights(rank->WeightsRequest()));
-  if (options.memory.fp8_weights && weights.widest_fp8 == 0) {
+  if (options.memory.fp8_weights && weights.widest_fp8.of_all == 0) {
     return absl::InvalidArgumentError(
-        "fp8 weights: the layers must have a matrix that is not packed or of experts, have none");
+        "fp8 weights: the layers must have a matrix that is not packed, have none");
   }
   rank->fp8_numbers_ = weights.fp8_numbers;
   CudaMemoryOptions memory = options.memory;

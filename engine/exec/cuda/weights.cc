@@ -166,7 +166,7 @@ class CudaWing {
   CudaWing(const CudaWeightsRequest& request, Uploader& uploader)
       : element_(request.element), fp8_(request.fp8), uploader_(uploader) {}
 
-  // As in CudaWeights, of what was put.
+  // Of what was put.
   int64_t widest_fp8() const { return widest_fp8_; }
   int64_t fp8_numbers() const { return fp8_numbers_; }
 
@@ -247,12 +247,14 @@ absl::StatusOr<CudaExpertMatrices> PutExperts(const CudaLayer& layer,
       const CudaProjection& own = expert.*projection;
       ROPEWAY_CHECK(own.parts.size() == first.parts.size());
       ROPEWAY_CHECK(own.parts[part].matrix.type == first.parts[part].matrix.type);
+      ROPEWAY_CHECK(own.parts[part].is_fp8 == first.parts[part].is_fp8);
       matrices.push_back(own.parts[part].matrix.data);
     }
-    auto& [shape, pointers, first_output] = all.parts.emplace_back();
+    auto& [shape, pointers, first_output, is_fp8] = all.parts.emplace_back();
     shape = first.parts[part].matrix;
     shape.data = nullptr;
     first_output = first.parts[part].first_output;
+    is_fp8 = first.parts[part].is_fp8;
     ASSIGN_OR_RETURN(pointers, uploader.PutValues(std::move(matrices)));
   }
   if (has_biases) {
@@ -344,7 +346,7 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
   CudaWing wing(request, uploader);
   ASSIGN_OR_RETURN(auto loaded, LoadDecoder(reader, wing, uploader.counting() ? nullptr : request.progress));
   CudaWeights weights{std::move(loaded)};
-  weights.widest_fp8 = wing.widest_fp8();
+  weights.widest_fp8.of_all = wing.widest_fp8();
   weights.fp8_numbers = wing.fp8_numbers();
   for (int i = 0; i < spec.num_layers(); ++i) {
     CudaExperts& experts = weights.experts.emplace_back();
@@ -355,6 +357,10 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
     // Sums over ranks take the biases of one.
     ASSIGN_OR_RETURN(experts.down, PutExperts(layer, &ExpertWeights<CudaProjection>::down,
                                               bias && request.shard.rank == 0, uploader));
+    for (const CudaExpertMatrices::Part& part : experts.down.parts) {
+      if (!part.is_fp8) continue;
+      weights.widest_fp8.of_choices = std::max(weights.widest_fp8.of_choices, part.shape.columns);
+    }
   }
   for (const kernels::ModifierTables& tables : request.modifiers) {
     ASSIGN_OR_RETURN(const kernels::ScoreModifier modifier, PutModifier(tables, uploader));

@@ -56,6 +56,7 @@ struct CudaExpertMatrices {
     cuda::DeviceMatrix shape;               // its data is null
     const void* const* matrices = nullptr;  // [X] in device memory, as what they point to
     int64_t first_output = 0;               // where its rows begin in y
+    bool is_fp8 = false;                    // as in CudaProjection
   };
   std::vector<Part> parts;
   int64_t outputs = 0;
@@ -67,13 +68,19 @@ struct CudaExperts {
   CudaExpertMatrices down;
 };
 
+// Columns of the widest matrix of fp8, and of the widest that is multiplied by a row for each choice of a token instead of
+// one for each token (kernels/cuda/experts.h); 0: there is none.
+struct Fp8Widths {
+  int64_t of_all = 0, of_choices = 0;
+};
+
 struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMatrix> {
   std::vector<CudaExperts> experts;               // [L]; of nothing where a layer has none
   std::vector<kernels::ScoreModifier> modifiers;  // [L]
   std::vector<CudaRotary> rotaries;               // of spec.Rotaries()
   std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none
-  int64_t widest_fp8 = 0;                         // columns of the widest matrix of fp8; 0: there is none
-  int64_t fp8_numbers = 0;                        // weights that are fp8
+  Fp8Widths widest_fp8;
+  int64_t fp8_numbers = 0;  // weights that are fp8
 };
 
 // How weights came to a device, for the log.
@@ -86,7 +93,7 @@ struct CudaWeightsRequest {
   const DecoderSpec& spec;  // whole
   const TensorSource& tensors;
   cuda::Element element = cuda::Element::kBF16;
-  // Matrices of layers, but those of experts and routers, that would be dense here become fp8 (kernels/cuda/fp8.h).
+  // Matrices of layers, but routers, that would be dense here become fp8 (kernels/cuda/fp8.h).
   bool fp8 = false;
   Shard shard;
   int32_t max_model_len = 0;
@@ -96,8 +103,10 @@ struct CudaWeightsRequest {
 };
 
 struct CudaWeightsCount {
-  int64_t bytes = 0;                        // of device memory that LoadCudaWeights takes
-  int64_t widest_fp8 = 0, fp8_numbers = 0;  // as in CudaWeights
+  int64_t bytes = 0;  // of device memory that LoadCudaWeights takes
+  // As in CudaWeights.
+  Fp8Widths widest_fp8;
+  int64_t fp8_numbers = 0;
 };
 absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request);
 

@@ -1,5 +1,5 @@
-// Products of 8-bit floating point, for --weights=fp8: what they compute, how their numbers lie in memory, and the table
-// of their kernels.
+// Products of 8-bit floating point, for --weights=fp8, of one matrix and of experts: what they compute, how their numbers
+// lie in memory, and the table of their kernels.
 //
 // A row, of weights or of one token's activations, is e4m3 numbers and one float32 scale: its largest magnitude is 448
 // times the scale, and each number is rounded to the nearest e4m3, ties to even. So W = r w and x = s v, where w and v are
@@ -15,8 +15,10 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_FP8_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/ops.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/tensor/tensor_view.h"
 
@@ -78,18 +80,31 @@ struct Fp8MatMulArgs {
   Fp8Rows x;          // of num_tokens; only read
   void* y = nullptr;  // [T, y_stride]
   int64_t y_stride = 0;
+  // What follows by the same kernel, of these tokens and of `out`; y, which it names gate_up, is left as it was or holds what
+  // it takes. REQUIRES: gated.
+  std::optional<GateArgs> gate;
+};
+
+// y[slot] = x W^T, W of the slot's expert.
+struct Fp8ExpertMatMulArgs {
+  // Its matrices lie as Fp8Layout says, whatever their type; `element` is of y, x is not used.
+  ExpertMatMulArgs product;
+  Fp8Rows x;                     // of the rows that product.per_token says; only read
+  std::optional<GateArgs> gate;  // as in Fp8MatMulArgs, of slots
 };
 
 // As KernelTable (ops.h), of devices that HasFp8.
 struct Fp8KernelTable {
   ErrorCode (*quantize)(const QuantizeArgs&, Stream);
   ErrorCode (*matmul)(const Fp8MatMulArgs&, Stream);
+  ErrorCode (*expert_matmul)(const Fp8ExpertMatMulArgs&, Stream);
 };
 const Fp8KernelTable& Fp8Kernels();
 
 // The host launchers behind it.
 ErrorCode QuantizeToFp8(const QuantizeArgs& args, Stream stream);
 ErrorCode Fp8MatMul(const Fp8MatMulArgs& args, Stream stream);
+ErrorCode Fp8ExpertMatMul(const Fp8ExpertMatMulArgs& args, Stream stream);
 
 // What QuantizeToFp8 computes, on the host: codes [Fp8RowBytes(columns)] of a row, whose scale is returned.
 float QuantizeFp8Row(const float* values, int64_t columns, uint8_t* codes);

@@ -13,6 +13,7 @@ set(ROPEWAY_CUDA_KERNELS
   expert_streams.cu
   expert_tiles.cu
   finish_logits.cu
+  fp8_experts.cu
   fp8_kernels.cc
   fp8_matmul.cu
   fp8_quantize.cu

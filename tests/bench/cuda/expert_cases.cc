@@ -22,9 +22,15 @@ struct ExpertCase {
   DType type;
   int tokens;
   int tile_slots = 0;  // 0: as the executor takes them
+  bool fp8 = false;    // weights, instead of `type`; making x fp8 is not included
 
   int64_t slots() const { return int64_t{tokens} * experts.per_token; }
-  int64_t matrix_bytes() const { return (cuda::DeviceMatrixBytes(type, outputs, columns) + 255) / 256 * 256; }
+  int64_t rows_of_x() const { return of_tokens ? tokens : slots(); }
+  int64_t matrix_bytes() const {
+    const int64_t bytes = fp8 ? cuda::Fp8LayoutOf(outputs, columns).bytes
+                              : cuda::DeviceMatrixBytes(type, outputs, columns);
+    return (bytes + 255) / 256 * 256;
+  }
 };
 
 // Token t goes to experts t K, t K + 1, ..., counted round.
@@ -66,7 +72,7 @@ BenchDevice::Call Prepare(const ExpertCase& c, BenchDevice& device) {
       .per_token = c.of_tokens ? c.experts.per_token : 0,
       .processors = device.info().processors,
       .slots = RouteEvenly(c, device),
-      .x = device.Allocate((c.of_tokens ? c.tokens : c.slots()) * c.columns * kElementBytes),
+      .x = device.Allocate(c.rows_of_x() * c.columns * kElementBytes),
       .y = device.Allocate(c.slots() * c.outputs * kElementBytes),
       .y_stride = c.outputs};
   std::vector<const void* const*> places;
@@ -77,22 +83,26 @@ BenchDevice::Call Prepare(const ExpertCase& c, BenchDevice& device) {
       matrices.push_back(first + expert * c.matrix_bytes());
     places.push_back(device.Upload(matrices));
   }
-  return [=, &device](int64_t repeat) {
+  cuda::Fp8Rows rows;
+  if (c.fp8)
+    rows = {.codes = static_cast<uint8_t*>(device.Allocate(c.rows_of_x() * cuda::Fp8RowBytes(c.columns))),
+            .scales = static_cast<float*>(device.Allocate(c.rows_of_x() * 4))};
+  return [=, &device, fp8 = c.fp8](int64_t repeat) {
     cuda::ExpertMatMulArgs again = args;
     again.matrices = places[static_cast<size_t>(repeat % kPlaces)];
-    return device.kernels().expert_matmul(again, device.stream());
+    if (!fp8) return device.kernels().expert_matmul(again, device.stream());
+    return device.fp8_kernels().expert_matmul({.product = again, .x = rows, .gate = {}}, device.stream());
   };
 }
 
 OpCase CaseOf(const ExpertCase& c) {
   const int64_t active = std::min<int64_t>(c.experts.count, c.slots());
-  const int64_t rows_of_x = c.of_tokens ? c.tokens : c.slots();
-  const int64_t bytes =
-      active * c.matrix_bytes() + (rows_of_x * c.columns + c.slots() * c.outputs) * kElementBytes;
+  const int64_t bytes = active * c.matrix_bytes() + c.rows_of_x() * c.columns * (c.fp8 ? 1 : kElementBytes) +
+                        c.slots() * c.outputs * kElementBytes;
   const std::string tiles = c.tile_slots > 0 ? absl::StrCat(" tiles of ", c.tile_slots) : "";
   return {
-      .operation = absl::StrCat("experts ", c.experts.count, "/", c.experts.per_token, " ", c.name, tiles),
-      .sizes = absl::StrCat(ropeway::NameOf(c.type), ", T ", c.tokens),
+      .operation = absl::StrCat(c.fp8 ? "fp8 " : "", "experts ", c.experts.count, "/", c.experts.per_token, " ", c.name, tiles),
+      .sizes = absl::StrCat(c.fp8 ? "e4m3" : ropeway::NameOf(c.type), ", T ", c.tokens),
       .bytes = static_cast<double>(bytes),
       .flops = 2.0 * static_cast<double>(c.slots() * c.outputs * c.columns),
       .prepare = [=](BenchDevice& device) { return Prepare(c, device); }};
@@ -122,6 +132,18 @@ void AddExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
         if (type != DType::kBF16) continue;
         cases.push_back(CaseOf({experts, "down", shape.hidden_size, experts.ffn_size, false, type, tokens}));
       }
+}
+
+void AddFp8ExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
+  for (const BenchExperts& experts : shape.experts)
+    for (const int tokens : shape.tokens) {
+      ExpertCase gate_up = {
+          experts, "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true, DType::kBF16, tokens};
+      ExpertCase down = {experts, "down", shape.hidden_size, experts.ffn_size, false, DType::kBF16, tokens};
+      gate_up.fp8 = down.fp8 = true;
+      cases.push_back(CaseOf(gate_up));
+      cases.push_back(CaseOf(down));
+    }
 }
 
 }  // namespace ropeway

@@ -9,6 +9,8 @@
 namespace ropeway {
 
 void AddExpertCases(const BenchShape& shape, std::vector<OpCase>& cases);
+// Of devices that have fp8.
+void AddFp8ExpertCases(const BenchShape& shape, std::vector<OpCase>& cases);
 
 }  // namespace ropeway
 

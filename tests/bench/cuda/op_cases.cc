@@ -293,7 +293,10 @@ std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& dev
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
   AddProductsBothWays(shape, cases);
-  if (cuda::HasFp8(device.major, device.minor)) AddFp8Products(shape, cases);
+  if (cuda::HasFp8(device.major, device.minor)) {
+    AddFp8Products(shape, cases);
+    AddFp8ExpertCases(shape, cases);
+  }
   AddFusedCases(shape, cases);
   AddExpertCases(shape, cases);
   AddAttentionCases(shape, cases);

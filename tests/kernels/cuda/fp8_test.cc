@@ -10,8 +10,8 @@
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/tensor/fp8.h"
 #include "gtest/gtest.h"
-#include "tests/kernels/cuda/device_test.h"
 #include "tests/kernels/cuda/element_values.h"
+#include "tests/kernels/cuda/fp8_device_test.h"
 
 namespace ropeway::cuda {
 namespace {
@@ -22,18 +22,8 @@ struct HostRows {
   bool operator==(const HostRows&) const = default;
 };
 
-class Fp8Test : public DeviceTest, public testing::WithParamInterface<Element> {
+class Fp8Test : public Fp8DeviceTest, public testing::WithParamInterface<Element> {
  protected:
-  // DeviceTest's device, where it can do that.
-  void SetUp() override {
-    DeviceTest::SetUp();
-    if (IsSkipped()) return;
-    DeviceInfo info;
-    Check(runtime().Info(&info));
-    const bool is_emulated = info.name == "emulated device";
-    if (!is_emulated && !HasFp8(info.major, info.minor)) GTEST_SKIP() << info.name << " has no fp8";
-  }
-
   static HostRows OnHost(const std::vector<float>& x, int64_t columns) {
     const size_t tokens = x.size() / columns;
     HostRows rows = {.codes = std::vector<uint8_t>(tokens * Fp8RowBytes(columns)),
@@ -42,48 +32,11 @@ class Fp8Test : public DeviceTest, public testing::WithParamInterface<Element> {
       rows.scales[t] = QuantizeFp8Row(&x[t * columns], columns, &rows.codes[t * Fp8RowBytes(columns)]);
     return rows;
   }
-  Fp8Rows Quantize(Element element, const std::vector<float>& x, int64_t columns) {
-    const size_t tokens = x.size() / columns;
-    const Fp8Rows rows = {.codes = Allocate<uint8_t>(tokens * Fp8RowBytes(columns)),
-                          .scales = Allocate<float>(tokens)};
-    Check(QuantizeToFp8({.element = element,
-                         .num_tokens = static_cast<int>(tokens),
-                         .columns = static_cast<int>(columns),
-                         .x = Upload(Encode(element, x)),
-                         .out = rows},
-                        stream()));
-    return rows;
-  }
   HostRows OnDevice(Element element, const std::vector<float>& x, int64_t columns) {
     const size_t tokens = x.size() / columns;
     const Fp8Rows rows = Quantize(element, x, columns);
     return {.codes = Download(rows.codes, tokens * Fp8RowBytes(columns)),
             .scales = Download(rows.scales, tokens)};
-  }
-
-  // Of float32 numbers.
-  Fp8Matrix UploadMatrix(const std::vector<float>& values, int64_t rows, int64_t columns) {
-    std::vector<uint8_t> image(Fp8LayoutOf(rows, columns).bytes);
-    const TensorView view = {.type = DType::kF32,
-                             .shape = {rows, columns},
-                             .data = reinterpret_cast<const uint8_t*>(values.data())};
-    PackFp8Rows(view, rows, 0, image.data());
-    return {.rows = rows, .columns = columns, .data = Upload(image)};
-  }
-
-  // y [T, stride] of `out`, which was 0x3C in all bytes.
-  std::vector<uint8_t> Multiply(const Fp8Matrix& weights, const Fp8Rows& x, int64_t tokens, Element out,
-                                int64_t stride) {
-    const int64_t bytes = tokens * stride * BytesOf(out);
-    uint8_t* y = Upload(std::vector<uint8_t>(bytes, 0x3C));
-    Check(Fp8MatMul({.weights = weights,
-                     .out = out,
-                     .num_tokens = static_cast<int>(tokens),
-                     .x = x,
-                     .y = y,
-                     .y_stride = stride},
-                    stream()));
-    return Download(y, bytes);
   }
 };
 
@@ -238,6 +191,44 @@ TEST_P(Fp8Test, ProductsOfATokenDoNotDependOnTheOthers) {
   const std::vector<uint8_t> alone =
       Multiply(weights, Quantize(GetParam(), last, kColumns), 1, GetParam(), kRows);
   EXPECT_TRUE(std::equal(alone.rbegin(), alone.rend(), all.rbegin())) << "the last by itself";
+}
+
+// In the kernel of the product the bytes are those of one kernel after the other.
+TEST_P(Fp8Test, EndsWithTheGate) {
+  constexpr int64_t kFfn = 75, kColumns = 200;
+  const Fp8Matrix weights =
+      UploadMatrix(RandomValues(Element::kF32, 2 * kFfn * kColumns, 8, 0.1f), 2 * kFfn, kColumns);
+  for (const int tokens : {3, 20, 70}) {
+    for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwiglu}) {
+      const Fp8Rows x =
+          Quantize(GetParam(), RandomValues(GetParam(), tokens * kColumns, 9), kColumns);
+      const int64_t bytes = tokens * kFfn * BytesOf(GetParam());
+      const std::vector<uint8_t> untouched(2 * bytes, 0x3C);
+      uint8_t* y = Upload(Multiply(weights, x, tokens, GetParam(), 2 * kFfn));
+      GateArgs gate = {.activation = activation,
+                       .element = GetParam(),
+                       .num_tokens = tokens,
+                       .columns = kFfn,
+                       .gate_up = y,
+                       .bias = Upload(RandomValues(Element::kF32, 2 * kFfn, 10)),
+                       .numbers = {.s = 1.702f, .c = 2},
+                       .out = Allocate<uint8_t>(bytes)};
+      Check(Gate(gate, stream()));
+      const std::vector<uint8_t> expected = Download(static_cast<uint8_t*>(gate.out), bytes);
+      gate.out = Allocate<uint8_t>(bytes);
+      y = Upload(untouched);
+      Check(Fp8MatMul({.weights = weights,
+                       .out = GetParam(),
+                       .num_tokens = tokens,
+                       .x = x,
+                       .y = y,
+                       .y_stride = 2 * kFfn,
+                       .gate = gate},
+                      stream()));
+      EXPECT_EQ(Download(static_cast<uint8_t*>(gate.out), bytes), expected) << tokens << " tokens";
+      EXPECT_EQ(Download(y, 2 * bytes), untouched);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Fp8Test, testing::ValuesIn(kElements),

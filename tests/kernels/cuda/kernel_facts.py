@@ -64,7 +64,7 @@ def packed_slab_bytes(variant):
 
 
 def fp8_ring_bytes(variant):
-    """Tile<row warps, token warps, row tiles, token tiles, stages>::kBytes of fp8_matmul.cu."""
+    """Fp8Tile<row warps, token warps, row tiles, token tiles, stages>::kBytes of fp8_matmul.cuh."""
     row_warps, token_warps, row_tiles, token_tiles, stages = map(
         int, re.search(r"Tile<(\d+), (\d+), (\d+), (\d+), (\d+)>", variant).groups())
     return stages * 128 * (row_warps * row_tiles * 16 + token_warps * token_tiles * 8)
@@ -94,6 +94,9 @@ KERNELS = {
     ("fp8_matmul", "Fp8Kernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=fp8_ring_bytes,
         moved="W once per 8 tokens up to 8, per 32 up to 64, per 128 beyond: a byte a number, the least up to 32 tokens"),
+    ("fp8_experts", "Fp8Kernel"): Kernel(
+        mma=True, cp_async=True, dynamic_shared=fp8_ring_bytes,
+        moved="W of an expert once per tile of 8, 16 or 64 of its slots, a byte a number: the least where it has one"),
     ("fp8_quantize", "QuantizeKernel"): Kernel(moved="K elements, twice from the cache, and K B; the least"),
     ("gate", "GateKernel"): Kernel(moved="3 F elements; the least"),
     ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,

@@ -9,6 +9,7 @@
 #include "engine/model/packed_tensors.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/engine/exec/cuda/partly_packed.h"
 #include "tests/engine/exec/executor_runs.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -78,7 +79,8 @@ class Fp8WeightsTest : public ::testing::Test {
 // Two roundings of a relative error of up to 1/16, which layers of random weights magnify: logits that have nothing to do
 // with each other are 1.4 apart.
 TEST_F(Fp8WeightsTest, LogitsStayNear) {
-  for (const char* tiny_case : {"llama_base", "gemma2", "deepseek_v2", "mixtral", "gpt2"}) {
+  for (const char* tiny_case : {"llama_base", "gemma2", "gpt2", "deepseek_v2", "deepseek_v3", "gpt_oss", "gpt_oss_mxfp4",
+                                "granitemoeshared", "llama4_text", "mixtral", "qwen2_moe"}) {
     SCOPED_TRACE(tiny_case);
     const std::vector<float> exact = Logits(tiny_case, {.fp8 = false}), near = Logits(tiny_case, {});
     EXPECT_LT(Distance(near, exact), 0.6);
@@ -86,25 +88,38 @@ TEST_F(Fp8WeightsTest, LogitsStayNear) {
   }
 }
 
+// Dense; experts beside one for all tokens, with a gate; with biases; whose inputs are multiplied by their weights.
+constexpr const char* kKinds[] = {"llama_base", "qwen2_moe", "gpt_oss", "llama4_text"};
+
 // The last bit of a number of 16 bits may decide to which of two numbers of 3 bits of mantissa it is rounded.
 TEST_F(Fp8WeightsTest, KernelsComputeWhatTheyMean) {
   for (const auto& [element, bound] :
        {std::pair{cuda::Element::kF32, 0.01}, {cuda::Element::kF16, 0.25}, {cuda::Element::kBF16, 0.25}}) {
-    const std::vector<float> meant = Logits("llama_base", {.element = element});
-    EXPECT_LT(Distance(Logits("llama_base", {.element = element, .emulates = true}), meant), bound);
+    for (const char* tiny_case : kKinds) {
+      SCOPED_TRACE(tiny_case);
+      const std::vector<float> meant = Logits(tiny_case, {.element = element});
+      EXPECT_LT(Distance(Logits(tiny_case, {.element = element, .emulates = true}), meant), bound);
+    }
   }
 }
 
 TEST_F(Fp8WeightsTest, SameBytesHoweverASequenceIsCut) {
   const Options options = {.element = cuda::Element::kBF16, .emulates = true};
-  const std::vector<float> whole = Logits("llama_base", options);
-  ExpectSameBytes(Logits("llama_base", options, 7), whole);
-  ExpectSameBytes(Logits("llama_base", options, 40, 60), whole);
+  for (const char* tiny_case : kKinds) {
+    SCOPED_TRACE(tiny_case);
+    const std::vector<float> whole = Logits(tiny_case, options);
+    ExpectSameBytes(Logits(tiny_case, options, 7), whole);
+    ExpectSameBytes(Logits(tiny_case, options, 40, 60), whole);
+  }
 }
 
-TEST_F(Fp8WeightsTest, SameBytesBesideOthers) {
+class Fp8KindTest : public Fp8WeightsTest, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Models, Fp8KindTest, ::testing::ValuesIn(kKinds),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(Fp8KindTest, SameBytesBesideOthers) {
   ASSERT_OK_AND_ASSIGN(const auto executor,
-                       Make("llama_base", {.element = cuda::Element::kBF16, .emulates = true}));
+                       Make(GetParam(), {.element = cuda::Element::kBF16, .emulates = true}));
   const std::vector<TokenId> one = Ids(20, 53), other = Ids(70, 31);
   const std::vector<PageId> one_pages = PagesFrom(0, one.size());
   const std::vector<PageId> other_pages = PagesFrom(static_cast<PageId>(one_pages.size()), other.size());
@@ -120,15 +135,49 @@ TEST_F(Fp8WeightsTest, SameBytesBesideOthers) {
 }
 
 TEST_F(Fp8WeightsTest, DevicesShareThem) {
-  const std::vector<float> exact = Logits("llama_base", {.fp8 = false});
-  EXPECT_LT(Distance(Logits("llama_base", {.tensor_parallel = 2}), exact), 0.6);
+  for (const char* tiny_case : {"llama_base", "mixtral"}) {
+    const std::vector<float> exact = Logits(tiny_case, {.fp8 = false});
+    EXPECT_LT(Distance(Logits(tiny_case, {.tensor_parallel = 2}), exact), 0.6) << tiny_case;
+  }
+}
+
+// Of routers none are, and what a file has packed stays so.
+TEST_F(Fp8WeightsTest, CountsMatricesOfLayersAndOfTheirExperts) {
+  constexpr int64_t kLayers = 4, kHidden = 96, kExperts = 5;
+  constexpr int64_t kQueries = 6 * 16, kKeys = 2 * 16;
+  ASSERT_OK_AND_ASSIGN(const auto mixtral, Make("mixtral", {}));
+  constexpr int64_t kAttention = kHidden * (2 * kQueries + 2 * kKeys);
+  EXPECT_EQ(mixtral->fp8_numbers(), kLayers * (kAttention + kExperts * 3 * 56 * kHidden));
+  ASSERT_OK_AND_ASSIGN(const auto packed, Make("gpt_oss_mxfp4", {}));
+  constexpr int64_t kOfHeads24 = kHidden * 24 * (2 * 6 + 2 * 2);
+  EXPECT_EQ(packed->fp8_numbers(), kLayers * kOfHeads24);
+}
+
+// Of gate and up each is multiplied as it is held.
+TEST_F(Fp8WeightsTest, PackedExpertsStayPackedBesideThem) {
+  const TempFolder folder;
+  ASSERT_THAT(WriteTinyModel("mixtral", folder.path()), IsOk());
+  const std::vector<PageId> pages = PagesFrom(0, ids_.size());
+  for (const WeightRole packed : {WeightRole::kExpertGate, WeightRole::kExpertUp}) {
+    std::vector<float> logits[2];
+    for (const bool fp8 : {false, true}) {
+      const OpenedModel model =
+          OpenPartlyPacked(folder.path(), [&](const TensorId& id) { return id.role == packed; });
+      ASSERT_OK_AND_ASSIGN(const auto executor, Make(model, {.fp8 = fp8, .emulates = true}));
+      logits[fp8] = LogitsOf(*executor, ids_, pages, kMostTokens);
+    }
+    EXPECT_LT(Distance(logits[1], logits[0]), 0.6);
+    EXPECT_GT(Distance(logits[1], logits[0]), 0.002);
+  }
 }
 
 TEST_F(Fp8WeightsTest, TakesLessMemory) {
-  ASSERT_OK_AND_ASSIGN(const auto dense, Make("llama_base", {.fp8 = false, .element = cuda::Element::kBF16}));
-  ASSERT_OK_AND_ASSIGN(const auto fp8, Make("llama_base", {.element = cuda::Element::kBF16}));
-  EXPECT_LT(fp8->upload().bytes, dense->upload().bytes);
-  EXPECT_THAT(fp8->description(), HasSubstr("bf16, fp8 weights"));
+  for (const char* tiny_case : {"llama_base", "mixtral"}) {
+    ASSERT_OK_AND_ASSIGN(const auto dense, Make(tiny_case, {.fp8 = false, .element = cuda::Element::kBF16}));
+    ASSERT_OK_AND_ASSIGN(const auto fp8, Make(tiny_case, {.element = cuda::Element::kBF16}));
+    EXPECT_LT(fp8->upload().bytes, dense->upload().bytes);
+    EXPECT_THAT(fp8->description(), HasSubstr("bf16, fp8 weights"));
+  }
 }
 
 TEST_F(Fp8WeightsTest, OlderDevicesRefuse) {

@@ -1,14 +1,13 @@
 // Layers whose experts a file has in several types: what a CUDA executor computes is what the CPU does.
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "engine/model/packed_tensors.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/host_kernels.h"
+#include "tests/engine/exec/cuda/partly_packed.h"
 #include "tests/engine/exec/executor_runs.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
@@ -16,36 +15,6 @@
 
 namespace ropeway::testing {
 namespace {
-
-using IsPackedTensor = std::function<bool(const TensorId& id)>;
-
-// A model some of whose tensors are packed to 8 bits.
-class SomePackedTensors final : public TensorSource {
- public:
-  SomePackedTensors(std::unique_ptr<TensorSource> plain, std::unique_ptr<TensorSource> packed,
-                    IsPackedTensor is_packed)
-      : plain_(std::move(plain)), packed_(std::move(packed)), is_packed_(std::move(is_packed)) {}
-
-  absl::StatusOr<WeightTensor> Find(const TensorId& id) const override { return Of(id).Find(id); }
-  absl::StatusOr<DType> TypeOf(const TensorId& id) const override { return Of(id).TypeOf(id); }
-  std::string NameOf(const TensorId& id) const override { return plain_->NameOf(id); }
-  std::vector<StoredTensor> Stored() const override { return plain_->Stored(); }
-
- private:
-  const TensorSource& Of(const TensorId& id) const { return is_packed_(id) ? *packed_ : *plain_; }
-
-  const std::unique_ptr<TensorSource> plain_, packed_;
-  const IsPackedTensor is_packed_;
-};
-
-OpenedModel Open(const std::string& path, const IsPackedTensor& is_packed) {
-  absl::StatusOr<OpenedModel> plain = OpenModel(path), packed = OpenModel(path);
-  EXPECT_THAT(plain.status(), IsOk());
-  auto packed_tensors = PackTo8Bits(std::move(packed->tensors), packed->spec);
-  plain->tensors =
-      std::make_unique<SomePackedTensors>(std::move(plain->tensors), std::move(packed_tensors), is_packed);
-  return *std::move(plain);
-}
 
 void ExpectLogitsOfCpu(const IsPackedTensor& is_packed) {
   const TempFolder folder;
@@ -56,10 +25,10 @@ void ExpectLogitsOfCpu(const IsPackedTensor& is_packed) {
   ASSERT_OK_AND_ASSIGN(
       const auto cpu,
       CpuExecutor::Make(
-          Open(folder.path(), is_packed),
+          OpenPartlyPacked(folder.path(), is_packed),
           {.kv_type = kernels::KvType::kF32, .kernels = "ref", .threads = 1, .kv_cache_bytes = 1 << 20}));
   const std::vector<float> expected = LogitsOf(*cpu, ids, pages, 64);
-  const OpenedModel model = Open(folder.path(), is_packed);
+  const OpenedModel model = OpenPartlyPacked(folder.path(), is_packed);
   for (const cuda::KernelTable* kernels : {&cuda::Kernels(), &cuda::emulation::HostKernels()}) {
     ASSERT_OK_AND_ASSIGN(const auto executor,
                          CudaExecutor::Make(model, cuda::emulation::EmulatedBackend(*kernels),

@@ -1,0 +1,306 @@
+// Products of e4m3 numbers with a scale for each row of both (fp8.h), of one matrix or of experts: reads W once per tile
+// of tokens, half the bytes of bf16.
+//
+// A block walks jobs (product_source.cuh), each a tile of rows and of tokens. cp.async fills a ring of stages, each of 128
+// columns of both, and all warps multiply a stage while later ones are on their way; one chain of steps per output runs
+// over them (the rule of sums in gemm.h). The ring goes on over the ends of jobs. ldmatrix gives a lane four bytes, which
+// are its two pairs of a step (Fp8ColumnAt), made f16 in registers.
+//
+// Launched as a dependent kernel: where its jobs are known by then, the first stages of W are on their way before what
+// writes x has ended.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_FP8_MATMUL_CUH_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_FP8_MATMUL_CUH_
+
+#include <optional>
+
+#include "engine/kernels/cuda/fp8.h"
+#include "engine/kernels/cuda/fp8_pair.cuh"
+#include "engine/kernels/cuda/mma_steps.cuh"
+#include "engine/kernels/cuda/product_source.cuh"
+
+namespace ropeway::cuda {
+
+inline constexpr int kFp8ChunkBytes = 16;                              // the columns of one step
+inline constexpr int kFp8Chunks = kFp8BlockColumns / kFp8ChunkBytes;   // of a row of a stage
+
+// Warps of a block, and tiles of mma of a warp: down the rows of W, and along the tokens.
+template <int kRowWarps, int kTokenWarps, int kRowTiles_, int kTokenTiles_, int kStages_>
+struct Fp8Tile {
+  static constexpr int kRowTiles = kRowTiles_, kTokenTiles = kTokenTiles_, kStages = kStages_;
+  static constexpr int kTokenWarpCount = kTokenWarps;
+  static constexpr int kThreads = kRowWarps * kTokenWarps * 32;
+  static constexpr int kBlockRowTiles = kRowWarps * kRowTiles;
+  static constexpr int kWarpTokens = kTokenTiles * kMmaTokens;
+  static constexpr int kRows = kBlockRowTiles * kMmaRows, kTokens = kTokenWarps * kWarpTokens;
+  static constexpr int kWeightBytes = kRows * kFp8BlockColumns;
+  static constexpr int kStageBytes = kWeightBytes + kTokens * kFp8BlockColumns;
+  static constexpr int kBytes = kStages * kStageBytes;
+};
+
+// ---- What is multiplied, and where it goes.
+
+// Where scaled sums go: as they are, or those of gate and up, which then meet in a tile (product_end.cuh), as what both
+// come to.
+struct Fp8End {
+  ExpertEnd sums;  // of rows of y, which are tokens or slots
+  bool gates = false;
+  GateArgs gate = {};
+};
+
+inline Fp8End Fp8EndOf(const ExpertEnd& sums, const std::optional<GateArgs>& gate) {
+  return {.sums = sums, .gates = gate.has_value(), .gate = gate.value_or(GateArgs())};
+}
+
+constexpr int TilesOf(const Fp8End& end) { return end.gates ? (end.gate.columns + 7) / 8 : TilesOf(end.sums); }
+ROPEWAY_DEVICE TileRows RowsOf(const Fp8End& end, int tile) {
+  if (end.gates) return {8 * tile, end.gate.columns + 8 * tile, 1};
+  return RowsOf(end.sums, tile);
+}
+
+template <class Source>
+struct Fp8Product {
+  Source source;
+  const uint8_t* x;
+  const float* token_scales;
+  int row_bytes;       // of a row of x or W
+  int64_t row_scales;  // where those of a matrix lie, from its start
+  Fp8End end;
+
+  constexpr int RowBlocks(int row_tiles) const { return (TilesOf(end) + row_tiles - 1) / row_tiles; }
+};
+
+// ---- Copies.
+
+// Chunks of eight rows lie such that ldmatrix meets no bank twice.
+ROPEWAY_DEVICE uint8_t* Fp8ChunkAt(uint8_t* rows, int row, int chunk) {
+  return rows + row * kFp8BlockColumns + ((chunk ^ (row & 7)) << 4);
+}
+
+// Where a block copies from. A thread copies one chunk of every kApart-th row of a stage. Past the last row of W that one
+// again; rows of tokens that are not there stay as they are: what comes of them is stored nowhere.
+template <class S, class Source>
+class Fp8Cursor {
+ public:
+  ROPEWAY_DEVICE explicit Fp8Cursor(const Fp8Product<Source>& product)
+      : product_(product),
+        jobs_(product.RowBlocks(S::kBlockRowTiles) * product.source.NumTiles()),
+        place_{static_cast<int>(blockIdx.x), 0} {
+    FindRows();
+  }
+  ROPEWAY_DEVICE bool AtEnd() const { return place_.job >= jobs_; }
+  ROPEWAY_DEVICE void Advance() {
+    if (place_.Advance(product_.row_bytes, kFp8BlockColumns, static_cast<int>(gridDim.x))) FindRows();
+  }
+  ROPEWAY_DEVICE void CopyWeights(uint8_t* stage) const {
+#pragma unroll
+    for (int i = 0; i < kWeightRows; ++i)
+      CpAsync16Streamed(Fp8ChunkAt(stage, Row(i), Chunk()), weights_ + BytesTo(weight_rows_[i]));
+  }
+  ROPEWAY_DEVICE void CopyTokens(uint8_t* stage) const {
+#pragma unroll
+    for (int i = 0; i < kTokenRows; ++i)
+      if (Row(i) < tokens_)
+        CpAsync16(Fp8ChunkAt(stage + S::kWeightBytes, Row(i), Chunk()), product_.x + BytesTo(token_rows_[i]));
+  }
+
+ private:
+  static constexpr int kApart = S::kThreads / kFp8Chunks;
+  static constexpr int kWeightRows = S::kRows / kApart, kTokenRows = S::kTokens / kApart;
+  static_assert(S::kRows % kApart == 0 && S::kTokens % kApart == 0);
+
+  static ROPEWAY_DEVICE int Row(int i) { return i * kApart + static_cast<int>(threadIdx.x) / kFp8Chunks; }
+  static ROPEWAY_DEVICE int Chunk() { return static_cast<int>(threadIdx.x) % kFp8Chunks; }
+  ROPEWAY_DEVICE int64_t BytesTo(int row) const {
+    return int64_t{row} * product_.row_bytes + place_.column + Chunk() * kFp8ChunkBytes;
+  }
+  ROPEWAY_DEVICE void FindRows() {
+    if (AtEnd()) return;
+    const int tiles = product_.source.NumTiles();
+    const TokenTile tile = product_.source.Tile(place_.job % tiles);
+    weights_ = tile.weights;
+    tokens_ = tile.count;
+    const int first_tile = place_.job / tiles * S::kBlockRowTiles;
+#pragma unroll
+    for (int i = 0; i < kWeightRows; ++i) {
+      const TileRows rows = RowsOf(product_.end, first_tile + Row(i) / kMmaRows);
+      weight_rows_[i] = min(rows.Row(Row(i) % kMmaRows), product_.end.sums.rows - 1);
+    }
+#pragma unroll
+    for (int i = 0; i < kTokenRows; ++i)
+      token_rows_[i] = static_cast<int>(product_.source.RowOfX(tile.first + min(Row(i), tile.count - 1)));
+  }
+
+  const Fp8Product<Source>& product_;
+  const int jobs_;
+  Place place_;  // in bytes of a row
+  const uint8_t* weights_ = nullptr;
+  int tokens_ = 0;
+  int weight_rows_[kWeightRows] = {}, token_rows_[kTokenRows] = {};
+};
+
+// ---- Steps.
+
+// sums [row tiles][token tiles][rows g, g + 8][tokens 2 j, 2 j + 1], of lane 4 g + j, += the products of a stage.
+template <class S>
+ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
+                                     float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
+  const int lane = static_cast<int>(threadIdx.x % 32), matrix = lane / 8, row = lane % 8;
+  // One ldmatrix brings two steps of a tile of rows, or of two tiles of tokens.
+#pragma unroll
+  for (int chunk = 0; chunk < kFp8Chunks; chunk += 2) {
+    uint32_t b[S::kTokenTiles][2][2];
+#pragma unroll
+    for (int t = 0; t < S::kTokenTiles; t += 2) {
+      const int tile = t + matrix / 2 % S::kTokenTiles;
+      uint32_t codes[4];
+      LoadMatrixX4(codes, Fp8ChunkAt(tokens, tile * kMmaTokens + row, chunk + matrix % 2));
+#pragma unroll
+      for (int i = 0; i < 2 * min(2, S::kTokenTiles); ++i) {
+        b[t + i / 2][i % 2][0] = HalvesOfFp8Pair(codes[i]);
+        b[t + i / 2][i % 2][1] = HalvesOfFp8Pair(codes[i] >> 16);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < S::kRowTiles; ++r) {
+      uint32_t codes[4];
+      LoadMatrixX4(codes, Fp8ChunkAt(weights, r * kMmaRows + matrix % 2 * 8 + row, chunk + matrix / 2));
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+        const uint32_t upper = codes[2 * step], lower = codes[2 * step + 1];
+        const uint32_t a[4] = {HalvesOfFp8Pair(upper), HalvesOfFp8Pair(lower), HalvesOfFp8Pair(upper >> 16),
+                               HalvesOfFp8Pair(lower >> 16)};
+#pragma unroll
+        for (int t = 0; t < S::kTokenTiles; ++t) MmaM16N8K16<fp16>(sums[r][t], a, b[t][step], sums[r][t]);
+      }
+    }
+  }
+}
+
+// ---- The end of a job.
+
+// Of the expert of a slot, where there are such.
+ROPEWAY_DEVICE GateArgs GateOfRow(const GateArgs& gate, int64_t row) {
+  GateArgs of_row = gate;
+  if (gate.experts != nullptr) of_row.bias = gate.expert_biases[gate.experts[row]];
+  return of_row;
+}
+
+// Rows of `tile` for tokens of a job from `first` on.
+template <class T, class S, class Source>
+ROPEWAY_DEVICE void FinishFp8Tile(const Fp8Product<Source>& product, const TokenTile& tokens, int tile, int first,
+                                  const float (&sums)[S::kTokenTiles][4]) {
+  const Fp8End& end = product.end;
+  const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
+  const TileRows rows = RowsOf(end, tile);
+  const int row[2] = {rows.Row(g), rows.Row(g + 8)}, last = end.sums.rows - 1;
+  const auto* const scales = reinterpret_cast<const float*>(tokens.weights + product.row_scales);
+  const float row_scales[2] = {scales[min(row[0], last)], scales[min(row[1], last)]};
+#pragma unroll
+  for (int i = 0; i < S::kTokenTiles * 2; ++i) {
+    const int token = first + i / 2 * kMmaTokens + 2 * j + i % 2;
+    if (token >= tokens.count) continue;
+    const int row_of_y = tokens.first + token;
+    const float token_scale = product.token_scales[product.source.RowOfX(row_of_y)];
+    const auto scaled = [&](int half) {
+      return __fmul_rn(__fmul_rn(sums[i / 2][half * 2 + i % 2], token_scale), row_scales[half]);
+    };
+    float2 two = {scaled(0), scaled(1)};
+    if (end.gates) {
+      if (row[0] >= end.gate.columns) continue;
+      if (end.sums.weights != nullptr) {
+        const float weight = end.sums.weights[end.sums.slot_choices[row_of_y]];
+        two = {__fmul_rn(two.x, weight), __fmul_rn(two.y, weight)};
+      }
+      StoreGated<T>(GateOfRow(end.gate, row_of_y), row_of_y, row[0], two);
+    } else {
+      if (row[0] <= last) StoreSum<T>(end.sums, row_of_y, row[0], two.x);
+      if (row[1] <= last) StoreSum<T>(end.sums, row_of_y, row[1], two.y);
+    }
+  }
+}
+
+// Of a warp, whose tile is one of the block's by rows and by tokens.
+template <class T, class S, class Source>
+ROPEWAY_DEVICE void FinishFp8Job(const Fp8Product<Source>& product, int job,
+                                 float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
+  const int warp = static_cast<int>(threadIdx.x / 32), tiles = product.source.NumTiles();
+  const int tile = job / tiles * S::kBlockRowTiles + warp / S::kTokenWarpCount * S::kRowTiles;
+  const TokenTile tokens = product.source.Tile(job % tiles);
+  // One tile of rows after the other takes the first one's place: the code of an end is there once.
+#pragma unroll 1
+  for (int r = 0; r < S::kRowTiles; ++r) {
+    FinishFp8Tile<T, S>(product, tokens, tile + r, warp % S::kTokenWarpCount * S::kWarpTokens, sums[0]);
+#pragma unroll
+    for (int i = 0; i + 1 < S::kRowTiles; ++i)
+#pragma unroll
+      for (int t = 0; t < S::kTokenTiles; ++t)
+#pragma unroll
+        for (int n = 0; n < 4; ++n) sums[i][t][n] = sums[i + 1][t][n];
+  }
+}
+
+// ---- The kernel.
+
+template <class T, class S, class Source>
+__global__ void __launch_bounds__(S::kThreads) Fp8Kernel(Fp8Product<Source> product) {
+  ROPEWAY_DYNAMIC_SHARED(uint8_t, ring);
+  LaunchDependents();
+  if (!Source::kKnownAhead) GridDependencyWait();
+
+  // 1. All stages but one are filled, with W before the wait where the jobs are known.
+  Fp8Cursor<S, Source> ahead(product), again = ahead;
+#pragma unroll 1
+  for (int stage = 0; stage < S::kStages - 1; ++stage) {
+    if (!ahead.AtEnd()) ahead.CopyWeights(ring + stage * S::kStageBytes);
+    ahead.Advance();
+  }
+  GridDependencyWait();
+#pragma unroll 1
+  for (int stage = 0; stage < S::kStages - 1; ++stage) {
+    if (!again.AtEnd()) again.CopyTokens(ring + stage * S::kStageBytes);
+    CpAsyncCommit();
+    again.Advance();
+  }
+
+  // 2. A stage is multiplied while the one that was multiplied before it is filled.
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  const int warp_row = warp / S::kTokenWarpCount * S::kRowTiles * kMmaRows;
+  const int warp_token = warp % S::kTokenWarpCount * S::kWarpTokens;
+  const int jobs = product.RowBlocks(S::kBlockRowTiles) * product.source.NumTiles();
+  float sums[S::kRowTiles][S::kTokenTiles][4] = {};
+  int stage = 0, free_stage = S::kStages - 1;
+#pragma unroll 1
+  for (Place at = {static_cast<int>(blockIdx.x), 0}; at.job < jobs;) {
+    CpAsyncWait<S::kStages - 2>();
+    __syncthreads();
+    if (!ahead.AtEnd()) {
+      ahead.CopyWeights(ring + free_stage * S::kStageBytes);
+      ahead.CopyTokens(ring + free_stage * S::kStageBytes);
+    }
+    CpAsyncCommit();
+    ahead.Advance();
+    uint8_t* const here = ring + stage * S::kStageBytes;
+    MultiplyFp8Stage<S>(here + warp_row * kFp8BlockColumns,
+                        here + S::kWeightBytes + warp_token * kFp8BlockColumns, sums);
+    free_stage = stage;
+    stage = stage + 1 == S::kStages ? 0 : stage + 1;
+    const int done = at.job;
+    if (!at.Advance(product.row_bytes, kFp8BlockColumns, static_cast<int>(gridDim.x))) continue;
+    FinishFp8Job<T, S>(product, done, sums);
+    ClearSums(sums);
+  }
+  CpAsyncWait<0>();
+}
+
+// `resident`: how many blocks of it are to run at once.
+template <class T, class S, class Source>
+ErrorCode LaunchFp8(const Fp8Product<Source>& product, int64_t resident, Stream stream) {
+  const int64_t jobs = product.RowBlocks(S::kBlockRowTiles) * product.source.MostTiles();
+  return LaunchDependent(stream, Fp8Kernel<T, S, Source>,
+                         dim3(static_cast<unsigned>(std::min(jobs, resident))), dim3(S::kThreads),
+                         static_cast<size_t>(S::kBytes), product);
+}
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_FP8_MATMUL_CUH_
