@@ -34,6 +34,12 @@ void MultiplyWide(float (&d)[kTiles][4], const uint32_t (&a)[4], uint64_t b, boo
                                at);
 }
 
+inline void AddHalfProducts(float (&d)[32][4], const uint32_t (&a)[4], uint64_t b,
+                            emulation::SourceLine at = emulation::SourceLine::Here()) {
+  emulation::WarpgroupMultiply(
+      {.d = &d[0][0], .a = a, .b = b, .columns = 256, .halves = true, .accumulate = true}, at);
+}
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_TESTS_CUDA_EMULATION_EMULATED_WARPGROUP_H_

@@ -11,22 +11,32 @@
 namespace ropeway::cuda::emulation {
 namespace {
 
+// Of the number at a place of a row.
+int64_t ColumnOf(int64_t at) {
+  return at / kFp8StepColumns * kFp8StepColumns + Fp8ColumnAt(at % kFp8StepColumns);
+}
+
 void Quantize(const QuantizeArgs& args) {
   std::vector<float> row(static_cast<size_t>(args.columns));
   for (int64_t t = 0; t < args.num_tokens; ++t) {
     for (int64_t k = 0; k < args.columns; ++k)
       row[k] = LoadElement(args.element, args.x, t * args.columns + k);
-    args.out.scales[t] =
-        QuantizeFp8Row(row.data(), args.columns, args.out.codes + t * Fp8RowBytes(args.columns));
+    const int64_t row_bytes = Fp8RowBytes(args.columns);
+    std::vector<uint8_t> codes(static_cast<size_t>(row_bytes));
+    args.out.scales[t] = QuantizeFp8Row(row.data(), args.columns, codes.data());
+    for (int64_t at = 0; at < row_bytes; ++at) {
+      if (args.as_f16)
+        StoreElement(Element::kF16, args.out.codes, t * row_bytes + ColumnOf(at), Fp8ToFloat(codes[at]));
+      else
+        args.out.codes[t * row_bytes + at] = codes[at];
+    }
   }
 }
 
 // The numbers of a row in the order of its columns, without its scale.
 void Decode(const uint8_t* codes, int64_t columns, float* out) {
-  for (int64_t at = 0; at < Fp8RowBytes(columns); ++at) {
-    const int64_t column = at / kFp8StepColumns * kFp8StepColumns + Fp8ColumnAt(at % kFp8StepColumns);
-    if (column < columns) out[column] = Fp8ToFloat(codes[at]);
-  }
+  for (int64_t at = 0; at < Fp8RowBytes(columns); ++at)
+    if (ColumnOf(at) < columns) out[ColumnOf(at)] = Fp8ToFloat(codes[at]);
 }
 
 // The products of rows row_of(0), row_of(1), ... of x.
@@ -34,6 +44,7 @@ struct HostFp8MatMul {
   Fp8Matrix weights;
   int64_t tokens = 0;
   Fp8Rows x;
+  bool x_is_f16 = false;
   std::function<int64_t(int64_t t)> row_of;
   std::function<void(int64_t t, int64_t m, float value)> store;
 };
@@ -43,8 +54,12 @@ void Multiply(const HostFp8MatMul& args) {
   const auto* const data = static_cast<const uint8_t*>(args.weights.data);
   const auto* const row_scales = reinterpret_cast<const float*>(data + layout.scales);
   std::vector<float> x(static_cast<size_t>(args.tokens * columns));
-  for (int64_t t = 0; t < args.tokens; ++t)
-    Decode(args.x.codes + args.row_of(t) * row_bytes, columns, &x[t * columns]);
+  for (int64_t t = 0; t < args.tokens; ++t) {
+    const int64_t row = args.row_of(t) * row_bytes;
+    if (!args.x_is_f16) Decode(args.x.codes + row, columns, &x[t * columns]);
+    for (int64_t k = 0; args.x_is_f16 && k < columns; ++k)
+      x[t * columns + k] = LoadElement(Element::kF16, args.x.codes, row + k);
+  }
   const auto weight_row = [&](int64_t m) {
     std::vector<float> row(static_cast<size_t>(columns));
     Decode(data + layout.codes + m * row_bytes, columns, row.data());
@@ -66,6 +81,7 @@ void MultiplyTokens(const Fp8MatMulArgs& args) {
   Multiply({.weights = args.weights,
             .tokens = args.num_tokens,
             .x = args.x,
+            .x_is_f16 = args.warpgroups,
             .row_of = [](int64_t t) { return t; },
             .store = [&](int64_t t, int64_t m,
                          float value) { StoreElement(args.out, args.y, t * args.y_stride + m, value); }});

@@ -9,7 +9,7 @@
 namespace ropeway::cuda::emulation {
 namespace {
 
-constexpr int kDepth = 16;  // of one instruction: bf16
+constexpr int kDepth = 16, kMostColumns = 256;  // of one instruction: numbers of 16 bits
 
 // Where b lies: the fields of a shared memory descriptor (PTX ISA, "Asynchronous Warpgroup Level Matrix Shared Memory
 // Layout"), in bytes.
@@ -35,7 +35,10 @@ struct Descriptor {
   }
 };
 
-float FromBFloat16(uint32_t bits) { return BFloat16ToFloat(static_cast<uint16_t>(bits)); }
+float FromBits(const WarpgroupProduct& product, uint32_t bits) {
+  const auto number = static_cast<uint16_t>(bits);
+  return product.halves ? HalfToFloat(number) : BFloat16ToFloat(number);
+}
 
 // The lanes' products, one instruction of a warp.
 using LaneProducts = WarpgroupProduct* [32];
@@ -45,11 +48,11 @@ void LoadA(const LaneProducts& lanes, float (&a)[16][kDepth]) {
     for (int half = 0; half < 2; ++half)
       for (int i = 0; i < 4; ++i)
         a[lane / 4 + i % 2 * 8][lane % 4 * 2 + half + i / 2 * 8] =
-            FromBFloat16(half == 0 ? lanes[lane]->a[i] : lanes[lane]->a[i] >> 16);
+            FromBits(*lanes[lane], half == 0 ? lanes[lane]->a[i] : lanes[lane]->a[i] >> 16);
 }
 
 // The order of additions is that of PerformMma: on a device, too, it is one for both.
-void PerformProduct(const LaneProducts& lanes, const float (&b)[kDepth][128]) {
+void PerformProduct(const LaneProducts& lanes, const float (&b)[kDepth][kMostColumns]) {
   float a[16][kDepth];
   LoadA(lanes, a);
   for (int lane = 0; lane < 32; ++lane) {
@@ -77,12 +80,12 @@ void PerformWarpgroupWait(BlockExecutor& executor, void* const (&arguments)[32],
         executor.Fail("the lanes of a warp wait for different products", at);
       lanes[lane] = &products[i];
     }
-    float b[kDepth][128];
+    float b[kDepth][kMostColumns];
     for (int k = 0; k < kDepth; ++k)
       for (int n = 0; n < first[i].columns; ++n) {
         const void* element =
             executor.shared().At(Descriptor(first[i].b).AddressOf(k, n, first[i].rows_of_panels));
-        b[k][n] = element == nullptr ? NAN : FromBFloat16(*static_cast<const uint16_t*>(element));
+        b[k][n] = element == nullptr ? NAN : FromBits(first[i], *static_cast<const uint16_t*>(element));
       }
     PerformProduct(lanes, b);
   }

@@ -15,17 +15,18 @@
 
 namespace ropeway::cuda::emulation {
 
-// One lane's part of wgmma.mma_async.m64nNk16 of bf16, a in registers.
+// One lane's part of wgmma.mma_async.m64nNk16 of bf16 or f16, a in registers.
 struct WarpgroupProduct {
   float* d = nullptr;           // [columns / 2]
   const uint32_t* a = nullptr;  // [4]
   uint64_t b = 0;
   int columns = 0;              // N
   bool rows_of_panels = false;  // b is "MN-major": the instruction's transpose bit
+  bool halves = false;          // f16
   bool accumulate = false;
   // What d had, where no product before this one that is under way gives it.
   bool has_before = false;
-  float before[64] = {};
+  float before[128] = {};
 };
 
 uint32_t SharedAddressOf(const void* shared, SourceLine at);

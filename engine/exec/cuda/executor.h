@@ -26,9 +26,9 @@ struct CudaExecutorOptions {
   // Behaviour.
   std::optional<cuda::Element> element;       // of activations; none: AutomaticElement of the file
   std::optional<cuda::KvElement> kv_element;  // none: that of the activations
-  bool fp8_weights = false;                   // dense matrices of layers become fp8 (kernels/cuda/fp8.h)
-  int32_t max_model_len = 0;                  // positions per sequence; 0: the model's context length
-  int32_t max_logprobs = 20;                  // that a row may ask for
+  bool fp8_weights = false;   // dense matrices of layers and experts become fp8 (kernels/cuda/fp8.h)
+  int32_t max_model_len = 0;  // positions per sequence; 0: the model's context length
+  int32_t max_logprobs = 20;  // that a row may ask for
 
   // Performance.
   int tensor_parallel = 1;       // devices [0, n) share the model
@@ -39,7 +39,7 @@ struct CudaExecutorOptions {
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
   bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
   std::string gemm_cache;   // file of what earlier searches chose; empty: none
-  bool use_wgmma = true;    // by attention of prompts, where a device has it and gives the bytes of mma.sync
+  bool use_wgmma = true;    // by prompts, where a device has it and gives the bytes of mma.sync
   // 1: the device idles while the next step is planned.
   int32_t max_steps_in_flight = kMaxStepsInFlight;
   bool use_graphs = true;  // decode steps are captured once and replayed

@@ -149,7 +149,9 @@ absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMem
                       .partial_floats = cuda::AttentionWorkspaceFloats(attention, bounds.partials),
                       .arrivals = int64_t{plan.largest_step.merges} * spec.num_kv_heads,
                       .unpacked_bytes = UnpackedBytes(options),
-                      .widest_fp8 = options.widest_fp8};
+                      .widest_fp8 = options.widest_fp8,
+                      .fp8_warpgroups = options.use_wgmma && cuda::HasWarpgroups(device) &&
+                                        options.widest_fp8.of_all > 0 && options.max_tokens > kFp8MmaTokens};
   Carver activations(nullptr), inputs(nullptr), results(nullptr);
   CarveActivations(spec, plan.activations, activations);
   CarveStep(plan.largest_step, inputs);

@@ -29,7 +29,8 @@ LatentSpec WidestLatent(const DecoderSpec& spec) {
 cuda::Fp8Rows CarveQuantized(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver) {
   if (shape.widest_fp8.of_all == 0) return {};
   const int64_t tokens = shape.max_tokens, choices = tokens * spec.max_experts().per_token;
-  const int64_t of_tokens = tokens * cuda::Fp8RowBytes(shape.widest_fp8.of_all);
+  const int64_t of_tokens =
+      tokens * cuda::Fp8RowBytes(shape.widest_fp8.of_all) * (shape.fp8_warpgroups ? 2 : 1);
   const int64_t of_choices = choices * cuda::Fp8RowBytes(shape.widest_fp8.of_choices);
   return {carver.TakeBytes(std::max(of_tokens, of_choices)), carver.Take<float>(std::max(tokens, choices))};
 }

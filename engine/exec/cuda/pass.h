@@ -55,7 +55,7 @@ struct CudaActivations {
   float* partials;          // of attention
   int32_t* arrivals;        // [arrivals] of attention: zeros between steps
   UnpackedSlice unpacked;   // of packed weights on their way to the library
-  cuda::Fp8Rows quantized;  // [T] or [T K] of what fp8 weights are multiplied by; or null
+  cuda::Fp8Rows quantized;  // [T] or [T K] of what fp8 weights are multiplied by, or as f16; or null
   uint8_t* chosen;          // [max_logit_rows, D] rows on their way to the output layer
   float* logits;            // [max_logit_rows, logit_stride]
   float* scratch;           // [max_logit_rows, V] of sampling
@@ -66,6 +66,7 @@ struct CudaActivationsShape {
   int32_t max_tokens = 0, max_logit_rows = 0;
   int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0;
   Fp8Widths widest_fp8;
+  bool fp8_warpgroups = false;  // may multiply by them
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 
@@ -111,7 +112,8 @@ struct CudaPassContext {
   // Device memory: tokens that the step before chose, on rank 0; null: none is awaited.
   int32_t* sampled = nullptr;  // [max_sampled]
   int32_t max_sampled = 0;
-  bool warpgroups = false;  // attend prompts: cuda::AttentionArgs
+  bool warpgroups = false;      // attend prompts: cuda::AttentionArgs
+  bool fp8_warpgroups = false;  // multiply prompts by fp8 weights: cuda::Fp8MatMulArgs
 };
 
 class CudaPass {

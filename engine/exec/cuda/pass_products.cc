@@ -9,7 +9,8 @@ ProductTools CudaPass::Tools() const {
           .slice = context_.activations.unpacked,
           .stream = context_.stream,
           .fp8 = context_.fp8_kernels,
-          .quantized = context_.activations.quantized};
+          .quantized = context_.activations.quantized,
+          .fp8_warpgroups = context_.fp8_warpgroups};
 }
 
 cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,

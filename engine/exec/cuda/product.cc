@@ -104,11 +104,13 @@ cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools&
 cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductTools& tools,
                                   const std::optional<cuda::GateArgs>& gate) {
   const int tokens = static_cast<int>(args.num_tokens);
+  const bool warpgroups = tools.fp8_warpgroups && args.num_tokens > kFp8MmaTokens;
   const cuda::ErrorCode error = tools.fp8->quantize({.element = args.element,
                                                      .num_tokens = tokens,
                                                      .columns = static_cast<int>(args.weights.columns),
                                                      .x = args.x,
-                                                     .out = tools.quantized},
+                                                     .out = tools.quantized,
+                                                     .as_f16 = warpgroups},
                                                     tools.stream);
   if (error != 0) return error;
   return tools.fp8->matmul(
@@ -118,7 +120,8 @@ cuda::ErrorCode MultiplyFp8OnCuda(const cuda::MatMulArgs& args, const ProductToo
        .x = tools.quantized,
        .y = args.y,
        .y_stride = args.y_stride,
-       .gate = gate},
+       .gate = gate,
+       .warpgroups = warpgroups},
       tools.stream);
 }
 

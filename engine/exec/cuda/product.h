@@ -31,6 +31,10 @@ inline constexpr int64_t kPackedTokens = 128;
 
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args);
 
+// Up to so many tokens mma.sync multiplies by fp8 weights, beyond warpgroups where they may, whose tile has twice as many.
+// Not measured.
+inline constexpr int64_t kFp8MmaTokens = 128;
+
 // Device memory for a slice of unpacked weights, of bytes > 0 where kUnpack may come up.
 struct UnpackedSlice {
   void* data = nullptr;
@@ -46,7 +50,8 @@ struct ProductTools {
   cuda::Stream stream;
   // Of fp8 weights: else null.
   const cuda::Fp8KernelTable* fp8 = nullptr;
-  cuda::Fp8Rows quantized;  // room for x
+  cuda::Fp8Rows quantized;      // room for x
+  bool fp8_warpgroups = false;  // multiply prompts, and there is room for x as f16
 };
 
 // Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.

@@ -8,6 +8,7 @@
 #include "engine/base/exhaustion.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/attention_check.h"
+#include "engine/exec/cuda/fp8_check.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/model/decoder_phases.h"
 
@@ -105,14 +106,19 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
   RETURN_IF_ERROR(PrepareProducts());
-  RETURN_IF_ERROR(ChooseAttention());
+  RETURN_IF_ERROR(ChooseWarpgroups());
   return AllocatePages();
 }
 
-absl::Status CudaRank::ChooseAttention() {
+absl::Status CudaRank::ChooseWarpgroups() {
   const cuda::AttentionShape& shape = plan_.step.attention;
-  if (!shape.warpgroups) return absl::OkStatus();
-  ASSIGN_OR_RETURN(warpgroups_, WarpgroupsKeepBytes(shape, *parts_.kernels, *parts_.runtime, stream_));
+  if (shape.warpgroups) {
+    ASSIGN_OR_RETURN(warpgroups_, WarpgroupsKeepBytes(shape, *parts_.kernels, *parts_.runtime, stream_));
+  }
+  if (plan_.activations.fp8_warpgroups) {
+    ASSIGN_OR_RETURN(fp8_warpgroups_, Fp8WarpgroupsKeepBytes(options_.memory.element, *parts_.fp8_kernels,
+                                                             *parts_.runtime, stream_));
+  }
   return absl::OkStatus();
 }
 
@@ -121,6 +127,10 @@ std::vector<std::string> CudaRank::products() const {
   if (plan_.step.attention.warpgroups)
     products.push_back(warpgroups_ ? "attention of prompts: wgmma, whose bytes are those of mma.sync"
                                    : "attention of prompts: mma.sync, since wgmma gives other bytes or none");
+  if (plan_.activations.fp8_warpgroups)
+    products.push_back(fp8_warpgroups_
+                           ? "products of prompts by fp8: wgmma, whose bytes are those of mma.sync"
+                           : "products of prompts by fp8: mma.sync, since wgmma gives other bytes or none");
   return products;
 }
 
@@ -213,7 +223,8 @@ CudaPassContext CudaRank::Context() const {
           .stream = stream_,
           .sampled = Sampled(),
           .max_sampled = plan_.largest_step.samples,
-          .warpgroups = warpgroups_};
+          .warpgroups = warpgroups_,
+          .fp8_warpgroups = fp8_warpgroups_};
 }
 
 absl::Status CudaRank::VisitLogits(

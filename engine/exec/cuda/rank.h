@@ -107,7 +107,7 @@ class CudaRank {
   absl::Status AllocateWorkspace();
   absl::Status AllocatePages();
   absl::Status PrepareProducts();
-  absl::Status ChooseAttention();
+  absl::Status ChooseWarpgroups();
   absl::Status Launch(const CudaStep& step, int slot);
   void Settle();
   absl::Status Compute(const CudaStep& step, int slot, const CudaPassContext& context,
@@ -133,6 +133,7 @@ class CudaRank {
   CudaWeights weights_;
   CudaUpload upload_;
   bool warpgroups_ = false;           // attend prompts
+  bool fp8_warpgroups_ = false;       // multiply prompts by fp8 weights
   std::vector<LayerFusion> fusions_;  // [L]
   CudaActivations activations_ = {};
 

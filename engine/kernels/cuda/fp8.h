@@ -41,6 +41,9 @@ constexpr int64_t Fp8RowBytes(int64_t columns) {
 inline constexpr int kFp8StepColumns = 16;
 constexpr int Fp8ColumnAt(int place) { return place / 4 * 2 + place % 2 + place % 4 / 2 * 8; }
 
+// Tokens that warpgroups multiply at a time.
+inline constexpr int kFp8WarpgroupTile = 256;
+
 // Where codes [M, Fp8RowBytes(K)] and scales [M] of a matrix lie, in bytes from its start.
 struct Fp8Layout {
   int64_t codes = 0;
@@ -71,6 +74,7 @@ struct QuantizeArgs {
   int columns = 0;          // K
   const void* x = nullptr;  // [T, K]
   Fp8Rows out;
+  bool as_f16 = false;  // out.codes are the same numbers as f16 [T, Fp8RowBytes(K)], in the order of columns
 };
 
 struct Fp8MatMulArgs {
@@ -83,6 +87,7 @@ struct Fp8MatMulArgs {
   // What follows by the same kernel, of these tokens and of `out`; y, which it names gate_up, is left as it was or holds what
   // it takes. REQUIRES: gated.
   std::optional<GateArgs> gate;
+  bool warpgroups = false;  // x is as_f16, and wgmma multiplies: compute capability 9.0 alone
 };
 
 // y[slot] = x W^T, W of the slot's expert.
@@ -104,6 +109,8 @@ const Fp8KernelTable& Fp8Kernels();
 // The host launchers behind it.
 ErrorCode QuantizeToFp8(const QuantizeArgs& args, Stream stream);
 ErrorCode Fp8MatMul(const Fp8MatMulArgs& args, Stream stream);
+// What it does with `warpgroups`.
+ErrorCode Fp8MatMulByWarpgroups(const Fp8MatMulArgs& args, Stream stream);
 ErrorCode Fp8ExpertMatMul(const Fp8ExpertMatMulArgs& args, Stream stream);
 
 // What QuantizeToFp8 computes, on the host: codes [Fp8RowBytes(columns)] of a row, whose scale is returned.

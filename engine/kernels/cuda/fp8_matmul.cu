@@ -1,9 +1,7 @@
 // y [T, M] = x [T, K] W^T of e4m3 numbers (fp8.h), for any number of tokens.
 //
 // Three tiles: for as few tokens as one step has, so that the memory is asked for W alone; for a few more; for prompts,
-// where what was converted is used for several steps. Which one is taken is not measured. A block has one job.
-#include <cstdint>
-
+// where what was converted is used for several steps. Which one is taken is not measured.
 #include "engine/kernels/cuda/fp8_matmul.cuh"
 
 namespace ropeway::cuda {
@@ -17,20 +15,13 @@ constexpr int kSomeTokens = 64;
 
 template <class T, class S>
 ErrorCode LaunchTile(const Fp8MatMulArgs& args, Stream stream) {
-  const auto rows = static_cast<int>(args.weights.rows);
-  const Fp8Product<OneMatrix> product = {
-      .source = {.weights = args.weights.data, .num_tokens = args.num_tokens, .tile_tokens = S::kTokens},
-      .x = args.x.codes,
-      .token_scales = args.x.scales,
-      .row_bytes = static_cast<int>(Fp8RowBytes(args.weights.columns)),
-      .row_scales = Fp8LayoutOf(args.weights.rows, args.weights.columns).scales,
-      .end = Fp8EndOf({.rows = rows, .y = args.y, .y_stride = args.y_stride}, args.gate)};
-  return LaunchFp8<T, S>(product, INT32_MAX, stream);
+  return LaunchFp8<T, S>(Fp8ProductOf(args, S::kTokens), /*resident=*/0, stream);
 }
 
 }  // namespace
 
 ErrorCode Fp8MatMul(const Fp8MatMulArgs& args, Stream stream) {
+  if (args.warpgroups) return Fp8MatMulByWarpgroups(args, stream);
   return WithElement(args.out, [&]<class T>() {
     if (args.num_tokens <= FewTokens::kTokens) return LaunchTile<T, FewTokens>(args, stream);
     if (args.num_tokens <= kSomeTokens) return LaunchTile<T, SomeTokens>(args, stream);

@@ -1,7 +1,7 @@
 // Products of e4m3 numbers with a scale for each row of both (fp8.h), of one matrix or of experts: reads W once per tile
 // of tokens, half the bytes of bf16.
 //
-// A block walks jobs (product_source.cuh), each a tile of rows and of tokens. cp.async fills a ring of stages, each of 128
+// A block walks jobs (product_source.cuh), each a tile of rows and of tokens; where they are known ahead it has one. cp.async fills a ring of stages, each of 128
 // columns of both, and all warps multiply a stage while later ones are on their way; one chain of steps per output runs
 // over them (the rule of sums in gemm.h). The ring goes on over the ends of jobs. ldmatrix gives a lane four bytes, which
 // are its two pairs of a step (Fp8ColumnAt), made f16 in registers.
@@ -11,6 +11,7 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_FP8_MATMUL_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_FP8_MATMUL_CUH_
 
+#include <algorithm>
 #include <optional>
 
 #include "engine/kernels/cuda/fp8.h"
@@ -20,8 +21,8 @@
 
 namespace ropeway::cuda {
 
-inline constexpr int kFp8ChunkBytes = 16;                              // the columns of one step
-inline constexpr int kFp8Chunks = kFp8BlockColumns / kFp8ChunkBytes;   // of a row of a stage
+inline constexpr int kFp8ChunkBytes = 16;                             // the columns of one step
+inline constexpr int kFp8Chunks = kFp8BlockColumns / kFp8ChunkBytes;  // of a row of a stage
 
 // Warps of a block, and tiles of mma of a warp: down the rows of W, and along the tokens.
 template <int kRowWarps, int kTokenWarps, int kRowTiles_, int kTokenTiles_, int kStages_>
@@ -35,6 +36,8 @@ struct Fp8Tile {
   static constexpr int kWeightBytes = kRows * kFp8BlockColumns;
   static constexpr int kStageBytes = kWeightBytes + kTokens * kFp8BlockColumns;
   static constexpr int kBytes = kStages * kStageBytes;
+  // On a processor, for which registers are enough: to get one more ptxas would spill some.
+  static constexpr int kLeastBlocks = kThreads == 256 ? 1 : 3;
 };
 
 // ---- What is multiplied, and where it goes.
@@ -51,7 +54,9 @@ inline Fp8End Fp8EndOf(const ExpertEnd& sums, const std::optional<GateArgs>& gat
   return {.sums = sums, .gates = gate.has_value(), .gate = gate.value_or(GateArgs())};
 }
 
-constexpr int TilesOf(const Fp8End& end) { return end.gates ? (end.gate.columns + 7) / 8 : TilesOf(end.sums); }
+constexpr int TilesOf(const Fp8End& end) {
+  return end.gates ? (end.gate.columns + 7) / 8 : TilesOf(end.sums);
+}
 ROPEWAY_DEVICE TileRows RowsOf(const Fp8End& end, int tile) {
   if (end.gates) return {8 * tile, end.gate.columns + 8 * tile, 1};
   return RowsOf(end.sums, tile);
@@ -68,6 +73,16 @@ struct Fp8Product {
 
   constexpr int RowBlocks(int row_tiles) const { return (TilesOf(end) + row_tiles - 1) / row_tiles; }
 };
+
+inline Fp8Product<OneMatrix> Fp8ProductOf(const Fp8MatMulArgs& args, int tile_tokens) {
+  const auto rows = static_cast<int>(args.weights.rows);
+  return {.source = {.weights = args.weights.data, .num_tokens = args.num_tokens, .tile_tokens = tile_tokens},
+          .x = args.x.codes,
+          .token_scales = args.x.scales,
+          .row_bytes = static_cast<int>(Fp8RowBytes(args.weights.columns)),
+          .row_scales = Fp8LayoutOf(args.weights.rows, args.weights.columns).scales,
+          .end = Fp8EndOf({.rows = rows, .y = args.y, .y_stride = args.y_stride}, args.gate)};
+}
 
 // ---- Copies.
 
@@ -87,20 +102,30 @@ class Fp8Cursor {
         place_{static_cast<int>(blockIdx.x), 0} {
     FindRows();
   }
-  ROPEWAY_DEVICE bool AtEnd() const { return place_.job >= jobs_; }
+  ROPEWAY_DEVICE bool AtEnd() const {
+    return Source::kKnownAhead ? place_.column >= product_.row_bytes : place_.job >= jobs_;
+  }
   ROPEWAY_DEVICE void Advance() {
-    if (place_.Advance(product_.row_bytes, kFp8BlockColumns, static_cast<int>(gridDim.x))) FindRows();
+    if constexpr (Source::kKnownAhead)
+      place_.column += kFp8BlockColumns;
+    else if (place_.Advance(product_.row_bytes, kFp8BlockColumns, static_cast<int>(gridDim.x)))
+      FindRows();
   }
   ROPEWAY_DEVICE void CopyWeights(uint8_t* stage) const {
 #pragma unroll
-    for (int i = 0; i < kWeightRows; ++i)
-      CpAsync16Streamed(Fp8ChunkAt(stage, Row(i), Chunk()), weights_ + BytesTo(weight_rows_[i]));
+    for (int i = 0; i < kWeightRows; ++i) {
+      const TileRows rows = RowsOf(product_.end, first_tile_ + Row(i) / kMmaRows);
+      const int row = min(rows.Row(Row(i) % kMmaRows), product_.end.sums.rows - 1);
+      CpAsync16Streamed(Fp8ChunkAt(stage, Row(i), Chunk()), tokens_.weights + BytesTo(row));
+    }
   }
   ROPEWAY_DEVICE void CopyTokens(uint8_t* stage) const {
 #pragma unroll
-    for (int i = 0; i < kTokenRows; ++i)
-      if (Row(i) < tokens_)
-        CpAsync16(Fp8ChunkAt(stage + S::kWeightBytes, Row(i), Chunk()), product_.x + BytesTo(token_rows_[i]));
+    for (int i = 0; i < kTokenRows; ++i) {
+      if (Row(i) >= tokens_.count) continue;
+      const int row = Source::kKnownAhead ? tokens_.first + Row(i) : token_rows_[i];
+      CpAsync16(Fp8ChunkAt(stage + S::kWeightBytes, Row(i), Chunk()), product_.x + BytesTo(row));
+    }
   }
 
  private:
@@ -116,26 +141,23 @@ class Fp8Cursor {
   ROPEWAY_DEVICE void FindRows() {
     if (AtEnd()) return;
     const int tiles = product_.source.NumTiles();
-    const TokenTile tile = product_.source.Tile(place_.job % tiles);
-    weights_ = tile.weights;
-    tokens_ = tile.count;
-    const int first_tile = place_.job / tiles * S::kBlockRowTiles;
+    tokens_ = product_.source.Tile(place_.job % tiles);
+    first_tile_ = place_.job / tiles * S::kBlockRowTiles;
+    // Else a token's row is its own.
+    if constexpr (!Source::kKnownAhead) {
 #pragma unroll
-    for (int i = 0; i < kWeightRows; ++i) {
-      const TileRows rows = RowsOf(product_.end, first_tile + Row(i) / kMmaRows);
-      weight_rows_[i] = min(rows.Row(Row(i) % kMmaRows), product_.end.sums.rows - 1);
+      for (int i = 0; i < kTokenRows; ++i)
+        token_rows_[i] =
+            static_cast<int>(product_.source.RowOfX(tokens_.first + min(Row(i), tokens_.count - 1)));
     }
-#pragma unroll
-    for (int i = 0; i < kTokenRows; ++i)
-      token_rows_[i] = static_cast<int>(product_.source.RowOfX(tile.first + min(Row(i), tile.count - 1)));
   }
 
   const Fp8Product<Source>& product_;
   const int jobs_;
   Place place_;  // in bytes of a row
-  const uint8_t* weights_ = nullptr;
-  int tokens_ = 0;
-  int weight_rows_[kWeightRows] = {}, token_rows_[kTokenRows] = {};
+  TokenTile tokens_ = {};
+  int first_tile_ = 0;
+  int token_rows_[kTokenRows] = {};  // where they are read
 };
 
 // ---- Steps.
@@ -146,7 +168,7 @@ ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
                                      float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
   const int lane = static_cast<int>(threadIdx.x % 32), matrix = lane / 8, row = lane % 8;
   // One ldmatrix brings two steps of a tile of rows, or of two tiles of tokens.
-#pragma unroll
+#pragma unroll 2
   for (int chunk = 0; chunk < kFp8Chunks; chunk += 2) {
     uint32_t b[S::kTokenTiles][2][2];
 #pragma unroll
@@ -186,9 +208,9 @@ ROPEWAY_DEVICE GateArgs GateOfRow(const GateArgs& gate, int64_t row) {
 }
 
 // Rows of `tile` for tokens of a job from `first` on.
-template <class T, class S, class Source>
-ROPEWAY_DEVICE void FinishFp8Tile(const Fp8Product<Source>& product, const TokenTile& tokens, int tile, int first,
-                                  const float (&sums)[S::kTokenTiles][4]) {
+template <class T, int kTokenTiles, class Source>
+ROPEWAY_DEVICE void FinishFp8Tile(const Fp8Product<Source>& product, const TokenTile& tokens, int tile,
+                                  int first, const float (&sums)[kTokenTiles][4]) {
   const Fp8End& end = product.end;
   const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
   const TileRows rows = RowsOf(end, tile);
@@ -196,7 +218,7 @@ ROPEWAY_DEVICE void FinishFp8Tile(const Fp8Product<Source>& product, const Token
   const auto* const scales = reinterpret_cast<const float*>(tokens.weights + product.row_scales);
   const float row_scales[2] = {scales[min(row[0], last)], scales[min(row[1], last)]};
 #pragma unroll
-  for (int i = 0; i < S::kTokenTiles * 2; ++i) {
+  for (int i = 0; i < kTokenTiles * 2; ++i) {
     const int token = first + i / 2 * kMmaTokens + 2 * j + i % 2;
     if (token >= tokens.count) continue;
     const int row_of_y = tokens.first + token;
@@ -229,7 +251,7 @@ ROPEWAY_DEVICE void FinishFp8Job(const Fp8Product<Source>& product, int job,
   // One tile of rows after the other takes the first one's place: the code of an end is there once.
 #pragma unroll 1
   for (int r = 0; r < S::kRowTiles; ++r) {
-    FinishFp8Tile<T, S>(product, tokens, tile + r, warp % S::kTokenWarpCount * S::kWarpTokens, sums[0]);
+    FinishFp8Tile<T>(product, tokens, tile + r, warp % S::kTokenWarpCount * S::kWarpTokens, sums[0]);
 #pragma unroll
     for (int i = 0; i + 1 < S::kRowTiles; ++i)
 #pragma unroll
@@ -242,7 +264,7 @@ ROPEWAY_DEVICE void FinishFp8Job(const Fp8Product<Source>& product, int job,
 // ---- The kernel.
 
 template <class T, class S, class Source>
-__global__ void __launch_bounds__(S::kThreads) Fp8Kernel(Fp8Product<Source> product) {
+__global__ void __launch_bounds__(S::kThreads, S::kLeastBlocks) Fp8Kernel(Fp8Product<Source> product) {
   ROPEWAY_DYNAMIC_SHARED(uint8_t, ring);
   LaunchDependents();
   if (!Source::kKnownAhead) GridDependencyWait();
@@ -287,18 +309,21 @@ __global__ void __launch_bounds__(S::kThreads) Fp8Kernel(Fp8Product<Source> prod
     const int done = at.job;
     if (!at.Advance(product.row_bytes, kFp8BlockColumns, static_cast<int>(gridDim.x))) continue;
     FinishFp8Job<T, S>(product, done, sums);
-    ClearSums(sums);
+    if constexpr (Source::kKnownAhead)
+      break;
+    else
+      ClearSums(sums);
   }
   CpAsyncWait<0>();
 }
 
-// `resident`: how many blocks of it are to run at once.
+// `resident`: how many blocks of it are to run at once where each walks several jobs.
 template <class T, class S, class Source>
 ErrorCode LaunchFp8(const Fp8Product<Source>& product, int64_t resident, Stream stream) {
-  const int64_t jobs = product.RowBlocks(S::kBlockRowTiles) * product.source.MostTiles();
-  return LaunchDependent(stream, Fp8Kernel<T, S, Source>,
-                         dim3(static_cast<unsigned>(std::min(jobs, resident))), dim3(S::kThreads),
-                         static_cast<size_t>(S::kBytes), product);
+  int64_t jobs = product.RowBlocks(S::kBlockRowTiles) * product.source.MostTiles();
+  if (!Source::kKnownAhead) jobs = std::min(jobs, resident);
+  return LaunchDependent(stream, Fp8Kernel<T, S, Source>, dim3(static_cast<unsigned>(jobs)),
+                         dim3(S::kThreads), static_cast<size_t>(S::kBytes), product);
 }
 
 }  // namespace ropeway::cuda

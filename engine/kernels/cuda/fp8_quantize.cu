@@ -1,11 +1,13 @@
 // Rows of activations x [T, K] as e4m3 numbers and a scale each (fp8.h): reads x, the second time from the cache, and
 // writes a byte a number.
 //
-// A block has a row. A thread takes 16 columns at a time, those of a step, and writes them as the step wants them.
+// A block has a row. A thread takes 16 columns at a time, those of a step, and writes them as the step wants them, or as
+// numbers of f16.
 #include <cfloat>
 
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/fp8.h"
+#include "engine/kernels/cuda/fp8_pair.cuh"
 #include "engine/tensor/fp8.h"
 
 namespace ropeway::cuda {
@@ -27,6 +29,23 @@ ROPEWAY_DEVICE void LoadColumns(const T* row, int first, int columns, float (&va
   }
 }
 
+// `at` counts numbers.
+ROPEWAY_DEVICE void StorePairs(const QuantizeArgs& args, int64_t at,
+                               const uint32_t (&pairs)[kFp8StepColumns / 2]) {
+  Vector128<uint32_t> vectors[2];
+  if (args.as_f16) {
+#pragma unroll
+    for (int i = 0; i < kFp8StepColumns / 2; ++i) vectors[i / 4].values[i % 4] = HalvesOfFp8Pair(pairs[i]);
+    uint32_t* const to = reinterpret_cast<uint32_t*>(args.out.codes + 2 * at);
+    Store128(to, vectors[0]);
+    Store128(to + 4, vectors[1]);
+  } else {
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) vectors[0].values[lane] = pairs[lane] | pairs[lane + 4] << 16;
+    Store128(reinterpret_cast<uint32_t*>(args.out.codes + at), vectors[0]);
+  }
+}
+
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kWarps * 32) QuantizeKernel(QuantizeArgs args) {
   LaunchDependents();
@@ -44,15 +63,11 @@ __global__ void __launch_bounds__(kWarps * 32) QuantizeKernel(QuantizeArgs args)
   const float scale = fmaxf(__fdiv_rn(BlockMax<kWarps>(most), kLargestFp8), FLT_MIN);
   for (int first = begin; first < row_bytes; first += apart) {
     LoadColumns<kWidth>(row, first, args.columns, values);
-    Vector128<uint32_t> codes;
+    uint32_t pairs[kFp8StepColumns / 2];
 #pragma unroll
-    for (int lane = 0; lane < 4; ++lane) {
-      const auto pair = [&](int column) {
-        return uint32_t{PackFp8Pair(__fdiv_rn(values[column], scale), __fdiv_rn(values[column + 1], scale))};
-      };
-      codes.values[lane] = pair(2 * lane) | pair(2 * lane + 8) << 16;
-    }
-    Store128(reinterpret_cast<uint32_t*>(args.out.codes + token * row_bytes + first), codes);
+    for (int i = 0; i < kFp8StepColumns / 2; ++i)
+      pairs[i] = PackFp8Pair(__fdiv_rn(values[2 * i], scale), __fdiv_rn(values[2 * i + 1], scale));
+    StorePairs(args, token * row_bytes + first, pairs);
   }
   if (threadIdx.x == 0) args.out.scales[token] = scale;
 }

@@ -27,8 +27,8 @@ struct ExpertCase {
   int64_t slots() const { return int64_t{tokens} * experts.per_token; }
   int64_t rows_of_x() const { return of_tokens ? tokens : slots(); }
   int64_t matrix_bytes() const {
-    const int64_t bytes = fp8 ? cuda::Fp8LayoutOf(outputs, columns).bytes
-                              : cuda::DeviceMatrixBytes(type, outputs, columns);
+    const int64_t bytes =
+        fp8 ? cuda::Fp8LayoutOf(outputs, columns).bytes : cuda::DeviceMatrixBytes(type, outputs, columns);
     return (bytes + 255) / 256 * 256;
   }
 };
@@ -64,17 +64,16 @@ cuda::ExpertSlots RouteEvenly(const ExpertCase& c, BenchDevice& device) {
 }
 
 BenchDevice::Call Prepare(const ExpertCase& c, BenchDevice& device) {
-  const cuda::ExpertMatMulArgs args = {
-      .weights = {c.type, c.outputs, c.columns, nullptr},
-      .element = kElement,
-      .num_experts = c.experts.count,
-      .num_slots = static_cast<int>(c.slots()),
-      .per_token = c.of_tokens ? c.experts.per_token : 0,
-      .processors = device.info().processors,
-      .slots = RouteEvenly(c, device),
-      .x = device.Allocate(c.rows_of_x() * c.columns * kElementBytes),
-      .y = device.Allocate(c.slots() * c.outputs * kElementBytes),
-      .y_stride = c.outputs};
+  const cuda::ExpertMatMulArgs args = {.weights = {c.type, c.outputs, c.columns, nullptr},
+                                       .element = kElement,
+                                       .num_experts = c.experts.count,
+                                       .num_slots = static_cast<int>(c.slots()),
+                                       .per_token = c.of_tokens ? c.experts.per_token : 0,
+                                       .processors = device.info().processors,
+                                       .slots = RouteEvenly(c, device),
+                                       .x = device.Allocate(c.rows_of_x() * c.columns * kElementBytes),
+                                       .y = device.Allocate(c.slots() * c.outputs * kElementBytes),
+                                       .y_stride = c.outputs};
   std::vector<const void* const*> places;
   for (int64_t place = 0; place < kPlaces; ++place) {
     const uint8_t* first = device.FromPool(c.experts.count * c.matrix_bytes(), place);
@@ -100,12 +99,12 @@ OpCase CaseOf(const ExpertCase& c) {
   const int64_t bytes = active * c.matrix_bytes() + c.rows_of_x() * c.columns * (c.fp8 ? 1 : kElementBytes) +
                         c.slots() * c.outputs * kElementBytes;
   const std::string tiles = c.tile_slots > 0 ? absl::StrCat(" tiles of ", c.tile_slots) : "";
-  return {
-      .operation = absl::StrCat(c.fp8 ? "fp8 " : "", "experts ", c.experts.count, "/", c.experts.per_token, " ", c.name, tiles),
-      .sizes = absl::StrCat(c.fp8 ? "e4m3" : ropeway::NameOf(c.type), ", T ", c.tokens),
-      .bytes = static_cast<double>(bytes),
-      .flops = 2.0 * static_cast<double>(c.slots() * c.outputs * c.columns),
-      .prepare = [=](BenchDevice& device) { return Prepare(c, device); }};
+  return {.operation = absl::StrCat(c.fp8 ? "fp8 " : "", "experts ", c.experts.count, "/",
+                                    c.experts.per_token, " ", c.name, tiles),
+          .sizes = absl::StrCat(c.fp8 ? "e4m3" : ropeway::NameOf(c.type), ", T ", c.tokens),
+          .bytes = static_cast<double>(bytes),
+          .flops = 2.0 * static_cast<double>(c.slots() * c.outputs * c.columns),
+          .prepare = [=](BenchDevice& device) { return Prepare(c, device); }};
 }
 
 // What ExpertTileSlots should say: with every size of tiles.
@@ -137,8 +136,8 @@ void AddExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
 void AddFp8ExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
   for (const BenchExperts& experts : shape.experts)
     for (const int tokens : shape.tokens) {
-      ExpertCase gate_up = {
-          experts, "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true, DType::kBF16, tokens};
+      ExpertCase gate_up = {experts,      "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true,
+                            DType::kBF16, tokens};
       ExpertCase down = {experts, "down", shape.hidden_size, experts.ffn_size, false, DType::kBF16, tokens};
       gate_up.fp8 = down.fp8 = true;
       cases.push_back(CaseOf(gate_up));

@@ -14,6 +14,7 @@ namespace ropeway::cuda {
 
 class Fp8DeviceTest : public DeviceTest {
  protected:
+  using DeviceTest::DeviceTest;
   void SetUp() override {
     DeviceTest::SetUp();
     if (IsSkipped()) return;
@@ -24,15 +25,16 @@ class Fp8DeviceTest : public DeviceTest {
   }
 
   // Rows of `element` as fp8, on the device.
-  Fp8Rows Quantize(Element element, const std::vector<float>& x, int64_t columns) {
+  Fp8Rows Quantize(Element element, const std::vector<float>& x, int64_t columns, bool as_f16 = false) {
     const size_t tokens = x.size() / columns;
-    const Fp8Rows rows = {.codes = Allocate<uint8_t>(tokens * Fp8RowBytes(columns)),
+    const Fp8Rows rows = {.codes = Allocate<uint8_t>(tokens * Fp8RowBytes(columns) * (as_f16 ? 2 : 1)),
                           .scales = Allocate<float>(tokens)};
     Check(QuantizeToFp8({.element = element,
                          .num_tokens = static_cast<int>(tokens),
                          .columns = static_cast<int>(columns),
                          .x = Upload(Encode(element, x)),
-                         .out = rows},
+                         .out = rows,
+                         .as_f16 = as_f16},
                         stream()));
     return rows;
   }

@@ -86,6 +86,22 @@ TEST_P(Fp8Test, QuantizesAsTheHostDoes) {
   }
 }
 
+TEST_P(Fp8Test, QuantizesToTheSameNumbersAsF16) {
+  for (const int64_t columns : {7, 100, 272}) {
+    const std::vector<float> x = RandomValues(GetParam(), 3 * columns, 11);
+    const HostRows expected = OnHost(x, columns);
+    const Fp8Rows rows = Quantize(GetParam(), x, columns, /*as_f16=*/true);
+    EXPECT_EQ(Download(rows.scales, 3), expected.scales);
+    const int64_t row_bytes = Fp8RowBytes(columns);
+    const std::vector<float> values = Decode(Element::kF16, Download(rows.codes, 3 * row_bytes * 2)),
+                             of_codes = Decoded(expected, columns);
+    for (int64_t at = 0; at < 3 * row_bytes; ++at) {
+      const int64_t row = at / row_bytes, column = at % row_bytes;
+      EXPECT_EQ(values[at], column < columns ? of_codes[row * columns + column] : 0) << row << ", " << column;
+    }
+  }
+}
+
 // Within 1/16 of each number, or of half a unit of the smallest ones.
 TEST_P(Fp8Test, KeepsNumbers) {
   constexpr int64_t kColumns = 1000;
@@ -199,9 +215,9 @@ TEST_P(Fp8Test, EndsWithTheGate) {
   const Fp8Matrix weights =
       UploadMatrix(RandomValues(Element::kF32, 2 * kFfn * kColumns, 8, 0.1f), 2 * kFfn, kColumns);
   for (const int tokens : {3, 20, 70}) {
-    for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwiglu}) {
-      const Fp8Rows x =
-          Quantize(GetParam(), RandomValues(GetParam(), tokens * kColumns, 9), kColumns);
+    for (const Activation activation :
+         {Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwiglu}) {
+      const Fp8Rows x = Quantize(GetParam(), RandomValues(GetParam(), tokens * kColumns, 9), kColumns);
       const int64_t bytes = tokens * kFfn * BytesOf(GetParam());
       const std::vector<uint8_t> untouched(2 * bytes, 0x3C);
       uint8_t* y = Upload(Multiply(weights, x, tokens, GetParam(), 2 * kFfn));

@@ -97,7 +97,11 @@ KERNELS = {
     ("fp8_experts", "Fp8Kernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=fp8_ring_bytes,
         moved="W of an expert once per tile of 8, 16 or 64 of its slots, a byte a number: the least where it has one"),
-    ("fp8_quantize", "QuantizeKernel"): Kernel(moved="K elements, twice from the cache, and K B; the least"),
+    ("fp8_quantize", "QuantizeKernel"): Kernel(moved="K elements, twice from the cache, and K B, or 2 K B; the least"),
+    ("fp8_warpgroup", "Fp8WarpgroupKernel"): Kernel(
+        wgmma=True, cp_async=True, dynamic_shared=lambda _: 5 * (256 * 128 + 128 * 64) + 1024,
+        moved="W once per 256 tokens, a byte a number; x of a token once per 128 rows, both but once from memory where "
+              "tiles of the same rows are made at about the same time"),
     ("gate", "GateKernel"): Kernel(moved="3 F elements; the least"),
     ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,
                                    moved="8 D + 2 D elements (branch, out); the least"),

@@ -102,6 +102,31 @@ TEST(PlanMemoryTest, PromptsAreAttendedByWgmmaWhereItIsAndMayBeUsed) {
   EXPECT_FALSE(uses_wgmma(Device()));
 }
 
+// A row of codes and a scale for each token, or for each choice of experts; of wgmma codes are numbers of f16.
+TEST(PlanMemoryTest, ThereIsRoomForActivationsOfFp8) {
+  CudaMemoryOptions options = Options();
+  DecoderSpec spec = Spec();
+  spec.layers[1].ffn.size = 1000;
+  spec.layers[1].ffn.experts.count = 64;
+  spec.layers[1].ffn.experts.per_token = 8;
+  const auto room = [&](Fp8Widths widest, int major) {
+    const auto bytes = [&](Fp8Widths widths) {
+      CudaMemoryOptions own = options;
+      own.widest_fp8 = widths;
+      cuda::DeviceInfo device = Device();
+      device.major = major;
+      const absl::StatusOr<CudaMemoryPlan> plan = PlanMemory(spec, own, device, 0);
+      return plan.ok() ? plan->activation_bytes : -1;
+    };
+    return bytes(widest) - bytes({});
+  };
+  EXPECT_EQ(room({.of_all = 14336}, 10), 2048 * 14336 + 8 * 2048 * 4);
+  EXPECT_EQ(room({.of_all = 14336}, 9), 2048 * 14336 * 2 + 8 * 2048 * 4);
+  EXPECT_EQ(room({.of_all = 4096, .of_choices = 1000}, 10), 8 * 2048 * (1024 + 4));
+  options.max_tokens = static_cast<int32_t>(kFp8MmaTokens);
+  EXPECT_EQ(room({.of_all = 14336}, 9), 128 * 14336 + 8 * 128 * 4);
+}
+
 TEST(PlanMemoryTest, AWindowBoundsAttentionWhereAllLayersHaveOne) {
   DecoderSpec spec = Spec();
   for (LayerSpec& layer : spec.layers) layer.position.window = 1024;
