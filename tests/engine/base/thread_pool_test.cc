@@ -39,7 +39,7 @@ TEST(ThreadPoolTest, TheCallerIsMember0) {
 // Every piece reads what another wrote in the phase before: ThreadSanitizer watches, too.
 TEST(ThreadPoolTest, WhatIsWrittenInAPhaseIsSeenInTheNext) {
   constexpr int kPieces = 7, kPhases = 200;
-  for (const int threads : {1, 2, 4}) {
+  for (const int threads : {1, 2, 4, 16}) {
     const auto pool = Pool(threads);
     std::vector<int> numbers(kPieces, 0), others(kPieces, 0);
     std::atomic<int> wrong = 0;

@@ -150,7 +150,7 @@ TEST_P(ByteContractTest, ChunksOfAnySize) {
 }
 
 TEST_P(ByteContractTest, OnAnyNumberOfThreads) {
-  for (const int threads : {2, 3}) {
+  for (const int threads : {2, 3, 16}) {
     SCOPED_TRACE(threads);
     ASSERT_OK_AND_ASSIGN(const auto executor, Open(std::get<1>(GetParam()), threads));
     for (const int chunk : {7, kAllAtOnce}) {
