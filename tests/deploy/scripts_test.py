@@ -111,8 +111,9 @@ class ContainerTest(unittest.TestCase):
         used = [name.lower() for name in re.findall(r"(?<!-D)ROPEWAY_([A-Z_]+)=", dockerfile)]
         used += re.findall(r"ropeway --(\w+)=", dockerfile)
         used += re.findall(r'"--(\w+)=/models', read("deploy/compose.yaml"))
+        used += re.findall(r'"--(\w+)=', read("deploy/kubernetes.yaml"))
         used += re.findall(r"--(\w+)", re.search(r"bin/ropeway_server (--.*?)>", read("deploy/quickstart.sh"), re.S)[1])
-        self.assertGreaterEqual(len(used), 7, used)
+        self.assertGreaterEqual(len(used), 9, used)
         for flag in used:
             self.assertIn(flag, flags)
 
@@ -131,6 +132,27 @@ class ContainerTest(unittest.TestCase):
     def test_prometheus_scrapes_where_the_image_listens(self):
         port = re.search(r"ROPEWAY_METRICS_LISTEN=0\.0\.0\.0:(\d+)", read("Dockerfile"))[1]
         self.assertIn(f'"ropeway:{port}"', read("deploy/prometheus.yml"))
+
+
+    def test_kubernetes_runs_what_the_image_has(self):
+        manifest, dockerfile = read("deploy/kubernetes.yaml"), read("Dockerfile")
+        user = re.search(r"\nUSER (\d+):(\d+)", dockerfile)
+        self.assertIn(f"runAsUser: {user[1]}\n", manifest)
+        self.assertIn(f"runAsGroup: {user[2]}\n", manifest)
+        ports = set(re.search(r"\nEXPOSE (.*)", dockerfile)[1].split())
+        self.assertEqual(set(re.findall(r"containerPort: (\d+)", manifest)), ports)
+        self.assertEqual(set(re.findall(r"\bport: (\d+)", manifest)), ports)
+        self.assertIn('prometheus.io/port: "9464"', manifest)
+
+    def test_kubernetes_waits_for_the_drain(self):
+        manifest = read("deploy/kubernetes.yaml")
+        grace = int(re.search(r"terminationGracePeriodSeconds: (\d+)", manifest)[1])
+        drain = int(re.search(r"--drain_timeout=(\d+)s", manifest)[1])
+        before = int(re.search(r'preStop: .*"sleep", "(\d+)"', manifest)[1])
+        self.assertGreater(grace, drain + before)
+        compose = int(re.search(r"stop_grace_period: (\d+)s", read("deploy/compose.yaml"))[1])
+        default = int(re.search(r"drain_timeout, absl::Seconds\((\d+)\)", read("server/config/settings.inc"))[1])
+        self.assertGreater(compose, default)
 
 
 class ReadmeTest(unittest.TestCase):
