@@ -136,11 +136,12 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
           }};
 }
 
-// Likewise by fp8 weights, what makes x fp8 included.
-OpCase Fp8ProductCase(const Product& product, int64_t tokens) {
+// Likewise by fp8 weights, what makes x fp8 included; prompts by wgmma or by mma.sync.
+OpCase Fp8ProductCase(const Product& product, int64_t tokens, bool warpgroups) {
   const auto [name, outputs, columns] = product;
   const int64_t bytes = cuda::Fp8LayoutOf(outputs, columns).bytes, row_bytes = cuda::Fp8RowBytes(columns);
-  return {.operation = absl::StrCat("fp8 ", name),
+  const char* const how = tokens <= kFp8MmaTokens ? "" : warpgroups ? ", wgmma" : ", mma.sync";
+  return {.operation = absl::StrCat("fp8 ", name, how),
           .sizes = absl::StrCat("T ", tokens),
           .bytes = static_cast<double>(bytes + tokens * (columns + outputs) * kElementBytes),
           .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
@@ -158,8 +159,9 @@ OpCase Fp8ProductCase(const Product& product, int64_t tokens) {
                 .slice = {},
                 .stream = device.stream(),
                 .fp8 = &device.fp8_kernels(),
-                .quantized = {.codes = static_cast<uint8_t*>(device.Allocate(tokens * row_bytes)),
-                              .scales = static_cast<float*>(device.Allocate(tokens * 4))}};
+                .quantized = {.codes = static_cast<uint8_t*>(device.Allocate(2 * tokens * row_bytes)),
+                              .scales = static_cast<float*>(device.Allocate(tokens * 4))},
+                .fp8_warpgroups = warpgroups};
             return [=, &device](int64_t repeat) {
               cuda::MatMulArgs again = args;
               again.weights.data = device.FromPool(bytes, repeat);
@@ -237,11 +239,15 @@ void AddProductsBothWays(const BenchShape& shape, std::vector<OpCase>& cases) {
 }
 
 // Of one matrix also around the numbers of tokens at which tiles change.
-void AddFp8Products(const BenchShape& shape, std::vector<OpCase>& cases) {
+void AddFp8Products(const BenchShape& shape, bool has_warpgroups, std::vector<OpCase>& cases) {
+  const auto add = [&](const Product& product, int64_t tokens) {
+    cases.push_back(Fp8ProductCase(product, tokens, /*warpgroups=*/false));
+    if (has_warpgroups && tokens > kFp8MmaTokens) cases.push_back(Fp8ProductCase(product, tokens, true));
+  };
   const std::vector<Product> products = LayerProducts(shape);
   for (const Product& product : products)
-    for (const int tokens : shape.tokens) cases.push_back(Fp8ProductCase(product, tokens));
-  for (const int tokens : {9, 16, 32, 48, 65, 128}) cases.push_back(Fp8ProductCase(products[2], tokens));
+    for (const int tokens : shape.tokens) add(product, tokens);
+  for (const int tokens : {9, 16, 32, 48, 65, 128, 192, 256}) add(products[2], tokens);
 }
 
 void AddSampling(const BenchShape& shape, std::vector<OpCase>& cases) {
@@ -294,7 +300,7 @@ std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& dev
   AddProducts(shape, cases);
   AddProductsBothWays(shape, cases);
   if (cuda::HasFp8(device.major, device.minor)) {
-    AddFp8Products(shape, cases);
+    AddFp8Products(shape, cuda::HasWarpgroups(device), cases);
     AddFp8ExpertCases(shape, cases);
   }
   AddFusedCases(shape, cases);
