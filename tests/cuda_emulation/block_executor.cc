@@ -37,6 +37,8 @@ const char* NameOf(Operation operation) {
       return "waiting for wgmma";
     case Operation::kGridWait:
       return "in GridDependencyWait";
+    case Operation::kPhase:
+      return "waiting for a phase";
   }
   return "";
 }
@@ -94,6 +96,7 @@ void BlockExecutor::StartBlock(uint64_t index, bool early) {
   failed_ = false;
   early_ = early;
   grid_waiting_.clear();
+  bulk_barriers_->count = 0;
   error_[0] = 0;
   for (uint64_t& priority : priorities_) priority = Random();
   for (int w = 0; w * 32 < num_threads_; ++w) {
@@ -108,6 +111,7 @@ void BlockExecutor::StartBlock(uint64_t index, bool early) {
     thread.waited = false;
     thread.unfenced.clear();
     thread.warpgroup_fenced = false;
+    thread.global_fenced = false;
     thread.operation = Operation::kNone;
     MakeReady(i);
   }
@@ -159,6 +163,12 @@ std::string BlockExecutor::DescribeWaiting() const {
     if (!thread.done && thread.operation == Operation::kBarrier) {
       std::snprintf(text, sizeof text, "%s at %s:%d", NameOf(thread.operation), thread.at.file,
                     thread.at.line);
+    } else if (!thread.done && thread.operation == Operation::kPhase) {
+      const BulkBarrier& barrier = *thread.awaited_barrier;
+      std::snprintf(text, sizeof text,
+                    "%s at %s:%d: phase %u, which misses %d arrivals, and of %lld bytes has %lld coming",
+                    NameOf(thread.operation), thread.at.file, thread.at.line, barrier.phase, barrier.missing,
+                    static_cast<long long>(barrier.expected), static_cast<long long>(barrier.coming));
     } else if (!thread.done) {
       std::snprintf(text, sizeof text, "%s at %s:%d of lanes %08x", NameOf(thread.operation), thread.at.file,
                     thread.at.line, thread.mask);
@@ -197,6 +207,8 @@ void BlockExecutor::RunThread() {
   me.done = true;
   --live_;
   warps_[me.id / 32]->live &= ~(1u << me.lane);
+  if (live_ == 0 && bulk_barriers_->HasCopies())
+    Fail("a block ended with bulk copies under way", SourceLine::Here());
   if (num_waiting_ > 0)
     Fail("a thread ended while others wait in this __syncthreads", threads_[waiting_[0]]->at);
   if (live_ == 0) {
@@ -344,6 +356,7 @@ void BlockExecutor::GridWait(SourceLine at) {
     me.operation = Operation::kNone;
   }
   me.waited = true;
+  me.global_fenced = false;
 }
 
 void WaitForGrids(SourceLine at) { BlockExecutor::Current().GridWait(at); }

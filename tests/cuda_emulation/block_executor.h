@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/cuda_emulation/block_context.h"
+#include "tests/cuda_emulation/bulk_barriers.h"
 #include "tests/cuda_emulation/fiber.h"
 #include "tests/cuda_emulation/shared_memory.h"
 #include "tests/cuda_emulation/warpgroup_context.h"
@@ -23,8 +24,6 @@
 namespace ropeway::cuda::emulation {
 
 enum class Schedule { kFifo, kLifo, kRandom };
-
-inline constexpr int kMaxBlockThreads = 1024;
 
 enum class Operation : uint8_t {
   kNone,
@@ -36,7 +35,8 @@ enum class Operation : uint8_t {
   kLoadMatrix,
   kLoadMatrixTrans,
   kWarpgroupWait,
-  kGridWait
+  kGridWait,
+  kPhase
 };
 
 struct AsyncCopy {
@@ -66,6 +66,9 @@ struct DeviceThread : ThreadView {
   std::vector<WarpgroupProduct> products;                     // not committed
   // Waited for. Here and not on the fiber's stack, of which a failure elsewhere gives nothing back.
   std::vector<WarpgroupProduct> awaited_products;
+  // Of bulk copies.
+  bool global_fenced = false;  // since it waited for the kernels in front
+  const BulkBarrier* awaited_barrier = nullptr;
 };
 
 // Lanes of a warp that wait for the rest of `mask`.
@@ -113,6 +116,9 @@ class BlockExecutor {
   // Whether copies of any thread have arrived without their fence; and whether one has at the 16 bytes.
   bool HasUnfenced() const;
   bool IsUnfenced(const void* address) const;
+  BulkBarriers& bulk_barriers() { return *bulk_barriers_; }
+  void AwaitPhase(BulkBarrier& barrier, unsigned parity, SourceLine at);
+  void EndPhaseIfAwaited(BulkBarrier& barrier);
   // `argument` lies on the caller's stack, and stays there while it waits.
   void Collective(Operation operation, unsigned mask, void* argument, SourceLine at);
 
@@ -126,6 +132,7 @@ class BlockExecutor {
   void MakeReady(int id);
   int NextReady();
   void ReleaseBarrier(int except);
+  void EndPhase(BulkBarrier& barrier);
   void AbandonThreads();
   std::string DescribeWaiting() const;
   uint64_t Random();
@@ -140,6 +147,7 @@ class BlockExecutor {
   std::vector<std::unique_ptr<DeviceThread>> threads_;
   std::vector<std::unique_ptr<Warp>> warps_;
   SharedMemory shared_;
+  const std::unique_ptr<BulkBarriers> bulk_barriers_ = std::make_unique_for_overwrite<BulkBarriers>();
   Fiber main_;
 
   // Of the block.

@@ -20,6 +20,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(bytes) alignas(bytes)
 // An empty __shared__ would make a variable of every thread.
 #define __shared__ static_assert(false, "write ROPEWAY_SHARED or ROPEWAY_DYNAMIC_SHARED for __shared__");

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <utility>
 
+#include "tests/cuda_emulation/tensor_maps.h"
+
 namespace ropeway::cuda::emulation {
 namespace {
 
@@ -27,6 +29,8 @@ const char* NameOf(ErrorCode code) {
       return "cudaErrorInvalidResourceHandle";
     case kKernelFailed:
       return "cudaErrorLaunchFailure";
+    case kNotSupported:
+      return "cudaErrorNotSupported";
     case kCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
     default:
@@ -310,6 +314,21 @@ ErrorCode EmulatedRuntime::Fill(void* memory, int byte, size_t bytes, Stream str
                    std::memset(memory, byte, bytes);
                    return kSuccess;
                  }});
+}
+
+// Of one allocation, which is more than the driver asks for.
+ErrorCode EmulatedRuntime::EncodeTensorMap(const TensorMapLayout& layout, TensorMap* map) {
+  if (const ErrorCode error = Enter(true)) return error;
+  if (!options_.tensor_maps || options_.major < 9)
+    return Refuse(kNotSupported, "the driver makes no tensor maps for this device");
+  if (const char* wrong = WrongOfLayout(layout))
+    return Refuse(kInvalidValue, std::string("a tensor map: ") + wrong);
+  const int64_t bytes = layout.sizes[0] * 2 + (layout.sizes[1] - 1) * layout.strides[0] +
+                        (layout.sizes[2] - 1) * layout.strides[1];
+  if (!memory_.Contains(layout.data, static_cast<size_t>(bytes)))
+    return Refuse(kInvalidValue, "a tensor map of what is not inside one device allocation");
+  *map = ToTensorMap(layout);
+  return kSuccess;
 }
 
 // ---- Graphs.

@@ -36,6 +36,7 @@ inline constexpr ErrorCode kOutOfMemory = 2;
 inline constexpr ErrorCode kInvalidConfiguration = 9;
 inline constexpr ErrorCode kInvalidHandle = 400;
 inline constexpr ErrorCode kKernelFailed = 719;
+inline constexpr ErrorCode kNotSupported = 801;
 inline constexpr ErrorCode kCaptureUnsupported = 900;
 
 struct RuntimeOptions {
@@ -48,6 +49,7 @@ struct RuntimeOptions {
   size_t shared_bytes_max = kMostSharedBytes;  // per block
   std::string name = "emulated device";
   int major = 8, minor = 0;
+  bool tensor_maps = true;  // whether the driver knows them: of devices from 9.0 on
   int processors = 4;
 };
 
@@ -77,6 +79,7 @@ class EmulatedRuntime final : public Runtime {
   ErrorCode Wait(Event event) override;
   ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) override;
   ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) override;
+  ErrorCode EncodeTensorMap(const TensorMapLayout& layout, TensorMap* map) override;
   ErrorCode BeginCapture(Stream stream) override;
   ErrorCode EndCapture(Stream stream, Graph* graph) override;
   ErrorCode Launch(Graph graph, Stream stream) override;

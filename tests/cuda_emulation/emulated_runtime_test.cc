@@ -41,6 +41,51 @@ class EmulatedRuntimeTest : public testing::Test {
   void* host_ = nullptr;
 };
 
+// What the driver refuses, or its manual forbids.
+TEST(EmulatedTensorMapTest, RefusesWhatTheDriverDoes) {
+  EmulatedRuntime runtime({.memory_bytes = 1 << 20, .major = 9});
+  ASSERT_EQ(runtime.Bind(), 0);
+  void* memory = nullptr;
+  ASSERT_EQ(runtime.Malloc(&memory, 8 * 1024), 0);
+  const TensorMapLayout right{
+      .data = memory, .sizes = {64, 16, 4}, .strides = {128, 2048}, .box = {64, 16, 1}};
+  TensorMap map;
+  EXPECT_EQ(runtime.EncodeTensorMap(right, &map), 0);
+  const auto refuses = [&](const char* why, auto change) {
+    TensorMapLayout layout = right;
+    change(layout);
+    EXPECT_EQ(runtime.EncodeTensorMap(layout, &map), kInvalidValue) << why;
+    EXPECT_THAT(runtime.Describe(kInvalidValue), HasSubstr(why));
+  };
+  refuses("16-byte aligned", [](TensorMapLayout& l) { l.data = static_cast<char*>(l.data) + 8; });
+  refuses("inside one device allocation",
+          [](TensorMapLayout& l) { l.data = static_cast<char*>(l.data) + 16; });
+  refuses("inside one device allocation", [](TensorMapLayout& l) { l.sizes[2] = 5; });
+  refuses("size", [](TensorMapLayout& l) { l.sizes[1] = 0; });
+  refuses("size", [](TensorMapLayout& l) { l.sizes[2] = (int64_t{1} << 32) + 1; });
+  refuses("side of its box", [](TensorMapLayout& l) { l.box[1] = 0; });
+  refuses("side of its box", [](TensorMapLayout& l) { l.box[1] = 257; });
+  refuses("more than the swizzle", [](TensorMapLayout& l) { l.box[0] = 72; });
+  refuses("a multiple of 16 bytes", [](TensorMapLayout& l) { l.box[0] = 60; });
+  refuses("multiple of 16 below", [](TensorMapLayout& l) { l.strides[0] = 136; });
+  refuses("multiple of 16 below", [](TensorMapLayout& l) { l.strides[1] = int64_t{1} << 40; });
+  refuses("one inside of it", [](TensorMapLayout& l) { l.strides[0] = 112; });
+  refuses("one inside of it", [](TensorMapLayout& l) { l.strides[1] = 2048 + 64; });
+  refuses("one inside of it", [](TensorMapLayout& l) { l.sizes[1] = 17; });
+}
+
+TEST(EmulatedTensorMapTest, NoneWithoutTheDriversHelp) {
+  for (const RuntimeOptions& options :
+       {RuntimeOptions{.memory_bytes = 1 << 20, .major = 9, .tensor_maps = false},
+        RuntimeOptions{.memory_bytes = 1 << 20, .major = 8}}) {
+    EmulatedRuntime runtime(options);
+    ASSERT_EQ(runtime.Bind(), 0);
+    TensorMap map;
+    EXPECT_EQ(runtime.EncodeTensorMap({}, &map), kNotSupported);
+    EXPECT_FALSE(runtime.IsFatal(kNotSupported));
+  }
+}
+
 TEST_F(EmulatedRuntimeTest, NothingRunsUntilSomebodyWaits) {
   EXPECT_EQ(FirstByte(), 0xFF) << "fresh memory is NaN";
   bytes()[0] = 1;

@@ -12,7 +12,7 @@ inline uint32_t SharedAddress(const void* shared, emulation::SourceLine at = emu
   return emulation::SharedAddressOf(shared, at);
 }
 
-inline void FenceForWarpgroups() { emulation::FenceAsyncProxy(); }
+inline void FenceAsyncProxy() { emulation::FenceAsyncProxy(); }
 inline void WarpgroupFence() { emulation::WarpgroupFence(); }
 inline void WarpgroupCommit() { emulation::WarpgroupCommit(); }
 template <int kGroupsInFlight>
@@ -21,6 +21,14 @@ void WarpgroupWait(emulation::SourceLine at = emulation::SourceLine::Here()) {
 }
 template <class Registers>
 void HoldRegisters(Registers&) {}
+template <int kCount>
+void RaiseRegisters() {
+  static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
+}
+template <int kCount>
+void LowerRegisters() {
+  static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
+}
 
 template <bool kRows, int kTiles>
 void MultiplyWide(float (&d)[kTiles][4], const uint32_t (&a)[4], uint64_t b, bool accumulate,

@@ -16,6 +16,8 @@
 extern "C" {
 void __tsan_write16(void* address);
 void __tsan_read16(void* address);
+void __tsan_write8(void* address);
+void __tsan_read8(void* address);
 }
 #endif
 
@@ -143,11 +145,15 @@ void SanitizerRelease(void* address) { __tsan_release(address); }
 void SanitizerAcquire(void* address) { __tsan_acquire(address); }
 void SanitizerRead16(const void* address) { __tsan_read16(const_cast<void*>(address)); }
 void SanitizerWrite16(void* address) { __tsan_write16(address); }
+void SanitizerRead8(const void* address) { __tsan_read8(const_cast<void*>(address)); }
+void SanitizerWrite8(void* address) { __tsan_write8(address); }
 #else
 void SanitizerRelease(void*) {}
 void SanitizerAcquire(void*) {}
 void SanitizerRead16(const void*) {}
 void SanitizerWrite16(void*) {}
+void SanitizerRead8(const void*) {}
+void SanitizerWrite8(void*) {}
 #endif
 
 #if ROPEWAY_EMULATION_ASAN

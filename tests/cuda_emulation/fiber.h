@@ -54,9 +54,11 @@ class Fiber {
 // acquire of it.
 void SanitizerRelease(void* address);
 void SanitizerAcquire(void* address);
-// An access of 16 bytes by the running fiber, made for it by the emulator.
+// An access of 16 or 8 bytes by the running fiber, made for it by the emulator.
 void SanitizerRead16(const void* address);
 void SanitizerWrite16(void* address);
+void SanitizerRead8(const void* address);
+void SanitizerWrite8(void* address);
 
 // For AddressSanitizer; nothing otherwise.
 void ForbidAccess(void* memory, size_t bytes);

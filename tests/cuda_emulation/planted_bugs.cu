@@ -249,9 +249,11 @@ constexpr float OnesOfAWarp(int i) { return i < 32 ? 1 : 0; }
 constexpr float SumOfTiles(int i) { return i < 64 ? 16.0f * static_cast<float>(i % 32) : 0; }
 
 template <Kernel kPlanted, Kernel kRight>
-ErrorCode LaunchEitherDependent(bool planted, const float* in, float* out, Stream stream) {
-  if (const ErrorCode error = Launch(stream, WriteOnes, dim3(1), dim3(kBugOutputs), 0, out)) return error;
-  return LaunchDependent(stream, planted ? kPlanted : kRight, dim3(1), dim3(kBugOutputs), 0, in, out);
+ErrorCode LaunchEitherDependent(bool planted, const BugArguments& arguments, Stream stream) {
+  if (const ErrorCode error = Launch(stream, WriteOnes, dim3(1), dim3(kBugOutputs), 0, arguments.out))
+    return error;
+  return LaunchDependent(stream, planted ? kPlanted : kRight, dim3(1), dim3(kBugOutputs), 0, arguments.in,
+                         arguments.out);
 }
 constexpr float Twos(int) { return 2; }
 

@@ -10,9 +10,10 @@ namespace ropeway::cuda {
 using Kernel = void (*)(const float*, float*);
 
 template <Kernel kPlanted, Kernel kRight, int kBlocks, int kThreads>
-ErrorCode LaunchEither(bool planted, const float* in, float* out, Stream stream) {
+ErrorCode LaunchEither(bool planted, const BugArguments& arguments, Stream stream) {
   constexpr size_t kSharedBytes = kThreads * sizeof(float);  // used by DynamicSharedPastTheEnd
-  return Launch(stream, planted ? kPlanted : kRight, dim3(kBlocks), dim3(kThreads), kSharedBytes, in, out);
+  return Launch(stream, planted ? kPlanted : kRight, dim3(kBlocks), dim3(kThreads), kSharedBytes,
+                arguments.in, arguments.out);
 }
 
 }  // namespace ropeway::cuda

@@ -31,7 +31,15 @@ ErrorCode Execute(Runtime& runtime, const PlantedBug& bug, bool planted, float* 
   for (int i = 0; i < kBugOutputs; ++i) static_cast<float*>(staging)[i] = static_cast<float>(i);
   step([&] { return runtime.Copy(in, staging, kBytes, CopyKind::kHostToDevice, stream); });
   step([&] { return runtime.Fill(out, 0, kBytes, stream); });
-  step([&] { return bug.launch(planted, static_cast<const float*>(in), static_cast<float*>(out), stream); });
+  BugArguments arguments{.in = static_cast<const float*>(in), .out = static_cast<float*>(out), .map = {}};
+  step([&] {
+    return runtime.EncodeTensorMap({.data = in,
+                                    .sizes = {64, kBugRows, 1},
+                                    .strides = {128, 128 * kBugRows},
+                                    .box = {64, kBugBoxRows, 1}},
+                                   &arguments.map);
+  });
+  step([&] { return bug.launch(planted, arguments, stream); });
   step([&] { return runtime.Synchronize(stream); });
   step([&] { return runtime.Copy(staging, out, kBytes, CopyKind::kDeviceToHost, stream); });
   step([&] { return runtime.Synchronize(stream); });
@@ -41,7 +49,7 @@ ErrorCode Execute(Runtime& runtime, const PlantedBug& bug, bool planted, float* 
 
 int Run(const PlantedBug& bug, bool planted) {
   std::string why;
-  const auto runtime = MakeTestRuntime(TestDevice::kAny, &why);
+  const auto runtime = MakeTestRuntime(TestDevice::kWithWarpgroups, &why);
   float out[kBugOutputs];
   if (const ErrorCode error = Execute(*runtime, bug, planted, out)) {
     std::printf("error: %s\n", runtime->Describe(error).c_str());
@@ -61,7 +69,8 @@ int Run(const PlantedBug& bug, bool planted) {
 
 int main(int argc, char** argv) {
   std::vector<ropeway::cuda::PlantedBug> bugs;
-  for (const auto some : {ropeway::cuda::PlantedBugs(), ropeway::cuda::PlantedWarpgroupBugs()})
+  for (const auto some : {ropeway::cuda::PlantedBugs(), ropeway::cuda::PlantedWarpgroupBugs(),
+                          ropeway::cuda::PlantedBulkBugs()})
     bugs.insert(bugs.end(), some.begin(), some.end());
   if (argc == 2 && std::strcmp(argv[1], "--list") == 0) {
     for (const auto& bug : bugs) std::printf("%s\n", bug.name);

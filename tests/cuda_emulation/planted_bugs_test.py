@@ -64,7 +64,26 @@ EXPECTED = {
     "OperandChangedUnderWay": {run: WRONG for run in ("plain", "asan", "tsan")},
     "PanelReusedUnderWay": {"plain": WRONG, "tsan": RACE},
     "SwizzleForgotten": {run: WRONG for run in ("plain", "asan", "tsan")},
+    "OperandWithinTheSwizzle": {run: FAILED + "*within the eight rows" for run in ("plain", "asan", "tsan")},
     "EndsWithProductUnderWay": {run: FAILED for run in ("plain", "asan", "tsan")},
+    # With bulk copies.
+    "BytesThatNeverCome": {run: FAILED + "*can go on*of 2048 bytes has 1024" for run in ("plain", "asan", "tsan")},
+    "RowsOutsideNotCounted": {run: FAILED + "*more bytes" for run in ("plain", "asan", "tsan")},
+    "ArrivesWithoutExpecting": {"plain": FAILED + "*under way", "asan": FAILED + "*under way", "tsan": RACE},
+    "OneArrivalTooMany": {run: FAILED for run in ("plain", "asan", "tsan")},
+    "OneArrivalTooFew": {run: FAILED + "*can go on*misses 1 arrivals" for run in ("plain", "asan", "tsan")},
+    "WaitsForTheOtherParity": {"plain": FAILED + "*under way", "asan": FAILED + "*under way", "tsan": RACE},
+    "OneWarpAwaits": {"fifo": WRONG, "random": WRONG, "tsan": RACE},
+    "FilledBeforeAllHaveRead": {"lifo": FAILED, "random": FAILED, "tsan": RACE},
+    "EmptiedBeforeTheWarpHasRead": {"lifo": FAILED, "random": FAILED, "tsan": RACE},
+    "EndsWithBulkCopyUnderWay": {run: FAILED + "*under way" for run in ("plain", "asan", "tsan")},
+    "BoxWithinTheSwizzle": {run: FAILED + "*does not begin" for run in ("plain", "asan", "tsan")},
+    "BarriersWithoutFence": {run: FAILED + "*without FenceBarriers" for run in ("plain", "asan", "tsan")},
+    "BarrierInitialisedTwice": {run: FAILED + "*initialised before" for run in ("plain", "asan", "tsan")},
+    "BulkCopyOverCpAsync": {run: FAILED + "*without a fence" for run in ("plain", "asan", "tsan")},
+    "NoTensorMap": {run: FAILED + "*no tensor map" for run in ("plain", "asan", "tsan")},
+    "BulkCopyBeforeGridWait": {run: FAILED + "*before GridDependencyWait" for run in ("plain", "asan")},
+    "GlobalWithoutFence": {run: FAILED + "*without FenceGlobalForBulkCopies" for run in ("plain", "asan", "tsan")},
 }
 
 arguments = None

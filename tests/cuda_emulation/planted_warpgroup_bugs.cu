@@ -35,11 +35,11 @@ struct Product {
   ROPEWAY_DEVICE Product() {
     for (uint32_t& pair : a[0]) pair = PackPair<bf16>(1, 1);
   }
-  ROPEWAY_DEVICE void Start(const Panel& panel, bool fenced = true) {
+  ROPEWAY_DEVICE void Start(const Panel& panel, bool fenced = true, int row = 0) {
     HoldRegisters(d);
     HoldRegisters(a);
     if (fenced) WarpgroupFence();
-    MultiplyWide<true>(d, a[0], PanelDescriptor(&panel[0][0], sizeof(Panel)), true);
+    MultiplyWide<true>(d, a[0], PanelDescriptor(&panel[row][0], sizeof(Panel)), true);
     WarpgroupCommit();
   }
   ROPEWAY_DEVICE void Await() {
@@ -55,7 +55,7 @@ __global__ void ProxyFenceForgotten(const float* in, float* out) {
   PANEL(panel);
   CopyPanel(in, panel);
   CpAsyncWait<0>();
-  if (!kPlanted) FenceForWarpgroups();
+  if (!kPlanted) FenceAsyncProxy();
   __syncthreads();
   Product product;
   product.Start(panel);
@@ -68,9 +68,9 @@ template <bool kPlanted>
 __global__ void ProxyFenceBeforeTheWait(const float* in, float* out) {
   PANEL(panel);
   CopyPanel(in, panel);
-  if (kPlanted) FenceForWarpgroups();
+  if (kPlanted) FenceAsyncProxy();
   CpAsyncWait<0>();
-  if (!kPlanted) FenceForWarpgroups();
+  if (!kPlanted) FenceAsyncProxy();
   __syncthreads();
   Product product;
   product.Start(panel);
@@ -84,7 +84,7 @@ __global__ void PanelWithoutBarrier(const float* in, float* out) {
   PANEL(panel);
   CopyPanel(in, panel);
   CpAsyncWait<0>();
-  FenceForWarpgroups();
+  FenceAsyncProxy();
   if (!kPlanted) __syncthreads();
   Product product;
   product.Start(panel);
@@ -96,7 +96,7 @@ __global__ void PanelWithoutBarrier(const float* in, float* out) {
 ROPEWAY_DEVICE void BringPanel(const float* in, Panel& panel, bool swizzled = true) {
   CopyPanel(in, panel, swizzled);
   CpAsyncWait<0>();
-  FenceForWarpgroups();
+  FenceAsyncProxy();
   __syncthreads();
 }
 
@@ -181,6 +181,17 @@ __global__ void EndsWithProductUnderWay(const float* in, float* out) {
   out[ThreadId()] = 1;
 }
 
+// Where the swizzle begins anew, which the descriptor does not tell.
+template <bool kPlanted>
+__global__ void OperandWithinTheSwizzle(const float* in, float* out) {
+  PANEL(panel);
+  BringPanel(in, panel);
+  Product product;
+  product.Start(panel, true, kPlanted ? 1 : 0);
+  product.Await();
+  out[ThreadId()] = product.d[0][1];
+}
+
 constexpr float Ones(int) { return 1; }
 
 // clang-format off
@@ -195,6 +206,7 @@ constexpr PlantedBug kBugs[] = {
     BUG(OperandChangedUnderWay, SumOfPanel),
     BUG(PanelReusedUnderWay, SumOfPanel),
     BUG(SwizzleForgotten, SumOfPanel),
+    BUG(OperandWithinTheSwizzle, SumOfPanel),
     BUG(EndsWithProductUnderWay, Ones),
 };
 #undef BUG

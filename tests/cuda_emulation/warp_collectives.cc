@@ -115,6 +115,7 @@ void Perform(const Gathering& gathering) {
     case Operation::kBarrier:
     case Operation::kSyncWarp:
     case Operation::kGridWait:
+    case Operation::kPhase:
       return;
   }
 }

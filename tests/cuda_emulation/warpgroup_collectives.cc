@@ -107,6 +107,8 @@ void WarpgroupMultiply(WarpgroupProduct product, SourceLine at) {
   if (!me.warpgroup_fenced) executor.Fail("wgmma without a fence since registers were waited for", at);
   if (Descriptor(product.b).swizzle != 1 || Descriptor(product.b).base_offset != 0)
     executor.Fail("wgmma of a descriptor without the swizzle of 128 bytes, which alone is emulated", at);
+  if ((Descriptor(product.b).start >> 7 & 7) != 0)
+    executor.Fail("wgmma of b that begins within the eight rows of the swizzle", at);
   const auto same = [&](const WarpgroupProduct& other) { return other.d == product.d; };
   bool under_way = std::any_of(me.products.begin(), me.products.end(), same);
   for (const auto& group : me.product_groups)

@@ -2,8 +2,9 @@
 //
 // A product is computed when its warp waits for it, and reads then what a, the registers, and b, the shared memory,
 // have by then; until then d is no number. b is found as the PTX ISA says, by the fields of the descriptor and the
-// swizzle of addresses. It is an error to start a product without a fence since the last group, to read b outside
-// of shared memory or where a thread's cp.async has arrived without its fence, and to end with products under way.
+// swizzle of addresses. It is an error to start a product without a fence since the last group, or of b that begins
+// within the eight rows of the swizzle, to read b outside of shared memory or where a thread's cp.async has arrived
+// without its fence, and to end with products under way.
 //
 // Each warp computes its own 16 rows of d; that the four warps of a group stand side by side is not looked for.
 #ifndef ROPEWAY_TESTS_CUDA_EMULATION_WARPGROUP_CONTEXT_H_

@@ -150,7 +150,7 @@ record_checks() {
   if grep -q 'prompts: wgmma, whose bytes' "$file"; then
     record "wgmma gives the bytes of mma.sync" pass "checked at load"
   elif grep -q 'prompts: mma.sync, since' "$file"; then
-    record "wgmma gives the bytes of mma.sync" FAIL "other bytes, or none: it is not used"
+    record "wgmma gives the bytes of mma.sync" FAIL "$(grep -o 'mma.sync, since .*' "$file" | head -n 1)"
   fi
   record "how cuBLASLt multiplies" figure "$(grep '^W \[' "$file" | grep -o '[0-9] refused' | wc -l) classes with algorithms refused, \
 $(grep '^W \[' "$file" | grep -o 'our own kernel' | wc -l) without any, of $(grep '^W \[' "$file" | grep -o 'up to' | wc -l)"

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
@@ -20,6 +21,7 @@ constexpr int kContext = 2 * cuda::kChunkTokens + 77;
 constexpr int kPairs = 2 * cuda::kWarpgroupPairs + 21;
 constexpr int kWindow = 100;
 constexpr int kBlocks = 2;
+constexpr int kMaxPages = (kContext + kPageTokens - 1) / kPageTokens;
 // Scores in units of their own spread, so that soft-max has much to tell apart.
 constexpr float kSpread = 6;
 
@@ -43,12 +45,11 @@ class Prompt {
   }
 
   absl::Status Upload() {
-    const int max_pages = static_cast<int>(CeilDiv(kContext, kPageTokens));
     kv_ = {.element = cuda::KvElement::kBF16,
            .num_kv_heads = 1,
            .head_dim = shape_.head_dim,
            .value_dim = shape_.value_dim};
-    std::vector<int32_t> pages(max_pages);
+    std::vector<int32_t> pages(kMaxPages);
     std::iota(pages.rbegin(), pages.rend(), 0);
     std::vector<int32_t> positions(tokens_);
     std::iota(positions.begin(), positions.end(), kContext - tokens_);
@@ -58,7 +59,7 @@ class Prompt {
     const std::vector<int32_t> counts = {static_cast<int32_t>(plan.narrow.size()),
                                          static_cast<int32_t>(plan.wide.size())};
     RETURN_IF_ERROR(Put(RandomNumbers(int64_t{tokens_} * shape_.num_heads * shape_.head_dim, 1), queries_));
-    RETURN_IF_ERROR(Put(RandomNumbers(max_pages * kv_.page_bytes() / 2, 2), kv_memory_));
+    RETURN_IF_ERROR(Put(RandomNumbers(kMaxPages * kv_.page_bytes() / 2, 2), kv_memory_));
     RETURN_IF_ERROR(Put(pages, pages_));
     RETURN_IF_ERROR(Put(counts, counts_));
     RETURN_IF_ERROR(Put(plan.wide, items_));
@@ -67,6 +68,9 @@ class Prompt {
     ASSIGN_OR_RETURN(read_, CudaMemory::Make(runtime_, MemoryKind::kPinned, OutBytes(), "a check"));
     return absl::OkStatus();
   }
+
+  // Why the kernel of warpgroups cannot be asked.
+  absl::StatusOr<std::string> Map() { return MapKeysAndValues(runtime_, kv_, kMaxPages, maps_); }
 
   // What the kernel, whose code is the first result, leaves of an output that had other bytes before.
   absl::StatusOr<cuda::ErrorCode> Attend(const cuda::KernelTable& kernels, bool warpgroups, int window,
@@ -80,9 +84,9 @@ class Prompt {
         .queries = queries_.data(),
         .out = out_.data(),
         .page_tables = reinterpret_cast<const int32_t*>(pages_.data()),
-        .max_pages = static_cast<int>(CeilDiv(kContext, kPageTokens)),
+        .max_pages = kMaxPages,
         .wide = {reinterpret_cast<const cuda::AttentionItem*>(items_.data()), counts + 1, kBlocks},
-        .warpgroups = warpgroups};
+        .maps = warpgroups ? &maps_ : nullptr};
     args.modifier.window = window;
     RETURN_IF_ERROR(Check(runtime_.Fill(out_.data(), warpgroups ? 0xFF : 0xFE, OutBytes(), stream_)));
     if (const cuda::ErrorCode error = kernels.attention(args, stream_)) return error;
@@ -117,25 +121,38 @@ class Prompt {
   cuda::AttentionShape shape_;
   int tokens_ = 0;
   cuda::KvPages kv_;
+  cuda::KvMaps maps_;
   CudaMemory queries_, kv_memory_, pages_, counts_, items_, out_, read_;
 };
 
 }  // namespace
 
-absl::StatusOr<bool> WarpgroupsKeepBytes(const cuda::AttentionShape& shape, const cuda::KernelTable& kernels,
-                                         cuda::Runtime& runtime, cuda::Stream stream) {
+absl::StatusOr<std::string> MapKeysAndValues(cuda::Runtime& runtime, const cuda::KvPages& kv,
+                                             int64_t num_pages, cuda::KvMaps& maps) {
+  const cuda::ErrorCode error = cuda::MakeKvMaps(runtime, kv, num_pages, &maps);
+  if (error == 0) return std::string();
+  if (runtime.IsFatal(error)) return CudaStatus(runtime, error, "mapping keys and values");
+  return absl::StrCat("the driver maps no keys and values: ", runtime.Describe(error));
+}
+
+absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
+                                            const cuda::KernelTable& kernels, cuda::Runtime& runtime,
+                                            cuda::Stream stream) {
   Prompt prompt(shape, runtime, stream);
   RETURN_IF_ERROR(prompt.Upload());
+  ASSIGN_OR_RETURN(std::string unmapped, prompt.Map());
+  if (!unmapped.empty()) return unmapped;
   for (const int window : {0, kWindow}) {
     std::vector<uint8_t> expected, got;
     ASSIGN_OR_RETURN(const cuda::ErrorCode error, prompt.Attend(kernels, false, window, expected));
     RETURN_IF_ERROR(prompt.Check(error));
     ASSIGN_OR_RETURN(const cuda::ErrorCode refused, prompt.Attend(kernels, true, window, got));
-    if (refused != 0 && !runtime.IsFatal(refused)) return false;
+    if (refused != 0 && !runtime.IsFatal(refused))
+      return absl::StrCat("the device does not take wgmma's kernel: ", runtime.Describe(refused));
     RETURN_IF_ERROR(prompt.Check(refused));
-    if (got != expected) return false;
+    if (got != expected) return "wgmma gives other bytes";
   }
-  return true;
+  return std::string();
 }
 
 }  // namespace ropeway

@@ -1,7 +1,10 @@
 // Whether attention by warpgroups gives the bytes of attention by mma.sync on a device: which tiles a kernel's sums are
-// added in is known, but not how the device adds within an instruction.
+// added in is known, but not how the device adds within an instruction. A mistake that loses the device, or leaves it
+// waiting, is an error, here as in any kernel.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_ATTENTION_CHECK_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_ATTENTION_CHECK_H_
+
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/kernels/cuda/attention.h"
@@ -11,10 +14,15 @@
 namespace ropeway {
 
 // Attends a prompt of random numbers, of one KV head of `shape`, by both kernels, with and without a window, and waits.
-// False where bytes differ, or where the device does not take the kernel and goes on. REQUIRES: shape.warpgroups, and
-// that the calling thread is bound to the device.
-absl::StatusOr<bool> WarpgroupsKeepBytes(const cuda::AttentionShape& shape, const cuda::KernelTable& kernels,
-                                         cuda::Runtime& runtime, cuda::Stream stream);
+// Empty where the bytes are the same; otherwise why the kernel is not to be used: other bytes, or that driver or device do
+// not take what it needs, and go on. REQUIRES: shape.warpgroups, and that the calling thread is bound to the device.
+absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
+                                            const cuda::KernelTable& kernels, cuda::Runtime& runtime,
+                                            cuda::Stream stream);
+
+// The maps of one layer's keys and values; likewise why there are none.
+absl::StatusOr<std::string> MapKeysAndValues(cuda::Runtime& runtime, const cuda::KvPages& kv,
+                                             int64_t num_pages, cuda::KvMaps& maps);
 
 }  // namespace ropeway
 

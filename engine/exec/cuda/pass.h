@@ -112,8 +112,8 @@ struct CudaPassContext {
   // Device memory: tokens that the step before chose, on rank 0; null: none is awaited.
   int32_t* sampled = nullptr;  // [max_sampled]
   int32_t max_sampled = 0;
-  bool warpgroups = false;      // attend prompts: cuda::AttentionArgs
-  bool fp8_warpgroups = false;  // multiply prompts by fp8 weights: cuda::Fp8MatMulArgs
+  absl::Span<const cuda::KvMaps> kv_maps;  // [L]; empty: warpgroups attend no prompts (cuda::AttentionArgs)
+  bool fp8_warpgroups = false;             // multiply prompts by fp8 weights: cuda::Fp8MatMulArgs
 };
 
 class CudaPass {

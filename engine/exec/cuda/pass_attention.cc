@@ -160,7 +160,7 @@ void CudaPass::Attend(int layer) {
       .max_pages = shape_.max_pages,
       .narrow = {arrays_.narrow, &arrays_.work_counts[0], BlocksFor(shape_.narrow)},
       .wide = {arrays_.wide, &arrays_.work_counts[1], BlocksFor(shape_.wide)},
-      .warpgroups = context_.warpgroups,
+      .maps = context_.kv_maps.empty() ? nullptr : &context_.kv_maps[layer],
       .merges = arrays_.merges,
       .arrivals = context_.activations.arrivals,
       .workspace = context_.activations.partials};

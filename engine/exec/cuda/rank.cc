@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/base/check.h"
 #include "engine/base/exhaustion.h"
@@ -107,13 +108,14 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   // Before pages take the rest of the memory: some is needed meanwhile.
   RETURN_IF_ERROR(PrepareProducts());
   RETURN_IF_ERROR(ChooseWarpgroups());
-  return AllocatePages();
+  RETURN_IF_ERROR(AllocatePages());
+  return MapPages();
 }
 
 absl::Status CudaRank::ChooseWarpgroups() {
   const cuda::AttentionShape& shape = plan_.step.attention;
   if (shape.warpgroups) {
-    ASSIGN_OR_RETURN(warpgroups_, WarpgroupsKeepBytes(shape, *parts_.kernels, *parts_.runtime, stream_));
+    ASSIGN_OR_RETURN(why_no_warpgroups_, WhyNoWarpgroups(shape, *parts_.kernels, *parts_.runtime, stream_));
   }
   if (plan_.activations.fp8_warpgroups) {
     ASSIGN_OR_RETURN(fp8_warpgroups_, Fp8WarpgroupsKeepBytes(options_.memory.element, *parts_.fp8_kernels,
@@ -122,11 +124,25 @@ absl::Status CudaRank::ChooseWarpgroups() {
   return absl::OkStatus();
 }
 
+absl::Status CudaRank::MapPages() {
+  if (!plan_.step.attention.warpgroups || !why_no_warpgroups_.empty()) return absl::OkStatus();
+  std::vector<cuda::KvMaps> maps(spec_.num_layers());
+  cuda::KvPages kv = Kv();
+  for (cuda::KvMaps& layer : maps) {
+    ASSIGN_OR_RETURN(why_no_warpgroups_, MapKeysAndValues(*parts_.runtime, kv, num_pages_, layer));
+    if (!why_no_warpgroups_.empty()) return absl::OkStatus();
+    kv.data += kv.page_bytes() * num_pages_;
+  }
+  kv_maps_ = std::move(maps);
+  return absl::OkStatus();
+}
+
 std::vector<std::string> CudaRank::products() const {
   std::vector<std::string> products = parts_.gemm->Choices();
   if (plan_.step.attention.warpgroups)
-    products.push_back(warpgroups_ ? "attention of prompts: wgmma, whose bytes are those of mma.sync"
-                                   : "attention of prompts: mma.sync, since wgmma gives other bytes or none");
+    products.push_back(kv_maps_.empty()
+                           ? absl::StrCat("attention of prompts: mma.sync, since ", why_no_warpgroups_)
+                           : "attention of prompts: wgmma, whose bytes are those of mma.sync");
   if (plan_.activations.fp8_warpgroups)
     products.push_back(fp8_warpgroups_
                            ? "products of prompts by fp8: wgmma, whose bytes are those of mma.sync"
@@ -223,7 +239,7 @@ CudaPassContext CudaRank::Context() const {
           .stream = stream_,
           .sampled = Sampled(),
           .max_sampled = plan_.largest_step.samples,
-          .warpgroups = warpgroups_,
+          .kv_maps = kv_maps_,
           .fp8_warpgroups = fp8_warpgroups_};
 }
 

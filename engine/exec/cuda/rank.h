@@ -108,6 +108,7 @@ class CudaRank {
   absl::Status AllocatePages();
   absl::Status PrepareProducts();
   absl::Status ChooseWarpgroups();
+  absl::Status MapPages();
   absl::Status Launch(const CudaStep& step, int slot);
   void Settle();
   absl::Status Compute(const CudaStep& step, int slot, const CudaPassContext& context,
@@ -132,9 +133,11 @@ class CudaRank {
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
   CudaUpload upload_;
-  bool warpgroups_ = false;           // attend prompts
   bool fp8_warpgroups_ = false;       // multiply prompts by fp8 weights
   std::vector<LayerFusion> fusions_;  // [L]
+  // Of keys and values, where prompts are attended by warpgroups; empty where they are not, with why.
+  std::vector<cuda::KvMaps> kv_maps_;  // [L]
+  std::string why_no_warpgroups_;
   CudaActivations activations_ = {};
 
   // Of the steps.

@@ -14,7 +14,8 @@ bool NeedsPlain(const AttentionArgs& args) {
 }
 
 bool TakesWarpgroups(const AttentionArgs& args) {
-  return args.warpgroups && args.modifier.softcap == 0 && args.modifier.bias.kind == kernels::BiasKind::kNone;
+  return args.maps != nullptr && args.modifier.softcap == 0 &&
+         args.modifier.bias.kind == kernels::BiasKind::kNone;
 }
 
 // Narrow items and wide ones are two kernels' where warpgroups do.

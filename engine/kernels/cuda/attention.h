@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/kv_maps.h"
 #include "engine/kernels/cuda/kv_pages.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/kernels/score_modifier.h"
@@ -137,8 +138,9 @@ struct AttentionArgs {
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
   WorkList<AttentionItem> narrow, wide;
-  // Wide items may go to the kernel of warpgroups. REQUIRES: WarpgroupsFit, and a device that has it.
-  bool warpgroups = false;
+  // Of kv, on the host: wide items may go to the kernel of warpgroups. Null: they do not. REQUIRES: WarpgroupsFit, and a
+  // device that has it.
+  const KvMaps* maps = nullptr;
   const AttentionMerge* merges = nullptr;
   // [merges, G] how many items of each are done: zeros, before and after.
   int32_t* arrivals = nullptr;
@@ -154,12 +156,12 @@ constexpr bool FitsTensorCores(KvElement kv, int head_dim, int value_dim) {
 // Whether the device can run the kernel of warpgroups: its code is for compute capability 9.0 and no other.
 inline bool HasWarpgroups(const DeviceInfo& device) { return device.major == 9 && device.minor == 0; }
 
-// Whether the kernel of warpgroups takes these keys and values. It has
-// windows, chunks and sinks; layers with other modifiers go to the kernel that older devices have, with the same bytes.
+// Whether the kernel of warpgroups takes these keys and values. It has windows, chunks and sinks; layers with other
+// modifiers go to the kernel that older devices have, with the same bytes.
 constexpr bool WarpgroupsFit(Element element, KvElement kv, int head_dim, int value_dim) {
   const int width = TileWidth(head_dim, value_dim);
   return element == Element::kBF16 && kv == KvElement::kBF16 && FitsTensorCores(kv, head_dim, value_dim) &&
-         (width == 64 || width == 128);
+         (width == 64 || width == 128) && KvMapsFit(head_dim, value_dim);
 }
 
 // Null where there are kernels for the shape; otherwise what there are kernels for.

@@ -36,24 +36,32 @@ ROPEWAY_DEVICE void MergeColumns(const AttentionParams& params, const AttentionM
     if (column + i < value_dim) out[column + i] = FromFloat<T>(values[i] * factor);
 }
 
-// Called by all threads of a block that has written its partial results of an item for a KV head. Which block
-// is the last differs from run to run; what it computes does not.
-template <class T>
-ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionItem& item, int kv_head) {
+// How the threads meet that merge: all of a block.
+struct BlockMeeting {
+  ROPEWAY_DEVICE int num_warps() const { return static_cast<int>(blockDim.x / 32); }
+  ROPEWAY_DEVICE void Sync() { __syncthreads(); }
+  // Whether the first thread says so, after a Sync.
+  ROPEWAY_DEVICE bool First(bool value) { return __syncthreads_or(value) != 0; }
+};
+
+// Called by all threads of a meeting, among them the block's first, that have written partial results of an item for a
+// KV head. Which block is the last differs from run to run; what it computes does not.
+template <class T, class Meeting = BlockMeeting>
+ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionItem& item, int kv_head,
+                                Meeting meeting = {}) {
   const AttentionMerge merge = params.args.merges[item.merge];
   __threadfence();
-  __syncthreads();
+  meeting.Sync();
   bool is_last = false;
   if (threadIdx.x == 0) {
     int32_t* arrivals = params.args.arrivals + int64_t{item.merge} * params.args.kv.num_kv_heads + kv_head;
     is_last = atomicAdd(arrivals, 1) == merge.num_items - 1;
     if (is_last) atomicExch(arrivals, 0);
   }
-  if (!__syncthreads_or(is_last)) return;
+  if (!meeting.First(is_last)) return;
   __threadfence();
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-  const int warps = static_cast<int>(blockDim.x / 32);
-  for (int pair = warp; pair < merge.num_pairs; pair += warps) {
+  for (int pair = warp; pair < merge.num_pairs; pair += meeting.num_warps()) {
     const float sink = SinkOf(params.args.modifier, HeadOf(params, merge.first_pair + pair, kv_head));
     for (int column = 4 * lane; column < params.args.kv.value_dim; column += 128)
       MergeColumns<T>(params, merge, pair, kv_head, sink, column);

@@ -21,7 +21,7 @@ struct AttentionParams {
 // is for modifiers with one.
 ErrorCode AttendF16(const AttentionParams& params, Stream stream);
 ErrorCode AttendBF16(const AttentionParams& params, Stream stream);
-// The wide items alone, without caps and biases. REQUIRES: AttentionArgs::warpgroups.
+// The wide items alone, without caps and biases. REQUIRES: AttentionArgs::maps.
 ErrorCode AttendWarpgroups(const AttentionParams& params, Stream stream);
 ErrorCode AttendPlain(const AttentionParams& params, Stream stream);
 ErrorCode AttendMixed(const AttentionParams& params, Stream stream);

@@ -7,14 +7,16 @@
 // columns at a time for a score, of 16 keys at a time for a value, sums by mma.sync. So the bytes are the same,
 // where a chain of wgmma is one of mma.sync, which attention_check.h finds out.
 //
-// A block of two warpgroups takes (item, KV head) after (item, KV head), 64 pairs each, and walks the keys 64 at a
-// time, two steps. While the soft-max of a step is computed, the tensor cores have the scores of the next one and the
-// values of the one before. Keys and values come by cp.async into swizzled panels, two to three tiles ahead.
-// Queries, scores, weights and the values of a chunk stay in registers.
+// A block takes (item, KV head) after (item, KV head). Two warpgroups have 64 pairs each and walk the keys 64 at a time,
+// two steps; each by itself, so that one may compute soft-max while the other has the tensor cores. While the soft-max of a
+// step is computed, the tensor cores have the scores of the next one and the values of the one before. A ninth warp brings
+// keys and values by bulk copies, up to four tiles ahead, those of the next task too (attention_ring.cuh). Queries, scores,
+// weights and the values of a chunk stay in registers, of which the two have more than a block of three would give them.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
 // item, num_pairs (TileWidth + 4) floats besides.
 #include "engine/kernels/cuda/attention_merge.cuh"
+#include "engine/kernels/cuda/attention_ring.cuh"
 #include "engine/kernels/cuda/attention_rows.cuh"
 #include "engine/kernels/cuda/attention_state.cuh"
 #include "engine/kernels/cuda/attention_tile.cuh"
@@ -23,29 +25,6 @@
 
 namespace ropeway::cuda {
 namespace {
-
-// In the terms of Place and RowStates (attention_tile.cuh): a warp has all columns and all keys of its 16 queries.
-template <int kWidth_>
-struct WarpgroupTile {
-  using T = bf16;
-  static constexpr int kWidth = kWidth_;
-  static constexpr int kThreads = 256, kPairs = kWarpgroupPairs, kColumnWarps = 1;
-  static constexpr int kKeys = 32;      // of one step
-  static constexpr int kSlotKeys = 64;  // of one copy: two steps
-  static constexpr int kKeyTiles = kKeys / 8, kColumnTiles = kWidth / 8;
-  static constexpr int kSlots = 3;  // of keys, and of values
-  static constexpr int kPanels = kWidth / kPanelColumns;
-  static constexpr int kPanelBytes = kSlotKeys * kPanelRowBytes;
-  static_assert(kChunkTokens % kSlotKeys == 0 && kThreads / (kWidth / 8) % kPageTokens == 0);
-};
-
-template <class Tile>
-struct WarpgroupShared {
-  using Panel = bf16[Tile::kSlotKeys][kPanelColumns];
-  using Slot = Panel[Tile::kPanels];
-  Slot keys[Tile::kSlots], values[Tile::kSlots];
-  Vector128<float> totals[Tile::kColumnTiles][Tile::kThreads];
-};
 
 // No caps and no biases.
 struct NoModifier {
@@ -75,71 +54,6 @@ ROPEWAY_DEVICE void LoadQueries(const AttentionParams& params, const Task& task,
     }
   }
 }
-
-// Keys and values of an item on their way into slots, in turn: keys of tile t + 3 and values of tile t + 2 come
-// to where those of t and t - 1 were, once tile t has its scores.
-template <class Tile>
-class WarpgroupRing {
- public:
-  ROPEWAY_DEVICE WarpgroupRing(const AttentionParams& params, WarpgroupShared<Tile>& shared)
-      : params_(params), shared_(shared) {}
-
-  // Starts with the tile at `first`, and waits for it.
-  ROPEWAY_DEVICE void Start(const Task& task, int first, int end) {
-    slot_ = 0;
-    __syncthreads();  // the item before is done with
-    Copy(task, false, first, end, 0);
-    Copy(task, true, first, end, 0);
-    Copy(task, false, first + Tile::kSlotKeys, end, 1);
-    Copy(task, true, first + Tile::kSlotKeys, end, 1);
-    Copy(task, false, first + 2 * Tile::kSlotKeys, end, 2);
-    Arrive<3>();
-  }
-  // From the tile at `first` to the next one, which is waited for. Its keys are done with, and the values of the
-  // tile before it.
-  ROPEWAY_DEVICE void Advance(const Task& task, int first, int end) {
-    Arrive<1>();
-    const int before = slot_ == 0 ? Tile::kSlots - 1 : slot_ - 1;
-    Copy(task, true, first + 2 * Tile::kSlotKeys, end, before);
-    Copy(task, false, first + 3 * Tile::kSlotKeys, end, slot_);
-    slot_ = slot_ + 1 == Tile::kSlots ? 0 : slot_ + 1;
-  }
-
-  ROPEWAY_DEVICE const typename WarpgroupShared<Tile>::Slot& keys() const { return shared_.keys[slot_]; }
-  ROPEWAY_DEVICE const typename WarpgroupShared<Tile>::Slot& values() const { return shared_.values[slot_]; }
-
- private:
-  template <int kGroupsInFlight>
-  ROPEWAY_DEVICE void Arrive() {
-    CpAsyncWait<kGroupsInFlight>();
-    FenceForWarpgroups();
-    __syncthreads();
-  }
-  // Tokens from num_keys on and columns beyond the last become zeros.
-  ROPEWAY_DEVICE void Copy(const Task& task, bool is_values, int first, int end, int slot) {
-    if (first < end) {
-      constexpr int kPieces = Tile::kWidth / 8, kRowsAtOnce = Tile::kThreads / kPieces;
-      const HeadRows rows(params_.args.kv, task.kv_head, sizeof(bf16), is_values);
-      const int row = static_cast<int>(threadIdx.x) / kPieces,
-                column = static_cast<int>(threadIdx.x) % kPieces * 8;
-      const uint8_t* const piece =
-          rows.data + (row % kPageTokens * rows.columns + column) * static_cast<int>(sizeof(bf16));
-      auto& panel = (is_values ? shared_.values : shared_.keys)[slot][column / kPanelColumns];
-      bf16* const to = &panel[row][SwizzledColumn(row, column % kPanelColumns)];
-#pragma unroll
-      for (int i = 0; i < Tile::kSlotKeys; i += kRowsAtOnce) {
-        const bool exists = first + i + row < task.item.num_keys && column < rows.columns;
-        const int64_t page = __ldg(task.pages + (exists ? first + i + row : first) / kPageTokens);
-        CpAsync16(to + i * kPanelColumns, exists ? piece + page * params_.page_bytes : rows.data, exists);
-      }
-    }
-    CpAsyncCommit();
-  }
-
-  const AttentionParams& params_;
-  WarpgroupShared<Tile>& shared_;
-  int slot_ = 0;
-};
 
 // Puts scores = q k^T of a step on its way: of the keys of a slot from `key` on.
 template <class Tile>
@@ -184,58 +98,60 @@ template <class Tile>
 class WarpgroupAttention {
  public:
   ROPEWAY_DEVICE WarpgroupAttention(const AttentionParams& params, const Task& task,
-                                    SharedTotals<Tile>& shared)
+                                    const KeyRange<Tile>& range, WarpgroupShared<Tile>& shared)
       : params_(params),
         task_(task),
+        range_(range),
         known_(MakeQueries<NoModifier>(params, task, {place_.Row(0), place_.Row(1)})),
         shared_(shared) {
-    ClearTotals(place_, shared_);
+    ClearTotals(place_, shared_.totals);
     LoadQueries<Tile>(params, task, place_, queries_);
     chunk_.Clear();
   }
 
-  ROPEWAY_DEVICE void Run(WarpgroupRing<Tile>& ring) {
+  ROPEWAY_DEVICE void Run() {
     const AttentionItem& item = task_.item;
-    const int first_seen =
-        FirstKey(params_.args.modifier, item.first_position) / Tile::kSlotKeys * Tile::kSlotKeys;
-    const int begin = max(item.first_chunk * kChunkTokens, first_seen);
-    const int end = min(item.last_chunk * kChunkTokens, item.num_keys);
     if (item.partial >= 0) {  // chunks before a window that is smaller than the plan's
-      for (int c = item.first_chunk; c < min(begin / kChunkTokens, item.last_chunk); ++c)
+      for (int c = item.first_chunk; c < min(range_.begin / kChunkTokens, item.last_chunk); ++c)
         WritePartial(params_, task_, place_, c, chunk_, true);
     }
-    if (begin < end) Walk(begin, end, ring);
-    if (item.partial < 0) WriteOutput(params_, task_, place_, totals_, shared_);
+    if (range_.begin < range_.end) Walk();
+    if (item.partial < 0) WriteOutput(params_, task_, place_, totals_, shared_.totals);
   }
 
  private:
   // Each step's scores are computed beside the values of the one before, and its soft-max while those are.
-  ROPEWAY_DEVICE void Walk(int begin, int end, WarpgroupRing<Tile>& ring) {
+  ROPEWAY_DEVICE void Walk() {
     float scores[Tile::kKeyTiles][4] = {};
     WeightFragments<Tile> weights = {};
-    ring.Start(task_, begin, end);
+    int first = range_.begin;
+    const auto& first_keys = SlotOf<false>(shared_, range_, first);
     HoldAll(scores, weights);
     WarpgroupFence();
-    StartScores<Tile>(queries_, ring.keys(), 0, scores);
+    StartScores<Tile>(queries_, first_keys, 0, scores);
     WarpgroupWait<0>();
-    TakeStep(begin, false, scores, weights);
-    int first = begin;
-    for (; first + Tile::kKeys < end; first += Tile::kKeys) {
+    if (range_.EndsTile(first)) EmptySlot<false>(shared_, range_, first);
+    TakeStep(first, {}, scores, weights);
+    for (; first + Tile::kKeys < range_.end; first += Tile::kKeys) {
       const int next = first + Tile::kKeys;
-      const auto& values = ring.values();
-      if ((next & (Tile::kSlotKeys - 1)) == 0) ring.Advance(task_, next - Tile::kSlotKeys, end);
+      const auto& keys = SlotOf<false>(shared_, range_, next);
+      const auto& values = SlotOf<true>(shared_, range_, first);
       HoldAll(scores, weights);
       WarpgroupFence();
-      StartScores<Tile>(queries_, ring.keys(), next & (Tile::kSlotKeys - 1), scores);
-      StartValues<Tile>(weights, values, first & (Tile::kSlotKeys - 1), chunk_);
+      StartScores<Tile>(queries_, keys, next % Tile::kSlotKeys, scores);
+      StartValues<Tile>(weights, values, first % Tile::kSlotKeys, chunk_);
       WarpgroupWait<1>();
-      TakeStep(next, (next & (kChunkTokens - 1)) == 0, scores, weights);
+      if (range_.EndsTile(next)) EmptySlot<false>(shared_, range_, next);
+      TakeStep(next, {.begins_tile = next % Tile::kSlotKeys == 0, .begins_chunk = next % kChunkTokens == 0},
+               scores, weights);
     }
+    const auto& last_values = SlotOf<true>(shared_, range_, first);
     HoldAll(scores, weights);
     WarpgroupFence();
-    StartValues<Tile>(weights, ring.values(), first & (Tile::kSlotKeys - 1), chunk_);
+    StartValues<Tile>(weights, last_values, first % Tile::kSlotKeys, chunk_);
     WarpgroupWait<0>();
     HoldAll(scores, weights);
+    EmptySlot<true>(shared_, range_, first);
     FinishChunk(first / kChunkTokens);
   }
 
@@ -245,12 +161,17 @@ class WarpgroupAttention {
     HoldRegisters(chunk_.values);
   }
 
+  // Of a step that is not the task's first.
+  struct Beginnings {
+    bool begins_tile = false, begins_chunk = false;
+  };
   // From the scores of the step at `first`, which have arrived, to its weights. `weights` are those of the step before
   // until its values have arrived, too.
-  ROPEWAY_DEVICE void TakeStep(int first, bool begins_chunk, float (&scores)[Tile::kKeyTiles][4],
+  ROPEWAY_DEVICE void TakeStep(int first, Beginnings step, float (&scores)[Tile::kKeyTiles][4],
                                WeightFragments<Tile>& weights) {
     HoldRegisters(scores);
-    float maxima[2] = {begins_chunk ? -INFINITY : chunk_.max[0], begins_chunk ? -INFINITY : chunk_.max[1]};
+    float maxima[2] = {step.begins_chunk ? -INFINITY : chunk_.max[0],
+                       step.begins_chunk ? -INFINITY : chunk_.max[1]};
     const float2 here = ModifyScores<Tile, NoModifier>(params_, known_, task_, place_, first, scores);
     float largest[2] = {here.x, here.y};
     LargestOfQuad(largest);
@@ -258,7 +179,8 @@ class WarpgroupAttention {
     WarpgroupWait<0>();
     HoldRegisters(weights);
     HoldRegisters(chunk_.values);
-    if (begins_chunk) {
+    if (step.begins_tile) EmptySlot<true>(shared_, range_, first - Tile::kKeys);
+    if (step.begins_chunk) {
       FinishChunk(first / kChunkTokens - 1);
       chunk_.Clear();
     }
@@ -276,37 +198,64 @@ class WarpgroupAttention {
     if (task_.item.partial >= 0)
       WritePartial(params_, task_, place_, chunk_index, chunk_, false);
     else
-      MergeChunk(place_, chunk_, totals_, shared_);
+      MergeChunk(place_, chunk_, totals_, shared_.totals);
   }
 
   const AttentionParams& params_;
   const Task& task_;
+  const KeyRange<Tile>& range_;
   const Place<Tile> place_;
   const QueryPair<NoModifier> known_;
   uint32_t queries_[Tile::kWidth / 16][4];
   RowStates<Tile> chunk_;
   Totals totals_;
-  SharedTotals<Tile>& shared_;
+  WarpgroupShared<Tile>& shared_;
 };
 
+// Calls `take(item, task, range)` for each task of the block.
+template <class Tile, class Take>
+ROPEWAY_DEVICE void ForTasks(const AttentionParams& params, const WorkList<AttentionItem>& work, Take take) {
+  const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
+  unsigned tile = 0;
+  for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
+    const AttentionItem item = work.data[w / kv_heads];
+    const Task task = MakeTask(params, item, w % kv_heads, 0, Tile::kPairs);
+    const KeyRange<Tile> range(params, task.item, tile);
+    take(item, task, range);
+    tile = range.NextTile();
+  }
+}
+
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
-    AttendWarpgroupKernel(AttentionParams params, WorkList<AttentionItem> work) {
+__global__ void __launch_bounds__(Tile::kBlockThreads, 1)
+    AttendWarpgroupKernel(AttentionParams params, WorkList<AttentionItem> work,
+                          const __grid_constant__ KvMaps maps) {
   ROPEWAY_DYNAMIC_SHARED(unsigned char, memory);
   const auto misplaced = static_cast<int>(SharedAddress(memory) % kPanelAlignment);
   auto& shared =
       *reinterpret_cast<WarpgroupShared<Tile>*>(memory + (kPanelAlignment - misplaced) % kPanelAlignment);
+  if (threadIdx.x == 0) shared.InitBarriers();
+  __syncthreads();
   LaunchDependents();
   GridDependencyWait();
-  WarpgroupRing<Tile> ring(params, shared);
-  const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
-  for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
-    const AttentionItem item = work.data[w / kv_heads];
-    const Task task = MakeTask(params, item, w % kv_heads, 0, Tile::kPairs);
-    WarpgroupAttention<Tile>(params, task, shared.totals).Run(ring);
-    if (item.partial >= 0) MergeIfLast<bf16>(params, item, task.kv_head);
+  // From here on they go apart: no __syncthreads any more.
+  if (threadIdx.x >= Tile::kThreads) {
+    LowerRegisters<Tile::kProducerRegisters>();
+    if (threadIdx.x >= Tile::kThreads + 32) return;
+    FenceGlobalForBulkCopies();
+    SlotProducer<Tile> producer(params, maps, shared);
+    ForTasks<Tile>(params, work, [&](const AttentionItem&, const Task& task, const KeyRange<Tile>& range) {
+      producer.Fill(task, range);
+    });
+    return;
   }
-  CpAsyncWait<0>();
+  RaiseRegisters<Tile::kConsumerRegisters>();
+  unsigned phase = 0;
+  ForTasks<Tile>(params, work, [&](const AttentionItem& item, const Task& task, const KeyRange<Tile>& range) {
+    WarpgroupAttention<Tile>(params, task, range, shared).Run();
+    if (item.partial >= 0)
+      MergeIfLast<bf16>(params, item, task.kv_head, ConsumerMeeting<Tile>{shared, phase});
+  });
 }
 
 template <int kWidth>
@@ -318,7 +267,7 @@ ErrorCode LaunchWarpgroups(const AttentionParams& params, Stream stream) {
   constexpr size_t kBytes = sizeof(WarpgroupShared<Tile>) + kPanelAlignment;
   static_assert(kBytes <= kMostWarpgroupSharedBytes);
   return LaunchDependent(stream, AttendWarpgroupKernel<Tile>, dim3(static_cast<unsigned>(work.blocks)),
-                         dim3(Tile::kThreads), kBytes, params, work);
+                         dim3(Tile::kBlockThreads), kBytes, params, work, *params.args.maps);
 }
 
 }  // namespace

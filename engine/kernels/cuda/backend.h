@@ -14,7 +14,7 @@
 namespace ropeway::cuda {
 
 // Changes whenever anything of these headers does: program and library must be of one build.
-inline constexpr int kBackendVersion = 15;
+inline constexpr int kBackendVersion = 16;
 
 // Functions that fail return null and leave the reason in `error` (a string the backend owns, valid until the
 // next call).

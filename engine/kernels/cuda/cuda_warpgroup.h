@@ -8,12 +8,21 @@
 
 namespace ropeway::cuda {
 
-ROPEWAY_DEVICE void FenceForWarpgroups() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
+ROPEWAY_DEVICE void FenceAsyncProxy() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
 ROPEWAY_DEVICE void WarpgroupFence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 ROPEWAY_DEVICE void WarpgroupCommit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
 template <int kGroupsInFlight>
 ROPEWAY_DEVICE void WarpgroupWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(kGroupsInFlight) : "memory");
+}
+
+template <int kCount>
+ROPEWAY_DEVICE void RaiseRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(kCount));
+}
+template <int kCount>
+ROPEWAY_DEVICE void LowerRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(kCount));
 }
 
 // The compiler takes them for used and changed here: nothing that is done to them moves past.

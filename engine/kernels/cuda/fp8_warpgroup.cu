@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, 1) Fp8WarpgroupKernel(Fp8Product<One
     CpAsyncCommit();
   }
   CpAsyncWait<kStages - 2>();
-  FenceForWarpgroups();
+  FenceAsyncProxy();
   __syncthreads();
   float sums[kTokenTiles][4] = {};
   StepFragments steps, next;
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kThreads, 1) Fp8WarpgroupKernel(Fp8Product<One
     uint8_t* const free_slot = ring + (here == 0 ? kStages - 1 : here - 1) * kStageBytes;
     here = here + 1 == kStages ? 0 : here + 1;
     CpAsyncWait<kStages - 3>();
-    FenceForWarpgroups();
+    FenceAsyncProxy();
     __syncthreads();
     if (const int ahead = stage + kStages - 1; ahead < stages) {
       copier.CopyCodes(ahead, free_slot);

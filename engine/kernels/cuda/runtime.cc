@@ -1,6 +1,7 @@
 // Runtime over the CUDA runtime library.
 #include "engine/kernels/cuda/runtime.h"
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include "engine/kernels/cuda/native_runtime.h"
@@ -22,6 +23,22 @@ cudaMemcpyKind NativeKind(CopyKind kind) {
       return cudaMemcpyDeviceToDevice;
   }
   return cudaMemcpyDefault;
+}
+
+// The driver's function, by way of the runtime library: the driver itself is not linked. Null where it has none.
+decltype(&cuTensorMapEncodeTiled) FindTensorMapEncoder() {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+#else
+  const cudaError_t error =
+      cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
+#endif
+  if (error != cudaSuccess) (void)cudaGetLastError();
+  if (error != cudaSuccess || found != cudaDriverEntryPointSuccess) return nullptr;
+  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
 }
 
 class CudaRuntime final : public Runtime {
@@ -55,6 +72,8 @@ class CudaRuntime final : public Runtime {
   ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) override {
     return cudaMemsetAsync(memory, byte, bytes, NativeStream(stream));
   }
+
+  ErrorCode EncodeTensorMap(const TensorMapLayout& layout, TensorMap* map) override;
 
   // Of this thread alone: other devices of the process go on as they were.
   ErrorCode BeginCapture(Stream stream) override {
@@ -91,6 +110,26 @@ ErrorCode CudaRuntime::Info(DeviceInfo* info) {
            .total_bytes = static_cast<int64_t>(total_bytes),
            .free_bytes = static_cast<int64_t>(free_bytes)};
   return cudaSuccess;
+}
+
+ErrorCode CudaRuntime::EncodeTensorMap(const TensorMapLayout& layout, TensorMap* map) {
+  static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
+  const auto encode = FindTensorMapEncoder();
+  if (encode == nullptr) return cudaErrorNotSupported;
+  cuuint64_t sizes[3], strides[2];
+  cuuint32_t box[3];
+  for (int i = 0; i < 3; ++i) {
+    sizes[i] = static_cast<cuuint64_t>(layout.sizes[i]);
+    box[i] = static_cast<cuuint32_t>(layout.box[i]);
+  }
+  for (int i = 0; i < 2; ++i) strides[i] = static_cast<cuuint64_t>(layout.strides[i]);
+  const cuuint32_t steps[3] = {1, 1, 1};
+  // Numbers of 16 bits, whatever they are: only zeros outside of the array are made of nothing.
+  const CUresult result =
+      encode(reinterpret_cast<CUtensorMap*>(map), CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, layout.data, sizes,
+             strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 ErrorCode CudaRuntime::EndCapture(Stream stream, Graph* graph) {

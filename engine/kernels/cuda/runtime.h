@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/kernels/cuda/tensor_map.h"
+
 namespace ropeway::cuda {
 
 // A cudaError_t; 0 is success.
@@ -67,6 +69,10 @@ class Runtime {
   // done.
   virtual ErrorCode Copy(void* to, const void* from, size_t bytes, CopyKind kind, Stream stream) = 0;
   virtual ErrorCode Fill(void* memory, int byte, size_t bytes, Stream stream) = 0;
+
+  // A map of device memory for bulk copies; a call of the host alone. An error, and none that is fatal, where the driver
+  // knows no maps or takes no such layout.
+  virtual ErrorCode EncodeTensorMap(const TensorMapLayout& layout, TensorMap* map) = 0;
 
   // What is launched on the stream between the two is recorded instead of run.
   virtual ErrorCode BeginCapture(Stream stream) = 0;

@@ -9,9 +9,12 @@
 // a [64, 16] lies in registers: each warp's 16 rows as mma.sync has them. b lies in shared memory, in panels of 64
 // columns (SwizzledColumn) that a descriptor names. d [64, N] is as mma.sync's d, N / 8 tiles side by side.
 //
-// Whoever wrote b calls FenceForWarpgroups behind it, or behind the wait for its cp.async, in front of the barrier that
-// tells others. Under nvcc and in the emulation, which decodes descriptors as the PTX ISA has them, reads b when
-// it is waited for, and fails where a fence is missing.
+// Whoever wrote b calls FenceAsyncProxy behind it, or behind the wait for its cp.async, in front of the barrier that
+// tells others; what bulk copies brought needs none (bulk_copy.h). Under nvcc and in the emulation, which decodes
+// descriptors as the PTX ISA has them, reads b when it is waited for, and fails where a fence is missing.
+//
+// RaiseRegisters<n> and LowerRegisters<n>, by all threads of a warpgroup, change how many registers each of them has: what
+// some give up others may take, who wait for them. n is a multiple of 8, from 24 to 256.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_WARPGROUP_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_WARPGROUP_H_
 

@@ -78,14 +78,20 @@ BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, Be
       .max_pages = max_pages,
       .narrow = UploadWork(device, plan.narrow, shape.num_kv_heads),
       .wide = UploadWork(device, plan.wide, shape.num_kv_heads),
-      .warpgroups = plan_shape.warpgroups,
       .merges = plan.merges.empty() ? nullptr : device.Upload(plan.merges),
       .arrivals = device.Upload(std::vector<int32_t>((plan.merges.size() + 1) * shape.num_kv_heads)),
       .workspace = static_cast<float*>(
           device.Allocate(4 * cuda::AttentionWorkspaceFloats(plan_shape, std::max(plan.num_partials, 1))))};
-  return [args, kv_bytes, &device](int64_t repeat) {
+  const int64_t pages = static_cast<int64_t>(tables.size());
+  return [args, kv_bytes, pages, warpgroups = plan_shape.warpgroups, &device](int64_t repeat) {
     cuda::AttentionArgs call = args;
     call.kv.data = device.FromPool(kv_bytes, repeat);
+    cuda::KvMaps maps;
+    if (warpgroups) {
+      if (const cuda::ErrorCode error = cuda::MakeKvMaps(device.runtime(), call.kv, pages, &maps))
+        return error;
+      call.maps = &maps;
+    }
     return device.kernels().attention(call, device.stream());
   };
 }

@@ -173,6 +173,11 @@ void AttentionProblem::PoisonKey(int sequence, int position) {
       std::numeric_limits<float>::quiet_NaN();
 }
 
+void AttentionProblem::PoisonValue(int sequence, int position) {
+  sequences_[sequence].values[int64_t{position} * case_.kv_heads * case_.value_dim + 3] =
+      std::numeric_limits<float>::quiet_NaN();
+}
+
 std::vector<uint8_t> AttentionProblem::PageBytes() const {
   const KvPages kv = pages();
   const int64_t number = BytesOf(kv.element), all_keys = int64_t{kv.num_kv_heads} * kPageTokens * kv.head_dim;

@@ -40,6 +40,9 @@ class AttentionProblem {
   // One column of the key of KV head 0 at a position becomes no number.
   void PoisonKey(int sequence, int position);
 
+  // Likewise of the value.
+  void PoisonValue(int sequence, int position);
+
   // What lies in device memory. Pages are in a shuffled order; whatever no token has is no number.
   std::vector<uint8_t> PageBytes() const;
   std::vector<float> PageScales() const;

@@ -52,6 +52,7 @@ class AttentionTest : public DeviceTest {
              .scale = problem.scale(),
              .max_pages = problem.max_pages()};
     args_.kv.data = Upload(problem.PageBytes());
+    num_pages_ = static_cast<int64_t>(problem.page_tables().size());
     args_.kv.scales = Upload(problem.PageScales());
     args_.modifier = problem.modifier().Moved([&](const float* table, int64_t floats) {
       return Upload(std::vector<float>(table, table + floats));
@@ -71,7 +72,8 @@ class AttentionTest : public DeviceTest {
     const int32_t* counts = Upload(step.counts);
     args_.narrow = {Upload(plan_.narrow), counts, division.blocks};
     args_.wide = {Upload(plan_.wide), counts + 1, plan_.wide.empty() ? 0 : division.blocks};
-    args_.warpgroups = division.warpgroups;
+    if (division.warpgroups) Check(MakeKvMaps(runtime(), args_.kv, num_pages_, &maps_));
+    args_.maps = division.warpgroups ? &maps_ : nullptr;
     args_.merges = Upload(plan_.merges);
     const std::vector<int32_t> none(plan_.merges.size() * step.shape.num_kv_heads);
     args_.arrivals = Upload(none);
@@ -189,6 +191,8 @@ class AttentionTest : public DeviceTest {
   }
 
   const AttentionProblem* problem_ = nullptr;
+  int64_t num_pages_ = 0;
+  KvMaps maps_;
   AttentionArgs args_;
 };
 

@@ -34,13 +34,13 @@ class WarpgroupCaseTest : public WarpgroupAttentionTest, public testing::WithPar
 
 std::vector<AttentionCase> Cases() {
   std::vector<AttentionCase> cases;
-  for (int length : {17, 31, 64, 65, 160, 256, 257, 520})
+  for (int length : {17, 31, 63, 64, 65, 80, 95, 96, 160, 256, 257, 520})
     cases.push_back({.kv_heads = 1, .lengths = {length}});
   for (int group : {1, 3, 4, 7}) cases.push_back({.kv_heads = 2, .group = group, .lengths = {300, 70}});
   for (int dim : {8, 40, 104, 112, 128})
     cases.push_back({.kv_heads = 1, .group = 4, .head_dim = dim, .value_dim = dim, .lengths = {290}});
   cases.push_back({.head_dim = 128, .value_dim = 64, .lengths = {100}});
-  cases.push_back({.head_dim = 24, .value_dim = 128, .lengths = {100}});
+  cases.push_back({.head_dim = 16, .value_dim = 128, .lengths = {100}});
   for (int window : {1, 20, 33, 200}) cases.push_back({.kv_heads = 1, .lengths = {600}, .window = window});
   cases.push_back(
       {.kv_heads = 1, .head_dim = 128, .value_dim = 128, .lengths = {300}, .window = 40, .sinks = true});
@@ -57,6 +57,75 @@ TEST_P(WarpgroupCaseTest, SameBytesAsMma) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, WarpgroupCaseTest, testing::ValuesIn(Cases()));
+
+// More tiles than there are slots, several times over, by one block: task after task finds the ring where the one before
+// left it. Whole items and split ones, which meet all threads of the block at their ends, in one step.
+TEST_F(WarpgroupAttentionTest, TheRingGoesOnFromTaskToTask) {
+  const AttentionProblem problem(
+      {.kv_heads = 2, .group = 2, .head_dim = 32, .value_dim = 32, .lengths = {700, 40, 129, 333}});
+  Load(problem);
+  const std::vector<Row> rows = Prompts(problem, 90);
+  const Outputs expected = Run(rows, {});
+  for (const bool split : {false, true})
+    for (const int blocks : {1, 2, 7})
+      EXPECT_EQ(Run(rows, {.processors = split ? 6 : 1,
+                           .split = split,
+                           .blocks = blocks,
+                           .warpgroup_items = true,
+                           .warpgroups = true}),
+                expected)
+          << split << ' ' << blocks;
+}
+
+// A prompt in parts, and decoded tokens between them, which mma.sync has: one sequence, the same bytes.
+TEST_F(WarpgroupAttentionTest, MeetsMmaWithinASequence) {
+  const AttentionProblem problem({.kv_heads = 1, .group = 4, .lengths = {230}});
+  Load(problem);
+  const Outputs expected = Run({{0, 0, 230}}, {});
+  Outputs got;
+  for (const Row& row :
+       std::vector<Row>{{0, 0, 37}, {0, 37, 3}, {0, 40, 1}, {0, 41, 100}, {0, 141, 4}, {0, 145, 85}})
+    got.merge(Run({row}, {.warpgroup_items = true, .warpgroups = true}));
+  EXPECT_EQ(got, expected);
+}
+
+// What lies behind a prompt's last key in the same page, of later tokens or of nobody, is no part of it.
+TEST_F(WarpgroupAttentionTest, NothingBehindTheLastKeyIsRead) {
+  for (const int dim : {64, 104}) {
+    AttentionProblem problem({.kv_heads = 1, .head_dim = dim, .value_dim = dim, .lengths = {320}});
+    for (int position = 281; position < 320; ++position) {
+      problem.PoisonKey(0, position);
+      problem.PoisonValue(0, position);
+    }
+    Load(problem);
+    for (const int length : {257, 270, 272, 273, 281})
+      for (const auto& [token, bytes] :
+           Run({{0, length - 80, 80}}, {.warpgroup_items = true, .warpgroups = true}))
+        for (float x : FromBytes(Element::kBF16, bytes))
+          ASSERT_FALSE(std::isnan(x))
+              << "dim " << dim << " length " << length << " position " << token.second;
+  }
+}
+
+// Heads of whose pages no map can be made are mma.sync's.
+TEST_F(WarpgroupAttentionTest, HeadsThatFit) {
+  const auto fit = [](int head_dim, int value_dim) {
+    return WarpgroupsFit(Element::kBF16, KvElement::kBF16, head_dim, value_dim);
+  };
+  EXPECT_TRUE(fit(8, 8) && fit(40, 40) && fit(64, 64) && fit(104, 104) && fit(128, 64) && fit(64, 128));
+  EXPECT_FALSE(fit(24, 128));
+  EXPECT_FALSE(fit(128, 40));
+  EXPECT_FALSE(fit(96, 96));
+  KvMaps maps;
+  uint8_t* data = Allocate<uint8_t>(1 << 16);
+  for (const int heads : {1, 3})
+    for (int head_dim = 8; head_dim <= 128; head_dim += 8)
+      for (int value_dim = 8; value_dim <= 128; value_dim += 8)
+        if (fit(head_dim, value_dim))
+          Check(MakeKvMaps(
+              runtime(), {.num_kv_heads = heads, .head_dim = head_dim, .value_dim = value_dim, .data = data},
+              2, &maps));
+}
 
 TEST_F(WarpgroupAttentionTest, AgainstThePlainComputation) {
   const AttentionProblem problem(

@@ -3,9 +3,9 @@
 
 Usage: check_ptx.py --ptxas PTXAS --readme README [--write] [--all_architectures] FILE.ptx...
 
-For each kernel: no spills, no stack; 128-bit loads from global memory; mma.sync and cp.async where kernel_facts.py wants
-them; wgmma, in kernels for it, not one after the other for ptxas' own reasons. The table in the README must be the one that follows from these files, by the toolkit that it names; --write puts
-it there.
+For each kernel: no spills, no stack; 128-bit loads from global memory; mma.sync, cp.async and bulk copies where
+kernel_facts.py wants them; wgmma, in kernels for it, not one after the other for ptxas' own reasons. The table in the
+README must be the one that follows from these files, by the toolkit that it names; --write puts it there.
 """
 
 import argparse
@@ -27,6 +27,8 @@ ARCHITECTURES = (80, 86, 90, 100, 120)
 # 1 KiB of each block's shared memory is the system's.
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024}
 REGISTERS, THREADS, BLOCKS, SYSTEM_SHARED = 65536, 2048, 32, 1024
+
+BULK_COPY = "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
 
 BEGIN, END = "<!-- table of check_ptx.py -->", "<!-- end of the table -->"
 
@@ -112,10 +114,21 @@ def check(variant):
                      variant.body)
     for wanted, found, what in ((facts.wgmma, "wgmma.mma_async" in variant.body, "wgmma"),
                                 (facts.mma, "mma.sync" in variant.body, "mma.sync"),
-                                (facts.cp_async, "cp.async" in variant.body, "cp.async"),
+                                (facts.cp_async, re.search(r"cp\.async\.(?!bulk)", variant.body), "cp.async"),
+                                (facts.bulk, BULK_COPY in variant.body and "mbarrier.try_wait" in variant.body, "bulk copies"),
                                 (needs_wide, bool(wide), "128-bit loads from global memory")):
         if wanted and not found:
             variant.problems.append(f"has no {what}")
+
+
+def check_registers(variant, architecture):
+    """Adds a problem where warpgroups of a variant take more registers than one of them gives: they would wait for ever."""
+    taken, given = (re.search(rf"setmaxnreg\.{way}\.sync\.aligned\.u32 (\d+)", variant.body) for way in ("inc", "dec"))
+    if not taken and not given:
+        return
+    groups = variant.threads // 128
+    if not taken or not given or (groups - 1) * int(taken[1]) + int(given[1]) > groups * variant.registers[architecture]:
+        variant.problems.append(f"takes more than the {groups} times {variant.registers[architecture]} registers of its launch")
 
 
 def inspect(ptxas, architectures, path):
@@ -127,6 +140,7 @@ def inspect(ptxas, architectures, path):
             variant = variants[symbol]
             variant.registers[architecture] = registers
             variant.static_shared = shared
+            check_registers(variant, architecture)
             if spills or stack:
                 variant.problems.append(f"spills {spills} bytes, stack of {stack} bytes, on sm_{architecture}")
     for variant in variants.values():
@@ -157,7 +171,7 @@ def table(variants, toolkit):
         facts = group[0].facts()
         lines.append(f"| {source}: {kernel} | {len(group)} | {span([v.threads for v in group])} | {registers} "
                      f"| {span([v.shared() / 1024 for v in group], '{:.1f}'.format)} | {occupancy} "
-                     f"| {'yes' if facts.vector_loads else '-'} | {'yes, wgmma' if facts.wgmma else 'yes' if facts.mma else '-'} | {'yes' if facts.cp_async else '-'} | {facts.moved} |")
+                     f"| {'yes' if facts.vector_loads else '-'} | {'yes, wgmma' if facts.wgmma else 'yes' if facts.mma else '-'} | {'yes, bulk' if facts.bulk else 'yes' if facts.cp_async else '-'} | {facts.moved} |")
     return "\n".join(lines)
 
 

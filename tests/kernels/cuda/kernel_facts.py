@@ -16,6 +16,7 @@ class Kernel:
     mma: bool = False
     wgmma: bool = False
     cp_async: bool = False
+    bulk: bool = False  # cp.async.bulk.tensor and the barriers that go with it
     vector_loads: bool = True  # 128-bit loads from global memory, or cp.async of 16 bytes
     scalar_variants: str = r"<\w+(?:, \d+)?, 1>"  # for rows that are no whole multiple of 128 bits: exempt from the above
     dynamic_shared: Callable[[str], int] = lambda variant: 0  # bytes, of the variant's template arguments
@@ -41,9 +42,11 @@ def attention_tile_bytes(variant):
 
 
 def warpgroup_bytes(variant):
-    """sizeof(WarpgroupShared<WarpgroupTile<width>>) of attention_warpgroup.cu, and room to begin at a multiple of 1 KiB."""
+    """sizeof(WarpgroupShared<WarpgroupTile<width>>) of attention_ring.cuh, and room to begin at a multiple of 1 KiB."""
     width = int(re.search(r"WarpgroupTile<(\d+)>", variant)[1])
-    return 2 * 3 * 64 * width * 2 + width // 8 * 256 * 16 + 1024
+    slots = 4
+    barriers = 2 * slots * 2 + 1
+    return 2 * slots * 64 * width * 2 + width // 8 * 256 * 16 + round_up(barriers * 8 + 4, 16) + 1024
 
 
 NORMED_BYTES = 16 * 1024  # kNormedBytes of fused_matmul.h
@@ -80,7 +83,7 @@ KERNELS = {
         moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
               "+ (Ev + 4) 4 B a query and chunk where split, written and read once"),
     ("attention_warpgroup", "AttendWarpgroupKernel"): Kernel(
-        mma=True, wgmma=True, cp_async=True, dynamic_shared=warpgroup_bytes,
+        mma=True, wgmma=True, cp_async=True, bulk=True, dynamic_shared=warpgroup_bytes,
         moved="keys and values once per KV head and item of 128 H/G queries; of split items as above"),
     ("attention_plain", "AttendPlainKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * (256 + 128),

@@ -50,6 +50,7 @@ class CountingRuntime final : public cuda::Runtime {
   cuda::ErrorCode Wait(cuda::Event) override { return 0; }
   cuda::ErrorCode Copy(void*, const void*, size_t, cuda::CopyKind, cuda::Stream) override { return 0; }
   cuda::ErrorCode Fill(void*, int, size_t, cuda::Stream) override { return 0; }
+  cuda::ErrorCode EncodeTensorMap(const cuda::TensorMapLayout&, cuda::TensorMap*) override { return 0; }
   cuda::ErrorCode BeginCapture(cuda::Stream) override { return 0; }
   cuda::ErrorCode EndCapture(cuda::Stream, cuda::Graph*) override { return 0; }
   cuda::ErrorCode Launch(cuda::Graph, cuda::Stream) override { return 0; }

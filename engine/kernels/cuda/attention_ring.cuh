@@ -1,0 +1,216 @@
+// Keys and values on their way to warpgroups: rings of slots in shared memory, which one warp fills by bulk copies and the
+// warps of two warpgroups empty.
+//
+// A slot has the keys, or the values, of a tile of 64 tokens, in panels as wgmma reads them. With each slot go two barriers:
+//   filled   the producer arrives, and says how many bytes its copies bring
+//   emptied  each consumer warp arrives once its products have read the slot
+// Tile number t of a block, counted over all its tasks, lies in slot t % kSlots of each ring. It is there when phase
+// t / kSlots of `filled` is over, and comes when phase t / kSlots - 1 of `emptied` is; that before the first is over from
+// the beginning. Nobody is ever two phases behind: a slot is not filled again before all have emptied it, and no warp
+// empties it before it was filled. Producer and consumers count alike, since both walk the KeyRange of every task.
+#ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_RING_CUH_
+#define ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_RING_CUH_
+
+#include "engine/kernels/cuda/attention_state.cuh"
+#include "engine/kernels/cuda/attention_tile.cuh"
+#include "engine/kernels/cuda/bulk_copy.h"
+#include "engine/kernels/cuda/warpgroup.h"
+
+namespace ropeway::cuda {
+
+// In the terms of Place and RowStates (attention_tile.cuh): a warp has all columns and all keys of its 16 queries.
+// kThreads are the consumers', two warpgroups. The producer is the first warp of a third one, which gives registers to
+// them: its three other warps are there for that.
+template <int kWidth_>
+struct WarpgroupTile {
+  using T = bf16;
+  static constexpr int kWidth = kWidth_;
+  static constexpr int kThreads = 256, kPairs = kWarpgroupPairs, kColumnWarps = 1;
+  static constexpr int kBlockThreads = kThreads + 128;
+  static constexpr int kConsumerRegisters = 208, kProducerRegisters = 88;
+  static constexpr int kKeys = 32;      // of one step
+  static constexpr int kSlotKeys = 64;  // of one slot: two steps
+  static constexpr int kKeyTiles = kKeys / 8, kColumnTiles = kWidth / 8;
+  static constexpr int kSlots = 4;  // of keys, and of values
+  static constexpr int kPanels = kWidth / kPanelColumns;
+  static constexpr int kPanelBytes = kSlotKeys * kPanelRowBytes;
+  static constexpr int kSlotPages = kSlotKeys / kPageTokens;
+  static constexpr int kBoxBytes = kPageTokens * kPanelRowBytes;
+  static_assert(kChunkTokens % kSlotKeys == 0 && kSlotKeys % kKeys == 0 && kSlotKeys % kPageTokens == 0);
+  // What a launch gives each thread: of 65,536 registers, a multiple of 8. Who takes more than others have given waits
+  // for ever.
+  static constexpr int kLaunchRegisters = 65536 / kBlockThreads / 8 * 8;
+  static_assert(2 * kConsumerRegisters + kProducerRegisters <= 3 * kLaunchRegisters);
+  static_assert(kKvBoxColumns == kPanelColumns && kBoxBytes % kPanelAlignment == 0);
+};
+
+template <class Tile>
+struct WarpgroupShared {
+  using Panel = bf16[Tile::kSlotKeys][kPanelColumns];
+  using Slot = Panel[Tile::kPanels];
+  struct SlotBarriers {
+    PhaseBarrier filled, emptied;
+  };
+
+  // Of keys, and of values.
+  Slot slots[2][Tile::kSlots];
+  Vector128<float> totals[Tile::kColumnTiles][Tile::kThreads];
+  SlotBarriers barriers[2][Tile::kSlots];
+  // Of a ConsumerMeeting.
+  PhaseBarrier met;
+  int said;
+
+  // By one thread, in front of a __syncthreads.
+  ROPEWAY_DEVICE void InitBarriers() {
+    for (auto& ring : barriers)
+      for (SlotBarriers& slot : ring) {
+        InitBarrier(slot.filled, 1);
+        InitBarrier(slot.emptied, Tile::kThreads / 32);
+      }
+    InitBarrier(met, Tile::kThreads);
+    FenceBarriers();
+  }
+};
+
+// The keys of a task, in tiles.
+template <class Tile>
+struct KeyRange {
+  int begin, end;       // begin at a tile
+  unsigned first_tile;  // tiles that the block has had before
+
+  ROPEWAY_DEVICE KeyRange(const AttentionParams& params, const AttentionItem& item, unsigned first_tile)
+      : begin(max(item.first_chunk * kChunkTokens,
+                  FirstKey(params.args.modifier, item.first_position) / Tile::kSlotKeys * Tile::kSlotKeys)),
+        end(min(item.last_chunk * kChunkTokens, item.num_keys)),
+        first_tile(first_tile) {}
+  // Of the tile that has key `first`.
+  ROPEWAY_DEVICE unsigned Number(int first) const {
+    return first_tile + static_cast<unsigned>(first - begin) / Tile::kSlotKeys;
+  }
+  // What first_tile is for the next task.
+  ROPEWAY_DEVICE unsigned NextTile() const { return begin < end ? Number(end - 1) + 1 : first_tile; }
+  // Whether the step at key `first` is the last one of its tile.
+  ROPEWAY_DEVICE bool EndsTile(int first) const {
+    const int next = first + Tile::kKeys;
+    return next % Tile::kSlotKeys == 0 || next >= end;
+  }
+};
+
+// The producer's side: for all lanes of its warp.
+template <class Tile>
+class SlotProducer {
+ public:
+  ROPEWAY_DEVICE SlotProducer(const AttentionParams& params, const KvMaps& maps,
+                              WarpgroupShared<Tile>& shared)
+      : params_(params), maps_(maps), shared_(shared), lane_(static_cast<int>(threadIdx.x % 32)) {}
+
+  ROPEWAY_DEVICE void Fill(const Task& task, const KeyRange<Tile>& range) {
+    for (int first = range.begin; first < range.end; first += Tile::kSlotKeys) {
+      FillSlot<false>(task, first, range.Number(first));
+      FillSlot<true>(task, first, range.Number(first));
+    }
+  }
+
+ private:
+  // Pages beyond the last key are taken from outside of the map, and so are zeros. Behind the last key of a page there may
+  // be anything, which scores of keys do not show; but values must be zeros there, which bulk copies cannot make of a
+  // part of a page: then the warp copies the page as other kernels do.
+  template <bool kValues>
+  ROPEWAY_DEVICE void FillSlot(const Task& task, int first, unsigned tile) {
+    const unsigned slot = tile % Tile::kSlots;
+    auto& barriers = shared_.barriers[kValues][slot];
+    typename WarpgroupShared<Tile>::Slot& to = shared_.slots[kValues][slot];
+    const int existing = task.item.num_keys - first;
+    const int cut_page = kValues && existing < Tile::kSlotKeys && existing % kPageTokens != 0
+                             ? existing / kPageTokens
+                             : Tile::kSlotPages;
+    int pages[Tile::kSlotPages];
+#pragma unroll
+    for (int p = 0; p < Tile::kSlotPages; ++p)
+      pages[p] = p * kPageTokens < existing ? __ldg(task.pages + first / kPageTokens + p) : 0;
+    WaitForPhase(barriers.emptied, tile / Tile::kSlots % 2 ^ 1);
+    // No lane is left behind, which would wait for a phase that is long over.
+    __syncwarp();
+    if (cut_page < Tile::kSlotPages) {
+      const int page = __ldg(task.pages + first / kPageTokens + cut_page);
+      CopyCutPage(task, page, existing % kPageTokens, cut_page * kPageTokens, to);
+    }
+    if (lane_ == 0) {
+      const int boxes = Tile::kPanels * (Tile::kSlotPages - (cut_page < Tile::kSlotPages));
+      ArriveExpecting(barriers.filled, boxes * Tile::kBoxBytes);
+#pragma unroll
+      for (int p = 0; p < Tile::kSlotPages; ++p) {
+        if (p == cut_page) continue;
+        const int head = p * kPageTokens < existing ? task.kv_head : params_.args.kv.num_kv_heads;
+#pragma unroll
+        for (int panel = 0; panel < Tile::kPanels; ++panel)
+          CopyBox(&to[panel][p * kPageTokens][0], kValues ? maps_.values : maps_.keys, panel * kPanelColumns,
+                  head * kPageTokens, pages[p], barriers.filled);
+      }
+    }
+  }
+
+  // Values of a page's first `existing` tokens to rows from `row` on, and zeros behind them.
+  ROPEWAY_DEVICE void CopyCutPage(const Task& task, int page, int existing, int row,
+                                  typename WarpgroupShared<Tile>::Slot& to) {
+    constexpr int kPieces = Tile::kWidth / 8;
+    const HeadRows rows(params_.args.kv, task.kv_head, sizeof(bf16), true);
+    const uint8_t* const data = rows.data + page * params_.page_bytes;
+#pragma unroll
+    for (int i = lane_; i < kPageTokens * kPieces; i += 32) {
+      const int token = i / kPieces, column = i % kPieces * 8;
+      const bool exists = token < existing && column < rows.columns;
+      bf16* const line = to[column / kPanelColumns][row + token];
+      CpAsync16(line + SwizzledColumn(token, column % kPanelColumns),
+                data + (exists ? (token * rows.columns + column) * static_cast<int>(sizeof(bf16)) : 0),
+                exists);
+    }
+    CpAsyncCommit();
+    CpAsyncWait<0>();
+    FenceAsyncProxy();
+    __syncwarp();
+  }
+
+  const AttentionParams& params_;
+  const KvMaps& maps_;
+  WarpgroupShared<Tile>& shared_;
+  const int lane_;
+};
+
+// The consumers' side: for all lanes of a warp. The slot of the step at key `first`, for which the first step of a tile waits.
+template <bool kValues, class Tile>
+ROPEWAY_DEVICE const typename WarpgroupShared<Tile>::Slot& SlotOf(WarpgroupShared<Tile>& shared,
+                                                                  const KeyRange<Tile>& range, int first) {
+  const unsigned tile = range.Number(first), slot = tile % Tile::kSlots;
+  if (first % Tile::kSlotKeys == 0)
+    WaitForPhase(shared.barriers[kValues][slot].filled, tile / Tile::kSlots % 2);
+  return shared.slots[kValues][slot];
+}
+// Gives it back, once the products of its last step are there.
+template <bool kValues, class Tile>
+ROPEWAY_DEVICE void EmptySlot(WarpgroupShared<Tile>& shared, const KeyRange<Tile>& range, int first) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) Arrive(shared.barriers[kValues][range.Number(first) % Tile::kSlots].emptied);
+}
+
+// How the consumers meet to merge partial results (attention_merge.cuh): the block's other threads may have ended.
+template <class Tile>
+struct ConsumerMeeting {
+  WarpgroupShared<Tile>& shared;
+  unsigned& phase;  // of `met`
+
+  ROPEWAY_DEVICE int num_warps() const { return Tile::kThreads / 32; }
+  ROPEWAY_DEVICE void Sync() {
+    Arrive(shared.met);
+    WaitForPhase(shared.met, phase++ % 2);
+  }
+  ROPEWAY_DEVICE bool First(bool value) {
+    if (threadIdx.x == 0) shared.said = value;
+    Sync();
+    return shared.said != 0;
+  }
+};
+
+}  // namespace ropeway::cuda
+
+#endif  // ROPEWAY_ENGINE_KERNELS_CUDA_ATTENTION_RING_CUH_
