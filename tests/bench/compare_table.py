@@ -17,13 +17,17 @@ COLOURS = ("#1f5fbf", "#d9822b", "#4c9f57")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 360, 70, 50, 50, 20
 
 
+def streams(count):
+    return f"{count} stream" if count == "1" else f"{count} streams"
+
+
 def title(group, name):
     if name.startswith("Prefill/"):
         what = f"prompt of {int(name.partition('/')[2]):,}"
     elif name.startswith("Served/"):
-        what = f"served, 128 tokens in, 64 out, {name.partition('/')[2]} streams"
+        what = f"served: {streams(name.partition('/')[2])}"
     else:
-        what = f"decode of {name.split(':')[1].partition('/')[0]} streams"
+        what = f"decode of {streams(name.split(':')[1].partition('/')[0])}"
     return TITLES[group] + what
 
 
