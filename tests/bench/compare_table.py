@@ -32,13 +32,19 @@ def title(group, name):
 
 
 def rows_of(result):
-    """(group, name) to the rates of each peer, a list over rounds, in the order in which they were measured."""
+    """(group, name) to a list over rounds of the rate of each peer that was measured then."""
     rows = {}
     for part in result["rounds"]:
-        for peer, rates in part["rates"].items():
-            for name, rate in rates.items():
-                rows.setdefault((part["group"], name), {}).setdefault(peer, []).append(rate)
+        for name in part["rates"][OURS]:
+            rates = {peer: of_peer[name] for peer, of_peer in part["rates"].items() if name in of_peer}
+            rows.setdefault((part["group"], name), []).append(rates)
     return rows
+
+
+def median(rounds, value_of, peer):
+    """Over the rounds that have the peer; None where there are none."""
+    values = [value_of(rates) for rates in rounds if peer in rates]
+    return statistics.median(values) if values else None
 
 
 def peers_of(result):
@@ -49,14 +55,12 @@ def table(result):
     others = [peer for peer in peers_of(result) if peer != OURS]
     lines = [f"{result['model']}, {result['threads']} threads; {result['machine']}; {result['date']}; tokens per second", "",
              "| | Ropeway | " + "".join(f"{peer} | ratio | " for peer in others).rstrip(), "|---|---|" + "---|---|" * len(others)]
-    for (group, name), rates in rows_of(result).items():
-        cells = [title(group, name), f"{statistics.median(rates[OURS]):,.0f}"]
+    for (group, name), rounds in rows_of(result).items():
+        cells = [title(group, name), f"{median(rounds, lambda rates: rates[OURS], OURS):,.0f}"]
         for peer in others:
-            if peer not in rates:
-                cells += ["-", "-"]
-                continue
-            ratio = statistics.median(ours / theirs for ours, theirs in zip(rates[OURS], rates[peer]))
-            cells += [f"{statistics.median(rates[peer]):,.0f}", f"{ratio:.2f}"]
+            rate = median(rounds, lambda rates, peer=peer: rates[peer], peer)
+            ratio = median(rounds, lambda rates, peer=peer: rates[OURS] / rates[peer], peer)
+            cells += ["-", "-"] if rate is None else [f"{rate:,.0f}", f"{ratio:.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -70,10 +74,12 @@ def costs(curve):
 
 def curves_of(result):
     curves = {}
-    for (group, name), rates in rows_of(result).items():
+    for (group, name), rounds in rows_of(result).items():
         if group == "engine" and name.startswith("Prefill/"):
-            for peer, values in rates.items():
-                curves.setdefault(peer, []).append((int(name.partition("/")[2]), statistics.median(values)))
+            for peer in peers_of(result):
+                rate = median(rounds, lambda rates, peer=peer: rates[peer], peer)
+                if rate is not None:
+                    curves.setdefault(peer, []).append((int(name.partition("/")[2]), rate))
     return {peer: costs(curve) for peer, curve in curves.items()}
 
 

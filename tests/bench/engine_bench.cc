@@ -86,13 +86,6 @@ void Decode(benchmark::State& state, Executor* executor) {
   state.SetItemsProcessed(state.iterations() * streams);
 }
 
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 // Steps of a long context and of a short one in turn, which takes for products what the long one does: the difference is
 // what keys and values take, which are read once. Medians of steps.
 void LongDecode(benchmark::State& state, CpuExecutor* executor) {

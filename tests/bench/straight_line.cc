@@ -1,9 +1,9 @@
 #include "tests/bench/straight_line.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -17,6 +17,13 @@ constexpr int64_t kUncached = int64_t{640} << 20;
 constexpr int kPasses = 15;
 
 }  // namespace
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 absl::StatusOr<StraightLine> StraightLine::Make(int threads) {
   ASSIGN_OR_RETURN(auto pool, ThreadPool::Make({.threads = threads}));
@@ -41,8 +48,7 @@ double StraightLine::Measure() {
     const int64_t bytes = Read();
     rates.push_back(static_cast<double>(bytes) / absl::ToDoubleSeconds(absl::Now() - began_at));
   }
-  std::nth_element(rates.begin(), rates.begin() + kPasses / 2, rates.end());
-  return rates[kPasses / 2];
+  return Median(std::move(rates));
 }
 
 }  // namespace ropeway

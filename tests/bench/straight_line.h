@@ -5,12 +5,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/base/thread_pool.h"
 #include "engine/tensor/aligned_buffer.h"
 
 namespace ropeway {
+
+// 0 of none.
+double Median(std::vector<double> values);
 
 class StraightLine {
  public:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -10,7 +9,7 @@
 #include "engine/base/ceil_div.h"
 #include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
-#include "engine/exec/cuda/memory.h"
+#include "engine/exec/cuda/kernel_check.h"
 #include "engine/tensor/half.h"
 
 namespace ropeway {
@@ -37,12 +36,16 @@ std::vector<uint16_t> RandomNumbers(int64_t count, uint64_t seed) {
 class Prompt {
  public:
   Prompt(const cuda::AttentionShape& shape, cuda::Runtime& runtime, cuda::Stream stream)
-      : runtime_(runtime), stream_(stream), shape_(shape) {
+      : runtime_(runtime),
+        check_(runtime, stream, "checking attention by warpgroups, which --wgmma=off leaves out"),
+        shape_(shape) {
     shape_.num_heads = shape.num_heads / shape.num_kv_heads;
     shape_.num_kv_heads = 1;
     shape_.max_partials = 0;
     tokens_ = std::min<int>(kContext, static_cast<int>(CeilDiv(kPairs, shape_.num_heads)));
   }
+
+  const KernelCheck& check() const { return check_; }
 
   absl::Status Upload() {
     kv_ = {.element = cuda::KvElement::kBF16,
@@ -58,15 +61,14 @@ class Prompt {
     cuda::PlanAttention(shape_, row_starts, positions, /*window=*/0, plan);
     const std::vector<int32_t> counts = {static_cast<int32_t>(plan.narrow.size()),
                                          static_cast<int32_t>(plan.wide.size())};
-    RETURN_IF_ERROR(Put(RandomNumbers(int64_t{tokens_} * shape_.num_heads * shape_.head_dim, 1), queries_));
-    RETURN_IF_ERROR(Put(RandomNumbers(kMaxPages * kv_.page_bytes() / 2, 2), kv_memory_));
-    RETURN_IF_ERROR(Put(pages, pages_));
-    RETURN_IF_ERROR(Put(counts, counts_));
-    RETURN_IF_ERROR(Put(plan.wide, items_));
+    ASSIGN_OR_RETURN(queries_,
+                     check_.Put(RandomNumbers(int64_t{tokens_} * shape_.num_heads * shape_.head_dim, 1)));
+    ASSIGN_OR_RETURN(kv_memory_, check_.Put(RandomNumbers(kMaxPages * kv_.page_bytes() / 2, 2)));
+    ASSIGN_OR_RETURN(pages_, check_.Put(pages));
+    ASSIGN_OR_RETURN(counts_, check_.Put(counts));
+    ASSIGN_OR_RETURN(items_, check_.Put(plan.wide));
     kv_.data = kv_memory_.data();
-    ASSIGN_OR_RETURN(out_, CudaMemory::Make(runtime_, MemoryKind::kDevice, OutBytes(), "a check"));
-    ASSIGN_OR_RETURN(read_, CudaMemory::Make(runtime_, MemoryKind::kPinned, OutBytes(), "a check"));
-    return absl::OkStatus();
+    return check_.MakeOutput(int64_t{tokens_} * shape_.num_heads * shape_.value_dim * 2);
   }
 
   // Why the kernel of warpgroups cannot be asked.
@@ -82,47 +84,26 @@ class Prompt {
         .num_heads = shape_.num_heads,
         .scale = kSpread / std::sqrt(static_cast<float>(shape_.head_dim)),
         .queries = queries_.data(),
-        .out = out_.data(),
+        .out = check_.output(),
         .page_tables = reinterpret_cast<const int32_t*>(pages_.data()),
         .max_pages = kMaxPages,
         .wide = {reinterpret_cast<const cuda::AttentionItem*>(items_.data()), counts + 1, kBlocks},
         .maps = warpgroups ? &maps_ : nullptr};
     args.modifier.window = window;
-    RETURN_IF_ERROR(Check(runtime_.Fill(out_.data(), warpgroups ? 0xFF : 0xFE, OutBytes(), stream_)));
-    if (const cuda::ErrorCode error = kernels.attention(args, stream_)) return error;
-    RETURN_IF_ERROR(
-        Check(runtime_.Copy(read_.data(), out_.data(), OutBytes(), cuda::CopyKind::kDeviceToHost, stream_)));
-    RETURN_IF_ERROR(Check(runtime_.Synchronize(stream_)));
-    bytes.assign(read_.data(), read_.data() + OutBytes());
+    RETURN_IF_ERROR(check_.FillOutput(warpgroups ? 0xFF : 0xFE));
+    if (const cuda::ErrorCode error = kernels.attention(args, check_.stream())) return error;
+    ASSIGN_OR_RETURN(bytes, check_.ReadOutput());
     return 0;
   }
 
-  absl::Status Check(cuda::ErrorCode code) {
-    return CudaStatus(runtime_, code, "checking attention by warpgroups, which --wgmma=off leaves out");
-  }
-
  private:
-  int64_t OutBytes() const { return int64_t{tokens_} * shape_.num_heads * shape_.value_dim * 2; }
-
-  template <typename T>
-  absl::Status Put(const std::vector<T>& values, CudaMemory& memory) {
-    const auto bytes = static_cast<int64_t>(values.size() * sizeof(T));
-    ASSIGN_OR_RETURN(const CudaMemory pinned,
-                     CudaMemory::Make(runtime_, MemoryKind::kPinned, bytes, "a check"));
-    ASSIGN_OR_RETURN(memory, CudaMemory::Make(runtime_, MemoryKind::kDevice, bytes, "a check"));
-    std::memcpy(pinned.data(), values.data(), static_cast<size_t>(bytes));
-    RETURN_IF_ERROR(
-        Check(runtime_.Copy(memory.data(), pinned.data(), bytes, cuda::CopyKind::kHostToDevice, stream_)));
-    return Check(runtime_.Synchronize(stream_));
-  }
-
   cuda::Runtime& runtime_;
-  const cuda::Stream stream_;
+  KernelCheck check_;
   cuda::AttentionShape shape_;
   int tokens_ = 0;
   cuda::KvPages kv_;
   cuda::KvMaps maps_;
-  CudaMemory queries_, kv_memory_, pages_, counts_, items_, out_, read_;
+  CudaMemory queries_, kv_memory_, pages_, counts_, items_;
 };
 
 }  // namespace
@@ -145,11 +126,11 @@ absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
   for (const int window : {0, kWindow}) {
     std::vector<uint8_t> expected, got;
     ASSIGN_OR_RETURN(const cuda::ErrorCode error, prompt.Attend(kernels, false, window, expected));
-    RETURN_IF_ERROR(prompt.Check(error));
+    RETURN_IF_ERROR(prompt.check().Check(error));
     ASSIGN_OR_RETURN(const cuda::ErrorCode refused, prompt.Attend(kernels, true, window, got));
     if (refused != 0 && !runtime.IsFatal(refused))
       return absl::StrCat("the device does not take wgmma's kernel: ", runtime.Describe(refused));
-    RETURN_IF_ERROR(prompt.Check(refused));
+    RETURN_IF_ERROR(prompt.check().Check(refused));
     if (got != expected) return "wgmma gives other bytes";
   }
   return std::string();

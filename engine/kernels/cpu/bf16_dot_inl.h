@@ -5,14 +5,15 @@
 // denormal numbers for zero: measured on Zen 4, and looked at on every processor before it is used
 // (DotsAreChains). So a pair is (later, earlier) of one chain, and an instruction is two steps of it.
 //
-// What bounds attention of few queries on Zen 4, where one of these is issued a cycle, is memory. Out of L3 a thread reads keys
-// and values at 37 GB/s in the shape of SmolLM2 (three queries a KV head), at 32 of Llama-3.2-1B (four), at 45 with one query a
-// head, since soft-max stands beside products (attention_whole_inl.h): a third to a half less where it stands behind them. Out of
-// memory it is 23 to 24 of the 33 of a straight line, with soft-max beside products or behind. A loop of four fma a line finds the
-// same: where lines are asked for 8 KB ahead and more it reads 21 to 24 of 31 GB/s in any order, since only so many lines can be
-// under way. The processor's own prefetchers read a straight line at 31, and faster than we ask for it, but two lines in
-// turn at 16, and runs of 12 KB, as pages are, that lie anywhere at 13. Asking for every line once, for every other one, 32 KB
-// ahead, or into L1 all read slower, and so did loads in the place of asking.
+// What bounds attention of few queries on Zen 4, where one of these is issued a cycle, is memory. Out of L3 a thread
+// reads keys and values at 37 GB/s in the shape of SmolLM2 (three queries a KV head), at 32 of Llama-3.2-1B (four), at
+// 45 with one query a head, since soft-max stands beside products (attention_whole_inl.h): a third to a half less where
+// it stands behind them. Out of memory it is 23 to 24 of the 33 of a straight line, with soft-max beside products or
+// behind. A loop of four fma a line finds the same: where lines are asked for 8 KB ahead and more it reads 21 to 24 of
+// 31 GB/s in any order, since only so many lines can be under way. The processor's own prefetchers read a straight line
+// at 31, and faster than we ask for it, but two lines in turn at 16, and runs of 12 KB, as pages are, that lie anywhere
+// at 13. Asking for every line once, for every other one, 32 KB ahead, or into L1 all read slower, and so did loads in
+// the place of asking.
 // What bounds attention of many: attention_whole_inl.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_BF16_DOT_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_BF16_DOT_INL_H_

@@ -1,10 +1,10 @@
 // Products of e4m3 numbers with a scale for each row of both (fp8.h), of one matrix or of experts: reads W once per tile
 // of tokens, half the bytes of bf16.
 //
-// A block walks jobs (product_source.cuh), each a tile of rows and of tokens; where they are known ahead it has one. cp.async fills a ring of stages, each of 128
-// columns of both, and all warps multiply a stage while later ones are on their way; one chain of steps per output runs
-// over them (the rule of sums in gemm.h). The ring goes on over the ends of jobs. ldmatrix gives a lane four bytes, which
-// are its two pairs of a step (Fp8ColumnAt), made f16 in registers.
+// A block walks jobs (product_source.cuh), each a tile of rows and of tokens; where they are known ahead it has one.
+// cp.async fills a ring of stages, each of 128 columns of both, and all warps multiply a stage while later ones are on
+// their way; one chain of steps per output runs over them (the rule of sums in gemm.h). The ring goes on over the ends
+// of jobs. ldmatrix gives a lane four bytes, which are its two pairs of a step (Fp8ColumnAt), made f16 in registers.
 //
 // Launched as a dependent kernel: where its jobs are known by then, the first stages of W are on their way before what
 // writes x has ended.

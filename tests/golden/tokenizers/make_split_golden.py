@@ -3,8 +3,8 @@
 
     make_split_golden.py    (pip install tokenizers)
 
-The patterns are those that the models' own tokenizer.json files have, Kimi's that of its code. Names of tokenizer.ggml.pre that share them stand
-together. The texts are drawn with a fixed seed.
+The patterns are those that the models' own tokenizer.json files have, Kimi's that of its code. Names of tokenizer.ggml.pre that
+share them stand together. The texts are drawn with a fixed seed.
 """
 
 import gzip

@@ -11,6 +11,7 @@
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_kernels.h"
+#include "tests/engine/exec/cuda/warpgroup_check_test.h"
 #include "tests/engine/exec/executor_devices.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
@@ -24,8 +25,6 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-constexpr cuda::ErrorCode kNoKernelImage = 209;  // cudaErrorNoKernelImageForDevice
 
 cuda::ErrorCode AttendOtherwise(const cuda::AttentionArgs& args, cuda::Stream stream) {
   cuda::AttentionArgs other = args;
@@ -52,17 +51,8 @@ cuda::ErrorCode LoseTheDevice(const cuda::AttentionArgs& args, cuda::Stream stre
 constexpr cuda::AttentionShape kShape{
     .num_heads = 6, .num_kv_heads = 2, .head_dim = 24, .value_dim = 24, .warpgroups = true};
 
-class AttentionCheckTest : public ::testing::Test {
+class AttentionCheckTest : public WarpgroupCheckTest {
  protected:
-  void SetUp() override {
-    ASSERT_EQ(runtime_.Bind(), 0);
-    ASSERT_EQ(runtime_.CreateStream(&stream_), 0);
-  }
-  void TearDown() override {
-    runtime_.DestroyStream(stream_);
-    cuda::emulation::DeviceOptions() = {};
-  }
-
   absl::StatusOr<std::string> Check(decltype(cuda::KernelTable::attention) attention) {
     kernels_.attention = attention;
     return WhyNoWarpgroups(kShape, kernels_, runtime_, stream_);
@@ -74,8 +64,6 @@ class AttentionCheckTest : public ::testing::Test {
     return why.value_or("a failure");
   }
 
-  cuda::emulation::EmulatedRuntime runtime_{{.major = 9}};
-  cuda::Stream stream_;
   cuda::KernelTable kernels_ = cuda::emulation::HostKernels();
 };
 

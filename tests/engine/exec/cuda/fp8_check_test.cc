@@ -11,6 +11,7 @@
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_kernels.h"
+#include "tests/engine/exec/cuda/warpgroup_check_test.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/tiny_models.h"
@@ -23,8 +24,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 using MatMul = decltype(cuda::Fp8KernelTable::matmul);
-
-constexpr cuda::ErrorCode kNoKernelImage = 209;  // cudaErrorNoKernelImageForDevice
 
 // One token has the bytes of another.
 cuda::ErrorCode MultiplyOtherwise(const cuda::Fp8MatMulArgs& args, cuda::Stream stream) {
@@ -42,24 +41,13 @@ cuda::ErrorCode LoseTheDevice(const cuda::Fp8MatMulArgs& args, cuda::Stream stre
                          : cuda::emulation::HostFp8Kernels().matmul(args, stream);
 }
 
-class Fp8CheckTest : public ::testing::Test {
+class Fp8CheckTest : public WarpgroupCheckTest {
  protected:
-  void SetUp() override {
-    ASSERT_EQ(runtime_.Bind(), 0);
-    ASSERT_EQ(runtime_.CreateStream(&stream_), 0);
-  }
-  void TearDown() override {
-    runtime_.DestroyStream(stream_);
-    cuda::emulation::DeviceOptions() = {};
-  }
-
   absl::StatusOr<bool> Check(MatMul matmul) {
     kernels_.matmul = matmul;
     return Fp8WarpgroupsKeepBytes(cuda::Element::kBF16, kernels_, runtime_, stream_);
   }
 
-  cuda::emulation::EmulatedRuntime runtime_;
-  cuda::Stream stream_;
   cuda::Fp8KernelTable kernels_ = cuda::emulation::HostFp8Kernels();
 };
 
