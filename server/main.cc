@@ -54,7 +54,8 @@ int Serve(const Config& config, const Log& log) {
   auto& watch = *new EndWatch(log);  // its thread ends with the process
   ExplainLostMappings();
   LogMachine(log);
-  if (const absl::Status checked = CheckAddressSpace(config.model); !checked.ok())
+  if (const absl::Status checked = CatchExhaustion([&] { return CheckAddressSpace(config.model); });
+      !checked.ok())
     return CannotStart(checked, log);
   const auto server = CatchExhaustion([&] { return Server::Start(config, log, LoadModel, EventsOf(watch)); });
   if (!server.ok()) return CannotStart(server.status(), log);

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "engine/base/exhaustion.h"
 #include "engine/base/machine.h"
+#include "engine/model/weight_files.h"
 
 namespace ropeway::server {
 namespace {
@@ -19,6 +21,16 @@ constexpr int64_t kModelCopies = 2;
 
 int64_t Count(rlim_t limit) {
   return static_cast<int64_t>(std::min<rlim_t>(limit, std::numeric_limits<int64_t>::max()));
+}
+
+// Sparse files may claim more than there is.
+int64_t BytesOf(const std::vector<std::string>& paths) {
+  constexpr int64_t kMost = int64_t{1} << 60;
+  int64_t bytes = 0;
+  for (const std::string& path : paths)
+    if (struct stat info; stat(path.c_str(), &info) == 0)
+      bytes = std::min(kMost, bytes + std::min<int64_t>(kMost, info.st_size));
+  return bytes;
 }
 
 }  // namespace
@@ -33,10 +45,10 @@ OpenFileLimit RaiseOpenFileLimit() {
 }
 
 absl::Status CheckAddressSpace(const std::string& model) {
-  struct stat info;
-  if (stat(model.c_str(), &info) != 0) return absl::OkStatus();
-  const int64_t wanted = kModelCopies * info.st_size + kReservedBytes;
-  if (wanted <= LookAtMachine().free_address_bytes) return absl::OkStatus();
+  const int64_t free_bytes = LookAtMachine().free_address_bytes;
+  if (free_bytes == INT64_MAX) return absl::OkStatus();
+  const int64_t wanted = kModelCopies * BytesOf(WeightFilesOf(model)) + kReservedBytes;
+  if (wanted <= free_bytes) return absl::OkStatus();
   return OutOfMemoryStatus(OutOfMemory(wanted));
 }
 

@@ -19,7 +19,7 @@ struct OpenFileLimit {
 OpenFileLimit RaiseOpenFileLimit();
 
 // RESOURCE_EXHAUSTED where a limit of address space (ulimit -v) has no room for the threads of the libraries
-// and the model of this file, mapped and packed. To be asked before gRPC starts, which aborts where it gets
+// and the model at this path, all its files mapped and packed. To be asked before gRPC starts, which aborts where it gets
 // no thread. Paths that cannot be looked at pass: whoever opens them tells why.
 absl::Status CheckAddressSpace(const std::string& model);
 

@@ -150,7 +150,8 @@ int64_t FreeAddressSpace(const std::string& root) {
   rlimit limit;
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kNoLimit;
   const int64_t used = ReadField(root + "/proc/self/status", "VmSize:").value_or(0) * 1024;
-  return std::max<int64_t>(static_cast<int64_t>(limit.rlim_cur) - used, 0);
+  const auto most = static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, kNoLimit));
+  return std::max<int64_t>(most - used, 0);
 }
 
 void LookAtMemory(const std::string& root, UsableMachine& machine) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -120,6 +121,19 @@ absl::Status AddSplitFiles(const std::string& path, const GgufLimits& limits, Gg
   return absl::InvalidArgumentError(absl::StrCat("metadata key '", kTensorsKey, "' is ", info.tensors,
                                                  ", but the ", info.count, " files have ", found,
                                                  " tensors"));
+}
+
+std::vector<std::string> SplitFilePaths(const std::string& path, const GgufLimits& limits) {
+  absl::string_view stem = path;
+  SplitInfo info;
+  if (!absl::ConsumeSuffix(&stem, ".gguf") ||
+      !absl::SimpleAtoi(stem.substr(stem.rfind('-') + 1), &info.count))
+    return {path};
+  const absl::string_view name = WithoutSplitNumber(stem);
+  if (info.count < 1 || info.count > limits.max_files || absl::StrCat(name, info.Suffix()) != path) return {path};
+  std::vector<std::string> paths;
+  for (; info.number < info.count; ++info.number) paths.push_back(absl::StrCat(name, info.Suffix()));
+  return paths;
 }
 
 absl::string_view WithoutSplitNumber(absl::string_view stem) {

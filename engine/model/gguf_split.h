@@ -9,6 +9,7 @@
 #define ROPEWAY_ENGINE_MODEL_GGUF_SPLIT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -20,6 +21,9 @@ namespace ropeway {
 // file. INVALID_ARGUMENT for a path that is not the first file's, for files that contradict each other, and for a
 // tensor that is in two; NOT_FOUND naming a file that is missing.
 absl::Status AddSplitFiles(const std::string& path, const GgufLimits& limits, GgufFile& first);
+
+// The paths of all files that the name of the first says there are; of other files their own.
+std::vector<std::string> SplitFilePaths(const std::string& path, const GgufLimits& limits);
 
 // "NAME" of "NAME-00001-of-00003"; other stems of files as they are.
 absl::string_view WithoutSplitNumber(absl::string_view stem);

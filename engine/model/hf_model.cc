@@ -1,9 +1,6 @@
 #include "engine/model/hf_model.h"
 
-#include <unistd.h>
-
 #include <cstring>
-#include <map>
 #include <set>
 #include <utility>
 #include <vector>
@@ -12,8 +9,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "engine/base/regular_file.h"
 #include "engine/base/status_macros.h"
 #include "engine/model/hf_config.h"
+#include "engine/model/hf_shards.h"
 #include "engine/model/mapped_file.h"
 #include "engine/model/mxfp4_pairs.h"
 #include "engine/model/named_tensors.h"
@@ -29,11 +28,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr char kConfigFile[] = "config.json";
-constexpr char kSingleFile[] = "model.safetensors";
-constexpr char kIndexFile[] = "model.safetensors.index.json";
-constexpr size_t kMaxConfigBytes = 1 << 20;
-constexpr size_t kMaxIndexBytes = 1 << 25;
-constexpr size_t kMaxShards = 4096;
+constexpr int64_t kMaxConfigBytes = 1 << 20;
 
 // Old folders store the frequencies that the rotary base implies; some have layers that guess tokens ahead.
 bool IsIgnorable(const HfConfig& config, absl::string_view name) {
@@ -56,19 +51,6 @@ absl::Status WithPath(const std::string& path, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("'", path, "': ", status.message()));
 }
 
-absl::string_view TextOf(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
-// A small file as a whole. Errors begin with the path.
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
-  ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  if (file.bytes().size() > max_bytes)
-    return WithPath(path, absl::InvalidArgumentError(absl::StrCat("may have at most ", max_bytes,
-                                                                  " bytes, has ", file.bytes().size())));
-  return std::string(TextOf(file));
-}
-
 // Those of one file.
 struct FileTensors {
   NamedTensors::Map tensors;
@@ -88,50 +70,21 @@ absl::StatusOr<FileTensors> AddFile(const std::string& path, Weights& weights) {
   return FileTensors{*std::move(tensors), std::move(byte_tensors)};
 }
 
-// The names of the tensors in every shard.
-using Shards = std::map<std::string, std::set<std::string>>;
-
-// A shard is a file of the folder itself.
-bool IsShardName(const std::string& name) {
-  return absl::EndsWith(name, ".safetensors") && name[0] != '.' &&
-         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
-}
-
-absl::StatusOr<Shards> ParseIndex(absl::string_view text) {
-  ASSIGN_OR_RETURN(const Json index, ParseStrictJson(text));
-  const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (map == index.end() || !map->is_object() || map->empty())
-    return absl::InvalidArgumentError("field 'weight_map' must be an object with tensors");
-  Shards shards;
-  for (const auto& item : map->items()) {
-    if (!item.value().is_string() || !IsShardName(item.value().get_ref<const std::string&>()))
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor '", item.key(), "' must lie in a .safetensors file of the same folder"));
-    shards[item.value().get<std::string>()].insert(item.key());
-  }
-  if (shards.size() > kMaxShards)
-    return absl::InvalidArgumentError(
-        absl::StrCat("a folder may have at most ", kMaxShards, " shards, has ", shards.size()));
-  return shards;
-}
-
-absl::Status AddShard(const std::string& path, const std::set<std::string>& names, Weights& weights) {
-  ASSIGN_OR_RETURN(FileTensors file, AddFile(path, weights));
-  for (const std::string& name : names)
+// `placed`: the tensors that the index places in this file.
+absl::Status CheckPlaces(const FileTensors& file, const std::set<std::string>& placed) {
+  for (const std::string& name : placed)
     if (!file.contains(name))
-      return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
-                                "tensor '", name, "' is missing, which the index places there")));
-  const auto add_all = [&](auto& from, auto& to) -> absl::Status {
-    for (auto& [name, tensor] : from) {
-      if (!names.contains(name))
-        return WithPath(path, absl::InvalidArgumentError(absl::StrCat(
-                                  "tensor '", name, "' is not placed in this file by ", kIndexFile)));
-      to.emplace(name, std::move(tensor));
-    }
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor '", name, "' is missing, which the index places there"));
+  const auto check_all = [&](const auto& tensors) -> absl::Status {
+    for (const auto& [name, tensor] : tensors)
+      if (!placed.contains(name))
+        return absl::InvalidArgumentError(
+            absl::StrCat("tensor '", name, "' is not placed in this file by the index"));
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(add_all(file.tensors, weights.tensors));
-  return add_all(file.byte_tensors, weights.byte_tensors);
+  RETURN_IF_ERROR(check_all(file.tensors));
+  return check_all(file.byte_tensors);
 }
 
 // What tensors are made from: MXFP4 is the one thing that bytes may be.
@@ -141,24 +94,17 @@ absl::StatusOr<NamedTensors::Contents> ContentsOf(Weights weights) {
   return contents;
 }
 
-// As transformers does, the single file is preferred where there are both.
 absl::StatusOr<Weights> ReadWeights(const std::string& folder) {
   Weights weights;
-  const std::string single = absl::StrCat(folder, "/", kSingleFile),
-                    index = absl::StrCat(folder, "/", kIndexFile);
-  if (access(single.c_str(), F_OK) == 0) {
-    ASSIGN_OR_RETURN(FileTensors file, AddFile(single, weights));
-    weights.tensors = std::move(file.tensors);
-    weights.byte_tensors = std::move(file.byte_tensors);
-    return weights;
+  ASSIGN_OR_RETURN(const HfShards shards, FindHfShards(folder));
+  for (const auto& [name, placed] : shards) {
+    const std::string path = absl::StrCat(folder, "/", name);
+    ASSIGN_OR_RETURN(FileTensors file, AddFile(path, weights));
+    if (!placed.empty())
+      if (const absl::Status status = CheckPlaces(file, placed); !status.ok()) return WithPath(path, status);
+    weights.tensors.merge(file.tensors);
+    weights.byte_tensors.merge(file.byte_tensors);
   }
-  if (access(index.c_str(), F_OK) != 0)
-    return absl::NotFoundError(absl::StrCat("'", folder, "' has neither ", kSingleFile, " nor ", kIndexFile));
-  ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(index, kMaxIndexBytes));
-  const absl::StatusOr<Shards> shards = ParseIndex(text);
-  if (!shards.ok()) return WithPath(index, shards.status());
-  for (const auto& [name, tensors] : *shards)
-    RETURN_IF_ERROR(AddShard(absl::StrCat(folder, "/", name), tensors, weights));
   return weights;
 }
 
@@ -210,7 +156,7 @@ absl::StatusOr<OpenedModel> OpenRopewayModel(const std::string& folder, const Js
 
 absl::StatusOr<OpenedModel> OpenHfModel(const std::string& folder) {
   const std::string config_path = absl::StrCat(folder, "/", kConfigFile);
-  ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(config_path, kMaxConfigBytes));
+  ASSIGN_OR_RETURN(const std::string text, ReadRegularFile(config_path, kMaxConfigBytes));
   if (const absl::StatusOr<Json> json = ParseStrictJson(text); json.ok() && IsRopewayConfig(*json))
     return OpenRopewayModel(folder, *json);
   absl::StatusOr<HfConfig> config = ReadHfConfig(text);
