@@ -18,6 +18,8 @@ namespace {
 
 constexpr char kRetryHintKey[] = "grpc-retry-pushback-ms";
 constexpr int kConnectTimeoutMs = 10'000;
+// What gRPC says where the other side is gone.
+constexpr char kSocketClosed[] = "Socket closed";
 
 // What the transport says where a message is beyond a limit: "... message larger than max (SIZE vs. LIMIT)".
 // nullopt for every other message. The same message is refused again, so it is no RESOURCE_EXHAUSTED here.
@@ -110,19 +112,32 @@ void Connection::Authorize(grpc::ClientContext& context) const {
     context.AddMetadata("authorization", absl::StrCat("Bearer ", options_.api_key));
 }
 
+// No server, no answer from it, or one that it did not finish.
+absl::Status Connection::ExplainUnavailable(const Attempt& made, const RetryHint& hint) const {
+  const std::string& message = made.status.error_message();
+  // A server that gives up says when to come again; what gRPC says of its own accord brings nothing along.
+  const bool is_from_server = hint.forbidden || hint.wait || !made.status.error_details().empty();
+  if (is_from_server && !made.delivered) return absl::UnavailableError(message);
+  if (is_from_server)
+    return absl::UnavailableError(
+        absl::StrCat(options_.server, " broke off its answer: ", message, "; ask again, or another server"));
+  if (made.delivered || message == kSocketClosed)
+    return absl::UnavailableError(
+        absl::StrCat("the connection to ", options_.server, " was lost: ", message));
+  if (absl::StrContains(message, "DNS resolution failed")) return CannotConnect("the name is not known");
+  if (absl::StrContains(message, "http1")) return CannotConnect("this port speaks HTTP/1 and not gRPC");
+  if (absl::StrContains(message, "handshake failed"))
+    return CannotConnect("the TLS handshake failed: it speaks no TLS, or one side does not trust the other");
+  if (absl::StrContains(message, "failed to connect")) return CannotConnect("is ropeway_server running?");
+  return absl::UnavailableError(message);
+}
+
 // The status in words that say what to do.
-absl::Status Connection::Explain(const Attempt& made) const {
+absl::Status Connection::Explain(const Attempt& made, const RetryHint& hint) const {
   const auto code = static_cast<absl::StatusCode>(made.status.error_code());
   const std::string& message = made.status.error_message();
   if (const std::optional<absl::Status> too_large = ExplainTooLarge(made)) return *too_large;
-  if (code == absl::StatusCode::kUnavailable && !made.delivered) {
-    if (absl::StrContains(message, "DNS resolution failed")) return CannotConnect("the name is not known");
-    if (absl::StrContains(message, "http1")) return CannotConnect("this port speaks HTTP/1 and not gRPC");
-    if (absl::StrContains(message, "handshake failed"))
-      return CannotConnect(
-          "the TLS handshake failed: it speaks no TLS, or one side does not trust the other");
-    if (absl::StrContains(message, "failed to connect")) return CannotConnect("is ropeway_server running?");
-  }
+  if (code == absl::StatusCode::kUnavailable) return ExplainUnavailable(made, hint);
   if (code == absl::StatusCode::kUnauthenticated)
     return absl::UnauthenticatedError(
         absl::StrCat(options_.server, " asks for a key that it knows (ROPEWAY_API_KEY): ", message));
@@ -131,9 +146,6 @@ absl::Status Connection::Explain(const Attempt& made) const {
     return absl::DeadlineExceededError("the timeout of the call passed");
   if (code == absl::StatusCode::kCancelled && message == "CANCELLED")
     return absl::CancelledError("the call was cancelled");
-  if (code == absl::StatusCode::kUnavailable && made.delivered)
-    return absl::UnavailableError(
-        absl::StrCat("the connection to ", options_.server, " was lost: ", message));
   if (code == absl::StatusCode::kUnimplemented)
     return absl::UnimplementedError(
         absl::StrCat(options_.server, " is no Ropeway server, or an older one: ", message));

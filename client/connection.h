@@ -58,10 +58,11 @@ class Connection {
       const Attempt made = attempt(context);
       if (cancellation != nullptr) cancellation->Detach();
       if (made.status.ok()) return absl::OkStatus();
-      const absl::Status status = Explain(made);
+      const RetryHint hint = HintOf(context);
+      const absl::Status status = Explain(made, hint);
       if (made.delivered) return status;
-      const std::optional<absl::Duration> wait = WaitBeforeRetry(
-          options_.retry, status.code(), HintOf(context), attempts, deadline - absl::Now(), Jitter());
+      const std::optional<absl::Duration> wait =
+          WaitBeforeRetry(options_.retry, status.code(), hint, attempts, deadline - absl::Now(), Jitter());
       if (!wait) return status;
       if (cancellation == nullptr) {
         absl::SleepFor(*wait);
@@ -93,7 +94,8 @@ class Connection {
   static RetryHint HintOf(const grpc::ClientContext& context);
   static double Jitter();
   void Authorize(grpc::ClientContext& context) const;
-  absl::Status Explain(const Attempt& made) const;
+  absl::Status Explain(const Attempt& made, const RetryHint& hint) const;
+  absl::Status ExplainUnavailable(const Attempt& made, const RetryHint& hint) const;
   absl::Status CannotConnect(absl::string_view why) const;
 
   const ClientOptions options_;

@@ -255,7 +255,8 @@ void Generation::End(v1::GenerateChunk* last_chunk, absl::Status status) {
   {
     absl::MutexLock lock(&mutex_);
     if (std::exchange(ended_, true)) return;
-    if (!delivered_) status = WithRetryHint(std::move(status));
+    // By the hint clients tell a server that gives up from a connection that is lost.
+    if (!delivered_ || absl::IsUnavailable(status)) status = WithRetryHint(std::move(status));
     // A refusal has no message, so that its client may try again.
     const bool started = request_end_ && request_end_->completion_tokens > 0;
     if (!delivered_ && !started && RetryHint(status)) last_chunk = nullptr;

@@ -138,6 +138,23 @@ TEST_F(ClientTest, NothingIsDeliveredTwice) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(ClientTest, AServerThatGivesUpIsNoConnectionThatIsLost) {
+  std::atomic<int> calls = 0;
+  server_.generate = [&](grpc::ServerContext& context, const v1::GenerateRequest&,
+                         FakeServer::Writer& writer) {
+    writer.Write(Chunk("half", 1));
+    if (++calls == 1) context.AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "shutting down", calls == 2 ? "details" : "");
+  };
+  for (int call = 1; call <= 2; ++call) {
+    EXPECT_THAT(
+        client_->Generate(request_).status,
+        StatusIs(absl::StatusCode::kUnavailable,
+                 server_.address() + " broke off its answer: shutting down; ask again, or another server"));
+    EXPECT_EQ(calls, call);
+  }
+}
+
 TEST_F(ClientTest, TheDeadlineReachesTheServerAndEndsTheCall) {
   std::atomic<bool> had_deadline = false;
   server_.generate = [&](grpc::ServerContext& context, const v1::GenerateRequest&, FakeServer::Writer&) {

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/ropeway_client.h"
@@ -16,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "tests/integration/model_server.h"
 #include "tests/integration/server_process.h"
+#include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 
 namespace ropeway::testing {
@@ -101,7 +103,9 @@ TEST(BinaryTest, DrainsWhenToldToEnd) {
           client->Generate(LongRequest(i, max_tokens), {},
                            [&](const client::Delta&) { started += std::exchange(first, false); });
       complete += answer.status.ok() && answer.samples[0].token_ids.size() == static_cast<size_t>(max_tokens);
-      unavailable += absl::IsUnavailable(answer.status);
+      unavailable += absl::IsUnavailable(answer.status) &&
+                     absl::StrContains(answer.status.message(),
+                                       "broke off its answer: the server is shutting down; ask again");
     });
   const absl::Time end = absl::Now() + kPatience;
   while (started < kStreams && absl::Now() < end) absl::SleepFor(absl::Milliseconds(5));
@@ -113,6 +117,35 @@ TEST(BinaryTest, DrainsWhenToldToEnd) {
   EXPECT_EQ(complete + unavailable, kStreams);
   EXPECT_GT(unavailable, 0);
   EXPECT_THAT(process.Log(), HasSubstr("drained"));
+}
+
+// A server that is gone, with a part of the answer delivered and with none.
+TEST(BinaryTest, ClientsOfAKilledServerLoseTheConnection) {
+  for (const bool delivered : {true, false}) {
+    ServerProcess process(Arguments());
+    const int port = process.WaitUntilServing();
+    ASSERT_NE(port, 0) << process.Log();
+    const std::string address = absl::StrCat("127.0.0.1:", port);
+    const auto client = client::Client::Create({.server = address, .retry = {.max_attempts = 1}});
+    client::Request request = LongRequest(0, 900);
+    if (!delivered) request.prompt = client::TokenPrompt{.ids = std::vector<int32_t>(2000, 7)};
+    std::atomic<bool> got_a_part = false;
+    std::thread killer([&] {
+      const auto is_time = [&] {
+        const absl::StatusOr<client::ServerInfo> info = client->GetServerInfo();
+        return delivered ? got_a_part.load() : info.ok() && info->running_requests > 0;
+      };
+      const absl::Time end = absl::Now() + kPatience;
+      while (!is_time() && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
+      process.Signal(SIGKILL);
+    });
+    const client::Answer answer =
+        client->Generate(request, {}, [&](const client::Delta&) { got_a_part = true; });
+    killer.join();
+    EXPECT_EQ(got_a_part, delivered);
+    EXPECT_THAT(answer.status, StatusIs(absl::StatusCode::kUnavailable,
+                                        HasSubstr(absl::StrCat("the connection to ", address, " was lost"))));
+  }
 }
 
 TEST(BinaryTest, SaysThatItEndsWhereItIsToldToWhileItLoads) {
