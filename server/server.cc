@@ -8,8 +8,10 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/base/clock.h"
+#include "engine/base/printable.h"
 #include "engine/base/status_macros.h"
 #include "server/admission/admission.h"
 #include "server/door.h"
@@ -311,6 +313,9 @@ absl::Status Server::Impl::Load(const ModelLoader& load) {
   for (const std::string& problem : served.chat_templates.Problems()) {
     log.Warning("a chat template cannot be used as it is", {{"why", problem}});
   }
+  if (const auto& wishes = served.sampling_defaults.not_followed; !wishes.empty())
+    log.Warning("the model asks for sampling that there is not here",
+                {{"what", Printable(absl::StrJoin(wishes, ", "), kMaxMessageBytes)}});
   const ExecutorLimits& limits = model.executor->limits();
   const EngineLoop::Dependencies loop_deps = {.executor = *model.executor,
                                               .tokenizer = *served.tokenizer,

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -19,6 +21,8 @@ struct SamplingDefaults {
   std::optional<float> top_p;
   std::optional<float> min_p;
   std::optional<float> repetition_penalty;
+  // What it asks for beside these that no request can have here, for people: "general.sampling.mirostat = 2".
+  std::vector<std::string> not_followed;
 };
 
 // One of the fields that are floats.
@@ -34,8 +38,7 @@ struct SamplingField {
 };
 absl::Span<const SamplingField> SamplingFields();
 
-// What the keys general.sampling.* of a GGUF file say; those of samplers that there are not here (mirostat, xtc, ...)
-// are passed over. INVALID_ARGUMENT naming a key whose value no request may say.
+// What the keys general.sampling.* of a GGUF file say. INVALID_ARGUMENT naming a key whose value no request may say.
 absl::StatusOr<SamplingDefaults> ReadSamplingDefaults(const Metadata& metadata);
 
 }  // namespace ropeway

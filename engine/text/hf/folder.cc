@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iterator>
+#include <limits>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -199,6 +200,40 @@ absl::StatusOr<ChatTemplates> ReadTemplates(const std::string& folder, const Jso
   return ChatTemplates(std::move(sources));
 }
 
+// Fields that change which tokens transformers chooses, and that no request can have here, each with the number that
+// switches it off, where one does.
+constexpr struct {
+  std::string_view name;
+  double off = std::numeric_limits<double>::quiet_NaN();
+} kNotFollowed[] = {{"num_beams", 1},
+                    {"num_beam_groups", 1},
+                    {"diversity_penalty", 0},
+                    {"penalty_alpha", 0},
+                    {"typical_p", 1},
+                    {"epsilon_cutoff", 0},
+                    {"eta_cutoff", 0},
+                    {"top_h"},
+                    {"no_repeat_ngram_size", 0},
+                    {"encoder_repetition_penalty", 1},
+                    {"guidance_scale", 1},
+                    {"bad_words_ids"},
+                    {"suppress_tokens"},
+                    {"begin_suppress_tokens"},
+                    {"sequence_bias"},
+                    {"forced_bos_token_id"},
+                    {"forced_eos_token_id"},
+                    {"exponential_decay_length_penalty"}};
+
+void ReadNotFollowed(const JsonFields& generation, SamplingDefaults& sampling) {
+  for (const auto& [name, off] : kNotFollowed) {
+    const Json* value = generation.Find(name);
+    if (value == nullptr || (value->is_number() && value->get<double>() == off)) continue;
+    const bool is_long = value->is_structured() || value->is_string();
+    sampling.not_followed.push_back(
+        absl::StrCat(generation.PathOf(name), is_long ? "" : " = " + value->dump()));
+  }
+}
+
 absl::StatusOr<SamplingDefaults> ReadSampling(const JsonFields& generation) {
   SamplingDefaults sampling;
   for (const SamplingField& field : SamplingFields()) {
@@ -214,6 +249,7 @@ absl::StatusOr<SamplingDefaults> ReadSampling(const JsonFields& generation) {
   if (generation.Find("top_k") != nullptr) sampling.top_k = static_cast<int32_t>(top_k);
   ASSIGN_OR_RETURN(const std::optional<bool> samples, FlagUnder(generation, "do_sample"));
   if (samples == false) sampling.temperature = 0;
+  ReadNotFollowed(generation, sampling);
   return sampling;
 }
 

@@ -23,6 +23,7 @@ using ::ropeway::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
@@ -122,6 +123,22 @@ TEST_F(FolderTest, SamplingDefaults) {
   ASSERT_OK_AND_ASSIGN(const FolderText greedy, Read());
   EXPECT_EQ(greedy.sampling.temperature, 0);
   EXPECT_EQ(greedy.sampling.top_k, std::nullopt);
+}
+
+TEST_F(FolderTest, TellsWhatSamplingNoRequestCanHave) {
+  WriteTokenizer();
+  Write("generation_config.json", Json({{"num_beams", 1},
+                                        {"typical_p", 1.0},
+                                        {"no_repeat_ngram_size", 0},
+                                        {"guidance_scale", nullptr},
+                                        {"temperature", 0.5}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText usual, Read());
+  EXPECT_THAT(usual.sampling.not_followed, IsEmpty());
+  Write("generation_config.json", Json({{"num_beams", 4}, {"typical_p", 0.5}, {"bad_words_ids", {{1, 2}}}}));
+  ASSERT_OK_AND_ASSIGN(const FolderText more, Read());
+  EXPECT_THAT(more.sampling.not_followed,
+              ElementsAre("generation_config.json: num_beams = 4", "generation_config.json: typical_p = 0.5",
+                          "generation_config.json: bad_words_ids"));
 }
 
 TEST_F(FolderTest, TemplatesOfAllKindsOfFiles) {
