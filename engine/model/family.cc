@@ -164,6 +164,7 @@ constexpr Family kFamilies[] = {
      .block = kPostNormsOnly,
      .attention = {.head_norm = kRmsOfHeads},
      .rope_in_windows_only = true,
+     .rope_without_windows = true,
      .windows = Windows::kAllButEveryNth,
      .default_window = 4096,
      .window_pattern = 4,

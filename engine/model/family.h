@@ -85,6 +85,7 @@ struct Family {
   bool older_longrope = false;             // "su" and "yarn" are older names of LongRoPE (Phi-3)
   absl::Span<const absl::string_view> not_of_ropes;  // fields beside a scaling that read_more takes
   bool rope_in_windows_only = false;                 // layers that see all positions are not rotated
+  bool rope_without_windows = false;                 // but all are where the config has no window
   int32_t position_offset = 0;                       // of learned and sinusoidal positions
 
   Windows windows = Windows::kNone;

@@ -13,13 +13,25 @@ namespace {
 
 using Json = nlohmann::json;
 
+// A number that some folders say of each layer. REQUIRES: the field is there.
+absl::StatusOr<int32_t> IntOfAllLayers(JsonFields& config, const char* name) {
+  const Json& value = *config.Find(name);
+  if (!value.is_array()) return config.Int(name);
+  const bool all_alike = !value.empty() && std::all_of(value.begin(), value.end(), [&](const Json& one) {
+    return one.is_number_unsigned() && one == value[0] && one.get<uint64_t>() <= INT32_MAX;
+  });
+  if (all_alike) return value[0].get<int32_t>();
+  return absl::InvalidArgumentError(absl::StrCat(
+      config.NameOf(name), " must be an integer, or a list with the same integer for each layer"));
+}
+
 // A required number under any of several names, which must agree.
 absl::StatusOr<int32_t> OneOf(JsonFields& config, std::initializer_list<const char*> names) {
   const char* found = nullptr;
   int32_t value = 0;
   for (const char* name : names) {
     if (config.Find(name) == nullptr) continue;
-    ASSIGN_OR_RETURN(const int32_t said, config.Int(name));
+    ASSIGN_OR_RETURN(const int32_t said, IntOfAllLayers(config, name));
     if (found != nullptr && said != value)
       return absl::InvalidArgumentError(
           absl::StrCat(config.NameOf(name), " must be ", value, " as '", found, "' says, is ", said));
@@ -158,11 +170,25 @@ absl::Status FinishErnieMoe(JsonFields& config, DecoderSpec& spec) {
   return absl::OkStatus();
 }
 
+namespace {
+
+// Hunyuan's folders say that what experts give is not scaled, by false or by 1.
+absl::Status CheckUnscaled(JsonFields& config) {
+  constexpr char kName[] = "routed_scaling_factor";
+  const Json* value = config.Find(kName);
+  if (value == nullptr || *value == false || *value == 1) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat(config.NameOf(kName), " is ", Shown(*value), "; only 1 and false are supported"));
+}
+
+}  // namespace
+
 absl::Status ReadHunyuanMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   ExpertsSpec& experts = layer.ffn.experts;
   experts.normalised = true;
   experts.shared_size = layer.ffn.size;
   layer.attention.head_norm.epsilon = spec.norm.epsilon;
+  RETURN_IF_ERROR(CheckUnscaled(config));
   return ReadExpertCounts(config, {"num_experts", "num_local_experts"}, {"moe_topk", "num_experts_per_tok"},
                           experts);
 }

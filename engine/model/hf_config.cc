@@ -279,8 +279,7 @@ absl::Status ReadLayers(JsonFields& config, const Family& family, LayerSpec laye
   RETURN_IF_ERROR(ReadWindows(config, family, window, windowed));
   ASSIGN_OR_RETURN(PositionScheme full, ReadScheme(config, family, spec, layer, /*has_window=*/false));
   ASSIGN_OR_RETURN(const PositionScheme local, ReadScheme(config, family, spec, layer, /*has_window=*/true));
-  // Where no layer has a window, all are rotated.
-  if (family.rope_in_windows_only && window > 0) full = NopeSpec{};
+  if (family.rope_in_windows_only && (window > 0 || !family.rope_without_windows)) full = NopeSpec{};
   // What the family's own reading has chosen stays.
   const bool chosen = !std::holds_alternative<NopeSpec>(layer.position.scheme);
   for (const bool has_window : windowed) {

@@ -23,6 +23,9 @@ constexpr absl::string_view kWithoutEffect[] = {
     "_num_labels",
     "_sliding_window_pattern",
     "activation_dropout",
+    "anyres_pooling_size",
+    "anyres_vit_max_image_size",
+    "anyres_vit_two_views",
     "architectures",
     "attention_dropout",
     "attention_probs_dropout_prob",
@@ -102,6 +105,7 @@ constexpr absl::string_view kWithoutEffect[] = {
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_media_embeds",
     "num_return_sequences",
     "offset_alibi",
     "org_vocab_size",
@@ -132,6 +136,7 @@ constexpr absl::string_view kWithoutEffect[] = {
     "scale_attention_softmax_in_fp32",
     "sep_token_id",
     "skip_bias_add",
+    "skip_cls_token",
     "summary_activation",
     "summary_first_dropout",
     "summary_proj_to_labels",
@@ -166,6 +171,15 @@ constexpr absl::string_view kWithoutEffect[] = {
     "use_sparse_head_and_loss_fn",
     "validate_runner_input",
     "verbose",
+    "video_start_id",
+    "vit_input_resolution",
+    "vit_mapping_type",
+    "vit_norm_type",
+    "vit_patch",
+    "vit_path",
+    "vit_token",
+    "vit_type",
+    "vit_used_rms_norm",
     "weight_share_add_bias",
 };
 
@@ -209,7 +223,18 @@ constexpr UsualField kUsual[] = {
     {"ernie4_5", "compression_ratio", "1.0"},
     {"hunyuan_v1_dense", "norm_type", "\"rms\""},
     {"hunyuan_v1_dense", "use_qk_norm", "true"},
+    {"hunyuan_v1_moe", "group_limited_greedy", "false"},
+    {"hunyuan_v1_moe", "moe_drop_tokens", "false"},
+    {"hunyuan_v1_moe", "moe_layer_num_skipped", "0"},
+    {"hunyuan_v1_moe", "moe_random_routing_dropped_token", "false"},
+    {"hunyuan_v1_moe", "n_group", "false"},
+    {"hunyuan_v1_moe", "norm_topk_prob", "true"},
     {"hunyuan_v1_moe", "norm_type", "\"rms\""},
+    {"hunyuan_v1_moe", "num_shared_expert", "1"},
+    {"hunyuan_v1_moe", "position_embedding_xdrope", "false"},
+    {"hunyuan_v1_moe", "topk_group", "false"},
+    {"hunyuan_v1_moe", "use_mixed_mlp_moe", "true"},
+    {"hunyuan_v1_moe", "use_mla", "false"},
     {"hunyuan_v1_moe", "use_qk_norm", "true"},
     {"phi3", "full_attn_mod", "1"},
     {"phi3", "interpolate_factor", "1"},
@@ -225,10 +250,20 @@ struct FieldSaidAgain {
 };
 
 constexpr FieldSaidAgain kSaidAgain[] = {
-    {nullptr, "attention_head_dim", "head_dim"},        {nullptr, "n_ctx", "n_positions"},
-    {nullptr, "sliding_window_size", "sliding_window"}, {"gemma2", "hidden_act", "hidden_activation"},
+    {nullptr, "attention_head_dim", "head_dim"},
+    {nullptr, "n_ctx", "n_positions"},
+    {nullptr, "sliding_window_size", "sliding_window"},
+    {"gemma2", "hidden_act", "hidden_activation"},
     {"gemma3_text", "hidden_act", "hidden_activation"},
+    {"hunyuan_v1_moe", "moe_intermediate_size", "intermediate_size"},
 };
+
+// Also where it is said of each layer.
+bool Says(const Json& value, const Json& usual) {
+  const auto is_usual = [&](const Json& one) { return one == usual; };
+  return is_usual(value) ||
+         (value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), is_usual));
+}
 
 absl::Status MustBe(const JsonFields& config, const char* name, const Json& value, absl::string_view what) {
   return absl::UnimplementedError(
@@ -237,7 +272,7 @@ absl::Status MustBe(const JsonFields& config, const char* name, const Json& valu
 
 absl::Status CheckUsualField(JsonFields& config, const UsualField& usual) {
   const Json* value = config.Find(usual.name);
-  if (value == nullptr || *value == Json::parse(usual.value)) return absl::OkStatus();
+  if (value == nullptr || Says(*value, Json::parse(usual.value))) return absl::OkStatus();
   return MustBe(config, usual.name, *value, usual.value);
 }
 
@@ -245,7 +280,7 @@ absl::Status CheckSaidAgain(JsonFields& config, const FieldSaidAgain& again) {
   const Json* value = config.Find(again.name);
   if (value == nullptr) return absl::OkStatus();
   const Json* other = config.Asked(again.said_by) ? config.Find(again.said_by) : nullptr;
-  if (other != nullptr && *value == *other) return absl::OkStatus();
+  if (other != nullptr && Says(*value, *other)) return absl::OkStatus();
   const std::string said = other == nullptr ? "" : absl::StrCat(", ", Shown(*other), ",");
   return MustBe(config, again.name, *value, absl::StrCat("what '", again.said_by, "' says", said));
 }

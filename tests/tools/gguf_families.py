@@ -120,23 +120,33 @@ def internlm2_apart(tensors, config):
     return tensors
 
 
+# Names of one activation.
+SILU, GELU, GELU_TANH = ("silu", "swish"), ("gelu",), ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+
+
 class Family:
     def __init__(self, architecture, names=LLAMA, change=same, weights_only=False, layer_norm=False, rope=True,
-                 keys=None, apart=None):
+                 keys=None, apart=None, activation=SILU):
         self.architecture, self.names, self.change = architecture, names, change
+        self.activation = activation  # that the architecture implies, by its names
         self.weights_only = weights_only  # `change` is for weights alone, not for biases
         self.layer_norm, self.rope = layer_norm, rope
         self.more = keys or (lambda config: {})
         self.apart = apart or (lambda tensors, config: tensors)
 
     def keys(self, config):
+        more = self.more(config)
+        activation = config.first("hidden_activation", "hidden_act", "activation_function", "activation",
+                                  default=self.activation[0])
+        require(activation in self.activation, f"the activation is '{activation}'")
+        require(not config.get("use_bidirectional_attention", False), "use_bidirectional_attention is true")
         epsilon = "layer_norm_epsilon" if self.layer_norm else "layer_norm_rms_epsilon"
         keys = {"context_length": config.context, "embedding_length": config.hidden, "block_count": config.layers,
                 "feed_forward_length": config.ffn, "attention.head_count": config.heads,
                 "attention.head_count_kv": config.kv_heads, f"attention.{epsilon}": config.epsilon()}
         if config.head_dim * config.heads != config.hidden:
             keys |= {"attention.key_length": config.head_dim, "attention.value_length": config.head_dim}
-        return keys | self.more(config)
+        return keys | more
 
 
 def windows(config):
@@ -226,10 +236,6 @@ def gpt2(config):
 
 def parallel(default):
     return lambda config: {"use_parallel_residual": config.get("use_parallel_residual", default)}
-
-
-def scaled_logits(config):
-    return {"logit_scale": float(config["logit_scale"])} | maybe_windows(config)
 
 
 def require(condition, what):
@@ -434,14 +440,14 @@ FAMILIES = {
         "shared_mlp.down_proj": "ffn_down_shexp"}), keys=hunyuan_v1_moe),
     "minicpm3": Family("minicpm3", LLAMA | LATENT, keys=minicpm3),
     "apertus": Family("apertus", LLAMA | blocks(BLOCKS, {
-        "attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"})),
+        "attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"}), activation=("xielu",)),
     "qwen2": Family("qwen2", keys=qwen2),
     "qwen3": Family("qwen3", keys=qwen2),
-    "gemma": Family("gemma", change=norms_plus_one),
-    "gemma2": Family("gemma2", LLAMA | GEMMA_NORMS, norms_plus_one, keys=gemma2),
-    "gemma3_text": Family("gemma3", LLAMA | GEMMA_NORMS, norms_plus_one, keys=gemma3),
+    "gemma": Family("gemma", change=norms_plus_one, activation=GELU_TANH),
+    "gemma2": Family("gemma2", LLAMA | GEMMA_NORMS, norms_plus_one, keys=gemma2, activation=GELU_TANH),
+    "gemma3_text": Family("gemma3", LLAMA | GEMMA_NORMS, norms_plus_one, keys=gemma3, activation=GELU_TANH),
     "smollm3": Family("smollm3", change=interleaved),
-    "arcee": Family("arcee", change=interleaved),
+    "arcee": Family("arcee", change=interleaved, activation=("relu2",)),
     "seed_oss": Family("seed_oss", LLAMA | {BLOCKS + "post_attention_layernorm": "post_attention_norm"}),
     "granite": Family("granite", change=interleaved, keys=granite),
     "ernie4_5": Family("ernie4_5"),
@@ -451,22 +457,24 @@ FAMILIES = {
     "olmo2": Family("olmo2", LLAMA | POST_NORMS),
     "olmo3": Family("olmo2", LLAMA | POST_NORMS, keys=windows),
     "nemotron": Family("nemotron", change=norms_plus_one, weights_only=True, layer_norm=True,
-                       keys=nemotron),
+                       keys=nemotron, activation=("relu2",)),
     "glm": Family("chatglm", LLAMA | FUSED_GATE),
     "glm4": Family("glm4", LLAMA | FUSED_GATE | blocks(BLOCKS, {
         "post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"})),
-    "cohere": Family("command-r", layer_norm=True, keys=scaled_logits),
-    "cohere2": Family("cohere2", layer_norm=True, keys=scaled_logits),
-    "phi": Family("phi2", PHI, layer_norm=True),
+    "cohere": Family("command-r", layer_norm=True,
+                     keys=lambda config: {"logit_scale": float(config["logit_scale"])}),
+    "cohere2": Family("cohere2", layer_norm=True,
+                      keys=lambda config: {"logit_scale": float(config["logit_scale"])} | windows(config)),
+    "phi": Family("phi2", PHI, layer_norm=True, activation=GELU_TANH),
     "phi3": Family("phi3", LLAMA | FUSED_GATE | {BLOCKS + "self_attn.qkv_proj": "attn_qkv"}, keys=maybe_windows),
-    "stablelm": Family("stablelm", layer_norm=True, keys=parallel(True)),
+    "stablelm": Family("stablelm", layer_norm=True, keys=parallel(False)),
     "starcoder2": Family("starcoder2", LLAMA | blocks(BLOCKS + "mlp.", {"c_fc": "ffn_up", "c_proj": "ffn_down"}),
-                         layer_norm=True, keys=maybe_windows),
-    "gpt2": Family("gpt2", GPT, matrices_transposed, layer_norm=True, rope=False, keys=gpt2),
-    "gpt_bigcode": Family("starcoder", GPT, qkv_by_group, layer_norm=True, rope=False, keys=gpt2),
-    "gpt_neox": Family("gptneox", NEOX, qkv_by_group, layer_norm=True, keys=parallel(True)),
+                         layer_norm=True, keys=maybe_windows, activation=GELU_TANH),
+    "gpt2": Family("gpt2", GPT, matrices_transposed, layer_norm=True, rope=False, keys=gpt2, activation=GELU_TANH),
+    "gpt_bigcode": Family("starcoder", GPT, qkv_by_group, layer_norm=True, rope=False, keys=gpt2, activation=GELU_TANH),
+    "gpt_neox": Family("gptneox", NEOX, qkv_by_group, layer_norm=True, keys=parallel(True), activation=GELU),
     "bloom": Family("bloom", BLOOM, qkv_by_group, layer_norm=True, rope=False, keys=bloom),
-    "falcon": Family("falcon", BLOOM, qkv_by_group, layer_norm=True, keys=falcon),
+    "falcon": Family("falcon", BLOOM, qkv_by_group, layer_norm=True, keys=falcon, activation=GELU),
     "mpt": Family("mpt", MPT, layer_norm=True, rope=False, keys=mpt),
 }
 

@@ -171,6 +171,12 @@ class ConverterTest(InFolder):
         self.tensors["model.norm.weight"] = ("F32", [8], bytes(32))
         self.config["rope_scaling"] = {"rope_type": "dynamic", "factor": 2.0}
         self.assertIn("rope_type is 'dynamic', which GGUF has no key for", self.refusal())
+        del self.config["rope_scaling"]
+        self.config["hidden_act"] = "gelu"
+        self.assertIn("the activation is 'gelu', which GGUF has no key for", self.refusal())
+        self.config["hidden_act"] = "silu"
+        self.config["use_bidirectional_attention"] = True
+        self.assertIn("use_bidirectional_attention is true, which GGUF has no key for", self.refusal())
         self.config["model_type"] = "odd"
         self.assertIn("model_type 'odd' is not supported; supported are", self.refusal())
 

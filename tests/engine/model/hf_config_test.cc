@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "nlohmann/json.hpp"
@@ -129,6 +130,26 @@ TEST(HfConfigTest, ReadsWindows) {
   config["sliding_window"] = nullptr;
   ASSERT_OK_AND_ASSIGN(spec, SpecFromHfConfig(config.dump()));
   EXPECT_EQ(WindowsOf(spec), none);
+}
+
+// EXAONE 4 rotates all layers where there are no windows; Cohere 2 rotates layers with windows, and no others.
+TEST(HfConfigTest, LayersWithoutWindowsMayStandStill) {
+  const Json no_windows = {{"sliding_window", nullptr}, {"layer_types", Json(4, "full_attention")}};
+  const Json none_has_one = {{"layer_types", Json(4, "full_attention")}};
+  const struct {
+    const char* case_name;
+    const Json& beside;
+    bool is_rotated;
+  } cases[] = {{"exaone4", no_windows, true},
+               {"exaone4", none_has_one, false},
+               {"cohere2", no_windows, false},
+               {"cohere2", none_has_one, false}};
+  for (const auto& test : cases) {
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With(test.case_name, test.beside));
+    for (const LayerSpec& layer : spec.layers)
+      EXPECT_EQ(std::holds_alternative<RopeSpec>(layer.position.scheme), test.is_rotated)
+          << test.case_name << test.beside;
+  }
 }
 
 TEST(HfConfigTest, ReadsQwen) {
@@ -390,6 +411,10 @@ TEST(HfConfigTest, RefusesWhatContradictsItself) {
       {"deepseek_v3", {{"qk_rope_head_dim", 7}}, "'qk_head_dim' must be 19"},
       {"deepseek_v3", {{"moe_layer_freq", 2}}, "'moe_layer_freq' must be 1"},
       {"hunyuan_v1_moe", {{"moe_topk", nullptr}}, "'moe_topk' is missing"},
+      {"hunyuan_v1_moe", {{"moe_topk", {2, 2, 3, 2}}}, "a list with the same integer for each layer"},
+      {"hunyuan_v1_moe", {{"moe_topk", Json::array()}}, "a list with the same integer for each layer"},
+      {"hunyuan_v1_moe", {{"moe_topk", {-1, -1}}}, "a list with the same integer for each layer"},
+      {"hunyuan_v1_moe", {{"moe_topk", {1ull << 32}}}, "a list with the same integer for each layer"},
       {"glm4_moe", {{"n_shared_experts", 0}}, "'n_shared_experts' must be positive"},
       {"deepseek_v2", {{"topk_group", 4}}, "chosen groups of experts must be in [1, 3], is 4"},
       {"minicpm3", {{"scale_emb", 0}}, "embedding_scale must be positive"},
