@@ -1,5 +1,7 @@
 #include "engine/model/gguf_names.h"
 
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -36,6 +38,14 @@ std::vector<HfName> OtherNames(const GgufContent& content, const DecoderSpec& sp
   return names;
 }
 
+// Some converters write vectors as matrices of one row (ERNIE 4.5's corrections); extents of 1 say nothing in GGUF.
+std::set<std::string> OneRowTensors(const GgufContent& content) {
+  std::set<std::string> names;
+  for (const auto& [name, view] : content.tensors)
+    if (view.shape.size() == 2 && view.shape[0] == 1) names.insert(name);
+  return names;
+}
+
 // Whether a tensor is that of a layer behind those of the decoder, as far as the file counts them.
 bool IsOfExtraLayer(absl::string_view name, int32_t layers, int64_t extra_layers) {
   int32_t layer = 0;
@@ -59,10 +69,12 @@ bool Ignorable(absl::string_view name, const DecoderSpec& spec, int64_t extra_la
 }  // namespace
 
 NamedTensors::Naming GgufNaming(const GgufContent& content, const DecoderSpec& spec) {
-  const auto parts_of = [spec, names = OtherNames(content, spec)](const TensorId& id) {
+  const auto parts_of = [spec, names = OtherNames(content, spec),
+                         one_rows = OneRowTensors(content)](const TensorId& id) {
     if (FindName(id.role, names) != nullptr) return HfPartsOf(id, spec, names);
-    return std::vector<StoredPart>{
-        {.name = ExpandName(InfoOf(id.role).gguf_name, id), .stacked = IsOfExperts(id.role)}};
+    StoredPart part{.name = ExpandName(InfoOf(id.role).gguf_name, id), .stacked = IsOfExperts(id.role)};
+    part.one_row = one_rows.contains(part.name) && HasTensor(id, spec) && ShapeOf(id, spec).size() == 1;
+    return std::vector<StoredPart>{std::move(part)};
   };
   const int64_t extra_layers =
       content.metadata.GetInt(absl::StrCat(spec.architecture, ".", kExtraLayersKey)).value_or(0);

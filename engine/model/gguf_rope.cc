@@ -11,9 +11,12 @@
 namespace ropeway {
 namespace {
 
-absl::Status ReadYarn(GgufKeys& keys, RopeSpec& rope) {
+// A file that does not say it has the context that the model was trained for.
+constexpr char kOriginalContext[] = "rope.scaling.original_context_length";
+
+absl::Status ReadYarn(GgufKeys& keys, int32_t context_length, RopeSpec& rope) {
   rope.scaling = RopeScalingKind::kYarn;
-  ASSIGN_OR_RETURN(rope.original_context, keys.Int("rope.scaling.original_context_length"));
+  ASSIGN_OR_RETURN(rope.original_context, keys.IntOr(kOriginalContext, context_length));
   ASSIGN_OR_RETURN(const double extra, keys.DoubleOr("rope.scaling.attn_factor", 1));
   ASSIGN_OR_RETURN(rope.beta_fast, keys.DoubleOr("rope.scaling.yarn_beta_fast", 32));
   ASSIGN_OR_RETURN(rope.beta_slow, keys.DoubleOr("rope.scaling.yarn_beta_slow", 1));
@@ -25,16 +28,16 @@ absl::Status ReadYarn(GgufKeys& keys, RopeSpec& rope) {
   return absl::OkStatus();
 }
 
-absl::Status ReadScaling(GgufKeys& keys, RopeSpec& rope) {
+absl::Status ReadScaling(GgufKeys& keys, int32_t context_length, RopeSpec& rope) {
   // A factor without a type is linear, and had another name before there were types.
   ASSIGN_OR_RETURN(const std::string type, keys.StringOr("rope.scaling.type", "linear"));
   ASSIGN_OR_RETURN(const double older_factor, keys.DoubleOr("rope.scale_linear", 1));
   ASSIGN_OR_RETURN(const double factor, keys.DoubleOr("rope.scaling.factor", older_factor));
   // Of no meaning beside these two.
-  if (type == "none" || type == "linear") keys.Ignore("rope.scaling.original_context_length");
+  if (type == "none" || type == "linear") keys.Ignore(kOriginalContext);
   if (type == "none" || (type == "linear" && factor == 1)) return absl::OkStatus();
   rope.factor = factor;
-  if (type == "yarn") return ReadYarn(keys, rope);
+  if (type == "yarn") return ReadYarn(keys, context_length, rope);
   if (type != "linear")
     return absl::UnimplementedError(
         absl::StrCat(keys.Quoted("rope.scaling.type"), " is '", type,
@@ -72,10 +75,10 @@ absl::Status ReadLongRope(GgufKeys& keys, const std::vector<float>& short_factor
   rope.scaling = RopeScalingKind::kLongRope;
   rope.short_factors.assign(short_factors.begin(), short_factors.end());
   rope.long_factors.assign(long_factors.begin(), long_factors.end());
-  ASSIGN_OR_RETURN(rope.original_context, keys.Int("rope.scaling.original_context_length"));
+  ASSIGN_OR_RETURN(rope.original_context, keys.IntOr(kOriginalContext, context_length));
   if (rope.original_context < 2)
-    return absl::InvalidArgumentError(absl::StrCat(keys.Quoted("rope.scaling.original_context_length"),
-                                                   " must be at least 2, is ", rope.original_context));
+    return absl::InvalidArgumentError(
+        absl::StrCat(keys.Quoted(kOriginalContext), " must be at least 2, is ", rope.original_context));
   const double extension = double{1} * context_length / static_cast<double>(rope.original_context);
   ASSIGN_OR_RETURN(rope.attention_factor, keys.DoubleOr("rope.scaling.attn_factor",
                                                         LongRopeMagnitude(extension, rope.original_context)));
@@ -97,7 +100,7 @@ absl::StatusOr<RopeSpec> ReadGgufRope(GgufKeys& keys, const GgufContent& content
     RETURN_IF_ERROR(ReadLongRope(keys, short_factors, long_factors, context_length, rope));
     return rope;
   }
-  RETURN_IF_ERROR(ReadScaling(keys, rope));
+  RETURN_IF_ERROR(ReadScaling(keys, context_length, rope));
   // Llama 3.1 and later.
   ASSIGN_OR_RETURN(rope.frequency_factors, FactorsOf(content, kRopeDivisors, rope.rotary_dim));
   return rope;

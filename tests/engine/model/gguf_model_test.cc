@@ -193,6 +193,45 @@ TEST(GgufModelTest, LinearScalingByItsOlderName) {
   EXPECT_EQ(RopeWith("llama_rope_linear", "llama.rope.scale_linear", 3.0).factor, 4);  // the newer one counts
 }
 
+TEST(GgufModelTest, TheOriginalContextIsTheContextWhereNothingIsSaid) {
+  const TempFolder folder;
+  ASSERT_OK_AND_ASSIGN(GgufModel yarn, MakeTinyGguf("llama_rope_yarn"));
+  const auto erased = std::erase_if(yarn.metadata, [](const auto& pair) {
+    return pair.first == "llama.rope.scaling.original_context_length";
+  });
+  EXPECT_EQ(erased, 1u);
+  // As converters write MiniCPM 3: with the lists of LongRoPE, and no key beside them.
+  ASSERT_OK_AND_ASSIGN(GgufModel longrope, MakeTinyGguf("llama_base"));
+  const std::vector<float> factors(8, 2.0f);
+  const std::string bytes(reinterpret_cast<const char*>(factors.data()), factors.size() * sizeof(float));
+  for (const char* name : {"rope_factors_short.weight", "rope_factors_long.weight"})
+    longrope.tensors.push_back({name, DType::kF32, {8}, bytes});
+  for (const GgufModel& file : {yarn, longrope}) {
+    ASSERT_OK_AND_ASSIGN(OpenedModel model, OpenModel(folder.Write("m.gguf", GgufBytes(file))));
+    EXPECT_EQ(RopeIn(model.spec.layers[0]).original_context, 256);
+    EXPECT_EQ(model.spec.context_length, 256);
+  }
+}
+
+// As converters write ERNIE 4.5's corrections of routers, for one.
+TEST(GgufModelTest, VectorsMayBeMatricesOfOneRow) {
+  for (const std::string name : {"gemma3_text", "qwen2"}) {
+    ASSERT_OK_AND_ASSIGN(GgufModel file, MakeTinyGguf(name));
+    const TempFolder folder;
+    ASSERT_OK_AND_ASSIGN(const OpenedModel vectors, OpenModel(folder.Write("v.gguf", GgufBytes(file))));
+    for (auto& tensor : file.tensors)
+      if (tensor.shape.size() == 1) tensor.shape.insert(tensor.shape.begin(), 1);
+    ASSERT_OK_AND_ASSIGN(const OpenedModel rows, OpenModel(folder.Write("r.gguf", GgufBytes(file))));
+    for (const TensorId& id : TensorsOf(vectors.spec)) {
+      ASSERT_OK_AND_ASSIGN(const WeightTensor expected, vectors.tensors->Find(id));
+      ASSERT_OK_AND_ASSIGN(const WeightTensor found, rows.tensors->Find(id));
+      EXPECT_EQ(found.view.shape, expected.view.shape) << rows.tensors->NameOf(id);
+      ASSERT_EQ(found.view.bytes(), expected.view.bytes());
+      EXPECT_EQ(std::memcmp(found.view.data, expected.view.data, static_cast<size_t>(found.view.bytes())), 0);
+    }
+  }
+}
+
 // Converters write what a folder's "attention_factor" is: all of it.
 TEST(GgufModelTest, MagnitudeOfYarnByItsKey) {
   for (const double magnitude : {1.2, 1.0, 0.7})
