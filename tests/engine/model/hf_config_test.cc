@@ -134,21 +134,22 @@ TEST(HfConfigTest, ReadsWindows) {
 
 // EXAONE 4 rotates all layers where there are no windows; Cohere 2 rotates layers with windows, and no others.
 TEST(HfConfigTest, LayersWithoutWindowsMayStandStill) {
-  const Json no_windows = {{"sliding_window", nullptr}, {"layer_types", Json(4, "full_attention")}};
-  const Json none_has_one = {{"layer_types", Json(4, "full_attention")}};
   const struct {
     const char* case_name;
-    const Json& beside;
+    Json window;
     bool is_rotated;
-  } cases[] = {{"exaone4", no_windows, true},
-               {"exaone4", none_has_one, false},
-               {"cohere2", no_windows, false},
-               {"cohere2", none_has_one, false}};
+  } cases[] = {{"exaone4", nullptr, true},
+               {"exaone4", 32, false},
+               {"cohere2", nullptr, false},
+               {"cohere2", 32, false}};
   for (const auto& test : cases) {
-    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With(test.case_name, test.beside));
+    Json config = ConfigOf(test.case_name);
+    config["sliding_window"] = test.window;
+    config["layer_types"] = Json(4, "full_attention");
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, SpecFromHfConfig(config.dump()));
     for (const LayerSpec& layer : spec.layers)
       EXPECT_EQ(std::holds_alternative<RopeSpec>(layer.position.scheme), test.is_rotated)
-          << test.case_name << test.beside;
+          << test.case_name << test.window;
   }
 }
 
@@ -411,10 +412,6 @@ TEST(HfConfigTest, RefusesWhatContradictsItself) {
       {"deepseek_v3", {{"qk_rope_head_dim", 7}}, "'qk_head_dim' must be 19"},
       {"deepseek_v3", {{"moe_layer_freq", 2}}, "'moe_layer_freq' must be 1"},
       {"hunyuan_v1_moe", {{"moe_topk", nullptr}}, "'moe_topk' is missing"},
-      {"hunyuan_v1_moe", {{"moe_topk", {2, 2, 3, 2}}}, "a list with the same integer for each layer"},
-      {"hunyuan_v1_moe", {{"moe_topk", Json::array()}}, "a list with the same integer for each layer"},
-      {"hunyuan_v1_moe", {{"moe_topk", {-1, -1}}}, "a list with the same integer for each layer"},
-      {"hunyuan_v1_moe", {{"moe_topk", {1ull << 32}}}, "a list with the same integer for each layer"},
       {"glm4_moe", {{"n_shared_experts", 0}}, "'n_shared_experts' must be positive"},
       {"deepseek_v2", {{"topk_group", 4}}, "chosen groups of experts must be in [1, 3], is 4"},
       {"minicpm3", {{"scale_emb", 0}}, "embedding_scale must be positive"},
@@ -428,6 +425,16 @@ TEST(HfConfigTest, RefusesWhatContradictsItself) {
     EXPECT_THAT(With(test.case_name, test.changes),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(test.says)))
         << test.changes;
+}
+
+TEST(HfConfigTest, NumbersOfAllLayersMustAgree) {
+  const Json wrong[] = {{2, 2, 3, 2}, Json::array(), {-1, -1}, {1ull << 32}, {"2"}};
+  for (const Json& list : wrong)
+    EXPECT_THAT(With("hunyuan_v1_moe", {{"moe_topk", list}}),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("'moe_topk' must be an integer, or a list with the same integer for each "
+                                   "layer")))
+        << list;
 }
 
 TEST(HfConfigTest, BoundsTheContextBeforeAnOffsetIsAdded) {

@@ -68,25 +68,6 @@ TEST(HfUsualFieldsTest, TakesWhatPublishedFoldersSayBeside) {
         {"use_qk_norm", true},
         {"use_rotary_pos_emb", true}}},
       {"hunyuan_v1_moe", {{"norm_type", "rms"}, {"use_qk_norm", true}}},
-      // As published: some of it for each layer, and some of the eyes that other models of the name have.
-      {"hunyuan_v1_moe",
-       {{"moe_topk", Json(4, 2)},
-        {"num_shared_expert", Json(4, 1)},
-        {"moe_intermediate_size", Json(4, ConfigOf("hunyuan_v1_moe")["intermediate_size"])},
-        {"moe_drop_tokens", false},
-        {"moe_layer_num_skipped", 0},
-        {"moe_random_routing_dropped_token", false},
-        {"group_limited_greedy", false},
-        {"n_group", false},
-        {"topk_group", false},
-        {"norm_topk_prob", true},
-        {"routed_scaling_factor", false},
-        {"position_embedding_xdrope", false},
-        {"use_mixed_mlp_moe", true},
-        {"use_mla", false},
-        {"vit_patch", 1},
-        {"num_media_embeds", 257}}},
-      {"hunyuan_v1_moe", {{"num_experts", Json(4, 5)}, {"routed_scaling_factor", 1.0}}},
       {"llama_base", {{"bias", false}, {"rope_type", "default"}, {"neftune_noise_alpha", 5}}},
       {"llama_base", {{"layer_types", Json(4, "full_attention")}}},
       {"mpt", {{"init_config", {{"name", "kaiming_normal_"}}}, {"tokenizer_name", "x"}, {"verbose", 0}}},
@@ -102,6 +83,33 @@ TEST(HfUsualFieldsTest, TakesWhatPublishedFoldersSayBeside) {
     const absl::StatusOr<DecoderSpec> spec = With(test.case_name, test.beside);
     ASSERT_OK(spec) << test.case_name;
     EXPECT_EQ(*spec, expected) << test.case_name;
+  }
+}
+
+// Some of it is said of each layer, and some of the eyes that other models of the name have.
+TEST(HfUsualFieldsTest, TakesWhatHunyuansExpertsSayBeside) {
+  const DecoderSpec expected = SpecOf("hunyuan_v1_moe");
+  const Json size = ConfigOf("hunyuan_v1_moe")["intermediate_size"];
+  const Json all = {{"moe_topk", Json(4, 2)},
+                    {"num_shared_expert", Json(4, 1)},
+                    {"moe_intermediate_size", Json(4, size)},
+                    {"moe_drop_tokens", false},
+                    {"moe_layer_num_skipped", 0},
+                    {"moe_random_routing_dropped_token", false},
+                    {"group_limited_greedy", false},
+                    {"n_group", false},
+                    {"topk_group", false},
+                    {"norm_topk_prob", true},
+                    {"routed_scaling_factor", false},
+                    {"position_embedding_xdrope", false},
+                    {"use_mixed_mlp_moe", true},
+                    {"use_mla", false},
+                    {"vit_patch", 1},
+                    {"num_media_embeds", 257}};
+  const Json other = {{"num_experts", Json(4, 5)}, {"routed_scaling_factor", 1.0}};
+  for (const Json& beside : {all, other}) {
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, With("hunyuan_v1_moe", beside));
+    EXPECT_EQ(spec, expected);
   }
 }
 
