@@ -228,6 +228,7 @@ inline constexpr HfName kBioGptNames[] = {
     {Role::kTokenEmbedding, "biogpt.embed_tokens.weight"},
     {Role::kPositionEmbedding, "biogpt.embed_positions.weight"},
     {Role::kOutputNorm, "biogpt.layer_norm.weight"},
+    {Role::kOutput, "output_projection.weight"},
     {Role::kAttentionNorm, "biogpt.layers.*.self_attn_layer_norm.weight"},
     {Role::kQuery, "biogpt.layers.*.self_attn.q_proj.weight"},
     {Role::kKey, "biogpt.layers.*.self_attn.k_proj.weight"},
