@@ -192,8 +192,10 @@ def gemma2(config):
 
 
 def gemma3(config):
+    cap = config.get("final_logit_softcapping")
     return windows(config) | {"rope.freq_base_swa": float(config.rope("sliding_attention")["rope_theta"]),
-                              "attention.scale": config["query_pre_attn_scalar"] ** -0.5}
+                              "attention.scale": config["query_pre_attn_scalar"] ** -0.5} | (
+        {"final_logit_softcapping": float(cap)} if cap else {})
 
 
 def granite(config):
@@ -451,7 +453,8 @@ FAMILIES = {
     "seed_oss": Family("seed_oss", LLAMA | {BLOCKS + "post_attention_layernorm": "post_attention_norm"}),
     "granite": Family("granite", change=interleaved, keys=granite),
     "ernie4_5": Family("ernie4_5"),
-    "exaone4": Family("exaone4", LLAMA | POST_NORMS, keys=maybe_windows),
+    "exaone4": Family("exaone4", LLAMA | POST_NORMS,
+                      keys=lambda config: windows(config) if config.get("sliding_window") else {}),
     "hunyuan_v1_dense": Family("hunyuan-dense", LLAMA | QK_LAYERNORMS),
     "olmo": Family("olmo", change=interleaved, layer_norm=True, keys=olmo),
     "olmo2": Family("olmo2", LLAMA | POST_NORMS),

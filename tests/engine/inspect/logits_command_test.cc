@@ -125,6 +125,28 @@ TEST(LogitsCommandOnCudaTest, GivesTheSameLogits) {
                                          HasSubstr("device: must be cpu or cuda, is 'tpu'")));
 }
 
+// Weights are uploaded from several files as from one.
+TEST(LogitsCommandOnCudaTest, GivesTheSameBytesForAModelInSeveralFiles) {
+  for (const char* name : {"llama_base", "gemma3_text"}) {
+    const TempFolder folder;
+    ASSERT_OK_AND_ASSIGN(const ropeway::testing::GgufModel file, ropeway::testing::MakeTinyGguf(name));
+    const std::string whole = folder.Write("whole.gguf", ropeway::testing::GgufBytes(file));
+    const std::string first = ropeway::testing::WriteSplitGguf(ropeway::testing::SplitGguf(file, 5), folder);
+    std::string answers[2];
+    for (const bool split : {false, true}) {
+      ASSERT_OK_AND_ASSIGN(
+          const std::unique_ptr<ModelProbe> probe,
+          ModelProbe::Open({.model = split ? first : whole, .device = "cuda", .open_backend = [] {
+                              return absl::StatusOr<const cuda::Backend*>(
+                                  &cuda::emulation::EmulatedBackend(cuda::emulation::HostKernels()));
+                            }}));
+      answers[split] = LogitsLine(*probe, R"({"ids": [5, 6, 7, 8, 9], "last": 5})");
+      EXPECT_THAT(answers[split], HasSubstr("logprobs"));
+    }
+    EXPECT_EQ(answers[true], answers[false]) << name;
+  }
+}
+
 TEST(GenerateCommandTest, EndsWithAnEndToken) {
   const TempFolder folder;
   ASSERT_OK_AND_ASSIGN(const auto golden, ropeway::testing::ReadTinyGolden("llama_base"));
