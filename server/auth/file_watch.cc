@@ -14,6 +14,10 @@ int64_t Nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'
 
 }  // namespace
 
+bool IsAtRest(int64_t changed_ns, int64_t now_ns, int64_t rest_ns) {
+  return changed_ns > now_ns || now_ns - changed_ns >= rest_ns;
+}
+
 FileWatch::FileWatch(std::vector<Group> groups, absl::Duration interval, absl::Duration rest)
     : groups_(std::move(groups)), interval_(interval), rest_(rest) {
   absl::MutexLock lock(&looking_);
@@ -68,12 +72,11 @@ bool FileWatch::Look(bool always) {
   return is_done;
 }
 
-// By when the system saw a change, which nobody can set. Times to come are of a clock that was turned back.
+// By when the system saw a change, which nobody can set.
 bool FileWatch::AreAtRest(const std::vector<Stamp>& stamps) const {
   const int64_t now_ns = absl::GetCurrentTimeNanos(), rest_ns = absl::ToInt64Nanoseconds(rest_);
-  return std::none_of(stamps.begin(), stamps.end(), [&](const Stamp& stamp) {
-    const int64_t age_ns = now_ns - stamp.changed_ns;
-    return stamp.there && age_ns >= 0 && age_ns < rest_ns;
+  return std::all_of(stamps.begin(), stamps.end(), [&](const Stamp& stamp) {
+    return !stamp.there || IsAtRest(stamp.changed_ns, now_ns, rest_ns);
   });
 }
 

@@ -18,6 +18,10 @@
 
 namespace ropeway::server {
 
+// Whether a file that the system saw change at a time, in nanoseconds since 1970, may be taken for whole. Times to come
+// are of a clock that was turned back.
+bool IsAtRest(int64_t changed_ns, int64_t now_ns, int64_t rest_ns);
+
 class FileWatch {
  public:
   // Files that belong together.

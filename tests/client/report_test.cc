@@ -16,6 +16,7 @@ TEST(DescribeTest, AgreesWithTextbookValues) {
   EXPECT_DOUBLE_EQ(values.median, 2.5);
   EXPECT_DOUBLE_EQ(values.standard_deviation, std::sqrt(1.25));
   EXPECT_DOUBLE_EQ(values.p90, 3.7);
+  EXPECT_DOUBLE_EQ(values.p95, 3.85);
   EXPECT_DOUBLE_EQ(values.p99, 3.97);
 }
 
@@ -53,6 +54,12 @@ TEST(ReportTest, CountsCompletedRequestsAlone) {
   EXPECT_THAT(report.errors, ElementsAre("full"));
 }
 
+TEST(ReportTest, TwoTokensHaveATimeBetweenThem) {
+  const Report report = Summarize(
+      {.records = {{.output_tokens = 2, .first_seconds = 0.1, .last_seconds = 0.4}}, .duration_seconds = 1});
+  EXPECT_NEAR(report.tpot.mean, 300, 1e-9);
+}
+
 TEST(ReportTest, JsonHasTheKeysThatOthersUse) {
   const nlohmann::ordered_json json = ToJson(Summarize(TwoAnswersAndAFailure()));
   EXPECT_EQ(json["completed"], 2);
@@ -64,7 +71,7 @@ TEST(ReportTest, JsonHasTheKeysThatOthersUse) {
   EXPECT_EQ(json["output_throughput"], 2.0);
   EXPECT_EQ(json["total_token_throughput"], 17.0);
   for (const char* kind : {"ttft", "tpot", "itl", "e2el"})
-    for (const char* statistic : {"mean_", "median_", "std_", "p99_"})
+    for (const char* statistic : {"mean_", "median_", "std_", "p90_", "p95_", "p99_"})
       EXPECT_TRUE(json.contains(std::string(statistic) + kind + "_ms")) << statistic << kind;
 }
 

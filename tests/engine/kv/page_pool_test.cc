@@ -33,6 +33,20 @@ TEST(PagePoolTest, FreesAPageWithItsLastReference) {
   EXPECT_EQ(pool.ref_count(page), 0);
 }
 
+// So that whoever remembers a page finds out that it is another's by now.
+TEST(PagePoolTest, CountsHowOftenAPageWasGiven) {
+  PagePool pool(1);
+  EXPECT_EQ(pool.num_allocations(0), 0);
+  for (int times = 1; times <= 3; ++times) {
+    const PageId page = pool.Allocate();
+    EXPECT_EQ(pool.num_allocations(page), times);
+    pool.AddRef(page);
+    EXPECT_EQ(pool.num_allocations(page), times);
+    pool.DropRef(page);
+    pool.DropRef(page);
+  }
+}
+
 TEST(PagePoolTest, GivesThePageThatWasGivenUpLast) {
   PagePool pool(8);
   const PageId first = pool.Allocate(), second = pool.Allocate();
@@ -118,6 +132,24 @@ TEST(PagePoolTest, ForgetsAPageThatWasWithdrawn) {
   pool.DropRef(page);
   EXPECT_EQ(pool.num_idle(), 0);
   EXPECT_EQ(pool.num_free(), 1);
+}
+
+TEST(PagePoolTest, APageThatIsWithdrawnWhileNobodyHoldsItIsFree) {
+  PagePool pool(3);
+  PageId pages[3];
+  for (PageId& page : pages) {
+    page = pool.Allocate();
+    pool.Publish(page, KeyNumber(static_cast<uint64_t>(page)));
+  }
+  for (const PageId page : pages) pool.DropRef(page);
+  for (const int withdrawn : {1, 0, 2}) {  // from the middle and both ends of those that wait
+    pool.Withdraw(pages[withdrawn]);
+    EXPECT_EQ(pool.Find(KeyNumber(static_cast<uint64_t>(pages[withdrawn]))), std::nullopt);
+    EXPECT_EQ(pool.num_free(), 3);
+    pool.CheckInvariants();
+  }
+  EXPECT_EQ(pool.num_idle(), 0);
+  EXPECT_EQ(pool.num_evictions(), 0);
 }
 
 TEST(PagePoolDeathTest, DiesOfMisuse) {

@@ -1,11 +1,15 @@
 #include "engine/model/packed_tensors.h"
 
 #include <cstring>
+#include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/tensor/quantize.h"
 #include "gtest/gtest.h"
+#include "tests/engine/model/tiny_config.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/tiny_models.h"
@@ -45,6 +49,58 @@ TEST_P(PackedTensorsTest, PacksMatricesOfWholeBlocksAndNothingElse) {
   EXPECT_GT(kept, 0);
   EXPECT_EQ(CountWeights(model).commonest, DType::kQ8_0);
   EXPECT_EQ(CountWeights(plain).commonest, DType::kF32);
+}
+
+// Every tensor there may be, in float32.
+class AnyTensors final : public TensorSource {
+ public:
+  absl::StatusOr<WeightTensor> Find(const TensorId&) const override {
+    return absl::UnimplementedError("none");
+  }
+  absl::StatusOr<DType> TypeOf(const TensorId&) const override { return DType::kF32; }
+  std::string NameOf(const TensorId&) const override { return "any"; }
+  std::vector<StoredTensor> Stored() const override { return {}; }
+};
+
+// The sizes of the models above leave some matrices without rows of whole blocks.
+TEST(PackedTensorsTest, PacksAllThatActivationsAreMultipliedBy) {
+  const std::pair<const char*, nlohmann::ordered_json> configs[] = {
+      {"qwen2_moe", {{"moe_intermediate_size", 64}, {"shared_expert_intermediate_size", 64}}},
+      {"minicpm3", {{"q_lora_rank", 64}, {"kv_lora_rank", 32}, {"v_head_dim", 16}}},
+      {"opt_post_norm", {{"word_embed_proj_dim", 64}}}};
+  std::set<WeightRole> packed, kept;
+  for (const auto& [name, sizes] : configs) {
+    ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, testing::With(name, sizes));
+    const auto tensors = PackTo8Bits(std::make_unique<AnyTensors>(), spec);
+    for (const TensorId& id : TensorsOf(spec)) {
+      ASSERT_OK_AND_ASSIGN(const DType type, tensors->TypeOf(id));
+      EXPECT_TRUE(type == DType::kF32 || !id.is_bias);
+      if (!id.is_bias) (type == DType::kQ8_0 ? packed : kept).insert(id.role);
+    }
+  }
+  using Role = WeightRole;
+  EXPECT_EQ(packed, (std::set<Role>{Role::kTokenEmbedding,
+                                    Role::kEmbeddingIn,
+                                    Role::kEmbeddingOut,
+                                    Role::kOutput,
+                                    Role::kQuery,
+                                    Role::kKey,
+                                    Role::kValue,
+                                    Role::kLatentQuery,
+                                    Role::kQueryFromLatent,
+                                    Role::kLatentKv,
+                                    Role::kKeyValueFromLatent,
+                                    Role::kAttentionOutput,
+                                    Role::kGate,
+                                    Role::kUp,
+                                    Role::kDown,
+                                    Role::kExpertGate,
+                                    Role::kExpertUp,
+                                    Role::kExpertDown,
+                                    Role::kSharedGate,
+                                    Role::kSharedUp,
+                                    Role::kSharedDown}));
+  for (const Role role : packed) EXPECT_FALSE(kept.contains(role)) << static_cast<int>(role);
 }
 
 // The second has latent attention, the third embeddings narrower than the stream.

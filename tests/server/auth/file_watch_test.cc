@@ -110,20 +110,31 @@ TEST(FileWatchTest, WaitsUntilFilesAreAtRest) {
   EXPECT_EQ(restless, 1);
 }
 
+TEST(FileWatchTest, AClockThatWasTurnedBackKeepsNoFileRestless) {
+  EXPECT_FALSE(IsAtRest(/*changed_ns=*/1000, /*now_ns=*/1000, /*rest_ns=*/10));
+  EXPECT_FALSE(IsAtRest(1000, 1009, 10));
+  EXPECT_TRUE(IsAtRest(1000, 1010, 10));
+  EXPECT_TRUE(IsAtRest(1000, 999, 10));
+}
+
 TEST(FileWatchTest, WhatChangesWhileItIsReadIsReadAgain) {
   const TempFolder folder;
   folder.Write("a", "1");
-  std::atomic<int> reads = 0, used = 0;
+  std::atomic<int> reads = 0, used = 0, uses = 0;
   const auto read = [&]() -> std::function<bool()> {
     const int number = ++reads;
     if (number < 3) folder.Write("a", std::string(number + 1, 'x'));
-    return [&, number] { return (used = number) > 0; };
+    return [&, number] {
+      ++uses;
+      return (used = number) > 0;
+    };
   };
   FileWatch watch({{{folder.File("a")}, read}}, kInterval, kNoRest);
   folder.Write("a", "");
   watch.Start();
   EXPECT_TRUE(WaitFor(used, 3));
   EXPECT_EQ(reads, 3);
+  EXPECT_EQ(uses, 1);  // of what did not change meanwhile
 }
 
 }  // namespace

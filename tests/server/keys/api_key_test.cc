@@ -40,6 +40,8 @@ TEST(ApiKeyTest, HashesHaveSaltsOfTheirOwnAndDoNotHoldTheSecret) {
   EXPECT_EQ(ParseKeyHash(one.Text()), one);
   EXPECT_FALSE(ParseKeyHash(key.Text()));
   EXPECT_FALSE(ParseKeyHash(one.Text() + "0"));
+  EXPECT_FALSE(ParseKeyHash(one.Text() + ":"));
+  EXPECT_FALSE(ParseKeyHash(one.Text() + ":0"));
   EXPECT_FALSE(ParseKeyHash(one.Text().substr(1)));
 }
 

@@ -58,10 +58,12 @@ TEST(LogTest, WritesOneLinePerEventWhateverTheValues) {
     log.Debug("not shown");
     log.Info("request end", {{"id", "r1"}, {"tenant", "a 'b'\n\"=c\\'"}, {"empty", ""}, {"tokens", 12}});
     log.Warning("odd", {{"bytes", "\x1b[1m\xc2\x9b\xff"}});
+    log.Info("odd", {{"path", "a\\b"}, {"sign", "a=b"}, {"word", "a\"b"}});
     log.Verbatim("the last word");
   }
   pipe.CloseWriting();
   const std::string text = pipe.ReadUntil("");
+  EXPECT_THAT(text, HasSubstr(R"( info odd path="a\\b" sign="a=b" word="a\"b")"));
   EXPECT_THAT(
       text, AllOf(HasSubstr(" info request end id=r1 tenant=\"a 'b'\\n\\\"=c\\\\'\" empty=\"\" tokens=12\n"),
                   HasSubstr(" warning odd bytes=\"\\x1b[1m\\xc2\\x9b\\xff\"\n"),
@@ -131,6 +133,15 @@ TEST(LibraryLogTest, ErrorsOfGrpcAreWarningsAndNotTooMany) {
   EXPECT_GE(lines, 5);
   EXPECT_LE(lines, 30);
   EXPECT_THAT(text, Not(HasSubstr("not shown")));
+}
+
+TEST(RateLimiterTest, AClockThatIsTurnedBackTakesNothingAway) {
+  RateLimiter limiter(2, absl::Seconds(1));
+  const absl::Time now = absl::FromUnixSeconds(1'000'000);
+  EXPECT_TRUE(limiter.Allow(now));
+  EXPECT_TRUE(limiter.Allow(now - absl::Hours(1)));
+  EXPECT_FALSE(limiter.Allow(now - absl::Hours(1)));
+  EXPECT_TRUE(limiter.Allow(now - absl::Hours(1) + absl::Seconds(1)));
 }
 
 TEST(RateLimiterTest, LetsABurstThroughAndThenOnePerInterval) {
