@@ -4,6 +4,8 @@
 #ifndef ROPEWAY_ENGINE_BASE_CLOCK_H_
 #define ROPEWAY_ENGINE_BASE_CLOCK_H_
 
+#include <chrono>
+
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -17,9 +19,16 @@ class Clock {
   virtual absl::Time Now() const = 0;
 };
 
+// Begins with the system's time and runs evenly from there, so that timeouts and rates keep their length where the
+// system's clock is set meanwhile. Times of two of them, and those of the system, are not to be compared.
 class RealClock final : public Clock {
  public:
-  absl::Time Now() const override { return absl::Now(); }
+  absl::Time Now() const override { return began_ + absl::FromChrono(Steady::now() - began_steady_); }
+
+ private:
+  using Steady = std::chrono::steady_clock;
+  const absl::Time began_ = absl::Now();
+  const Steady::time_point began_steady_ = Steady::now();
 };
 
 // Stands still until told to move.

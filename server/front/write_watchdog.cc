@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace ropeway::server {
 
 WriteWatchdog::WriteWatchdog(absl::Duration timeout) : timeout_(timeout), thread_([this] { Run(); }) {}
@@ -19,7 +17,7 @@ WriteWatchdog::~WriteWatchdog() {
 WriteWatchdog::Ticket WriteWatchdog::Begin(std::function<void()> on_timeout) {
   absl::MutexLock lock(&mutex_);
   writes_.emplace_hint(writes_.end(), ++last_ticket_,
-                       Write{.deadline = absl::Now() + timeout_, .on_timeout = std::move(on_timeout)});
+                       Write{.deadline = clock_.Now() + timeout_, .on_timeout = std::move(on_timeout)});
   return last_ticket_;
 }
 
@@ -40,7 +38,8 @@ void WriteWatchdog::Run() {
       absl::MutexLock lock(&mutex_, absl::Condition(this, &WriteWatchdog::HasWritesOrStops));
       if (stopping_) return;
       const absl::Time deadline = writes_.begin()->second.deadline;
-      if (mutex_.AwaitWithDeadline(absl::Condition(&stopping_), deadline)) return;
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), deadline - clock_.Now())) return;
+      if (clock_.Now() < deadline) continue;
       if (writes_.empty() || writes_.begin()->second.deadline > deadline) continue;
       on_timeout = std::move(writes_.begin()->second.on_timeout);
       writes_.erase(writes_.begin());

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "engine/base/clock.h"
 
 namespace ropeway::server {
 
@@ -43,6 +44,7 @@ class WriteWatchdog {
   }
 
   const absl::Duration timeout_;
+  const RealClock clock_{};
   absl::Mutex mutex_;
   std::map<Ticket, Write> writes_ ABSL_GUARDED_BY(mutex_);  // the first expires first
   Ticket last_ticket_ ABSL_GUARDED_BY(mutex_) = kNone;

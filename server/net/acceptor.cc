@@ -17,7 +17,6 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "engine/base/check.h"
 
 namespace ropeway::server {
@@ -130,7 +129,7 @@ void Acceptor::Run() {
   epoll_event event = {.events = EPOLLIN, .data = {.fd = wake_}};
   epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event);
   while (Wait()) {
-    const absl::Time now = absl::Now();
+    const absl::Time now = clock_.Now();
     arrivals_->CloseExpired(now);
     if (now - looked_ >= kLookInterval) LookForClosed(kLookInterval);
     counters_.open = static_cast<int64_t>(open_.count());
@@ -141,7 +140,7 @@ void Acceptor::Run() {
 
 // Waits and handles what happens. False at the end.
 bool Acceptor::Wait() {
-  const absl::Time now = absl::Now();
+  const absl::Time now = clock_.Now();
   Watch(now >= accept_after_);
   absl::Time until = arrivals_->next_deadline();
   if (!watches_listeners_) until = std::min(until, accept_after_);
@@ -161,7 +160,7 @@ bool Acceptor::Wait() {
 bool Acceptor::Handle(const epoll_event& event) {
   if (event.data.fd == wake_) return false;
   if (IsListener(event.data.fd)) return AcceptSome(event.data.fd);
-  arrivals_->OnEvent(event, absl::Now());
+  arrivals_->OnEvent(event, clock_.Now());
   return true;
 }
 
@@ -196,7 +195,7 @@ bool Acceptor::AcceptSome(int listening) {
         continue;
       case Fault::kDescriptors:
         if (arrivals_->CloseOldestHalfOpen(Arrivals::Fault::kNoDescriptors)) return true;
-        accept_after_ = absl::Now() + kPause;
+        accept_after_ = clock_.Now() + kPause;
         Refuse(counters_.over_descriptors,
                absl::StrCat("no connection can be accepted now: ", absl::ErrnoToStatus(error, "").message()));
         return true;
@@ -226,7 +225,7 @@ bool Acceptor::Take(int connection) {
   }
   const int on = 1;
   setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (!arrivals_->Add(connection, absl::Now()))
+  if (!arrivals_->Add(connection, clock_.Now()))
     Refuse(counters_.over_descriptors, "a connection was refused: there is no file descriptor to watch it");
   return true;
 }
@@ -260,7 +259,7 @@ void Acceptor::OnArrivalClosed(Arrivals::Fault fault) {
 }
 
 void Acceptor::LookForClosed(absl::Duration least_interval) {
-  const absl::Time now = absl::Now();
+  const absl::Time now = clock_.Now();
   if (now - looked_ < least_interval) return;
   looked_ = now;
   open_.ForgetClosed();

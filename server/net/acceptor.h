@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "engine/base/clock.h"
 #include "server/net/arrivals.h"
 #include "server/net/connection_counts.h"
 #include "server/net/listener.h"
@@ -85,6 +86,7 @@ class Acceptor {
   // The thread's own.
   std::unique_ptr<Arrivals> arrivals_;
   OpenConnections open_;
+  const RealClock clock_{};
   absl::Time looked_ = absl::InfinitePast();  // for those that were closed
   absl::Time accept_after_ = absl::InfinitePast();
   bool watches_listeners_ = false;

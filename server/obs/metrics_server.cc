@@ -15,7 +15,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
+#include "engine/base/clock.h"
 #include "engine/base/status_macros.h"
 #include "prometheus/text_serializer.h"
 #include "server/obs/http_connection.h"
@@ -42,7 +42,7 @@ class HttpLoop {
   // Returns when the eventfd is written to.
   void Run() {
     while (Wait()) {
-      const absl::Time now = absl::Now();
+      const absl::Time now = clock_.Now();
       AdvanceAll(now);
       for (size_t i = 0; i < listening_.size() && now >= accept_after_; ++i)
         if (polled_[1 + i].revents != 0) Accept(listening_[i], now);
@@ -53,7 +53,7 @@ class HttpLoop {
   // Polls the eventfd, the sockets that listen, and the connections, in this order. False at the end.
   bool Wait() {
     absl::Time until = absl::InfiniteFuture();
-    const bool paused = absl::Now() < accept_after_;
+    const bool paused = clock_.Now() < accept_after_;
     if (paused) until = accept_after_;
     polled_ = {{.fd = wake_, .events = POLLIN}};
     for (const int listening : listening_)
@@ -62,7 +62,7 @@ class HttpLoop {
       polled_.push_back({.fd = connection.socket(), .events = connection.events()});
       until = std::min(until, connection.deadline());
     }
-    const timespec patience = absl::ToTimespec(std::max(until - absl::Now(), absl::ZeroDuration()));
+    const timespec patience = absl::ToTimespec(std::max(until - clock_.Now(), absl::ZeroDuration()));
     if (ppoll(polled_.data(), polled_.size(), until == absl::InfiniteFuture() ? nullptr : &patience,
               nullptr) < 0) {
       for (pollfd& polled : polled_) polled.revents = 0;
@@ -113,6 +113,7 @@ class HttpLoop {
   const HttpPage page_;
   std::list<HttpConnection> connections_;  // oldest first
   std::vector<pollfd> polled_;
+  const RealClock clock_{};
   absl::Time accept_after_ = absl::InfinitePast();
   int spare_;  // a file descriptor that is held for a time of need; -1 while it is used
 };

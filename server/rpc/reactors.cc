@@ -11,10 +11,11 @@
 namespace ropeway::server {
 namespace {
 
-absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
+// gRPC tells it by the system's clock, which may have been set since the server began.
+absl::Time DeadlineOf(const grpc::CallbackServerContext& context, const Clock& clock) {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
-  return absl::FromChrono(deadline);
+  return clock.Now() + (absl::FromChrono(deadline) - absl::Now());
 }
 
 }  // namespace
@@ -25,7 +26,7 @@ Call CallOf(const char* method, grpc::CallbackServerContext& context, const Cloc
   return {.method = method,
           .connection = context.peer(),
           .arrival = clock.Now(),
-          .deadline = DeadlineOf(context),
+          .deadline = DeadlineOf(context, clock),
           .cut = [kept](const absl::Status& status) {
             grpc_call_cancel_with_status(kept.get(), static_cast<grpc_status_code>(status.code()),
                                          std::string(status.message()).c_str(), nullptr);

@@ -98,7 +98,15 @@ class ServiceTest : public ::testing::Test {
     return response;
   }
 
-  const RealClock clock_{};
+  // As where the system's clock was set back by an hour since the server began.
+  class HourAhead final : public Clock {
+   public:
+    absl::Time Now() const override { return real_.Now() + absl::Hours(1); }
+
+   private:
+    const RealClock real_{};
+  };
+  const HourAhead clock_{};
   testing::TestFront front_{
       {.clock = clock_, .admission = {.max_requests = 4}, .write_timeout = kWriteTimeout}};
   testing::ManualEngine engine_{front_.mailbox};
