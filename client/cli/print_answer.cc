@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "google/protobuf/stubs/common.h"
 
 namespace ropeway::client {
@@ -15,7 +16,9 @@ constexpr int kTokenWidth = 20;
 std::string Spelt(const std::string& token) {
   const bool whole =
       google::protobuf::internal::IsStructurallyValidUTF8(token.data(), static_cast<int>(token.size()));
-  return absl::StrCat("\"", whole ? absl::Utf8SafeCHexEscape(token) : absl::CHexEscape(token), "\"");
+  const std::string escaped = whole ? absl::Utf8SafeCHexEscape(token) : absl::CHexEscape(token);
+  // An apostrophe needs no escape between these quotes.
+  return absl::StrCat("\"", absl::StrReplaceAll(escaped, {{"\\'", "'"}}), "\"");
 }
 
 void AppendLikely(std::string* out, const TokenLogprob& likely) {

@@ -257,7 +257,7 @@ TEST_F(CommandLineTest, LogprobsAreShownAfterTheText) {
     const auto fill = [](v1::TokenLogprobs* place) {
       place->mutable_chosen()->set_token(" \xc3\xa9\n");
       place->mutable_chosen()->set_logprob(-0.5);
-      for (const auto& [token, logprob] : {std::pair{"\xc3", -0.25f}, {"\"", -7.0f}}) {
+      for (const auto& [token, logprob] : {std::pair{"\xc3", -0.25f}, {"'\"", -7.0f}}) {
         place->add_top()->set_token(token);
         place->mutable_top()->rbegin()->set_logprob(logprob);
       }
@@ -270,7 +270,7 @@ TEST_F(CommandLineTest, LogprobsAreShownAfterTheText) {
     return grpc::Status::OK;
   };
   const std::string place =
-      "   -0.5000  \" \xc3\xa9\\n\"               likeliest: \"\\xc3\" -0.2500, \"\\\"\" -7.0000\n";
+      "   -0.5000  \" \xc3\xa9\\n\"               likeliest: \"\\xc3\" -0.2500, \"'\\\"\" -7.0000\n";
   const std::string of_answer = "--- log-probabilities of the answer ---\n" + place;
   const std::string of_prompt = "--- log-probabilities of the prompt ---\n" + place;
   EXPECT_EQ(Run({"generate", "--prompt", "hi"}).out, "Hello\n");

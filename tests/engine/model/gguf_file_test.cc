@@ -150,6 +150,8 @@ TEST(GgufFileTest, RefusesBadMetadata) {
        "'general.alignment' must be a power of two"},
       {RawPair("general.alignment", 4, LittleEndian(uint32_t{48})),
        "'general.alignment' must be a power of two"},
+      {RawPair("general.alignment", 4, LittleEndian(uint32_t{4})), "in [8, 65536], is 4"},
+      {RawPair("general.alignment", 4, LittleEndian(uint32_t{1} << 17)), "in [8, 65536], is 131072"},
       {RawPair("general.alignment", 4, LittleEndian(uint32_t{1} << 31)), "in [8, 65536], is 2147483648"},
       {RawPair("general.alignment", 8, GgufString("32")), "'general.alignment' must be an integer"},
   };

@@ -1,7 +1,10 @@
 // Replacements against those of Hugging Face's library: tests/golden/unigram/make_charsmap_golden.py.
 #include "engine/text/charsmap.h"
 
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "engine/base/utf8.h"
@@ -69,20 +72,44 @@ TEST(CharsmapTest, BrokenTablesAreRefusedOrDoNoHarm) {
   }
 }
 
-// A table of one key, "a", whose replacement is as long as the file.
-TEST(CharsmapTest, TextsDoNotGrowWithoutEnd) {
-  const std::string replacement(1 << 20, 'x');
-  // The root's children begin at unit 256; "a" is unit 256 ^ 'a', whose value is in the unit 512 further.
-  std::vector<uint32_t> units(1024);
-  units[0] = 256 << 10;
-  units[256 ^ 'a'] = 512 << 10 | 1 << 8 | 'a';
+// The units of a trie as a table has them, less the replacements behind them.
+std::string TableOf(const std::vector<uint32_t>& units) {
   std::string table;
   const auto put = [&](uint32_t value) {
     for (int i = 0; i < 4; ++i) table += static_cast<char>(value >> (8 * i) & 0xFF);
   };
   put(static_cast<uint32_t>(units.size() * 4));
   for (const uint32_t unit : units) put(unit);
-  ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(table + replacement));
+  return table;
+}
+
+// One key, "a", whose replacement begins at byte `value`: the root's children begin at unit 256, "a" is unit 256 ^ 'a',
+// and its value in the unit 512 further.
+std::vector<uint32_t> OneKey(uint32_t value) {
+  std::vector<uint32_t> units(1024);
+  units[0] = 256 << 10;
+  units[256 ^ 'a'] = 512 << 10 | 1 << 8 | 'a';
+  units[256 ^ 'a' ^ 512] = value;
+  return units;
+}
+
+TEST(CharsmapTest, AReplacementMustBeginWithACharacter) {
+  const std::string replacements("\xC3\xA9\0z", 4);
+  for (const auto& [value, expected] : std::vector<std::pair<uint32_t, std::optional<std::string>>>{
+           {0, "\xC3\xA9"}, {1, std::nullopt}, {2, ""}, {3, "z"}, {4, std::nullopt}}) {
+    ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(TableOf(OneKey(value)) + replacements));
+    const auto match = charsmap.Longest("ab");
+    EXPECT_EQ(match.has_value(), expected.has_value()) << value;
+    if (match) {
+      EXPECT_EQ(match->replacement, *expected);
+    }
+  }
+}
+
+// A replacement as long as the file.
+TEST(CharsmapTest, TextsDoNotGrowWithoutEnd) {
+  const std::string replacement(1 << 20, 'x');
+  ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(TableOf(OneKey(/*value=*/0)) + replacement));
   const auto match = charsmap.Longest("ab");
   ASSERT_TRUE(match.has_value());
   EXPECT_EQ(match->bytes, 1u);
@@ -95,13 +122,7 @@ TEST(CharsmapTest, TextsDoNotGrowWithoutEnd) {
 TEST(CharsmapTest, NoKeyIsLongerThanItsLimit) {
   std::vector<uint32_t> units(256);
   units['a'] = 'a' << 10 | 'a';
-  std::string table;
-  const auto put = [&](uint32_t value) {
-    for (int i = 0; i < 4; ++i) table += static_cast<char>(value >> (8 * i) & 0xFF);
-  };
-  put(static_cast<uint32_t>(units.size() * 4));
-  for (const uint32_t unit : units) put(unit);
-  ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(table + "x"));
+  ASSERT_OK_AND_ASSIGN(const Charsmap charsmap, Charsmap::Read(TableOf(units) + "x"));
   const std::string text(1 << 20, 'a');
   for (size_t i = 0; i < text.size(); ++i)
     ASSERT_FALSE(charsmap.Longest(std::string_view(text).substr(i)).has_value());
