@@ -112,6 +112,7 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
                                     .gemm_search = config.gemm_search == Switch::kOn,
                                     .gemm_cache = config.gemm_cache,
                                     .use_wgmma = config.wgmma == Switch::kOn,
+                                    .use_bulk_copies = config.bulk_copies == Switch::kOn,
                                     .warm_up = true,
                                     .progress = progress};
   ASSIGN_OR_RETURN(auto executor, CudaExecutor::Make(model, *backend, options));

@@ -8,7 +8,8 @@
 //   engine_bench [--model=FILE] [--kernels=auto] [--threads=N] [Google Benchmark's flags]
 //   engine_bench --device=cuda --shape=8b --type=Q4_K    random weights in the shape of a published model
 //   engine_bench --device=cuda --steps_in_flight=1       what it costs to plan a step while the GPU has none
-//   engine_bench --device=cuda --weights=fp8 --wgmma=off as the server's settings of these names
+//   engine_bench --device=cuda --weights=fp8 --wgmma=off --bulk_copies=off
+//                                                        as the server's settings of these names
 //   engine_bench --answers=80                            first: answers are the same alone and among 80, whose hash is told
 #include <algorithm>
 #include <cstdio>
@@ -157,7 +158,7 @@ struct BenchOptions {
   int answers = 0;  // among which answers are compared; 0: not done
   // On a GPU.
   int32_t steps_in_flight = kMaxStepsInFlight;
-  bool fp8_weights = false, wgmma = true;
+  bool fp8_weights = false, wgmma = true, bulk_copies = true;
 };
 
 absl::StatusOr<OpenedModel> Open(const BenchOptions& options) {
@@ -190,6 +191,7 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, c
                           .max_tokens_per_step = kCudaStepTokens,
                           .max_rows_per_step = kMaxRows,
                           .use_wgmma = options.wgmma,
+                          .use_bulk_copies = options.bulk_copies,
                           .max_steps_in_flight = options.steps_in_flight,
                           .warm_up = true}));
   const CudaUpload upload = executor->upload();
@@ -290,8 +292,9 @@ int Main(int argc, char** argv) {
   options.steps_in_flight = std::atoi(TakeFlag("steps_in_flight", "2", argc, argv).c_str());
   const std::string weights = TakeFlag("weights", "auto", argc, argv);
   options.fp8_weights = weights == "fp8";
-  if (!TakeSwitch("wgmma", &options.wgmma, argc, argv) || (weights != "auto" && weights != "fp8"))
-    return std::fprintf(stderr, "--wgmma must be on or off, --weights auto or fp8\n"), 2;
+  if (!TakeSwitch("wgmma", &options.wgmma, argc, argv) ||
+      !TakeSwitch("bulk_copies", &options.bulk_copies, argc, argv) || (weights != "auto" && weights != "fp8"))
+    return std::fprintf(stderr, "--wgmma and --bulk_copies must be on or off, --weights auto or fp8\n"), 2;
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const absl::StatusOr<std::unique_ptr<Executor>> executor = Make(options);

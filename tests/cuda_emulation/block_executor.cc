@@ -54,8 +54,8 @@ unsigned LanesOf(int num_threads, int warp) {
 
 BlockExecutor& BlockExecutor::Current() { return *current_executor; }
 
-void BlockExecutor::Prepare(const LaunchShape& shape, const std::function<void()>& body, Schedule schedule,
-                            uint64_t seed) {
+void BlockExecutor::Prepare(const LaunchShape& shape, const std::function<void()>& body,
+                            size_t shared_bytes_max, Schedule schedule, uint64_t seed) {
   shape_ = shape;
   body_ = &body;
   schedule_ = schedule;
@@ -71,7 +71,7 @@ void BlockExecutor::Prepare(const LaunchShape& shape, const std::function<void()
   }
   while (static_cast<int>(warps_.size()) * 32 < num_threads_) warps_.push_back(std::make_unique<Warp>());
   main_.AdoptThread();
-  shared_.Reset(shape.shared_bytes);
+  shared_.Reset(shape.shared_bytes, shared_bytes_max);
 }
 
 bool BlockExecutor::RunBlock(uint64_t index, std::string* error) {
@@ -96,7 +96,7 @@ void BlockExecutor::StartBlock(uint64_t index, bool early) {
   failed_ = false;
   early_ = early;
   grid_waiting_.clear();
-  bulk_barriers_->count = 0;
+  bulk_barriers_->Clear();
   error_[0] = 0;
   for (uint64_t& priority : priorities_) priority = Random();
   for (int w = 0; w * 32 < num_threads_; ++w) {

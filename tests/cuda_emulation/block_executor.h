@@ -93,8 +93,9 @@ void PerformWarpgroupWait(BlockExecutor& executor, void* const (&arguments)[32],
 
 class BlockExecutor {
  public:
-  // Before the blocks of a launch. `seed` is for kRandom.
-  void Prepare(const LaunchShape& shape, const std::function<void()>& body, Schedule schedule, uint64_t seed);
+  // Before the blocks of a launch, of which each may have so much shared memory. `seed` is for kRandom.
+  void Prepare(const LaunchShape& shape, const std::function<void()>& body, size_t shared_bytes_max,
+               Schedule schedule, uint64_t seed);
   // Executes block number `index`; false with the reason where it failed. REQUIRES: Prepare was called by the
   // same OS thread.
   bool RunBlock(uint64_t index, std::string* error);

@@ -12,10 +12,15 @@ namespace ropeway::cuda::emulation {
 
 inline constexpr int kMaxBlockThreads = 1024;
 
-struct BoxCopy {
+// Of a box, or of a run.
+struct BulkCopy {
   char* to;
+  int64_t bytes;
+  // Of a box.
   TensorMapLayout from;
   int at[3];  // where the box begins: column, row, plane
+  // Of a run: where it lies; null of a box.
+  const char* run;
 };
 
 // Phases are counted from 0; those before `phase` are over.
@@ -30,7 +35,7 @@ struct BulkBarrier {
   // Of the phase under way.
   int missing;               // arrivals
   int64_t expected, coming;  // bytes
-  BoxCopy copies[kMaxCopies];
+  BulkCopy copies[kMaxCopies];
   int num_copies;
   uint16_t waiting[kMaxBlockThreads];
   int num_waiting;
@@ -46,9 +51,15 @@ struct BulkBarrier {
 
 struct BulkBarriers {
   static constexpr int kMaxBarriers = 32;
+  static constexpr int64_t kMaxEarlyBytes = 256 << 10;
 
   BulkBarrier barriers[kMaxBarriers];
   int count = 0;
+  // What runs had before the kernel in front ran, where they are copied before it has.
+  alignas(16) char early[kMaxEarlyBytes];
+  int64_t early_bytes = 0;
+
+  void Clear() { count = 0, early_bytes = 0; }
 
   BulkBarrier* Find(const void* memory) {
     for (int i = 0; i < count; ++i)

@@ -6,6 +6,11 @@
 
 namespace ropeway::cuda {
 
+inline bool IsElected(emulation::SourceLine at = emulation::SourceLine::Here()) {
+  emulation::Ballot(~0u, true, at);
+  return emulation::current_thread->lane == 0;
+}
+
 inline void InitBarrier(PhaseBarrier& barrier, int arrivals,
                         emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::InitBarrier(&barrier, arrivals, at);
@@ -20,6 +25,10 @@ inline void ArriveExpecting(PhaseBarrier& barrier, int bytes,
                             emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::ArriveAtBarrier(&barrier, bytes, at);
 }
+inline void ExpectBytes(PhaseBarrier& barrier, int bytes,
+                        emulation::SourceLine at = emulation::SourceLine::Here()) {
+  emulation::ExpectBytes(&barrier, bytes, at);
+}
 inline void WaitForPhase(PhaseBarrier& barrier, unsigned parity,
                          emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::WaitForPhase(&barrier, parity, at);
@@ -28,6 +37,10 @@ inline void WaitForPhase(PhaseBarrier& barrier, unsigned parity,
 inline void CopyBox(void* shared, const TensorMap& map, int column, int row, int plane, PhaseBarrier& barrier,
                     emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::CopyBox(shared, map, column, row, plane, &barrier, at);
+}
+inline void CopyRun(void* shared, const void* global, int bytes, PhaseBarrier& barrier,
+                    emulation::SourceLine at = emulation::SourceLine::Here()) {
+  emulation::CopyRun(shared, global, bytes, &barrier, at);
 }
 
 }  // namespace ropeway::cuda

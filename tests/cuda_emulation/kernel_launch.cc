@@ -87,7 +87,8 @@ EmulatedRuntime::Work EmulatedRuntime::EarlyWork(const LaunchShape& shape, std::
       if (free_executors_.empty()) free_executors_.push_back(std::make_unique<BlockExecutor>());
       kernel->blocks.push_back(std::move(free_executors_.back()));
       free_executors_.pop_back();
-      kernel->blocks.back()->Prepare(shape, *shared_body, options_.schedule, seed + i);
+      kernel->blocks.back()->Prepare(shape, *shared_body, options_.shared_bytes_max, options_.schedule,
+                                     seed + i);
       kernel->blocks.back()->BeginBlock(order(i));
     }
   };
@@ -102,7 +103,7 @@ ErrorCode EmulatedRuntime::RunKernel(const LaunchShape& shape, const std::functi
   std::string failure;  // the first
   const auto run = [&](uint64_t worker) {
     BlockExecutor& executor = *executors_[worker];
-    executor.Prepare(shape, body, options_.schedule, seed + worker);
+    executor.Prepare(shape, body, options_.shared_bytes_max, options_.schedule, seed + worker);
     std::string error;
     // Fixed stripes: a counter that threads share would order their blocks.
     for (uint64_t i = worker; i < count; i += executors_.size()) {

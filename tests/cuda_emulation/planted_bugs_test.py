@@ -83,6 +83,10 @@ EXPECTED = {
     "BulkCopyOverCpAsync": {run: FAILED + "*without a fence" for run in ("plain", "asan", "tsan")},
     "NoTensorMap": {run: FAILED + "*no tensor map" for run in ("plain", "asan", "tsan")},
     "BulkCopyBeforeGridWait": {run: FAILED + "*before GridDependencyWait" for run in ("plain", "asan")},
+    "RunOfOddBytes": {run: FAILED + "*no multiples of 16" for run in ("plain", "asan", "tsan")},
+    "RunExpectsTooFewBytes": {run: FAILED + "*more bytes" for run in ("plain", "asan", "tsan")},
+    "RunReadUnderWay": {"plain": WRONG, "asan": WRONG, "tsan": RACE},
+    "RunBeforeGridWait": {run: WRONG for run in ("plain", "asan")},
     "GlobalWithoutFence": {run: FAILED + "*without FenceGlobalForBulkCopies" for run in ("plain", "asan", "tsan")},
 }
 

@@ -55,14 +55,16 @@ ROPEWAY_DEVICE float Read(const Panel& panel) {
 
 using BulkKernel = void (*)(TensorMap, const float*, float*);
 
-__global__ void NothingInFront() {}
+__global__ void InFront(const float* in, float* out) { out[threadIdx.x] = in[threadIdx.x]; }
 
 template <BulkKernel kPlanted, BulkKernel kRight, bool kDependent>
 ErrorCode LaunchBulk(bool planted, const BugArguments& arguments, Stream stream) {
   const BulkKernel kernel = planted ? kPlanted : kRight;
   if (!kDependent)
     return Launch(stream, kernel, dim3(1), dim3(kThreads), 0, arguments.map, arguments.in, arguments.out);
-  if (const ErrorCode error = Launch(stream, NothingInFront, dim3(1), dim3(32), 0)) return error;
+  if (const ErrorCode error =
+          Launch(stream, InFront, dim3(1), dim3(kThreads), 0, arguments.in, arguments.out))
+    return error;
   return LaunchDependent(stream, kernel, dim3(1), dim3(kThreads), 0, arguments.map, arguments.in,
                          arguments.out);
 }
@@ -272,6 +274,69 @@ __global__ void GlobalWithoutFence(const __grid_constant__ TensorMap map, const 
   out[ThreadId()] = Read(shared.panel);
 }
 
+// ---- Runs.
+
+struct RunShared {
+  alignas(16) float numbers[kBugOutputs];
+  PhaseBarrier filled;
+};
+
+// By one lane, which is elected where the others are there too. Some bytes are expected beforehand.
+ROPEWAY_DEVICE void StartRun(const float* in, RunShared& shared, int bytes, int late_bytes) {
+  if (ThreadId() >= 32 || !IsElected()) return;
+  ExpectBytes(shared.filled, sizeof(shared.numbers) - 256);
+  CopyRun(shared.numbers, in, bytes, shared.filled);
+  ArriveExpecting(shared.filled, late_bytes);
+}
+ROPEWAY_DEVICE void BeginRun(RunShared& shared) {
+  if (ThreadId() == 0) {
+    InitBarrier(shared.filled, 1);
+    FenceBarriers();
+  }
+  __syncthreads();
+}
+
+template <bool kPlanted>
+__global__ void RunOfOddBytes(const __grid_constant__ TensorMap, const float* in, float* out) {
+  ROPEWAY_SHARED(shared, RunShared);
+  BeginRun(shared);
+  StartRun(in, shared, kPlanted ? 504 : 512, 256);
+  WaitForPhase(shared.filled, 0);
+  out[ThreadId()] = shared.numbers[ThreadId()];
+}
+
+template <bool kPlanted>
+__global__ void RunExpectsTooFewBytes(const __grid_constant__ TensorMap, const float* in, float* out) {
+  ROPEWAY_SHARED(shared, RunShared);
+  BeginRun(shared);
+  StartRun(in, shared, 512, kPlanted ? 0 : 256);
+  WaitForPhase(shared.filled, 0);
+  out[ThreadId()] = shared.numbers[ThreadId()];
+}
+
+template <bool kPlanted>
+__global__ void RunReadUnderWay(const __grid_constant__ TensorMap, const float* in, float* out) {
+  ROPEWAY_SHARED(shared, RunShared);
+  BeginRun(shared);
+  StartRun(in, shared, 512, 256);
+  if (!kPlanted) WaitForPhase(shared.filled, 0);
+  out[ThreadId()] = shared.numbers[ThreadId()];
+  if (kPlanted) WaitForPhase(shared.filled, 0);
+}
+
+// What the kernel in front writes is copied before it has.
+template <bool kPlanted>
+__global__ void RunBeforeGridWait(const __grid_constant__ TensorMap, const float*, float* out) {
+  ROPEWAY_SHARED(shared, RunShared);
+  BeginRun(shared);
+  if (kPlanted) StartRun(out, shared, 512, 256);
+  GridDependencyWait();
+  FenceGlobalForBulkCopies();
+  if (!kPlanted) StartRun(out, shared, 512, 256);
+  WaitForPhase(shared.filled, 0);
+  out[ThreadId()] = shared.numbers[ThreadId()];
+}
+
 constexpr float Numbers(int i) { return static_cast<float>(i); }
 
 // clang-format off
@@ -294,6 +359,10 @@ constexpr PlantedBug kBugs[] = {
     BUG(NoTensorMap, false),
     BUG(BulkCopyBeforeGridWait, true),
     BUG(GlobalWithoutFence, true),
+    BUG(RunOfOddBytes, false),
+    BUG(RunExpectsTooFewBytes, false),
+    BUG(RunReadUnderWay, false),
+    BUG(RunBeforeGridWait, true),
 };
 #undef BUG
 // clang-format on

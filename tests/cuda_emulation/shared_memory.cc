@@ -25,7 +25,7 @@ SharedMemory::~SharedMemory() {
   munmap(arena_, kArenaBytes);
 }
 
-void SharedMemory::Reset(size_t dynamic_bytes) {
+void SharedMemory::Reset(size_t dynamic_bytes, size_t most_bytes) {
   if (arena_ == nullptr) {
     void* memory = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
@@ -42,6 +42,7 @@ void SharedMemory::Reset(size_t dynamic_bytes) {
   used_ = static_bytes_ = 0;
   num_objects_ = 0;
   dynamic_bytes_ = dynamic_bytes;
+  most_bytes_ = most_bytes;
   dynamic_ = dynamic_bytes == 0 ? nullptr : Take(dynamic_bytes, kDynamicAlignment);
 }
 
@@ -54,9 +55,7 @@ void* SharedMemory::Static(const void* key, size_t bytes, size_t alignment) {
   for (int i = 0; i < num_objects_; ++i) {
     if (objects_[i].key == key) return objects_[i].memory;
   }
-  const size_t most = !MustAskForShared(dynamic_bytes_)   ? kUnaskedSharedBytes
-                      : dynamic_bytes_ > kMostSharedBytes ? kMostWarpgroupSharedBytes
-                                                          : kMostSharedBytes;
+  const size_t most = MustAskForShared(dynamic_bytes_) ? most_bytes_ : kUnaskedSharedBytes;
   if (num_objects_ == kMaxObjects || static_bytes_ + bytes + dynamic_bytes_ > most) return nullptr;
   char* memory = Take(bytes, std::max<size_t>(alignment, 16));
   if (memory == nullptr) return nullptr;

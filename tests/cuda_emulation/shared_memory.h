@@ -16,8 +16,8 @@ class SharedMemory {
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
 
-  // Before the first block of a launch: no static objects yet.
-  void Reset(size_t dynamic_bytes);
+  // Before the first block of a launch: no static objects yet. `most_bytes`: what a block may ask for, of both.
+  void Reset(size_t dynamic_bytes, size_t most_bytes);
   // Before each block: all bytes 0xFF, which is NaN, so that nothing survives from the block before.
   void Poison();
 
@@ -43,7 +43,7 @@ class SharedMemory {
   size_t used_ = 0;
   size_t static_bytes_ = 0;
   char* dynamic_ = nullptr;
-  size_t dynamic_bytes_ = 0;
+  size_t dynamic_bytes_ = 0, most_bytes_ = 0;
   Object objects_[kMaxObjects];
   int num_objects_ = 0;
 };

@@ -143,7 +143,7 @@ step() {
 }
 bench() { step "$1" "$2" bin/engine_bench --device=cuda --benchmark_min_time=0.3 "${@:3}"; }
 
-# What a server does with what it cannot trust: wgmma, and algorithms of cuBLASLt.
+# What a server does with what it cannot trust: wgmma, bulk copies, and algorithms of cuBLASLt.
 record_checks() {
   local file
   file=$(output_of "steps of 8b in BF16")
@@ -152,19 +152,24 @@ record_checks() {
   elif grep -q 'prompts: mma.sync, since' "$file"; then
     record "wgmma gives the bytes of mma.sync" FAIL "$(grep -o 'mma.sync, since .*' "$file" | head -n 1)"
   fi
+  if grep -q 'few tokens: bulk copies, whose bytes' "$file"; then
+    record "bulk copies give the bytes of cp.async" pass "checked at load"
+  elif grep -q 'few tokens: cp.async, since' "$file"; then
+    record "bulk copies give the bytes of cp.async" FAIL "$(grep -o 'cp.async, since .*' "$file" | head -n 1)"
+  fi
   record "how cuBLASLt multiplies" figure "$(grep '^W \[' "$file" | grep -o '[0-9] refused' | wc -l) classes with algorithms refused, \
 $(grep '^W \[' "$file" | grep -o 'our own kernel' | wc -l) without any, of $(grep '^W \[' "$file" | grep -o 'up to' | wc -l)"
 }
-# Answers of three processes of the same weights.
+# Answers of four processes of the same weights.
 compare_answers() {
   local name hashes
-  hashes=$(for name in "steps of 8b in BF16" "wgmma off" "one step in flight"; do
+  hashes=$(for name in "steps of 8b in BF16" "wgmma off" "bulk copies off" "one step in flight"; do
     grep -aoE '^answers: .*hash [0-9a-f]+' "$(output_of "$name")" | awk '{print $NF}'
   done)
   local runs
   runs=$(wc -w <<<"$hashes")
-  if [ "$runs" -eq 3 ] && [ "$(sort -u <<<"$hashes" | wc -l)" -eq 1 ]; then
-    record "the same answers by all ways" pass "3 runs, hash $(head -n 1 <<<"$hashes")"
+  if [ "$runs" -eq 4 ] && [ "$(sort -u <<<"$hashes" | wc -l)" -eq 1 ]; then
+    record "the same answers by all ways" pass "4 runs, hash $(head -n 1 <<<"$hashes")"
   else
     record "the same answers by all ways" FAIL "$runs runs, hashes $(xargs echo <<<"$hashes")"
   fi
@@ -176,7 +181,7 @@ write_choices() {
     NF < 6 { next }
     { time = $(NF - 3); key = $1; variant = ""; for (i = 2; i <= NF - 4; ++i) key = key " " $i }
     match(key, / tiles of [0-9]+/) { variant = substr(key, RSTART + 1, RLENGTH - 1); sub(/ tiles of [0-9]+/, "", key) }
-    /^(streamed|library|packed|unpacked|apart|fused|normed) / { variant = $1; sub(/^[^ ]+ /, "", key) }
+    /^(streamed|bulk|library|packed|unpacked|apart|fused|normed) / { variant = $1; sub(/^[^ ]+ /, "", key) }
     variant != "" {
       if (!(key in all)) { order[++count] = key; least[key] = 1e30 }
       all[key] = all[key] ", " variant " " time
@@ -215,7 +220,7 @@ measure_served() {
 }
 # Kernels that have been on no device yet, once more under a sanitizer, which is slow.
 sanitize() {
-  local new='*Warpgroup*:*Fp8*:*Expert*:*Fused*:*StreamMatMul*:*Packed*:*TakeTokens*'
+  local new='*Warpgroup*:*Fp8*:*Expert*:*Fused*:*StreamMatMul*:*StreamBulk*:*Packed*:*TakeTokens*'
   command -v compute-sanitizer >/dev/null || { record "compute-sanitizer" skipped "is not there"; return; }
   step "memcheck of new kernels" 120 compute-sanitizer --tool memcheck --error-exitcode 1 \
     bin/kernels_cuda_device_test --gtest_filter="$new"
@@ -226,6 +231,7 @@ measure() {
   local type
   bench "steps of 8b in BF16" 90 --shape="$shape" --answers=80 && record_checks
   bench "wgmma off" 60 --shape="$shape" --answers=80 --wgmma=off --benchmark_filter=Prefill
+  bench "bulk copies off" 60 --shape="$shape" --answers=80 --bulk_copies=off '--benchmark_filter=Decode/streams:(1|8)/context:512/'
   bench "one step in flight" 60 --shape="$shape" --answers=80 --steps_in_flight=1 '--benchmark_filter=Decode/streams:(1|64)/'
   compare_answers
   for type in Q4_K Q8_0; do bench "steps of 8b in $type" 75 --shape="$shape" --type="$type" --answers=80; done

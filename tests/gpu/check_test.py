@@ -22,6 +22,7 @@ echo "load/ms 2500 ms: 16.06 GB, of which the upload took 1200 ms"
 echo "W [4096, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.021 ms), 2 refused"
 echo "W [6144, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.023 ms); up to 64 tokens our own kernel"
 echo "attention of prompts: wgmma, whose bytes are those of mma.sync"
+echo "products for few tokens: bulk copies, whose bytes are those of cp.async"
 echo "answers: 16 of 16 alike alone and among 80, 700 distinct tokens, hash $hash"
 echo "Prefill/2048/real_time                     40.0 ms         40.0 ms           10 items_per_second=51.2k/s"
 echo "Decode/streams:1/context:512/real_time     5.50 ms         5.50 ms          100 items_per_second=181/s"
@@ -85,8 +86,9 @@ class CheckTest(unittest.TestCase):
                                      ("attention of a prompt of 8,192", "met", "420 TFLOP/s"),
                                      ("top_p of 64 rows beyond greedy", "missed", "80.5 us"),
                                      ("wgmma gives the bytes of mma.sync", "pass", "checked at load"),
+                                     ("bulk copies give the bytes of cp.async", "pass", "checked at load"),
                                      ("how cuBLASLt multiplies", "figure", "1 classes with algorithms refused, 1 without any, of 3"),
-                                     ("the same answers by all ways", "pass", "3 runs, hash 5eed"),
+                                     ("the same answers by all ways", "pass", "4 runs, hash 5eed"),
                                      ("racecheck of new kernels", "pass", "exit code 0"),
                                      ("engine: golden prompts of SmolLM2", "skipped", "is not there")):
             with self.subTest(what=what):

@@ -109,6 +109,7 @@ CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions&
   return {.model = &model,
           .memory = MemoryOptions(model, options),
           .steps_in_flight = options.max_steps_in_flight,
+          .use_bulk_copies = options.use_bulk_copies,
           .progress = options.progress};
 }
 

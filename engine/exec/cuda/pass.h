@@ -114,6 +114,7 @@ struct CudaPassContext {
   int32_t max_sampled = 0;
   absl::Span<const cuda::KvMaps> kv_maps;  // [L]; empty: warpgroups attend no prompts (cuda::AttentionArgs)
   bool fp8_warpgroups = false;             // multiply prompts by fp8 weights: cuda::Fp8MatMulArgs
+  bool bulk_copies = false;                // bring dense weights for few tokens: cuda::MatMulArgs
 };
 
 class CudaPass {

@@ -86,6 +86,7 @@ cuda::ExpertMatMulArgs CudaPass::ArgsOf(int layer, const CudaExpertMatrices& mat
           .per_token = product.of_tokens ? experts.per_token : 0,
           .scales = product.of_tokens && experts.scales_input,
           .processors = context_.processors,
+          .bulk_copies = context_.bulk_copies,
           .slots = SlotsOf(experts),
           .x = product.x,
           .y = product.y + part.first_output * cuda::BytesOf(context_.element),

@@ -22,7 +22,8 @@ cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_
           .processors = context_.processors,
           .x = x,
           .y = static_cast<uint8_t*>(y) + part.first_output * cuda::BytesOf(out),
-          .y_stride = y_stride};
+          .y_stride = y_stride,
+          .bulk_copies = context_.bulk_copies};
 }
 
 void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,

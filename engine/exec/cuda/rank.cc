@@ -10,7 +10,9 @@
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/attention_check.h"
 #include "engine/exec/cuda/fp8_check.h"
+#include "engine/exec/cuda/stream_check.h"
 #include "engine/exec/score_modifiers.h"
+#include "engine/kernels/cuda/stream_matmul.h"
 #include "engine/model/decoder_phases.h"
 
 namespace ropeway {
@@ -108,6 +110,7 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   // Before pages take the rest of the memory: some is needed meanwhile.
   RETURN_IF_ERROR(PrepareProducts());
   RETURN_IF_ERROR(ChooseWarpgroups());
+  RETURN_IF_ERROR(ChooseCopies());
   RETURN_IF_ERROR(AllocatePages());
   return MapPages();
 }
@@ -121,6 +124,15 @@ absl::Status CudaRank::ChooseWarpgroups() {
     ASSIGN_OR_RETURN(fp8_warpgroups_, Fp8WarpgroupsKeepBytes(options_.memory.element, *parts_.fp8_kernels,
                                                              *parts_.runtime, stream_));
   }
+  return absl::OkStatus();
+}
+
+absl::Status CudaRank::ChooseCopies() {
+  const cuda::Element element = options_.memory.element;
+  if (!options_.use_bulk_copies || !cuda::HasBulkCopies(device_) || element == cuda::Element::kF32)
+    return absl::OkStatus();
+  ASSIGN_OR_RETURN(why_no_bulk_copies_, WhyNoBulkCopies(element, *parts_.kernels, *parts_.runtime, stream_));
+  bulk_copies_ = why_no_bulk_copies_.empty();
   return absl::OkStatus();
 }
 
@@ -147,6 +159,10 @@ std::vector<std::string> CudaRank::products() const {
     products.push_back(fp8_warpgroups_
                            ? "products of prompts by fp8: wgmma, whose bytes are those of mma.sync"
                            : "products of prompts by fp8: mma.sync, since wgmma gives other bytes or none");
+  if (bulk_copies_)
+    products.push_back("products for few tokens: bulk copies, whose bytes are those of cp.async");
+  if (!why_no_bulk_copies_.empty())
+    products.push_back(absl::StrCat("products for few tokens: cp.async, since ", why_no_bulk_copies_));
   return products;
 }
 
@@ -240,7 +256,8 @@ CudaPassContext CudaRank::Context() const {
           .sampled = Sampled(),
           .max_sampled = plan_.largest_step.samples,
           .kv_maps = kv_maps_,
-          .fp8_warpgroups = fp8_warpgroups_};
+          .fp8_warpgroups = fp8_warpgroups_,
+          .bulk_copies = bulk_copies_};
 }
 
 absl::Status CudaRank::VisitLogits(

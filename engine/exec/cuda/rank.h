@@ -37,6 +37,7 @@ struct CudaRankOptions {
   Shard shard;
   CudaMemoryOptions memory;
   int steps_in_flight = 1;
+  bool use_bulk_copies = true;  // as CudaExecutorOptions say
   LoadProgress progress = {};
 };
 
@@ -108,6 +109,7 @@ class CudaRank {
   absl::Status AllocatePages();
   absl::Status PrepareProducts();
   absl::Status ChooseWarpgroups();
+  absl::Status ChooseCopies();
   absl::Status MapPages();
   absl::Status Launch(const CudaStep& step, int slot);
   void Settle();
@@ -133,7 +135,10 @@ class CudaRank {
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
   CudaUpload upload_;
-  bool fp8_warpgroups_ = false;       // multiply prompts by fp8 weights
+  bool fp8_warpgroups_ = false;  // multiply prompts by fp8 weights
+  // Whether products for few tokens may have their weights by bulk copies; where the device has them and they may not, why.
+  bool bulk_copies_ = false;
+  std::string why_no_bulk_copies_;
   std::vector<LayerFusion> fusions_;  // [L]
   // Of keys and values, where prompts are attended by warpgroups; empty where they are not, with why.
   std::vector<cuda::KvMaps> kv_maps_;  // [L]

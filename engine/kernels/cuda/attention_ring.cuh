@@ -135,7 +135,7 @@ class SlotProducer {
       const int page = __ldg(task.pages + first / kPageTokens + cut_page);
       CopyCutPage(task, page, existing % kPageTokens, cut_page * kPageTokens, to);
     }
-    if (lane_ == 0) {
+    if (IsElected()) {
       const int boxes = Tile::kPanels * (Tile::kSlotPages - (cut_page < Tile::kSlotPages));
       ArriveExpecting(barriers.filled, boxes * Tile::kBoxBytes);
 #pragma unroll

@@ -1,5 +1,5 @@
-// Copies that the device's copy engine makes by itself, box by box of a tensor map (cp.async.bulk.tensor), and the
-// barriers that tell of them (mbarrier): compute capability 9.0 and later.
+// Copies that the device's copy engine makes by itself, boxes of a tensor map (cp.async.bulk.tensor) and runs of bytes
+// (cp.async.bulk), and the barriers that tell of them (mbarrier): compute capability 9.0 and later.
 //
 // A PhaseBarrier lies in shared memory. It goes through phases: one is over when as many threads have arrived as
 // InitBarrier was told, and all bytes have that they said to expect; then the next one begins. Who waits names the phase
@@ -8,6 +8,9 @@
 //   ArriveExpecting(filled, bytes);                one thread: its arrival, and what is to come
 //   CopyBox(slot, map, column, row, plane, filled); ...   the same thread; all of a box counts, what lies outside too
 //   WaitForPhase(filled, parity);                  whoever reads it
+// Likewise CopyRun(to, from, bytes, filled): bytes that lie side by side, as many at either end, a multiple of 16 of both
+// addresses and of their number. ExpectBytes tells of bytes that come before the thread arrives. IsElected() names one lane of
+// a warp, whose lanes are all there, always the same: what it alone does ptxas need not make a loop over lanes of.
 // What a thread did before it arrives is seen by those who have waited. A slot that was read is given back by a barrier
 // of its own, on which the copying thread waits.
 //
@@ -16,6 +19,7 @@
 //   FenceBarriers             behind InitBarrier, in front of the __syncthreads that tells others
 //   FenceAsyncProxy           behind what it wrote to shared memory (warpgroup.h), in front of a copy to the same place
 //   FenceGlobalForBulkCopies  behind GridDependencyWait, in front of copies of what the kernel in front wrote
+// A run, but no box, may be copied before GridDependencyWait, where the kernel in front does not write it.
 // The emulation fails where one is missing, and where bytes, arrivals, phases or places do not agree.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_BULK_COPY_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_BULK_COPY_H_

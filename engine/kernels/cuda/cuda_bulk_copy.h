@@ -8,6 +8,16 @@
 
 namespace ropeway::cuda {
 
+ROPEWAY_DEVICE bool IsElected() {
+  uint32_t elected;
+  asm volatile(
+      "{.reg .pred elected;\n"
+      "elect.sync _|elected, 0xFFFFFFFF;\n"
+      "selp.u32 %0, 1, 0, elected;}\n"
+      : "=r"(elected));
+  return elected != 0;
+}
+
 ROPEWAY_DEVICE void InitBarrier(PhaseBarrier& barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(SharedAddress(&barrier)), "r"(arrivals)
                : "memory");
@@ -25,6 +35,11 @@ ROPEWAY_DEVICE void Arrive(PhaseBarrier& barrier) {
 }
 ROPEWAY_DEVICE void ArriveExpecting(PhaseBarrier& barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(SharedAddress(&barrier)),
+               "r"(bytes)
+               : "memory");
+}
+ROPEWAY_DEVICE void ExpectBytes(PhaseBarrier& barrier, int bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;\n" ::"r"(SharedAddress(&barrier)),
                "r"(bytes)
                : "memory");
 }
@@ -57,6 +72,13 @@ ROPEWAY_DEVICE void CopyBox(void* shared, const TensorMap& map, int column, int 
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
       "[%5];\n" ::"r"(SharedAddress(shared)),
       "l"(&map), "r"(column), "r"(row), "r"(plane), "r"(SharedAddress(&barrier))
+      : "memory");
+}
+ROPEWAY_DEVICE void CopyRun(void* shared, const void* global, int bytes, PhaseBarrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(
+          SharedAddress(shared)),
+      "l"(global), "r"(bytes), "r"(SharedAddress(&barrier))
       : "memory");
 }
 

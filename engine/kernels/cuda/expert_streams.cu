@@ -6,6 +6,7 @@
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/kernels/cuda/packed_matmul.cuh"
 #include "engine/kernels/cuda/stream_matmul.cuh"
+#include "engine/kernels/cuda/stream_matmul.h"
 
 namespace ropeway::cuda {
 namespace {
@@ -28,6 +29,8 @@ ErrorCode StreamTiles(const ExpertMatMulArgs& args, Stream stream) {
 }  // namespace
 
 ErrorCode ExpertMatMulByStreams(const ExpertMatMulArgs& args, Stream stream) {
+  if (!IsPacked(args.weights.type) && TakesBulkCopies(args))
+    return StreamByBulkCopies(ProductOf(args), args.element, args.slots.tile_slots, args.processors, stream);
   return WithElement(args.element, [&]<class T>() -> ErrorCode {
     if constexpr (std::is_same_v<T, float>) {
       return kInvalidValue;

@@ -79,10 +79,11 @@ struct ExpertMatMulArgs {
   const void* const* matrices = nullptr;  // [X] their data
   Element element = Element::kBF16;       // of x and y; dense weights are of this type
   int num_experts = 0;
-  int num_slots = 0;    // T K
-  int per_token = 0;    // > 0: x has a row for each token, K; 0: for each slot
-  bool scales = false;  // sums are multiplied by the weights of the choices, before they are rounded
-  int processors = 1;   // of the device
+  int num_slots = 0;         // T K
+  int per_token = 0;         // > 0: x has a row for each token, K; 0: for each slot
+  bool scales = false;       // sums are multiplied by the weights of the choices, before they are rounded
+  int processors = 1;        // of the device
+  bool bulk_copies = false;  // as in MatMulArgs
   ExpertSlots slots;
   const void* x = nullptr;  // [T or T K, columns]
   void* y = nullptr;        // [T K, y_stride]

@@ -176,6 +176,7 @@ struct MatMulArgs {
   void* y = nullptr;        // [T, y_stride]
   int64_t y_stride = 0;
   bool fresh_weights = false;  // of dense ones: as in GemmArgs
+  bool bulk_copies = false;    // may bring dense ones: HasBulkCopies (stream_matmul.h)
 };
 
 // A product for few tokens with its neighbours in a layer, by one kernel: the bytes are those of

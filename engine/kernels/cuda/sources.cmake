@@ -30,6 +30,6 @@ set(ROPEWAY_CUDA_KERNELS
   take_tokens.cu
   unpack.cu
 )
-# Likewise kernels for warpgroups, whose instructions compute capability 9.0 alone has (sm_90a): they are compiled for
-# it and nothing else, and launched on no other device.
-set(ROPEWAY_CUDA_WARPGROUP_KERNELS attention_warpgroup.cu fp8_warpgroup.cu)
+# Likewise kernels for warpgroups, whose instructions compute capability 9.0 alone has (sm_90a), and for bulk copies: they
+# are compiled for it and nothing else, and launched on no other device.
+set(ROPEWAY_CUDA_WARPGROUP_KERNELS attention_warpgroup.cu fp8_warpgroup.cu stream_bulk.cu)

@@ -10,7 +10,8 @@
 // the one in front has ended, unless that one writes W. That needs the shared memory of two blocks on a processor,
 // and few bytes in flight lose more than the overlap gains: hence 2 warps with 48 KiB each. On an H100 a prototype
 // with these numbers, without neighbours, read 2,870 GB/s of weights over all products of an 8B's decode step (one
-// token; 2,770 with 8), of 3,071 that the memory gives.
+// token; 2,770 with 8), of 3,071 that the memory gives. Where the copy engine may bring the stages, stream_bulk.cu has
+// the same products.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_STREAM_MATMUL_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_STREAM_MATMUL_CUH_
 
@@ -99,6 +100,32 @@ ROPEWAY_DEVICE void CopyTokens(const Product<Source>& product, const StreamCurso
   }
 }
 
+// The sums of one job of a warp after the other, kColumns of it at a time.
+template <class T, int kColumns, int kTokenTiles, class Source>
+class JobSums {
+ public:
+  ROPEWAY_DEVICE explicit JobSums(const Product<Source>& product) : product_(product) {}
+
+  // += the products of the columns from `at` on. The tiles begin with them.
+  template <class Weights, class Tokens>
+  ROPEWAY_DEVICE void Multiply(const Place& at, const Weights& weights, const Tokens& tokens) {
+    constexpr int kSteps = kColumns / kMmaColumns;
+    const int steps = (PaddedColumns(product_.columns) - at.column) / kMmaColumns;
+    MultiplySteps<T, kSteps, kSteps>(weights, tokens, steps, sums_);
+  }
+  // Where those were the job's last columns, sums go to where they belong.
+  ROPEWAY_DEVICE void FinishAtEnd(const Place& at) {
+    if (at.column + kColumns < product_.columns) return;
+    const Job job = product_.At(at.job);
+    FinishTile<T>(product_.end, job.row_tile, job.tokens.first, job.tokens.count, sums_[0]);
+    ClearSums(sums_);
+  }
+
+ private:
+  const Product<Source>& product_;
+  float sums_[1][kTokenTiles][4] = {};
+};
+
 template <class Source, class T, int kTokenTiles, bool kNormed>
 __global__ void __launch_bounds__(kStreamWarps * 32) StreamKernel(Product<Source> product) {
   using R = Ring<kTokenTiles, kNormed>;
@@ -133,9 +160,9 @@ __global__ void __launch_bounds__(kStreamWarps * 32) StreamKernel(Product<Source
   }
 
   // 2. A stage is multiplied while the one that was multiplied before it is filled.
-  float sums[1][kTokenTiles][4] = {};
+  JobSums<T, R::kColumns, kTokenTiles, Source> sums(product);
   int stage = 0, free_stage = R::kStages - 1;
-  for (Place at = first; at.job < jobs;) {
+  for (Place at = first; at.job < jobs; at.Advance(product.columns, R::kColumns, apart)) {
     CpAsyncWait<R::kStages - 2>();
     __syncwarp();
     if (ahead.place.job < jobs) {
@@ -146,33 +173,38 @@ __global__ void __launch_bounds__(kStreamWarps * 32) StreamKernel(Product<Source
     CpAsyncCommit();
     ahead.Advance<R>(product, apart);
     const StageRows<R> here = {ring + stage * R::kStageBytes};
-    constexpr int kSteps = R::kColumns / kMmaColumns;
-    const int steps = (PaddedColumns(product.columns) - at.column) / kMmaColumns;
     if constexpr (kNormed)
-      MultiplySteps<T, kSteps, kSteps>(here, NormedStage{normed, at.column / kChunkColumns}, steps, sums);
+      sums.Multiply(at, here, NormedStage{normed, at.column / kChunkColumns});
     else
-      MultiplySteps<T, kSteps, kSteps>(here, here.Below(kMmaRows), steps, sums);
+      sums.Multiply(at, here, here.Below(kMmaRows));
+    sums.FinishAtEnd(at);
     free_stage = stage;
     stage = stage + 1 == R::kStages ? 0 : stage + 1;
-    const int done = at.job;
-    if (!at.Advance(product.columns, R::kColumns, apart)) continue;
-    const Job job = product.At(done);
-    FinishTile<T>(product.end, job.row_tile, job.tokens.first, job.tokens.count, sums[0]);
-    ClearSums(sums);
   }
   CpAsyncWait<0>();
 }
 
-// `resident`: how many blocks of it are to run at once.
+// How many blocks go through the jobs where `resident` find room at once: as many processors as there are jobs for.
+template <class Source>
+dim3 StreamBlocks(const Product<Source>& product, int64_t resident) {
+  return dim3(static_cast<unsigned>(std::min(product.MostJobs(), resident)));
+}
+
 template <class Source, class T, int kTokenTiles, bool kNormed>
 ErrorCode LaunchStream(const Product<Source>& product, int64_t normed_bytes, int64_t resident,
                        Stream stream) {
-  const int64_t blocks = (product.MostJobs() + kStreamWarps - 1) / kStreamWarps;
   return LaunchDependent(
-      stream, StreamKernel<Source, T, kTokenTiles, kNormed>,
-      dim3(static_cast<unsigned>(std::min(blocks, resident))), dim3(kStreamWarps * 32),
+      stream, StreamKernel<Source, T, kTokenTiles, kNormed>, StreamBlocks(product, resident),
+      dim3(kStreamWarps * 32),
       static_cast<size_t>(kStreamWarps * Ring<kTokenTiles, kNormed>::kBytes + normed_bytes), product);
 }
+
+// The same by bulk copies (stream_bulk.cu), of one matrix with its tokens normed or not. REQUIRES: TakesBulkCopies
+// (stream_matmul.h), and one tile of tokens.
+ErrorCode StreamByBulkCopies(const Product<OneMatrix>& product, Element element, bool norms, int processors,
+                             Stream stream);
+ErrorCode StreamByBulkCopies(const Product<ExpertMatrices>& product, Element element, int tile_slots,
+                             int processors, Stream stream);
 
 }  // namespace ropeway::cuda
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/kernels/cuda/fused_matmul.h"
+#include "engine/kernels/cuda/stream_matmul.h"
 #include "engine/tensor/shape.h"
 #include "tests/testing/run_apart.h"
 
@@ -32,11 +33,22 @@ const char* NameOf(Part part) {
   return "";
 }
 
-// kNormed: with the norm inside for more tokens than the executor does it.
-enum class How { kApart, kFused, kNormed };
+// kNormed: with the norm inside for more tokens than the executor does it. kStreamed: fused, with dense weights by cp.async
+// where the device has bulk copies, by which they come otherwise.
+enum class How { kApart, kFused, kNormed, kStreamed };
 
 const char* NameOf(How how) {
-  return how == How::kApart ? "apart " : how == How::kFused ? "fused " : "normed ";
+  switch (how) {
+    case How::kApart:
+      return "apart ";
+    case How::kFused:
+      return "fused ";
+    case How::kNormed:
+      return "normed ";
+    case How::kStreamed:
+      return "streamed ";
+  }
+  return "";
 }
 
 struct FusedCase {
@@ -88,14 +100,16 @@ cuda::QkvArgs Rotation(const BenchShape& shape, int tokens, BenchDevice& device)
 
 cuda::FusedMatMulArgs ArgsOf(const BenchShape& shape, const FusedCase& c, BenchDevice& device) {
   const int64_t outputs = OutputsOf(shape, c.part), columns = ColumnsOf(shape, c.part);
-  cuda::FusedMatMulArgs args = {.product = {.weights = {c.type, outputs, columns, nullptr},
-                                            .element = kElement,
-                                            .out = kElement,
-                                            .num_tokens = c.tokens,
-                                            .processors = device.info().processors,
-                                            .x = device.Allocate(c.tokens * columns * kElementBytes),
-                                            .y = device.Allocate(c.tokens * outputs * kElementBytes),
-                                            .y_stride = outputs}};
+  cuda::FusedMatMulArgs args = {
+      .product = {.weights = {c.type, outputs, columns, nullptr},
+                  .element = kElement,
+                  .out = kElement,
+                  .num_tokens = c.tokens,
+                  .processors = device.info().processors,
+                  .x = device.Allocate(c.tokens * columns * kElementBytes),
+                  .y = device.Allocate(c.tokens * outputs * kElementBytes),
+                  .y_stride = outputs,
+                  .bulk_copies = c.how != How::kStreamed && cuda::HasBulkCopies(device.info())}};
   const cuda::NormArgs rows = {.element = kElement,
                                .num_rows = c.tokens,
                                .columns = shape.hidden_size,
@@ -145,21 +159,22 @@ OpCase CaseOf(const BenchShape& shape, const FusedCase& c) {
               cuda::FusedMatMulArgs again = args;
               again.product.weights.data = device.FromPool(bytes, repeat);
               if (c.how == How::kApart) return testing::RunApart(device.kernels(), again, device.stream());
-              return c.how == How::kFused ? RunTogether(again, device)
-                                          : device.kernels().fused_matmul(again, device.stream());
+              return c.how == How::kNormed ? device.kernels().fused_matmul(again, device.stream())
+                                           : RunTogether(again, device);
             };
           }};
 }
 
 }  // namespace
 
-void AddFusedCases(const BenchShape& shape, std::vector<OpCase>& cases) {
+void AddFusedCases(const BenchShape& shape, bool has_bulk_copies, std::vector<OpCase>& cases) {
   for (const DType type : {DType::kBF16, DType::kQ4_K}) {
     for (const Part part : {Part::kQkv, Part::kOutput, Part::kGateUp, Part::kDown}) {
       if (ColumnsOf(shape, part) % InfoOf(type).block_columns != 0) continue;
       for (const int tokens : {1, 2, 8, 16})
-        for (const How how : {How::kApart, How::kFused})
-          cases.push_back(CaseOf(shape, {part, type, tokens, how}));
+        for (const How how : {How::kApart, How::kFused, How::kStreamed})
+          if (how != How::kStreamed || (has_bulk_copies && !cuda::IsPacked(type)))
+            cases.push_back(CaseOf(shape, {part, type, tokens, how}));
       // What kNormedBytes should be, as far as every device has the shared memory.
       const bool has_norm = part == Part::kQkv || part == Part::kGateUp;
       for (const int tokens : {3, 4})

@@ -10,8 +10,8 @@
 namespace ropeway {
 
 // norm, QKV and rotation; output and residual; norm, gate, up and activation; down and residual: of few tokens,
-// in bf16 and Q4_K.
-void AddFusedCases(const BenchShape& shape, std::vector<OpCase>& cases);
+// in bf16 and Q4_K; where the device has bulk copies also by cp.async.
+void AddFusedCases(const BenchShape& shape, bool has_bulk_copies, std::vector<OpCase>& cases);
 
 }  // namespace ropeway
 

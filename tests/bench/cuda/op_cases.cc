@@ -9,6 +9,7 @@
 #include "engine/base/ceil_div.h"
 #include "engine/base/splitmix.h"
 #include "engine/exec/cuda/product.h"
+#include "engine/kernels/cuda/stream_matmul.h"
 #include "tests/bench/cuda/attention_cases.h"
 #include "tests/bench/cuda/expert_cases.h"
 #include "tests/bench/cuda/fused_cases.h"
@@ -74,10 +75,16 @@ const std::vector<BenchShape>& Shapes() {
   return shapes;
 }
 
-const char* NameOf(ProductKernel kernel) {
-  switch (kernel) {
+// A kernel that is named, instead of the executor's choice; of kDense also how weights come.
+struct Way {
+  ProductKernel kernel;
+  bool bulk = false;
+};
+
+const char* NameOf(const Way& way) {
+  switch (way.kernel) {
     case ProductKernel::kDense:
-      return "streamed";
+      return way.bulk ? "bulk" : "streamed";
     case ProductKernel::kPacked:
       return "packed";
     case ProductKernel::kUnpack:
@@ -102,9 +109,9 @@ std::vector<Product> LayerProducts(const BenchShape& shape) {
           {"down", shape.hidden_size, shape.ffn_size}};
 }
 
-// As the executor multiplies, or by the kernel that is named.
+// As the executor multiplies, or in a way that is named.
 OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element out,
-                   std::optional<ProductKernel> forced = {}) {
+                   std::optional<Way> forced = {}) {
   const auto [name, outputs, columns] = product;
   const int64_t bytes = cuda::DeviceMatrixBytes(type, outputs, columns);
   const std::string how = forced.has_value() ? absl::StrCat(NameOf(*forced), " ") : "";
@@ -113,20 +120,22 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
           .bytes = static_cast<double>(bytes + tokens * (columns * kElementBytes + outputs * BytesOf(out))),
           .flops = 2.0 * static_cast<double>(outputs * columns * tokens),
           .prepare = [=, outputs = outputs, columns = columns](BenchDevice& device) -> BenchDevice::Call {
-            const cuda::MatMulArgs args = {.weights = {type, outputs, columns, device.FromPool(bytes, 0)},
-                                           .element = kElement,
-                                           .out = out,
-                                           .num_tokens = tokens,
-                                           .processors = device.info().processors,
-                                           .x = device.Allocate(tokens * columns * kElementBytes),
-                                           .y = device.Allocate(tokens * outputs * BytesOf(out)),
-                                           .y_stride = outputs};
+            const cuda::MatMulArgs args = {
+                .weights = {type, outputs, columns, device.FromPool(bytes, 0)},
+                .element = kElement,
+                .out = out,
+                .num_tokens = tokens,
+                .processors = device.info().processors,
+                .x = device.Allocate(tokens * columns * kElementBytes),
+                .y = device.Allocate(tokens * outputs * BytesOf(out)),
+                .y_stride = outputs,
+                .bulk_copies = forced ? forced->bulk : cuda::HasBulkCopies(device.info())};
             // What went wrong goes wrong again below.
             const ProductTools tools = {.kernels = device.kernels(),
                                         .gemm = device.gemm(),
                                         .slice = {device.Allocate(kMaxSliceBytes), kMaxSliceBytes},
                                         .stream = device.stream()};
-            const ProductKernel kernel = forced.value_or(ProductKernelFor(args));
+            const ProductKernel kernel = forced ? forced->kernel : ProductKernelFor(args);
             static_cast<void>(PrepareOnCuda(args, tools, kernel));
             return [=, &device](int64_t repeat) {
               cuda::MatMulArgs again = args;
@@ -225,17 +234,29 @@ void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
   }
 }
 
-// Both kinds of kernel where the number of tokens decides which is taken (engine/exec/cuda/product.h): what
-// kStreamedTokens and kPackedTokens should be.
-void AddProductsBothWays(const BenchShape& shape, std::vector<OpCase>& cases) {
-  const Product gate_up = LayerProducts(shape)[2];
-  for (const int tokens : {8, 16, 32, 64})
-    for (const ProductKernel kernel : {ProductKernel::kDense, ProductKernel::kGemm})
-      cases.push_back(ProductCase(gate_up, DType::kBF16, tokens, kElement, kernel));
+// All kinds of kernel where the number of tokens decides which is taken (engine/exec/cuda/product.h): what
+// kStreamedTokens and kPackedTokens should be. And both ways in which weights come where they are streamed.
+void AddProductsBothWays(const BenchShape& shape, bool has_bulk_copies, std::vector<OpCase>& cases) {
+  const std::vector<Product> products = LayerProducts(shape);
+  const Product gate_up = products[2], head = {"head", shape.vocab_size, shape.hidden_size};
+  const Way bulk = {ProductKernel::kDense, true}, streamed = {ProductKernel::kDense};
+  for (const int tokens : {8, 16, 32, 64}) {
+    for (const Way& way : {streamed, Way{ProductKernel::kGemm}})
+      cases.push_back(ProductCase(gate_up, DType::kBF16, tokens, kElement, way));
+    if (has_bulk_copies && tokens <= cuda::kFusedTokens)
+      cases.push_back(ProductCase(gate_up, DType::kBF16, tokens, kElement, bulk));
+  }
+  for (const int tokens : {1, 4})
+    for (const Way& way : {streamed, bulk}) {
+      if (!has_bulk_copies) break;
+      for (const Product& product : products)
+        cases.push_back(ProductCase(product, DType::kBF16, tokens, kElement, way));
+      cases.push_back(ProductCase(head, DType::kBF16, tokens, Element::kF32, way));
+    }
   if (gate_up.columns % InfoOf(DType::kQ4_K).block_columns != 0) return;
   for (const int tokens : {32, 64, 128, 256})
     for (const ProductKernel kernel : {ProductKernel::kPacked, ProductKernel::kUnpack})
-      cases.push_back(ProductCase(gate_up, DType::kQ4_K, tokens, kElement, kernel));
+      cases.push_back(ProductCase(gate_up, DType::kQ4_K, tokens, kElement, Way{kernel}));
 }
 
 // Of one matrix also around the numbers of tokens at which tiles change.
@@ -298,12 +319,13 @@ OpCase PeakCase(const BenchShape& shape) {
 std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& device) {
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
-  AddProductsBothWays(shape, cases);
+  const bool has_bulk_copies = cuda::HasBulkCopies(device);
+  AddProductsBothWays(shape, has_bulk_copies, cases);
   if (cuda::HasFp8(device.major, device.minor)) {
     AddFp8Products(shape, cuda::HasWarpgroups(device), cases);
     AddFp8ExpertCases(shape, cases);
   }
-  AddFusedCases(shape, cases);
+  AddFusedCases(shape, has_bulk_copies, cases);
   AddExpertCases(shape, cases);
   AddAttentionCases(shape, cases);
   AddRowCases(shape, cases);

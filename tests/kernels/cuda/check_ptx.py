@@ -3,8 +3,8 @@
 
 Usage: check_ptx.py --ptxas PTXAS --readme README [--write] [--all_architectures] FILE.ptx...
 
-For each kernel: no spills, no stack; 128-bit loads from global memory; mma.sync, cp.async and bulk copies where
-kernel_facts.py wants them; wgmma, in kernels for it, not one after the other for ptxas' own reasons. The table in the
+For each kernel: no spills, no stack; 128-bit loads from global memory; mma.sync, cp.async and bulk copies, by an elected
+lane, where kernel_facts.py wants them; wgmma, in kernels for it, not one after the other for ptxas' own reasons. The table in the
 README must be the one that follows from these files, by the toolkit that it names; --write puts it there.
 """
 
@@ -28,7 +28,8 @@ ARCHITECTURES = (80, 86, 90, 100, 120)
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024}
 REGISTERS, THREADS, BLOCKS, SYSTEM_SHARED = 65536, 2048, 32, 1024
 
-BULK_COPY = "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+BULK_COPIES = {"boxes": "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes",
+               "runs": "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"}
 
 BEGIN, END = "<!-- table of check_ptx.py -->", "<!-- end of the table -->"
 
@@ -115,7 +116,9 @@ def check(variant):
     for wanted, found, what in ((facts.wgmma, "wgmma.mma_async" in variant.body, "wgmma"),
                                 (facts.mma, "mma.sync" in variant.body, "mma.sync"),
                                 (facts.cp_async, re.search(r"cp\.async\.(?!bulk)", variant.body), "cp.async"),
-                                (facts.bulk, BULK_COPY in variant.body and "mbarrier.try_wait" in variant.body, "bulk copies"),
+                                (facts.bulk, BULK_COPIES.get(facts.bulk, "") in variant.body and
+                                 "mbarrier.try_wait" in variant.body, "bulk copies"),
+                                (facts.bulk, "elect.sync" in variant.body, "lane that is elected to copy"),
                                 (needs_wide, bool(wide), "128-bit loads from global memory")):
         if wanted and not found:
             variant.problems.append(f"has no {what}")
@@ -171,7 +174,7 @@ def table(variants, toolkit):
         facts = group[0].facts()
         lines.append(f"| {source}: {kernel} | {len(group)} | {span([v.threads for v in group])} | {registers} "
                      f"| {span([v.shared() / 1024 for v in group], '{:.1f}'.format)} | {occupancy} "
-                     f"| {'yes' if facts.vector_loads else '-'} | {'yes, wgmma' if facts.wgmma else 'yes' if facts.mma else '-'} | {'yes, bulk' if facts.bulk else 'yes' if facts.cp_async else '-'} | {facts.moved} |")
+                     f"| {'yes' if facts.vector_loads else '-'} | {'yes, wgmma' if facts.wgmma else 'yes' if facts.mma else '-'} | {'yes, bulk' if facts.bulk and facts.cp_async else 'bulk' if facts.bulk else 'yes' if facts.cp_async else '-'} | {facts.moved} |")
     return "\n".join(lines)
 
 

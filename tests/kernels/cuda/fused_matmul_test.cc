@@ -23,10 +23,12 @@ namespace {
 struct Kind {
   Element element;
   DType type;
+  bool bulk = false;  // dense weights come by bulk copies where they are fused
 };
 
 std::string NameOf(const testing::TestParamInfo<Kind>& info) {
-  return std::string(NameOf(info.param.element)) + "_" + std::string(InfoOf(info.param.type).name);
+  return std::string(NameOf(info.param.element)) + "_" + std::string(InfoOf(info.param.type).name) +
+         (info.param.bulk ? "_bulk" : "");
 }
 
 struct HeadsCase {
@@ -38,6 +40,8 @@ struct HeadsCase {
 class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Kind> {
  protected:
   static constexpr int kMost = kFusedTokens, kBlock = 256;
+
+  FusedMatMulTest() : DeviceTest(GetParam().bulk ? TestDevice::kWithWarpgroups : TestDevice::kAny) {}
 
   Element element() const { return GetParam().element; }
 
@@ -107,6 +111,7 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
     RunApart(args);
     const std::vector<uint8_t> apart = results();
     reset();
+    args.product.bulk_copies = GetParam().bulk;
     // Nothing comes by way of x and y.
     if (args.norm) args.product.x = nullptr;
     if (args.add || args.gate || args.qkv) args.product.y = nullptr;
@@ -272,14 +277,14 @@ TEST_P(FusedMatMulTest, TurnsAndStoresHeadsOfEveryKind) {
   ExpectSameHeads({.biased = true, .scaled = true, .angle_rows = true, .clip = 10}, true, {16});
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, FusedMatMulTest,
-                         testing::Values(Kind{Element::kBF16, DType::kBF16}, Kind{Element::kF16, DType::kF16},
-                                         Kind{Element::kBF16, DType::kQ4_K},
-                                         Kind{Element::kF16, DType::kQ6_K},
-                                         Kind{Element::kBF16, DType::kQ8_0},
-                                         Kind{Element::kF16, DType::kQ4_0},
-                                         Kind{Element::kBF16, DType::kQ4_1}),
-                         [](const auto& info) { return NameOf(info); });
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, FusedMatMulTest,
+    testing::Values(Kind{Element::kBF16, DType::kBF16}, Kind{Element::kF16, DType::kF16},
+                    Kind{Element::kBF16, DType::kBF16, true}, Kind{Element::kF16, DType::kF16, true},
+                    Kind{Element::kBF16, DType::kQ4_K}, Kind{Element::kF16, DType::kQ6_K},
+                    Kind{Element::kBF16, DType::kQ8_0}, Kind{Element::kF16, DType::kQ4_0},
+                    Kind{Element::kBF16, DType::kQ4_1}),
+    [](const auto& info) { return NameOf(info); });
 
 class FusedTokensTest : public testing::Test {
  protected:

@@ -16,7 +16,7 @@ class Kernel:
     mma: bool = False
     wgmma: bool = False
     cp_async: bool = False
-    bulk: bool = False  # cp.async.bulk.tensor and the barriers that go with it
+    bulk: str = ""  # "boxes" (cp.async.bulk.tensor) or "runs" (cp.async.bulk), and the barriers that go with them
     vector_loads: bool = True  # 128-bit loads from global memory, or cp.async of 16 bytes
     scalar_variants: str = r"<\w+(?:, \d+)?, 1>"  # for rows that are no whole multiple of 128 bits: exempt from the above
     dynamic_shared: Callable[[str], int] = lambda variant: 0  # bytes, of the variant's template arguments
@@ -60,6 +60,16 @@ def stream_ring_bytes(variant):
     return 2 * stages * (16 + tokens) * columns * 2 + (NORMED_BYTES if normed == "true" else 0)
 
 
+def stream_bulk_bytes(variant):
+    """Of a block of stream_bulk.cu with one token, or with tiles of slots, or with as many normed rows as fit."""
+    source, token_tiles, normed = re.search(r"BulkStreamKernel<(\w+), [^,]+, (\d+), (true|false)>", variant).groups()
+    normed_bytes = NORMED_BYTES if normed == "true" else 0
+    tokens = 8 * int(token_tiles) if source == "ExpertMatrices" else 1 if token_tiles == "1" else 9
+    rows = 2 * 16 + (0 if normed_bytes else tokens * (2 if source == "ExpertMatrices" else 1))
+    stage, barriers = rows * (512 + 16), 8 * 16
+    return barriers + min(8, (110 * 1024 - barriers - normed_bytes) // stage) * stage + normed_bytes
+
+
 def packed_slab_bytes(variant):
     """Slabs<kTokenTiles, kNormed>::kBytes of packed_matmul.cuh: two slabs of 16 rows of W and of the tokens."""
     token_tiles, normed = re.search(r"PackedStreamKernel<[^,]+, [^,]+, (\d+), (true|false),", variant).groups()
@@ -83,7 +93,7 @@ KERNELS = {
         moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
               "+ (Ev + 4) 4 B a query and chunk where split, written and read once"),
     ("attention_warpgroup", "AttendWarpgroupKernel"): Kernel(
-        mma=True, wgmma=True, cp_async=True, bulk=True, dynamic_shared=warpgroup_bytes,
+        mma=True, wgmma=True, cp_async=True, bulk="boxes", dynamic_shared=warpgroup_bytes,
         moved="keys and values once per KV head and item of 128 H/G queries; of split items as above"),
     ("attention_plain", "AttendPlainKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * (256 + 128),
@@ -126,6 +136,9 @@ KERNELS = {
     ("stream_matmul", "StreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=stream_ring_bytes,
         moved="W once per 16 tokens, the least up to 16; neighbours by way of registers and shared memory"),
+    ("stream_bulk", "BulkStreamKernel"): Kernel(
+        mma=True, bulk="runs", vector_loads=False, dynamic_shared=stream_bulk_bytes,
+        moved="as of the StreamKernels of stream_matmul and expert_streams; tokens are read once per 32 rows of one matrix"),
     ("expert_matmul", "FloatKernel"): Kernel(
         scalar_variants=r"FloatRows<1>", moved="W of an expert once per 8 of its slots"),
     ("expert_streams", "StreamKernel"): Kernel(

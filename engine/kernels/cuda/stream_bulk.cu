@@ -1,0 +1,352 @@
+// Products for few tokens with weights of 16 bits, as stream_matmul.cuh makes them, where the copy engine brings weights and
+// tokens: compute capability 9.0, for which alone this file is compiled.
+//
+// A block has two warps that multiply and one that copies. The two go through their jobs side by side, one of theirs each
+// in a round, so that a stage of the block's ring has the same columns of both: 16 rows of W for each warp, and below them
+// the tokens, once where both have the same ones.
+//
+//   job    round 0: b, b + B         round 1: b + 2 B, b + 3 B   ...   (block b of B; the second one may not be there)
+//   stage  0: columns 0..255   1: columns 256..511   ...   n: columns 0..255 of round 1   ...
+//
+// A row of a stage is one bulk copy: up to 512 bytes that lie side by side in memory too, so that no tensor map is needed,
+// to rows 16 bytes further apart than they are long, so that ldmatrix meets no bank twice. One lane copies; it has no other
+// work, and the two have none but ldmatrix, mma and the ends of jobs. With each stage go two barriers:
+//   filled   the copying lane arrives, and says how many bytes its copies bring
+//   emptied  each of the two warps arrives once it has read the stage, also where it has no job in it
+// Step n of a block lies in stage n % S: it is there when phase n / S of `filled` is over, and may be filled when phase
+// n / S - 1 of `emptied` is. Nobody is ever two phases behind, since all three walk the same steps.
+//
+// As many stages as two blocks of a processor find room for: one of this kernel and one of the next, which has its first
+// weights under way before this one has ended, as there, and waits for its tokens alone. Of a token or two that is 6 stages,
+// 96 KiB of W, where the rings of stream_matmul.cuh have 64; of 16 tokens 4. How fast it is has not been measured.
+#include <algorithm>
+#include <type_traits>
+
+#include "engine/kernels/cuda/bulk_copy.h"
+#include "engine/kernels/cuda/stream_matmul.cuh"
+
+namespace ropeway::cuda {
+namespace {
+
+constexpr int kBlockWarps = kStreamWarps + 1;
+constexpr int kStageColumns = 256;
+constexpr int kStageRowBytes = kStageColumns * 2 + 16;
+constexpr int kMostStages = 8;
+// Of a block, with normed rows: of 228 KiB of a processor the system takes one for each block, and NormTokens two.
+constexpr int kBlockBytes = 110 << 10;
+
+struct StageBarriers {
+  PhaseBarrier filled, emptied;
+};
+// Stages begin behind them.
+constexpr int kBarrierBytes = kMostStages * static_cast<int>(sizeof(StageBarriers));
+
+// Whether all jobs of a product have the same tokens.
+template <class Source>
+constexpr bool kSharesTokens = std::is_same_v<Source, OneMatrix>;
+
+// What a launch makes of a block's memory: barriers, stages, normed rows.
+struct RingShape {
+  int stages;
+  int token_rows;  // of a job in a stage
+  int stage_bytes;
+
+  // kNormed: the tokens lie behind the stages.
+  template <class Source, bool kNormed>
+  static RingShape Of(int tokens, int normed_bytes) {
+    const int token_rows = kNormed ? 0 : tokens;
+    const int rows = kStreamWarps * kMmaRows + (kSharesTokens<Source> ? 1 : kStreamWarps) * token_rows;
+    const int stage_bytes = rows * kStageRowBytes;
+    const int room = (kBlockBytes - kBarrierBytes - normed_bytes) / stage_bytes;
+    return {.stages = std::min(kMostStages, room), .token_rows = token_rows, .stage_bytes = stage_bytes};
+  }
+  constexpr int Bytes() const { return kBarrierBytes + stages * stage_bytes; }
+};
+
+// Rows of a stage. What is past the last one is that one again.
+struct PaddedRows {
+  uint8_t* data;
+  int last;
+
+  ROPEWAY_DEVICE uint8_t* At(int row, int chunk) const {
+    return data + min(row, last) * kStageRowBytes + chunk * 16;
+  }
+};
+
+template <class Source>
+struct BlockRing {
+  uint8_t* memory;
+  RingShape shape;
+
+  ROPEWAY_DEVICE StageBarriers& Barriers(int stage) const {
+    return reinterpret_cast<StageBarriers*>(memory)[stage];
+  }
+  ROPEWAY_DEVICE PaddedRows Weights(int stage, int warp) const {
+    return {Stage(stage) + warp * kMmaRows * kStageRowBytes, kMmaRows - 1};
+  }
+  ROPEWAY_DEVICE PaddedRows Tokens(int stage, int warp, int count) const {
+    const int row = kStreamWarps * kMmaRows + (kSharesTokens<Source> ? 0 : warp * shape.token_rows);
+    return {Stage(stage) + row * kStageRowBytes, count - 1};
+  }
+  ROPEWAY_DEVICE uint8_t* Normed() const { return memory + shape.Bytes(); }
+
+  ROPEWAY_DEVICE void InitBarriers() const {
+    for (int stage = 0; stage < shape.stages; ++stage) {
+      InitBarrier(Barriers(stage).filled, 1);
+      InitBarrier(Barriers(stage).emptied, kStreamWarps);
+    }
+    FenceBarriers();
+  }
+
+ private:
+  ROPEWAY_DEVICE uint8_t* Stage(int stage) const {
+    return memory + kBarrierBytes + stage * shape.stage_bytes;
+  }
+};
+
+// Where one of a block's parts is: in the first warp's jobs, and in the ring.
+struct BlockPlace {
+  Place place = {static_cast<int>(blockIdx.x), 0};
+  int stage = 0;
+  unsigned phase = 0;  // of the stage's barriers
+
+  // Whether that is the next round's beginning.
+  ROPEWAY_DEVICE bool Advance(int columns, int stages) {
+    if (++stage == stages) {
+      stage = 0;
+      ++phase;
+    }
+    return place.Advance(columns, kStageColumns, static_cast<int>(gridDim.x) * kStreamWarps);
+  }
+  ROPEWAY_DEVICE Place OfWarp(int warp) const {
+    return {place.job + warp * static_cast<int>(gridDim.x), place.column};
+  }
+};
+
+// What the copying lane does.
+template <class T, bool kNormed, class Source>
+class StageFiller {
+ public:
+  ROPEWAY_DEVICE StageFiller(const Product<Source>& product, const BlockRing<Source>& ring)
+      : product_(product), ring_(ring), jobs_(product.Jobs()) {}
+
+  // The weights of the first stages.
+  ROPEWAY_DEVICE void FillAhead() {
+    Cursor at;
+    FindJobs(at);
+#pragma unroll 1
+    for (int stage = 0; stage < ring_.shape.stages && at.count > 0; ++stage) {
+      CopyWeights(at);
+      Advance(at);
+    }
+  }
+  // All else.
+  ROPEWAY_DEVICE void Fill() {
+    Cursor at;
+    FindJobs(at);
+#pragma unroll 1
+    for (; at.count > 0; Advance(at)) {
+      if (at.block.phase > 0) {
+        WaitForPhase(ring_.Barriers(at.block.stage).emptied, at.block.phase % 2 ^ 1);
+        CopyWeights(at);
+      }
+      CopyTokens(at);
+    }
+  }
+
+ private:
+  // A job's rows of W, by eights, as far as they exist: of the others nothing is stored, whatever is multiplied.
+  struct JobRows {
+    TokenTile tokens;
+    const T* first[2];
+    int count[2];
+    int64_t apart;
+  };
+  struct Cursor {
+    BlockPlace block;
+    int count = 0;  // of the warps that have a job
+    JobRows jobs[kStreamWarps] = {};
+  };
+
+  ROPEWAY_DEVICE void FindJobs(Cursor& at) const {
+    at.count = 0;
+#pragma unroll
+    for (int warp = 0; warp < kStreamWarps; ++warp) {
+      const int number = at.block.OfWarp(warp).job;
+      if (number >= jobs_) return;
+      const Job job = product_.At(number);
+      const TileRows rows = RowsOf(product_.end, job.row_tile);
+      JobRows& found = at.jobs[warp];
+      found.tokens = job.tokens;
+      found.apart = int64_t{rows.step} * product_.columns;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int first = rows.Row(8 * half);
+        found.first[half] =
+            reinterpret_cast<const T*>(job.tokens.weights) + int64_t{first} * product_.columns;
+        found.count[half] = max(0, min((product_.rows - first + rows.step - 1) / rows.step, 8));
+      }
+      at.count = warp + 1;
+    }
+  }
+  ROPEWAY_DEVICE void Advance(Cursor& at) const {
+    if (at.block.Advance(product_.columns, ring_.shape.stages)) FindJobs(at);
+  }
+
+  // Of a row in this stage.
+  ROPEWAY_DEVICE int Bytes(const Cursor& at) const {
+    return min(product_.columns - at.block.place.column, kStageColumns) * static_cast<int>(sizeof(T));
+  }
+  ROPEWAY_DEVICE void CopyWeights(const Cursor& at) const {
+    PhaseBarrier& filled = ring_.Barriers(at.block.stage).filled;
+    const int bytes = Bytes(at);
+#pragma unroll
+    for (int warp = 0; warp < kStreamWarps; ++warp) {
+      if (warp >= at.count) break;
+      const JobRows& job = at.jobs[warp];
+      ExpectBytes(filled, (job.count[0] + job.count[1]) * bytes);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const T* from = job.first[half] + at.block.place.column;
+#pragma unroll
+        for (int i = 0; i < 8; ++i, from += job.apart) {
+          if (i >= job.count[half]) break;
+          CopyRun(ring_.Weights(at.block.stage, warp).At(8 * half + i, 0), from, bytes, filled);
+        }
+      }
+    }
+  }
+  // And arrives: the stage has nothing else to come.
+  ROPEWAY_DEVICE void CopyTokens(const Cursor& at) const {
+    PhaseBarrier& filled = ring_.Barriers(at.block.stage).filled;
+    if constexpr (kNormed) {
+      Arrive(filled);
+    } else {
+      const int owners = kSharesTokens<Source> ? 1 : at.count, bytes = Bytes(at);
+      int rows = 0;
+#pragma unroll
+      for (int warp = 0; warp < kStreamWarps; ++warp)
+        if (warp < owners) rows += at.jobs[warp].tokens.count;
+      ArriveExpecting(filled, rows * bytes);
+#pragma unroll
+      for (int warp = 0; warp < kStreamWarps; ++warp) {
+        if (warp >= owners) break;
+        const TokenTile& tokens = at.jobs[warp].tokens;
+        const PaddedRows to = ring_.Tokens(at.block.stage, warp, tokens.count);
+#pragma unroll 4
+        for (int i = 0; i < tokens.count; ++i) {
+          const int64_t row = product_.source.RowOfX(tokens.first + i);
+          const T* const from =
+              static_cast<const T*>(product_.x) + row * product_.columns + at.block.place.column;
+          CopyRun(to.At(i, 0), from, bytes, filled);
+        }
+      }
+    }
+  }
+
+  const Product<Source>& product_;
+  const BlockRing<Source>& ring_;
+  const int jobs_;
+};
+
+// What a warp that multiplies does.
+template <class T, int kTokenTiles, bool kNormed, class Source>
+ROPEWAY_DEVICE void MultiplyJobs(const Product<Source>& product, const BlockRing<Source>& ring,
+                                 const NormedTokens& normed) {
+  const int warp = static_cast<int>(threadIdx.x / 32), jobs = product.Jobs();
+  JobSums<T, kStageColumns, kTokenTiles, Source> sums(product);
+  int tokens = 0;  // of the job
+#pragma unroll 1
+  for (BlockPlace block; block.place.job < jobs; block.Advance(product.columns, ring.shape.stages)) {
+    StageBarriers& barriers = ring.Barriers(block.stage);
+    const Place at = block.OfWarp(warp);
+    const bool exists = at.job < jobs;
+    if (exists && at.column == 0) tokens = product.At(at.job).tokens.count;
+    WaitForPhase(barriers.filled, block.phase % 2);
+    if (exists) {
+      const PaddedRows weights = ring.Weights(block.stage, warp);
+      if constexpr (kNormed)
+        sums.Multiply(at, weights, NormedStage{normed, at.column / kChunkColumns});
+      else
+        sums.Multiply(at, weights, ring.Tokens(block.stage, warp, tokens));
+    }
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) Arrive(barriers.emptied);
+    if (exists) sums.FinishAtEnd(at);
+  }
+}
+
+template <class Source, class T, int kTokenTiles, bool kNormed>
+__global__ void __launch_bounds__(kBlockWarps * 32, 2)
+    BulkStreamKernel(Product<Source> product, RingShape shape) {
+  ROPEWAY_DYNAMIC_SHARED(uint8_t, shared);
+  LaunchDependents();
+  if (!Source::kKnownAhead || product.fresh_weights) {
+    GridDependencyWait();
+    FenceGlobalForBulkCopies();
+  }
+  const BlockRing<Source> ring = {shared, shape};
+  const bool multiplies = threadIdx.x / 32 < kStreamWarps;
+  StageFiller<T, kNormed, Source> filler(product, ring);
+  if (!multiplies && IsElected()) {
+    ring.InitBarriers();
+    filler.FillAhead();
+  }
+  NormedTokens normed = {};
+  if constexpr (kNormed) {
+    normed = {ring.Normed(), static_cast<int>(NormedRowBytes(product.columns)), product.source.num_tokens};
+    PrefetchNorm<kBlockWarps>(product.norm);
+  }
+  GridDependencyWait();
+  if constexpr (kNormed) NormTokens<T, kBlockWarps>(product.norm, normed);
+  __syncthreads();
+  // From here on they go apart: no __syncthreads any more.
+  if (multiplies) {
+    MultiplyJobs<T, kTokenTiles, kNormed>(product, ring, normed);
+  } else if (IsElected()) {
+    FenceGlobalForBulkCopies();
+    filler.Fill();
+  }
+}
+
+template <class Source, class T, int kTokenTiles, bool kNormed>
+ErrorCode LaunchBulk(const Product<Source>& product, int tokens, int processors, Stream stream) {
+  const auto kernel = BulkStreamKernel<Source, T, kTokenTiles, kNormed>;
+  const int normed_bytes = kNormed ? static_cast<int>(tokens * NormedRowBytes(product.columns)) : 0;
+  const RingShape shape = RingShape::Of<Source, kNormed>(tokens, normed_bytes);
+  const auto bytes = static_cast<size_t>(shape.Bytes() + normed_bytes);
+  constexpr int kThreads = kBlockWarps * 32;
+  const int64_t blocks = Source::kKnownAhead ? 1 : BlocksPerProcessor(kernel, kThreads, bytes);
+  return LaunchDependent(stream, kernel, StreamBlocks(product, blocks * processors), dim3(kThreads), bytes,
+                         product, shape);
+}
+
+template <bool kNormed, class Source>
+ErrorCode LaunchFor(const Product<Source>& product, Element element, int tile_tokens, int tokens,
+                    int processors, Stream stream) {
+  return WithElement(element, [&]<class T>() -> ErrorCode {
+    if constexpr (std::is_same_v<T, float>) {
+      return kInvalidValue;
+    } else {
+      return tile_tokens <= kMmaTokens
+                 ? LaunchBulk<Source, T, 1, kNormed>(product, tokens, processors, stream)
+                 : LaunchBulk<Source, T, 2, kNormed>(product, tokens, processors, stream);
+    }
+  });
+}
+
+}  // namespace
+
+ErrorCode StreamByBulkCopies(const Product<OneMatrix>& product, Element element, bool norms, int processors,
+                             Stream stream) {
+  const int tokens = product.source.num_tokens, tile = product.source.tile_tokens;
+  return norms ? LaunchFor<true>(product, element, tile, tokens, processors, stream)
+               : LaunchFor<false>(product, element, tile, tokens, processors, stream);
+}
+
+ErrorCode StreamByBulkCopies(const Product<ExpertMatrices>& product, Element element, int tile_slots,
+                             int processors, Stream stream) {
+  return LaunchFor<false>(product, element, tile_slots, tile_slots, processors, stream);
+}
+
+}  // namespace ropeway::cuda
