@@ -200,7 +200,7 @@ absl::Status Admission::CheckTenant(const Tenant& tenant, int64_t tokens) const 
                                                    " tokens, a tenant's whole budget; are ", tokens));
   }
   const double missing = static_cast<double>(tokens) - tenant.budget_tokens;
-  if (missing <= 0) return absl::OkStatus();
+  if (missing <= kLostInRounding) return absl::OkStatus();
   const absl::Duration wait = absl::Seconds(missing / static_cast<double>(limits_.tenant_tokens_per_second));
   return ExhaustedError("the tenant's token budget is spent", absl::Ceil(wait, absl::Milliseconds(1)));
 }

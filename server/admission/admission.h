@@ -25,6 +25,9 @@
 
 namespace ropeway::server {
 
+// Of a token, that a budget which is refilled in fractions may lack.
+inline constexpr double kLostInRounding = 1e-6;
+
 struct AdmissionLimits {
   int32_t max_requests = 320;     // living or being prepared, over all tenants
   int32_t reserved_requests = 0;  // beside these, for connections and tenants that hold fewer than this

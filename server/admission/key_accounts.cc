@@ -129,7 +129,7 @@ absl::Status KeyAccounts::Check(const Account& account, const Cost& cost) {
                      " tokens, all that the key has in a minute; are ", cost.tokens));
   }
   const double missing = static_cast<double>(cost.tokens) - account.tokens;
-  if (missing <= 0) return absl::OkStatus();
+  if (missing <= kLostInRounding) return absl::OkStatus();
   const absl::Duration wait = absl::Minutes(missing / static_cast<double>(*limits.tokens_per_minute));
   return ExhaustedError("the tokens of the key for this minute are spent",
                         absl::Ceil(wait, absl::Milliseconds(1)));

@@ -101,6 +101,17 @@ TEST(AdmissionTest, ABudgetRefillsWithTimeAndTheHintSaysWhen) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 100 tokens")));
 }
 
+TEST(AdmissionTest, WhoComesWhenTheHintSaysGetsIn) {
+  for (int64_t rate = 1; rate <= 500; ++rate)
+    for (const int64_t tokens : {1, 3, 77, 500}) {
+      Admission admission({.tenant_tokens_per_second = rate, .tenant_burst_tokens = 500});
+      EXPECT_OK(Admit(admission, "a", 500, kStart));
+      const auto hint = RetryHint(Admit(admission, "a", tokens, kStart).status());
+      ASSERT_TRUE(hint) << rate;
+      ASSERT_OK(Admit(admission, "a", tokens, kStart + *hint)) << rate << " " << tokens;
+    }
+}
+
 // What was charged beyond what was computed is given back: cached tokens, an answer that ended early, a prompt that
 // was never computed.
 TEST(AdmissionTest, ABudgetPaysForWhatIsComputed) {

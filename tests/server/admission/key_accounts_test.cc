@@ -88,6 +88,29 @@ TEST_F(KeyAccountsTest, PagesAreNotGivenTwiceAndALargeRequestIsNotOvertaken) {
   EXPECT_EQ(turns_, std::vector<int>({2, 3}));
 }
 
+// Nor of those that wait behind one that does not fit yet, when room for them is made.
+TEST_F(KeyAccountsTest, ARequestThatWaitsIsNotOvertakenByASmallerOne) {
+  const KeyLimits limits = {.kv_pages = 10};
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place a, Enter(limits, {.kv_pages = 6}));
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place b, Enter(limits, {.kv_pages = 3}));
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place large, Enter(limits, {.kv_pages = 8}, kStart, 1));
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place small, Enter(limits, {.kv_pages = 2}, kStart, 2));
+  b.Release();  // room for the small one alone
+  EXPECT_TRUE(turns_.empty());
+  a.Release();
+  EXPECT_EQ(turns_, std::vector<int>({1, 2}));
+}
+
+// Times of several threads may come in another order than they were taken in.
+TEST_F(KeyAccountsTest, AnEarlierTimeRefillsNothingTwice) {
+  const KeyLimits limits = {.tokens_per_minute = 60};
+  ASSERT_OK_AND_ASSIGN(KeyAccounts::Place all, Enter(limits, {.tokens = 60}));
+  EXPECT_FALSE(accounts_.CheckEnter("k", limits, {.tokens = 11}, kStart + absl::Seconds(10)).ok());
+  EXPECT_FALSE(accounts_.CheckEnter("k", limits, {.tokens = 11}, kStart).ok());
+  EXPECT_FALSE(accounts_.CheckEnter("k", limits, {.tokens = 11}, kStart + absl::Seconds(10)).ok());
+  EXPECT_OK(accounts_.CheckEnter("k", limits, {.tokens = 10}, kStart + absl::Seconds(10)));
+}
+
 TEST_F(KeyAccountsTest, TokensComeBackByTheMinuteAndWhatIsSparedAtOnce) {
   const KeyLimits limits = {.tokens_per_minute = 600};
   ASSERT_OK_AND_ASSIGN(KeyAccounts::Place a, Enter(limits, {.tokens = 600}));
@@ -107,6 +130,21 @@ TEST_F(KeyAccountsTest, TokensComeBackByTheMinuteAndWhatIsSparedAtOnce) {
   ASSERT_OK_AND_ASSIGN(KeyAccounts::Place rest, Enter(limits, {.tokens = 600}, kStart + absl::Hours(2)));
   rest.Release(/*spent_tokens=*/700);  // more than was charged costs no more
   EXPECT_FALSE(Enter(limits, {.tokens = 1}, kStart + absl::Hours(2)).ok());
+}
+
+TEST_F(KeyAccountsTest, WhoComesWhenTheHintSaysGetsIn) {
+  for (int64_t rate = 1; rate <= 500; ++rate)
+    for (const int64_t tokens : {int64_t{1}, rate / 3, rate / 2 + 1, rate}) {
+      if (tokens == 0) continue;
+      KeyAccounts accounts;
+      const KeyLimits limits = {.tokens_per_minute = rate};
+      ASSERT_OK_AND_ASSIGN(KeyAccounts::Place all,
+                           accounts.Enter("k", limits, {.tokens = rate}, kStart, nullptr));
+      const auto hint = RetryHint(accounts.CheckEnter("k", limits, {.tokens = tokens}, kStart));
+      ASSERT_TRUE(hint) << rate;
+      ASSERT_OK(accounts.CheckEnter("k", limits, {.tokens = tokens}, kStart + *hint))
+          << rate << " " << tokens;
+    }
 }
 
 TEST_F(KeyAccountsTest, WithoutAWordAllTokensAreSpent) {
