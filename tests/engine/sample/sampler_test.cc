@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "engine/base/splitmix.h"
@@ -94,6 +95,16 @@ std::vector<float> RandomLogits(Numbers& numbers, int vocabulary, double spread)
     x = static_cast<float>(std::round(bell * spread * 64) / 64);
   }
   return logits;
+}
+
+// Else the second sample of a seed would be the first of the next one.
+TEST(SamplerTest, CoinsOfNeighbouringSeedsSamplesAndStepsAreApart) {
+  std::set<uint64_t> coins;
+  constexpr int kCount = 16;
+  for (uint64_t seed = 0; seed < kCount; ++seed)
+    for (int32_t sample = 0; sample < kCount; ++sample)
+      for (int32_t step = 0; step < kCount; ++step) coins.insert(CoinOf(seed, sample, step));
+  EXPECT_EQ(coins.size(), size_t{kCount * kCount * kCount});
 }
 
 TEST(SamplerTest, DrawsWhatTheDefinitionSays) {

@@ -65,6 +65,25 @@ TEST_F(FairQueueTest, PriorityDoesNotReachOtherTenants) {
   EXPECT_EQ(queue_.Front()->spec.id, 0u);
 }
 
+TEST_F(FairQueueTest, TellsHowManyGoFirst) {
+  RequestState newcomer(ValidRequest{.id = 9, .prompt = {1}, .max_tokens = 1, .tenant = "c"}, 9, pool_);
+  EXPECT_EQ(queue_.AheadOf(newcomer).requests, 0);
+  Add("a");
+  Add("b");
+  Add("b");
+  RequestState& third = Add("b");
+  // One of each tenant in turn; of its own, those before it.
+  EXPECT_EQ(queue_.AheadOf(newcomer).requests, 2);
+  EXPECT_EQ(queue_.AheadOf(newcomer).tokens, 2);
+  EXPECT_EQ(queue_.AheadOf(newcomer).places, 2);
+  EXPECT_EQ(queue_.AheadOf(third).requests, 3);
+  // Who was given more comes later, who was given as much does not.
+  queue_.Charge("a", 100);
+  EXPECT_EQ(queue_.AheadOf(newcomer).requests, 1);
+  queue_.Charge("b", 100);
+  EXPECT_EQ(queue_.AheadOf(newcomer).requests, 2);
+}
+
 TEST_F(FairQueueTest, ServesTheTenantThatWasChargedLeast) {
   Add("a");
   Add("b");

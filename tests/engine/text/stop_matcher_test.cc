@@ -82,9 +82,13 @@ TEST(StopMatcherTest, RandomTextsInRandomPiecesAgreeWithTheSpecification) {
     return text;
   };
   for (int round = 0; round < 2000; ++round) {
-    const std::string text = text_of(20);
+    const std::string text = text_of(40);
     std::vector<std::string> stops;
-    for (int i = random() % 3; i >= 0; --i) stops.push_back(text_of(2 + random() % 5));
+    for (int i = random() % 3; i >= 0; --i) {
+      // Long ones are met where they are taken from the text.
+      const bool is_long = random() % 2 == 0;
+      stops.push_back(is_long ? text.substr(random() % 20, 6 + random() % 14) : text_of(2 + random() % 5));
+    }
     StopMatcher matcher(stops);
     std::string got;
     for (size_t at = 0; at < text.size();) {

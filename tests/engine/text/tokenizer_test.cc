@@ -141,6 +141,21 @@ TEST(TokenizerTest, SentencePieceMergesByScoreAndFallsBackToBytes) {
   EXPECT_EQ(detokenizer.Flush(), "");
 }
 
+// The space in front of a text is SentencePiece's own; that of other tokenizers was in the text.
+TEST(TokenizerTest, ALeadingSpaceIsTakenOffWhereItWasAdded) {
+  ASSERT_OK_AND_ASSIGN(const auto llama, MakeTokenizer(Vocabulary("llama", {{"▁a"}, {"b"}})));
+  ASSERT_OK_AND_ASSIGN(const auto gpt2, MakeTokenizer(Vocabulary("gpt2", {{"Ġa"}, {"b"}})));
+  for (const auto* tokenizer : {llama.get(), gpt2.get()}) {
+    const bool strips = tokenizer == llama.get();
+    EXPECT_EQ(tokenizer->strips_leading_space(), strips);
+    Detokenizer at_start(*tokenizer, /*at_start=*/true);
+    EXPECT_EQ(at_start.Push(0), strips ? "a" : " a");
+    EXPECT_EQ(at_start.Push(0), " a");
+    Detokenizer within(*tokenizer);
+    EXPECT_EQ(within.Push(0), " a");
+  }
+}
+
 TEST(TokenizerTest, RefusesVocabulariesThatContradictThemselves) {
   EXPECT_THAT(MakeTokenizer(Vocabulary("rwkv", {{"a"}})),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("supported are gpt2, llama, gemma4, t5")));

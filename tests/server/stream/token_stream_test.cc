@@ -2,6 +2,8 @@
 
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -36,6 +38,16 @@ TEST(TokenStreamTest, WhatIsUnreadIsMergedBySample) {
   EXPECT_EQ(chunk->sample, 1);
   EXPECT_EQ(chunk->finish->stop_string, "y");
   EXPECT_FALSE(stream.Pop().has_value());
+}
+
+TEST(TokenStreamTest, LogprobsOfPromptsAreMergedToo) {
+  TokenStream stream;
+  stream.Push({.text = "a", .prompt_logprobs = {{.chosen = -1}}});
+  stream.Push({.text = "b", .prompt_logprobs = {{.chosen = -2}, {.chosen = -3}}});
+  const std::optional<StreamChunk> chunk = stream.Pop();
+  ASSERT_EQ(chunk->prompt_logprobs.size(), 3u);
+  EXPECT_EQ(chunk->prompt_logprobs[0].chosen, -1);
+  EXPECT_EQ(chunk->prompt_logprobs[2].chosen, -3);
 }
 
 TEST(TokenStreamTest, TheEndGoesOutWithTheLastChunk) {
@@ -104,6 +116,18 @@ TEST(TokenStreamTest, PressureRisesWithUnreadBytesAndIsRelievedByReading) {
   while (stream.Pop().has_value()) {
   }
   EXPECT_TRUE(stream.MayResume());
+}
+
+// Those of answers count, as they come with every token; those of the prompt do not.
+TEST(TokenStreamTest, LogprobsOfTheAnswerAreUnreadBytes) {
+  const TokenLogprobs twenty{.top = std::vector<std::pair<TokenId, float>>(20)};
+  TokenStream answer({.pause_bytes = 64, .resume_bytes = 8, .max_bytes = 1 << 20});
+  EXPECT_EQ(answer.Push({.logprobs = {twenty}}), TokenStream::Pressure::kPause);
+  EXPECT_FALSE(answer.MayResume());
+  answer.Pop();
+  EXPECT_TRUE(answer.MayResume());
+  TokenStream prompt({.pause_bytes = 64, .resume_bytes = 8, .max_bytes = 1 << 20});
+  EXPECT_EQ(prompt.Push({.prompt_logprobs = {twenty, twenty}}), TokenStream::Pressure::kNone);
 }
 
 TEST(TokenStreamTest, RelievedIsCalledOnce) {
