@@ -139,6 +139,15 @@ TEST_F(MetricsServerTest, TakesARequestInPartsAndAHead) {
   EXPECT_THAT(answer, Not(HasSubstr("Content-Length: 0\r\n")));
 }
 
+// A connection that is closed with bytes unread is reset, and with it the answer may be gone.
+TEST_F(MetricsServerTest, BytesBehindARequestTakeItsAnswerFromNobody) {
+  for (int i = 0; i < 50; ++i) {
+    const int connection = BeginRequest(server_->port(), absl::StrCat(kGet, std::string(20'000, 'x')));
+    absl::SleepFor(absl::Milliseconds(1));
+    ASSERT_THAT(ReadAll(connection), StartsWith("HTTP/1.1 200 OK"));
+  }
+}
+
 TEST_F(MetricsServerTest, AnswersAtOnceWhileOthersStallTheirRequests) {
   std::vector<int> stalled;
   for (int i = 0; i < 300; ++i)  // more than it keeps

@@ -56,6 +56,29 @@ TEST_F(ServiceTest, TheEnginesErrorEndsTheCall) {
   EXPECT_EQ(status.error_message(), "the device is lost");
 }
 
+// By that clients tell a server that gives up from a connection that is lost; other ends of a stream promise nothing.
+TEST_F(ServiceTest, AnAnswerThatIsBrokenOffSaysWhenToComeAgain) {
+  const absl::Status ends[] = {absl::UnavailableError("the server is shutting down"),
+                               absl::ResourceExhaustedError("the stream was not read fast enough")};
+  for (size_t i = 0; i < 2; ++i) {
+    grpc::ClientContext call;
+    const auto reader = stub_->Generate(&call, Request());
+    engine_.WaitForRequest(i);
+    engine_.Say({.text = "a", .token_ids = {7}}, i);
+    v1::GenerateChunk chunk;
+    ASSERT_TRUE(reader->Read(&chunk));
+    engine_.Say(Last("", {.reason = FinishReason::kCancelled}, ends[i]), i);
+    ReadAll(*reader);
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_message(), ends[i].message());
+    if (absl::IsUnavailable(ends[i])) {
+      ExpectRetryInOneSecond(call, status);
+    } else {
+      EXPECT_EQ(call.GetServerTrailingMetadata().count(kRetryMetadataKey), 0);
+    }
+  }
+}
+
 TEST_F(ServiceTest, AbortEndsARequestOfTheSameTenantOnly) {
   v1::GenerateRequest request = Request();
   request.set_request_id("r1");
