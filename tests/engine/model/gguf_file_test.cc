@@ -93,6 +93,20 @@ TEST(GgufFileTest, ReadsTensorsOfEveryType) {
     }
 }
 
+// Data begins at a multiple of the alignment, which is the end of the header itself now and then.
+TEST(GgufFileTest, FindsDataBehindHeadersOfAnyLength) {
+  for (size_t more = 0; more < 64; ++more) {
+    GgufModel model;
+    model["text"] = std::string(more, 'x');
+    model.tensors.push_back({"t", DType::kF32, {8}, RandomRows(DType::kF32, 1, 8, 1)});
+    const std::string bytes = GgufBytes(model);
+    ASSERT_OK_AND_ASSIGN(const GgufContent content, Parse(bytes));
+    const TensorView& view = content.tensors.at("t");
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(view.data), view.bytes()), model.tensors[0].bytes)
+        << more;
+  }
+}
+
 TEST(GgufFileTest, RefusesEveryTruncation) {
   GgufModel model;
   model["key"] = std::vector<std::string>{"a", "bc"};

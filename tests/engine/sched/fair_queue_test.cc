@@ -77,6 +77,8 @@ TEST_F(FairQueueTest, TellsHowManyGoFirst) {
   EXPECT_EQ(queue_.AheadOf(newcomer).tokens, 2);
   EXPECT_EQ(queue_.AheadOf(newcomer).places, 2);
   EXPECT_EQ(queue_.AheadOf(third).requests, 3);
+  EXPECT_EQ(queue_.AheadOf(third).tokens, 3);
+  EXPECT_EQ(queue_.AheadOf(third).places, 3);
   // Who was given more comes later, who was given as much does not.
   queue_.Charge("a", 100);
   EXPECT_EQ(queue_.AheadOf(newcomer).requests, 1);
