@@ -56,6 +56,19 @@ constexpr Family kFamilies[] = {
      .names = names::kQwenNames,
      .read_more = readers::ReadQwen,
      .finish_layers = readers::FinishQwen},
+    // StableLM before transformers knew it.
+    {.hf_type = "stablelm_epoch",
+     .norm = {.kind = NormKind::kLayer, .epsilon = 1e-5f, .has_bias = true},
+     .rotated = 0.25,
+     .rotated_may_differ = true,
+     .fields = {.epsilon = "norm_eps",
+                .attention_bias = "use_qkv_bias",
+                .attention_bias_is_output_too = false,
+                .partial = "rope_pct"},
+     .kv_heads = 32,
+     .context_length = 4096,
+     .names = names::kStableLmNames,
+     .read_more = readers::ReadStableLm},
 };
 
 }  // namespace

@@ -252,6 +252,7 @@ struct FieldSaidAgain {
 constexpr FieldSaidAgain kSaidAgain[] = {
     {nullptr, "attention_head_dim", "head_dim"},
     {nullptr, "n_ctx", "n_positions"},
+    {nullptr, "num_heads", "num_attention_heads"},
     {nullptr, "sliding_window_size", "sliding_window"},
     {"gemma2", "hidden_act", "hidden_activation"},
     {"gemma3_text", "hidden_act", "hidden_activation"},

@@ -52,6 +52,31 @@ TEST(BaichuanTest, IsToldApartByContextAndVocabulary) {
   EXPECT_EQ(alibi.context_length, 100);
 }
 
+// The names of its fields are all that transformers changed.
+TEST(StableLmEpochTest, ComputesWhatStableLmDoes) {
+  const absl::StatusOr<Json> golden = ropeway::testing::ReadTinyGolden("stablelm");
+  ASSERT_OK(golden);
+  const Json& config = (*golden)["config_v4"];
+  ASSERT_OK_AND_ASSIGN(DecoderSpec expected, SpecFromHfConfig(config.dump()));
+  expected.architecture = "stablelm_epoch";
+  Json older = {{"model_type", "stablelm_epoch"},
+                {"norm_eps", config["layer_norm_eps"]},
+                {"rope_pct", config["partial_rotary_factor"]},
+                {"num_heads", config["num_attention_heads"]},
+                {"rotary_scaling_factor", 1.0},
+                {"auto_map", {{"AutoConfig", "configuration_stablelm_epoch.StableLMEpochConfig"}}}};
+  for (const char* same : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                           "num_attention_heads", "num_key_value_heads", "max_position_embeddings",
+                           "use_qkv_bias", "rope_theta", "tie_word_embeddings", "hidden_act"})
+    older[same] = config[same];
+  ASSERT_OK_AND_ASSIGN(const DecoderSpec spec, SpecFromHfConfig(older.dump()));
+  EXPECT_EQ(spec, expected);
+  older["num_heads"] = 7;
+  EXPECT_THAT(SpecFromHfConfig(older.dump()),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("'num_heads' is 7; only what 'num_attention_heads' says")));
+}
+
 TEST(ChatGlmTest, RatioIsOfTheBaseOrOfPositions) {
   ASSERT_OK_AND_ASSIGN(const DecoderSpec plain, With("chatglm", {{"rope_ratio", nullptr}}));
   const RopeSpec rope{.base = 10000, .rotary_dim = 12, .pairing = RopePairing::kInterleaved};
