@@ -26,10 +26,7 @@ FileWatch::FileWatch(std::vector<Group> groups, absl::Duration interval, absl::D
 }
 
 FileWatch::~FileWatch() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
+  stop_.Stop();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -40,13 +37,8 @@ void FileWatch::Start() {
 void FileWatch::ReadAll() { Look(/*always=*/true); }
 
 void FileWatch::Run() {
-  for (absl::Duration wait = interval_;;) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), wait)) return;
-    }
+  for (absl::Duration wait = interval_; !stop_.WaitFor(wait);)
     wait = Look(/*always=*/false) ? interval_ : std::min(interval_, rest_);
-  }
 }
 
 // What is written while the files are read is a change of its own, for another look.

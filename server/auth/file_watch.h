@@ -15,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "engine/base/stop_event.h"
 
 namespace ropeway::server {
 
@@ -69,8 +70,7 @@ class FileWatch {
   absl::Mutex looking_;  // one look at a time
   std::vector<std::vector<Stamp>> stamps_ ABSL_GUARDED_BY(looking_);
   std::vector<bool> are_used_ ABSL_GUARDED_BY(looking_);
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  StopEvent stop_;
   std::thread thread_;
 };
 

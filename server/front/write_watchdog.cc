@@ -1,5 +1,6 @@
 #include "server/front/write_watchdog.h"
 
+#include <optional>
 #include <utility>
 
 namespace ropeway::server {
@@ -11,6 +12,7 @@ WriteWatchdog::~WriteWatchdog() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  stop_.Stop();
   thread_.join();
 }
 
@@ -30,21 +32,24 @@ void WriteWatchdog::End(Ticket ticket) {
   writes_.erase(found);
 }
 
+std::optional<absl::Time> WriteWatchdog::NextDeadline() {
+  absl::MutexLock lock(&mutex_, absl::Condition(this, &WriteWatchdog::HasWritesOrStops));
+  return stopping_ ? std::nullopt : std::optional(writes_.begin()->second.deadline);
+}
+
+std::function<void()> WriteWatchdog::TakeExpired() {
+  absl::MutexLock lock(&mutex_);
+  if (writes_.empty() || writes_.begin()->second.deadline > clock_.Now()) return nullptr;
+  std::function<void()> on_timeout = std::move(writes_.begin()->second.on_timeout);
+  writes_.erase(writes_.begin());
+  return on_timeout;
+}
+
 // Sleeps until the write that is the oldest now would expire; most have ended by then.
 void WriteWatchdog::Run() {
-  while (true) {
-    std::function<void()> on_timeout;
-    {
-      absl::MutexLock lock(&mutex_, absl::Condition(this, &WriteWatchdog::HasWritesOrStops));
-      if (stopping_) return;
-      const absl::Time deadline = writes_.begin()->second.deadline;
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), deadline - clock_.Now())) return;
-      if (clock_.Now() < deadline) continue;
-      if (writes_.empty() || writes_.begin()->second.deadline > deadline) continue;
-      on_timeout = std::move(writes_.begin()->second.on_timeout);
-      writes_.erase(writes_.begin());
-    }
-    on_timeout();
+  while (const std::optional<absl::Time> deadline = NextDeadline()) {
+    if (stop_.WaitFor(*deadline - clock_.Now())) return;
+    if (const std::function<void()> on_timeout = TakeExpired()) on_timeout();
   }
 }
 

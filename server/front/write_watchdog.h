@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "engine/base/clock.h"
+#include "engine/base/stop_event.h"
 
 namespace ropeway::server {
 
@@ -39,12 +41,17 @@ class WriteWatchdog {
   };
 
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of the oldest write, once there is one; none at the end.
+  std::optional<absl::Time> NextDeadline() ABSL_LOCKS_EXCLUDED(mutex_);
+  // What the oldest write calls, where it has expired.
+  std::function<void()> TakeExpired() ABSL_LOCKS_EXCLUDED(mutex_);
   bool HasWritesOrStops() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !writes_.empty();
   }
 
   const absl::Duration timeout_;
   const RealClock clock_{};
+  StopEvent stop_;
   absl::Mutex mutex_;
   std::map<Ticket, Write> writes_ ABSL_GUARDED_BY(mutex_);  // the first expires first
   Ticket last_ticket_ ABSL_GUARDED_BY(mutex_) = kNone;
