@@ -1,5 +1,7 @@
 #include "client/cli/answer_json.h"
 
+#include <charconv>
+
 #include "absl/status/status.h"
 
 namespace ropeway::client {
@@ -50,13 +52,22 @@ Json ToJson(const Receipt& receipt) {
 }
 
 // What is not set is left out.
+// With the decimals that the float was given by: 0.2 and not 0.20000000298023224.
+double AsGiven(float number) {
+  char digits[64];
+  const char* end = std::to_chars(digits, digits + sizeof digits, number).ptr;
+  double value = 0;
+  std::from_chars(digits, end, value);
+  return value;
+}
+
 Json DefaultsToJson(const Sampling& defaults) {
   Json json = Json::object();
-  if (defaults.temperature) json["temperature"] = *defaults.temperature;
+  if (defaults.temperature) json["temperature"] = AsGiven(*defaults.temperature);
   if (defaults.top_k) json["top_k"] = *defaults.top_k;
-  if (defaults.top_p) json["top_p"] = *defaults.top_p;
-  if (defaults.min_p) json["min_p"] = *defaults.min_p;
-  if (defaults.repetition_penalty) json["repetition_penalty"] = *defaults.repetition_penalty;
+  if (defaults.top_p) json["top_p"] = AsGiven(*defaults.top_p);
+  if (defaults.min_p) json["min_p"] = AsGiven(*defaults.min_p);
+  if (defaults.repetition_penalty) json["repetition_penalty"] = AsGiven(*defaults.repetition_penalty);
   return json;
 }
 

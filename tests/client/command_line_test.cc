@@ -353,6 +353,8 @@ TEST_F(CommandLineTest, ServerCommands) {
   };
   server_.get_model_info = [](const v1::GetModelInfoRequest&, v1::GetModelInfoResponse& response) {
     response.set_name("tiny");
+    response.mutable_sampling_defaults()->set_temperature(0.2f);
+    response.mutable_sampling_defaults()->set_top_p(0.95f);
     return grpc::Status::OK;
   };
   server_.abort = [](const v1::AbortRequest& request, v1::AbortResponse& response) {
@@ -360,6 +362,7 @@ TEST_F(CommandLineTest, ServerCommands) {
     return grpc::Status::OK;
   };
   EXPECT_THAT(Run({"info"}).out, HasSubstr("tiny"));
+  EXPECT_THAT(Run({"info", "--json"}).out, HasSubstr(R"("temperature":0.2,"top_p":0.95})"));
   const auto json = nlohmann::json::parse(Run({"info", "--json"}).out);
   EXPECT_EQ(json["server"]["state"], "serving");
   EXPECT_EQ(json["server"]["limits"]["max_samples"], 8);
