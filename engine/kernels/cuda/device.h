@@ -5,7 +5,7 @@
 // threadIdx, blockIdx, blockDim, gridDim; __syncthreads[_or|_and|_count], __syncwarp;
 // __shfl[_xor|_up|_down]_sync,
 // __ballot_sync, __any_sync, __all_sync; atomicAdd, atomicExch, atomicCAS, atomicMax, atomicMin; __ldg,
-// __dp4a,
+// __dp4a, __byte_perm,
 // __popc, __clz, __ffs, __fmaf_rn and kin, __float_as_uint and kin; float2, float4, int2, int4, uint2, uint4,
 // dim3, __ldcg, __threadfence.
 //

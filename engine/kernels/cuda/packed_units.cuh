@@ -58,16 +58,21 @@ ROPEWAY_DEVICE RawUnit<kType> LoadUnit(const PackedPlanes& planes, int64_t unit)
   return raw;
 }
 
-ROPEWAY_DEVICE float LowHalf(uint32_t bits) { return HalfToFloat(static_cast<uint16_t>(bits)); }
-ROPEWAY_DEVICE float HighHalf(uint32_t bits) { return HalfToFloat(static_cast<uint16_t>(bits >> 16)); }
+ROPEWAY_DEVICE float LowHalf(uint32_t bits) { return UnpackPair<fp16>(bits).x; }
+ROPEWAY_DEVICE float HighHalf(uint32_t bits) { return UnpackPair<fp16>(bits).y; }
 
-// Nibbles: columns 0..15 in the low ones, 16..31 in the high ones.
-ROPEWAY_DEVICE void UnpackNibbles(const uint32_t (&words)[4], int (&values)[kUnitColumns]) {
+// Byte i of `codes` less `zero`, exactly. Its bits below those of 2^23 are a float, so that it takes a permutation and a
+// sum where a conversion takes three instructions.
+ROPEWAY_DEVICE float CodeAt(uint32_t codes, int i, int zero = 0) {
+  return __uint_as_float(__byte_perm(codes, 0x4B000000, 0x7440 + i)) - static_cast<float>((1 << 23) + zero);
+}
+
+// Nibbles: columns 0..15 in the low ones, 16..31 in the high ones. words[i] has columns 4 i to 4 i + 3, a byte each.
+ROPEWAY_DEVICE void UnpackNibbles(const uint32_t (&nibbles)[4], uint32_t (&words)[kUnitColumns / 4]) {
 #pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const int byte = static_cast<int>(words[i / 4] >> (i % 4 * 8));
-    values[i] = byte & 15;
-    values[i + 16] = byte >> 4 & 15;
+  for (int i = 0; i < 4; ++i) {
+    words[i] = nibbles[i] & 0x0F0F0F0F;
+    words[i + 4] = nibbles[i] >> 4 & 0x0F0F0F0F;
   }
 }
 
@@ -83,45 +88,48 @@ ROPEWAY_DEVICE void UnpackRaw(const RawUnit<kType>& raw, float (&weights)[kUnitC
   if constexpr (kType == DType::kQ8_0) {
     const float scale = LowHalf(raw.scales);
 #pragma unroll
-    for (int i = 0; i < kUnitColumns; ++i) {
-      const auto code = static_cast<int8_t>(raw.codes[i / 4] >> (i % 4 * 8));
-      weights[i] = __fmul_rn(scale, static_cast<float>(code));
-    }
+    for (int i = 0; i < kUnitColumns; ++i)
+      weights[i] = __fmul_rn(scale, CodeAt(raw.codes[i / 4] ^ 0x80808080, i % 4, 128));
     return;
   } else {
-    int codes[kUnitColumns];
+    uint32_t codes[kUnitColumns / 4];
     UnpackNibbles(raw.codes, codes);
     if constexpr (kType == DType::kQ4_0) {
       const float scale = LowHalf(raw.scales);
 #pragma unroll
-      for (int i = 0; i < kUnitColumns; ++i) weights[i] = __fmul_rn(scale, static_cast<float>(codes[i] - 8));
+      for (int i = 0; i < kUnitColumns; ++i) weights[i] = __fmul_rn(scale, CodeAt(codes[i / 4], i % 4, 8));
     } else if constexpr (kType == DType::kMXFP4) {
       const float scale = BFloat16ToFloat(static_cast<uint16_t>(raw.scales));
 #pragma unroll
-      for (int i = 0; i < kUnitColumns; ++i) weights[i] = __fmul_rn(scale, DoubledE2m1(codes[i]));
+      for (int i = 0; i < kUnitColumns; ++i)
+        weights[i] = __fmul_rn(scale, DoubledE2m1(static_cast<int>(codes[i / 4] >> (i % 4 * 8) & 15)));
     } else if constexpr (kType == DType::kQ4_1) {
       const float scale = LowHalf(raw.scales), offset = HighHalf(raw.scales);
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i)
-        weights[i] = __fadd_rn(__fmul_rn(scale, static_cast<float>(codes[i])), offset);
+        weights[i] = __fadd_rn(__fmul_rn(scale, CodeAt(codes[i / 4], i % 4)), offset);
     } else if constexpr (kType == DType::kQ4_K) {
       const float scale = __fmul_rn(LowHalf(raw.block), static_cast<float>(raw.scales & 255));
       const float least = __fmul_rn(HighHalf(raw.block), static_cast<float>(raw.scales >> 8));
 #pragma unroll
       for (int i = 0; i < kUnitColumns; ++i)
-        weights[i] = __fadd_rn(__fmul_rn(scale, static_cast<float>(codes[i])), -least);
+        weights[i] = __fadd_rn(__fmul_rn(scale, CodeAt(codes[i / 4], i % 4)), -least);
     } else {
       static_assert(kType == DType::kQ6_K);
       const float block_scale = LowHalf(raw.block);
       const float scale[2] = {
           __fmul_rn(block_scale, static_cast<float>(static_cast<int8_t>(raw.scales))),
           __fmul_rn(block_scale, static_cast<float>(static_cast<int8_t>(raw.scales >> 8)))};
+      // Bits 4 and 5 of columns 8 j + i lie in bits 2 j of byte i.
 #pragma unroll
-      for (int i = 0; i < kUnitColumns; ++i) {
-        const unsigned word = i % 8 < 4 ? raw.high.x : raw.high.y;
-        const int two_bits = static_cast<int>(word >> (i % 4 * 8 + i / 8 * 2)) & 3;
-        weights[i] = __fmul_rn(scale[i / 16], static_cast<float>((codes[i] | two_bits << 4) - 32));
+      for (int word = 0; word < kUnitColumns / 4; ++word) {
+        const uint32_t high = word % 2 == 0 ? raw.high.x : raw.high.y;
+        const int j = word / 2;
+        codes[word] |= (j < 2 ? high << (4 - 2 * j) : high >> (2 * j - 4)) & 0x30303030;
       }
+#pragma unroll
+      for (int i = 0; i < kUnitColumns; ++i)
+        weights[i] = __fmul_rn(scale[i / 16], CodeAt(codes[i / 4], i % 4, 32));
     }
   }
 }

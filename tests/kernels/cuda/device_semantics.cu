@@ -81,11 +81,12 @@ __global__ void AtomicKernel(int32_t* out) {
 __global__ void ConversionKernel(const float* in, int count, float* out) {
   const int i = static_cast<int>(threadIdx.x);
   if (i >= count) return;
-  out[4 * i] = ToFloat(FromFloat<fp16>(in[i]));
-  out[4 * i + 1] = UnpackPair<bf16>(PackPair<bf16>(0, in[i])).y;
-  out[4 * i + 2] = UnpackFp8Pair(PackFp8Pair(in[i], 0)).x;
+  out[5 * i] = ToFloat(FromFloat<fp16>(in[i]));
+  out[5 * i + 1] = UnpackPair<bf16>(PackPair<bf16>(0, in[i])).y;
+  out[5 * i + 2] = UnpackFp8Pair(PackFp8Pair(in[i], 0)).x;
   const int bits = __float_as_int(in[i]);
-  out[4 * i + 3] = static_cast<float>(__dp4a(bits, bits, 1));
+  out[5 * i + 3] = static_cast<float>(__dp4a(bits, bits, 1));
+  out[5 * i + 4] = __uint_as_float(__byte_perm(__float_as_uint(in[i]), 0x4B000000, 0x7440 + i % 4));
 }
 
 }  // namespace

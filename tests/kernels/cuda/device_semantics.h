@@ -43,7 +43,7 @@ ErrorCode LaunchReductions(const float* in, float* out, Stream stream);
 // 8 blocks of 32: out [0] counts the threads, out [1] is the largest thread number, out [2] the smallest.
 ErrorCode LaunchAtomics(int32_t* out, Stream stream);
 
-// out [4 i ...]: in [i] to fp16, bf16, fp8 and back; __dp4a of its bits with themselves.
+// out [5 i ...]: in [i] to fp16, bf16, fp8 and back; __dp4a of its bits with themselves; 2^23 and byte i % 4 of its bits.
 ErrorCode LaunchConversions(const float* in, int count, float* out, Stream stream);
 
 }  // namespace ropeway::cuda

@@ -92,19 +92,21 @@ TEST_F(DeviceSemanticsTest, Conversions) {
   const std::vector<float> in = {0,        1,       -2.5f,     1.0009765625f * 1.00048828125f,
                                  0x1p-24f, 65504.f, 3.14159f,  448,
                                  500,      0x1p-9f, -0x1p-10f, 1.0625f};
-  float* out = Allocate<float>(in.size() * 4);
+  float* out = Allocate<float>(in.size() * 5);
   Check(LaunchConversions(Upload(in), static_cast<int>(in.size()), out, stream()));
-  const std::vector<float> got = Download(out, in.size() * 4);
-  EXPECT_EQ(got[4 * 4], 0x1p-24f) << "fp16 has subnormal numbers";
-  EXPECT_EQ(got[4 * 5], 65504);
-  EXPECT_EQ(got[4 * 6], 3.140625f);
-  EXPECT_EQ(got[4 * 6 + 1], 3.140625f);
-  EXPECT_EQ(got[4 * 6 + 2], 3.25f);
-  EXPECT_EQ(got[4 * 8 + 2], 448) << "fp8 saturates";
-  EXPECT_EQ(got[4 * 9 + 2], 0x1p-9f) << "the smallest of fp8";
-  EXPECT_EQ(got[4 * 10 + 2], 0) << "half of it: a tie, to even";
-  EXPECT_EQ(got[4 * 11 + 2], 1) << "a tie, to even";
-  EXPECT_EQ(got[4 * 1 + 3], 1 + 128 * 128 + 63 * 63) << "0x3F800000: bytes 63, -128, 0, 0";
+  const std::vector<float> got = Download(out, in.size() * 5);
+  EXPECT_EQ(got[5 * 4], 0x1p-24f) << "fp16 has subnormal numbers";
+  EXPECT_EQ(got[5 * 5], 65504);
+  EXPECT_EQ(got[5 * 6], 3.140625f);
+  EXPECT_EQ(got[5 * 6 + 1], 3.140625f);
+  EXPECT_EQ(got[5 * 6 + 2], 3.25f);
+  EXPECT_EQ(got[5 * 8 + 2], 448) << "fp8 saturates";
+  EXPECT_EQ(got[5 * 9 + 2], 0x1p-9f) << "the smallest of fp8";
+  EXPECT_EQ(got[5 * 10 + 2], 0) << "half of it: a tie, to even";
+  EXPECT_EQ(got[5 * 11 + 2], 1) << "a tie, to even";
+  EXPECT_EQ(got[5 * 1 + 3], 1 + 128 * 128 + 63 * 63) << "0x3F800000: bytes 63, -128, 0, 0";
+  EXPECT_EQ(got[5 * 2 + 4], 0x1p23f + 0x20) << "0xC0200000, byte 2";
+  EXPECT_EQ(got[5 * 3 + 4], 0x1p23f + 0x3F) << "0x3F80...: byte 3";
 }
 
 }  // namespace
