@@ -25,15 +25,21 @@ struct RotateArgs {
   bool interleaved;      // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
 };
 
-// How the KV cache of one layer lies in memory. A page holds, for each KV head, the keys transposed, so that
-// a vector lane is a token, then the values, so that a vector lane is a column:
-//   page:  [G]{ keys [E][kPageTokens], values [kPageTokens][padded Ev] }                 of float32
-//   page:  [G]{ keys [padded E / 2][kPageTokens][2], values [kPageTokens][padded Ev] }   of bf16
+// Pages that lie together: 4 i to 4 i + 3. Attention takes as many positions at a time.
+inline constexpr int kQuadPages = 4;
+
+// How the KV cache of one layer lies in memory: in quads of pages. A quad holds, for each KV head, the keys of its four pages,
+// transposed, so that a vector lane is a token, those of two pages in turn; then their values in blocks of B = value_columns
+// columns, so that a vector lane is a column. In that order few queries read them: where the pages of a sequence follow each
+// other, from one quad to the next, memory is read in one straight line, which processors do best.
+//   quad:  [G]{ keys [2][E][2][kPageTokens], values [padded Ev / B][4][kPageTokens][B] }                 of float32
+//   quad:  [G]{ keys [2][padded E / 2][2][kPageTokens][2], values [padded Ev / B][4][kPageTokens][B] }   of bf16
 // Two columns of a bf16 key lie side by side, as instructions that multiply bf16 want them; columns beyond E
 // are zero. VDPBF16PS wants other pairs, of a chain, the later of two first: of every four columns of a key (2, 0) and
 // (3, 1), and of a value two slots. So the table that uses it, avx512 with "bf16", has pages of its own:
-//   page:  [G]{ keys [padded E / 4][2][kPageTokens][2], values [kPageTokens / 2][padded Ev][2] }   of bf16
-// Whoever stores keys and values attends to them, too: nothing else reads a page. Made by MakeKvLayout.
+//   keys [2][padded E / 4][2][2][kPageTokens][2], values [padded Ev / B][4][kPageTokens / 2][B][2]   of bf16
+// Whoever stores keys and values attends to them, too: nothing else reads a page, but CopyPage. Made by MakeKvLayout;
+// kv_layout_inl.h knows where things lie.
 struct KvLayout {
   bool bf16 = true;
   int num_kv_heads = 0;
@@ -41,15 +47,19 @@ struct KvLayout {
   int value_dim = 0;
   int64_t padded_head_dim = 0;   // a multiple of 4 where bf16
   int64_t padded_value_dim = 0;  // a multiple of 16
-  int64_t value_offset = 0;      // of the values inside a head, in elements
-  int64_t head_elements = 0;     // of one KV head
+  int64_t value_columns = 0;     // B, 32 or 16
+  int64_t value_offset = 0;      // of the values inside a head of a quad, in elements
+  int64_t head_elements = 0;     // of one KV head in a quad
   int64_t page_bytes = 0;
+  int64_t quad_bytes = 0;  // kQuadPages times as many
 };
 
 // Writes one token's keys and values, all heads, into a slot of a page. bf16 rounds to nearest even.
 struct StoreKvArgs {
   KvLayout kv;
-  uint8_t* page;
+  uint8_t* cache;       // as AttentionArgs has it
+  int64_t quad_stride;  // in bytes
+  int32_t page;
   int slot;             // [0, kPageTokens)
   const float* keys;    // [G, E]
   const float* values;  // [G, Ev]
@@ -60,8 +70,8 @@ struct StoreKvArgs {
 // cache. What a query does not see has weight zero, so finite values never reach its result.
 struct AttentionArgs {
   KvLayout kv;
-  const uint8_t* cache;       // the layer's pages: page p at cache + p * page_stride
-  int64_t page_stride;        // in bytes
+  const uint8_t* cache;       // the layer's pages: quad q at cache + q * quad_stride
+  int64_t quad_stride;        // in bytes
   const int32_t* page_table;  // [ceil((first_position + num_tokens) / kPageTokens)]
   int kv_head;                // 0 with a mixer
   // KV heads from kv_head on, whose queries, outputs and spans follow each other: more than one where num_tokens is 1 and

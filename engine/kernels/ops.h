@@ -66,6 +66,12 @@ enum class KvType : uint8_t { kF32, kBF16 };
 
 KvLayout MakeKvLayout(KvType type, int num_kv_heads, int head_dim, int value_dim);
 
+// Quads that `num_pages` pages take.
+constexpr int64_t NumQuads(int64_t num_pages) { return (num_pages + kQuadPages - 1) / kQuadPages; }
+
+// Page `from` of a layer, whose quads follow each other from `cache` on, to page `to`, whichever table stored it.
+void CopyPage(const KvLayout& kv, uint8_t* cache, int64_t from, int64_t to);
+
 struct KernelTable {
   const char* name;       // "ref", "avx2", "avx512"
   const char* extension;  // "vnni", "bf16", "amx": what it uses besides; or ""

@@ -5,11 +5,13 @@
 namespace ropeway {
 
 void BlockTable::GrowTo(int32_t num_pages) {
-  while (size() < num_pages) pages_.push_back(pool_.Allocate());
+  while (size() < num_pages)
+    pages_.push_back(pool_.Allocate(size(), pages_.empty() ? PagePool::kNone : pages_.back()));
 }
 
 PageCopy BlockTable::Detach(int32_t index) {
-  const PageCopy copy = {.from = pages_[index], .to = pool_.Allocate()};
+  const PageCopy copy = {.from = pages_[index],
+                         .to = pool_.Allocate(index, index > 0 ? pages_[index - 1] : PagePool::kNone)};
   pages_[index] = copy.to;
   pool_.DropRef(copy.from);
   return copy;

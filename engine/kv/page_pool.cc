@@ -5,28 +5,54 @@
 namespace ropeway {
 
 PagePool::PagePool(int32_t num_pages)
-    : ref_counts_(num_pages), allocations_(num_pages), idle_(num_pages), index_(num_pages) {
-  free_.reserve(num_pages);
-  for (PageId id = num_pages - 1; id >= 0; --id) free_.push_back(id);
-}
+    : ref_counts_(num_pages),
+      allocations_(num_pages),
+      free_(num_pages),
+      idle_(num_pages),
+      index_(num_pages) {}
 
 PagePool::~PagePool() { ROPEWAY_CHECK(num_free() == num_pages()); }
 
-PageId PagePool::Allocate() {
+PageId PagePool::Allocate(int32_t index, PageId previous) {
   ROPEWAY_CHECK(num_free() > 0);
-  PageId id;
-  if (!free_.empty()) {
-    id = free_.back();
-    free_.pop_back();
-  } else {
-    id = oldest_idle_;
-    RemoveIdle(id);
-    index_.Erase(id);
-    ++num_evictions_;
-  }
+  const PageId id = Choose(index, previous);
+  free_.Remove(id);
   ref_counts_[id] = 1;
   ++allocations_[id];
   return id;
+}
+
+// A free page; idle ones become free where there is no better one.
+PageId PagePool::Choose(int32_t index, PageId previous) {
+  const PageId behind = previous + 1;
+  const bool has_place =
+      previous != kNone && behind < num_pages() && behind % kPagesOfQuad == index % kPagesOfQuad;
+  if (has_place && free_.Contains(behind)) return behind;
+  if (const auto id = free_.OfWholeRun(index)) return *id;
+  if (const auto id = free_.OfWholeQuad(index)) return *id;
+  if (oldest_idle_ != kNone) {
+    const PageId first = oldest_idle_ / kPagesOfQuad * kPagesOfQuad;
+    const bool is_whole = first + kPagesOfQuad <= num_pages() && !IsHeld(first, kPagesOfQuad);
+    if (!is_whole && free_.size() > 0) return free_.any();
+    for (PageId id = is_whole ? first : oldest_idle_, end = is_whole ? first + kPagesOfQuad : id + 1;
+         id < end; ++id)
+      if (!free_.Contains(id)) Evict(id);
+    if (is_whole) return first + index % kPagesOfQuad;
+  }
+  return free_.any();
+}
+
+bool PagePool::IsHeld(PageId first, int32_t count) const {
+  for (PageId id = first; id < first + count; ++id)
+    if (ref_counts_[id] > 0) return true;
+  return false;
+}
+
+void PagePool::Evict(PageId id) {
+  RemoveIdle(id);
+  index_.Erase(id);
+  free_.Insert(id);
+  ++num_evictions_;
 }
 
 void PagePool::AddRef(PageId id) {
@@ -43,7 +69,7 @@ void PagePool::DropRef(PageId id) {
   if (index_.Contains(id))
     AppendIdle(id);
   else
-    free_.push_back(id);
+    free_.Insert(id);
 }
 
 void PagePool::Publish(PageId id, const PrefixKey& key) {
@@ -56,7 +82,7 @@ void PagePool::Withdraw(PageId id) {
   index_.Erase(id);
   if (ref_counts_[id] > 0) return;
   RemoveIdle(id);
-  free_.push_back(id);
+  free_.Insert(id);
 }
 
 void PagePool::AppendIdle(PageId id) {
@@ -80,10 +106,12 @@ void PagePool::CheckInvariants() const {
     ROPEWAY_CHECK(!unheld[id]);
     unheld[id] = true;
   };
-  for (const PageId id : free_) {
-    visit(id);
-    ROPEWAY_CHECK(!index_.Contains(id));
-  }
+  free_.CheckInvariants();
+  for (PageId id = 0; id < num_pages(); ++id)
+    if (free_.Contains(id)) {
+      visit(id);
+      ROPEWAY_CHECK(!index_.Contains(id));
+    }
   int32_t num_idle = 0;
   for (PageId id = oldest_idle_; id != kNone; id = idle_[id].newer, ++num_idle) {
     visit(id);

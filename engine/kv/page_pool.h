@@ -2,7 +2,8 @@
 //
 // Not thread-safe. Who holds references keeps them in a BlockTable, which gives them up when it is destroyed.
 // With its last reference a page becomes free, and if it was published idle: then it is still found by the
-// prefix that it holds, until Allocate() needs it. Of all idle pages the one that was given up first goes.
+// prefix that it holds, until Allocate() needs it. Of all idle pages the one that was given up first goes, and with it its
+// quad, where nobody holds any of that.
 #ifndef ROPEWAY_ENGINE_KV_PAGE_POOL_H_
 #define ROPEWAY_ENGINE_KV_PAGE_POOL_H_
 
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "engine/api/step.h"
+#include "engine/kv/free_pages.h"
 #include "engine/kv/prefix_index.h"
 
 namespace ropeway {
@@ -22,7 +24,11 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  PageId Allocate();        // a page nobody holds, with one reference. REQUIRES: num_free() > 0
+  static constexpr PageId kNone = -1;
+
+  // A page nobody holds, with one reference, for place `index` of a sequence whose page before is `previous`, or kNone: the
+  // one behind that, or else one where others may follow (free_pages.h). REQUIRES: num_free() > 0
+  PageId Allocate(int32_t index = 0, PageId previous = kNone);
   void AddRef(PageId id);   // REQUIRES: the page is held, or idle
   void DropRef(PageId id);  // REQUIRES: the page is held
 
@@ -36,7 +42,7 @@ class PagePool {
   int32_t ref_count(PageId id) const { return ref_counts_[id]; }
   // How often the page was allocated so far: while it is the same, the page holds what it held.
   int64_t num_allocations(PageId id) const { return allocations_[id]; }
-  int32_t num_free() const { return static_cast<int32_t>(free_.size()) + num_idle_; }  // idle ones included
+  int32_t num_free() const { return free_.size() + num_idle_; }  // idle ones included
   int32_t num_idle() const { return num_idle_; }
   int32_t num_published() const { return index_.size(); }  // that a prefix is found in, held or idle
   int32_t num_pages() const { return static_cast<int32_t>(ref_counts_.size()); }
@@ -51,15 +57,15 @@ class PagePool {
   struct Links {
     PageId older = kNone, newer = kNone;
   };
-  static constexpr PageId kNone = -1;
-
   void AppendIdle(PageId id);
   void RemoveIdle(PageId id);
+  PageId Choose(int32_t index, PageId previous);
+  bool IsHeld(PageId first, int32_t count) const;  // any of so many pages
+  void Evict(PageId id);                           // which is idle
 
   std::vector<int32_t> ref_counts_;   // [num_pages]
   std::vector<int64_t> allocations_;  // [num_pages]
-  // A stack: what was given up last is taken first, as it may still be in caches.
-  std::vector<PageId> free_;
+  FreePages free_;
   std::vector<Links> idle_;  // [num_pages]
   PageId oldest_idle_ = kNone, newest_idle_ = kNone;
   int32_t num_idle_ = 0;

@@ -1,17 +1,24 @@
 #include "tests/bench/decode_steps.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "engine/base/status_macros.h"
+#include "engine/kv/block_table.h"
+#include "engine/kv/page_pool.h"
 
 namespace ropeway {
 
-std::vector<std::vector<PageId>> PageTables(int streams, int32_t tokens) {
-  std::vector<std::vector<PageId>> tables(streams);
-  PageId next = 0;
-  for (auto& table : tables)
-    for (int32_t i = 0; i < tokens; i += kPageTokens) table.push_back(next++);
-  return tables;
+std::vector<std::vector<PageId>> PageTables(int32_t num_pages, int streams, int32_t tokens) {
+  PagePool pool(num_pages);
+  std::vector<std::unique_ptr<BlockTable>> tables;
+  const int32_t pages = PagesFor(tokens), prompt_pages = PagesFor(std::max(1, tokens - kDecodeSteps));
+  for (int i = 0; i < streams; ++i) tables.emplace_back(new BlockTable(pool))->GrowTo(prompt_pages);
+  for (int32_t grown = prompt_pages; grown <= pages; ++grown)
+    for (const auto& table : tables) table->GrowTo(grown);
+  std::vector<std::vector<PageId>> ids;
+  for (const auto& table : tables) ids.emplace_back(table->pages().begin(), table->pages().end());
+  return ids;
 }
 
 void AddRow(const std::vector<PageId>& table, int32_t first, int32_t count, StepPlan& plan,
@@ -32,10 +39,9 @@ absl::Status DecodeSteps::Fill() const {
   AddRow(tables_[0], 0, tokens, first, greedy_);
   RETURN_IF_ERROR(executor_.Step(first).status());
   const int32_t computed = std::max(1, tokens / kPageTokens);
-  int32_t next = 0;
-  for (const std::vector<PageId>& table : tables_)
-    for (const PageId page : table)
-      if (page >= computed) rest.page_copies.push_back({.from = tables_[0][next++ % computed], .to = page});
+  for (size_t t = 0; t < tables_.size(); ++t)
+    for (size_t i = t == 0 ? computed : 0; i < tables_[t].size(); ++i)
+      rest.page_copies.push_back({.from = tables_[0][i % computed], .to = tables_[t][i]});
   AddRow(tables_[0], start_, 1, rest, greedy_);
   return executor_.Step(rest).status();
 }

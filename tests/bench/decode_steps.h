@@ -15,8 +15,9 @@ namespace ropeway {
 // Steps that a context grows by, over and over: it is as long as at first and half of them more, on average.
 inline constexpr int32_t kDecodeSteps = 64;
 
-// One table of pages a stream, of `tokens` tokens.
-std::vector<std::vector<PageId>> PageTables(int streams, int32_t tokens);
+// One table of pages a stream, of `tokens` tokens, as a server has them that took one prompt after the other, of all but
+// kDecodeSteps tokens.
+std::vector<std::vector<PageId>> PageTables(int32_t num_pages, int streams, int32_t tokens);
 
 // A row of the step: tokens [first, first + count) of the sequence with these pages, which `plan` points to.
 void AddRow(const std::vector<PageId>& table, int32_t first, int32_t count, StepPlan& plan,
@@ -27,7 +28,9 @@ class DecodeSteps {
  public:
   // `start` tokens are in each stream's context before the first step.
   DecodeSteps(Executor& executor, int streams, int32_t start)
-      : executor_(executor), start_(start), tables_(PageTables(streams, start + kDecodeSteps)) {}
+      : executor_(executor),
+        start_(start),
+        tables_(PageTables(executor.limits().num_pages, streams, start + kDecodeSteps)) {}
 
   // Puts numbers into the cache wherever steps will read it, before the first one: what was never written would be one page
   // of zeros, many times, and come from processors' caches.

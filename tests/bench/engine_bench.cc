@@ -45,7 +45,7 @@ constexpr int32_t kMaxRows = 256;
 void Prefill(benchmark::State& state, Executor* executor) {
   const int32_t step_tokens = executor->limits().max_tokens_per_step;
   const auto tokens = static_cast<int32_t>(state.range(0));
-  const auto tables = PageTables(1, tokens);
+  const auto tables = PageTables(executor->limits().num_pages, 1, tokens);
   const SamplingParams greedy{.temperature = 0};
   bool ok = true;
   int32_t in_flight = 0;

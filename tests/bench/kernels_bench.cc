@@ -127,7 +127,9 @@ void StoreSequence(const KernelTable& table, const KvLayout& kv, int length, Ali
   const std::vector<float> keys = RandomActivations(length, columns, 3);
   for (int t = 0; t < length; ++t)
     table.store_kv({.kv = kv,
-                    .page = cache.data() + t / kPageTokens * kv.page_bytes,
+                    .cache = cache.data(),
+                    .quad_stride = kv.quad_bytes,
+                    .page = t / kPageTokens,
                     .slot = t % kPageTokens,
                     .keys = &keys[t * columns],
                     .values = &keys[t * columns]});
@@ -149,7 +151,7 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
   if (modifier.modifier.softcap > 0) modifier.modifier.softcap = 50;  // Gemma-2's
   if (modifier.modifier.zone > 0) modifier.modifier.zone = length / 8;
   const int pages = (length + kPageTokens - 1) / kPageTokens;
-  AlignedBuffer cache(pages * kv.page_bytes),
+  AlignedBuffer cache(NumQuads(pages) * kv.quad_bytes),
       scratch(table.attention_scratch_bytes(kv, num_heads, modifier.modifier.mixer.width));
   std::vector<int32_t> page_table(pages);
   for (int p = 0; p < pages; ++p) page_table[p] = p;
@@ -163,7 +165,7 @@ void BM_Attention(benchmark::State& state, const KernelTable& table, const Atten
       const int64_t head = int64_t{g} * shape.queries_per_token * shape.head_dim;
       table.attention({.kv = kv,
                        .cache = cache.data(),
-                       .page_stride = kv.page_bytes,
+                       .quad_stride = kv.quad_bytes,
                        .page_table = page_table.data(),
                        .kv_head = g,
                        .queries_per_token = shape.queries_per_token,
@@ -190,7 +192,7 @@ void BM_DecodeAttention(benchmark::State& state, const KernelTable& table, const
   const auto length = static_cast<int>(state.range(0));
   const KvLayout kv = MakeKvLayout(KvType::kBF16, shape.num_kv_heads, shape.head_dim, shape.head_dim);
   const int pages = (length + kPageTokens - 1) / kPageTokens;
-  const int64_t stream_bytes = pages * kv.page_bytes, streams = kUncached / stream_bytes;
+  const int64_t stream_bytes = NumQuads(pages) * kv.quad_bytes, streams = kUncached / stream_bytes;
   AlignedBuffer cache(streams * stream_bytes),
       scratch(table.attention_scratch_bytes(kv, shape.num_kv_heads * shape.queries_per_token, 0));
   StoreSequence(table, kv, length, cache);
@@ -205,7 +207,7 @@ void BM_DecodeAttention(benchmark::State& state, const KernelTable& table, const
     for (int64_t s = 0; s < streams; ++s)
       table.attention({.kv = kv,
                        .cache = cache.data() + s * stream_bytes,
-                       .page_stride = kv.page_bytes,
+                       .quad_stride = kv.quad_bytes,
                        .page_table = page_table.data(),
                        .kv_head = 0,
                        .kv_heads = shape.num_kv_heads,

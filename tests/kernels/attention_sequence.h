@@ -28,27 +28,30 @@ struct AttentionShape {
   int32_t window = 0;
   int length = 150;
   std::string modifier = "";  // of MakeModifier
+  bool in_line = false;       // pages that follow each other, not out of order
 };
 
 inline std::ostream& operator<<(std::ostream& out, const AttentionShape& s) {
   return out << "E " << s.head_dim << " Ev " << s.value_dim << " G " << s.num_kv_heads << " per token "
              << s.queries_per_token << (s.type == KvType::kBF16 ? " bf16" : " f32") << " cap " << s.softcap
-             << " window " << s.window << " length " << s.length << " " << s.modifier;
+             << " window " << s.window << " length " << s.length << " " << s.modifier
+             << (s.in_line ? " in line" : "");
 }
 
-// One layer's cache with the pages of one sequence in it, out of order, among pages full of NaN.
+// One layer's cache with the pages of one sequence in it, among pages full of NaN.
 class AttentionSequence {
  public:
   AttentionSequence(const KernelTable& table, const AttentionShape& shape)
       : table_(table),
         shape_(shape),
         kv_(MakeKvLayout(shape.type, shape.num_kv_heads, shape.head_dim, shape.value_dim)),
-        page_stride_(kv_.page_bytes + 64) {
+        quad_stride_(kv_.quad_bytes + 64) {
     const int pages = (shape.length + kPageTokens - 1) / kPageTokens;
-    cache_ = AlignedBuffer((2 * pages + 3) * page_stride_);
+    cache_ = AlignedBuffer(NumQuads(2 * pages + kQuadPages) * quad_stride_);
     for (int64_t i = 0; i < cache_.bytes(); i += 4)
       *reinterpret_cast<float*>(cache_.data() + i) = kNotANumber;
-    for (int p = 0; p < pages; ++p) page_table_.push_back(2 * pages + 1 - 2 * p);
+    for (int p = 0; p < pages; ++p)
+      page_table_.push_back(shape.in_line ? kQuadPages + p : 2 * pages + 1 - 2 * p);
     query_stride_ = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.head_dim + 5;
     out_stride_ = int64_t{shape.num_kv_heads} * shape.queries_per_token * shape.value_dim + 3;
     queries_ = RandomActivations(shape.length, query_stride_, 31);
@@ -67,7 +70,9 @@ class AttentionSequence {
   void StoreTokens(int first, int count) {
     for (int t = first; t < first + count; ++t)
       table_.store_kv({.kv = kv_,
-                       .page = cache_.data() + page_table_[t / kPageTokens] * page_stride_,
+                       .cache = cache_.data(),
+                       .quad_stride = quad_stride_,
+                       .page = page_table_[t / kPageTokens],
                        .slot = t % kPageTokens,
                        .keys = &keys_[int64_t{t} * shape_.num_kv_heads * shape_.head_dim],
                        .values = &values_[int64_t{t} * shape_.num_kv_heads * shape_.value_dim]});
@@ -153,7 +158,7 @@ class AttentionSequence {
     const int64_t at = first * query_stride_ + head * shape_.head_dim;
     return {.kv = kv_,
             .cache = cache_.data(),
-            .page_stride = page_stride_,
+            .quad_stride = quad_stride_,
             .page_table = page_table_.data(),
             .kv_head = g,
             .queries_per_token = shape_.queries_per_token,
@@ -220,7 +225,7 @@ class AttentionSequence {
   const KernelTable& table_;
   AttentionShape shape_;
   KvLayout kv_;
-  int64_t page_stride_, query_stride_, out_stride_;
+  int64_t quad_stride_, query_stride_, out_stride_;
   AlignedBuffer cache_;
   std::vector<int32_t> page_table_;
   std::vector<float> queries_, previous_queries_, older_queries_, keys_, values_;

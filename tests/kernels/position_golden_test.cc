@@ -26,11 +26,13 @@ class GoldenRun {
     for (int p = 0; p < pages; ++p) page_table_[first + p] = 1 + (p * 5 + 2) % pages;
     if (pages % 5 == 0)
       for (int p = 0; p < pages; ++p) page_table_[first + p] = pages - p;
-    cache_ = AlignedBuffer((pages + 1) * kv_.page_bytes);
+    cache_ = AlignedBuffer(NumQuads(pages + 1) * kv_.quad_bytes);
     for (int32_t position = golden.first_position; position < golden.num_positions; ++position) {
       const int64_t row = int64_t{position - golden.first_position} * golden.num_kv_heads;
       table_.store_kv({.kv = kv_,
-                       .page = cache_.data() + page_table_[position / kPageTokens] * kv_.page_bytes,
+                       .cache = cache_.data(),
+                       .quad_stride = kv_.quad_bytes,
+                       .page = page_table_[position / kPageTokens],
                        .slot = position % kPageTokens,
                        .keys = &golden.keys[row * golden.head_dim],
                        .values = &golden.values[row * golden.value_dim]});
@@ -59,7 +61,7 @@ class GoldenRun {
       };
       table_.attention({.kv = kv_,
                         .cache = cache_.data(),
-                        .page_stride = kv_.page_bytes,
+                        .quad_stride = kv_.quad_bytes,
                         .page_table = page_table_.data(),
                         .kv_head = g,
                         .queries_per_token = group,

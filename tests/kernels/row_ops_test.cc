@@ -220,48 +220,93 @@ TEST(Rotate, HalvesAndPairsAgree) {
 
 bool StoresChainPairs(const KernelTable& table) { return std::string_view(table.extension) == "bf16"; }
 
-// A page of the specification as the table that stores pairs of a chain has it (args.h).
-std::vector<uint8_t> AsChainPairs(const KvLayout& kv, const std::vector<uint8_t>& page) {
-  std::vector<uint8_t> out = page;
-  const auto move = [&](int64_t from, int64_t to) { std::copy_n(&page[2 * from], 2, &out[2 * to]); };
+// A quad of the specification as the table that stores pairs of a chain has it (args.h).
+std::vector<uint8_t> AsChainPairs(const KvLayout& kv, const std::vector<uint8_t>& quad) {
+  std::vector<uint8_t> out = quad;
+  const auto move = [&](int64_t from, int64_t to) { std::copy_n(&quad[2 * from], 2, &out[2 * to]); };
   for (int64_t head = 0; head < kv.num_kv_heads; ++head)
-    for (int64_t slot = 0; slot < kPageTokens; ++slot) {
-      const int64_t keys = head * kv.head_elements, values = keys + kv.value_offset;
-      for (int64_t d = 0; d < kv.padded_head_dim; ++d)
-        move(keys + (d / 2 * kPageTokens + slot) * 2 + d % 2,
-             keys + ((d / 4 * 2 + d % 2) * kPageTokens + slot) * 2 + 1 - d % 4 / 2);
-      for (int64_t d = 0; d < kv.padded_value_dim; ++d)
-        move(values + slot * kv.padded_value_dim + d,
-             values + (slot / 2 * kv.padded_value_dim + d) * 2 + 1 - slot % 2);
-    }
+    for (int64_t page = 0; page < kQuadPages; ++page)
+      for (int64_t slot = 0; slot < kPageTokens; ++slot) {
+        const int64_t pair = head * kv.head_elements + page / 2 * 2 * kPageTokens * kv.padded_head_dim;
+        const auto key = [&](int64_t line) {
+          return pair + ((line * 2 + page % 2) * kPageTokens + slot) * 2;
+        };
+        for (int64_t d = 0; d < kv.padded_head_dim; ++d)
+          move(key(d / 2) + d % 2, key(d / 4 * 2 + d % 2) + 1 - d % 4 / 2);
+        for (int64_t d = 0; d < kv.padded_value_dim; ++d) {
+          const int64_t column = d % kv.value_columns;
+          const int64_t block = head * kv.head_elements + kv.value_offset +
+                                (d - column) * kQuadPages * kPageTokens +
+                                page * kPageTokens * kv.value_columns;
+          move(block + slot * kv.value_columns + column,
+               block + (slot / 2 * kv.value_columns + column) * 2 + 1 - slot % 2);
+        }
+      }
   return out;
 }
 
-// Every byte of a page is that of the specification, and a token touches its own slot alone.
+// One layer's cache and tokens that go there.
+class StoredTokens {
+ public:
+  StoredTokens(KvType type, int head_dim, int value_dim)
+      : kv_(MakeKvLayout(type, kHeads, head_dim, value_dim)),
+        keys_(RandomActivations(kPageTokens, kHeads * head_dim, 49)),
+        values_(RandomActivations(kPageTokens, kHeads * value_dim, 50)) {}
+
+  const KvLayout& kv() const { return kv_; }
+
+  // Tokens [0, slots) in a page of a quad that was full of something else.
+  std::vector<uint8_t> Fill(const KernelTable& table, int32_t page, int slots) const {
+    std::vector<uint8_t> quads(2 * kv_.quad_bytes, 0xA5);
+    for (int slot = 0; slot < slots; ++slot)
+      table.store_kv({.kv = kv_,
+                      .cache = quads.data(),
+                      .quad_stride = kv_.quad_bytes,
+                      .page = page,
+                      .slot = slot,
+                      .keys = &keys_[slot * kHeads * kv_.head_dim],
+                      .values = &values_[slot * kHeads * kv_.value_dim]});
+    return quads;
+  }
+
+ private:
+  static constexpr int kHeads = 3;
+
+  KvLayout kv_;
+  std::vector<float> keys_, values_;
+};
+
+// Every byte of a quad is that of the specification, and a token touches its own slot alone.
 TEST(StoreKv, BytesOfTheSpecification) {
   for (KvType type : {KvType::kF32, KvType::kBF16})
     for (int head_dim : {1, 20, 64, 128})
-      for (int value_dim : {1, 24, 64}) {
-        const KvLayout kv = MakeKvLayout(type, 3, head_dim, value_dim);
-        const std::vector<float> keys = RandomActivations(kPageTokens, 3 * head_dim, 49),
-                                 values = RandomActivations(kPageTokens, 3 * value_dim, 50);
-        const auto fill = [&](const KernelTable& table, int slots) {
-          std::vector<uint8_t> page(kv.page_bytes, 0xA5);
-          for (int slot = 0; slot < slots; ++slot)
-            table.store_kv({.kv = kv,
-                            .page = page.data(),
-                            .slot = slot,
-                            .keys = &keys[slot * 3 * head_dim],
-                            .values = &values[slot * 3 * value_dim]});
-          return page;
-        };
+      for (int value_dim : {1, 24, 64, 80}) {
+        const StoredTokens tokens(type, head_dim, value_dim);
         for (const KernelTable* table : FastTables())
-          for (int slots : {1, 5, kPageTokens}) {
-            const std::vector<uint8_t> page = fill(RefKernels(), slots);
-            const bool moved = type == KvType::kBF16 && StoresChainPairs(*table);
-            EXPECT_EQ(fill(*table, slots), moved ? AsChainPairs(kv, page) : page);
-          }
+          for (int32_t page = 0; page < kQuadPages; ++page)
+            for (int slots : {1, 5, kPageTokens}) {
+              const std::vector<uint8_t> quad = tokens.Fill(RefKernels(), page, slots);
+              const bool moved = type == KvType::kBF16 && StoresChainPairs(*table);
+              EXPECT_EQ(tokens.Fill(*table, page, slots), moved ? AsChainPairs(tokens.kv(), quad) : quad);
+            }
       }
+}
+
+// A copy is what would have been stored there, and touches nothing else.
+TEST(CopyPage, IsThePage) {
+  for (KvType type : {KvType::kF32, KvType::kBF16})
+    for (int value_dim : {24, 64, 80}) {
+      const StoredTokens tokens(type, 20, value_dim);
+      for (const KernelTable* table : AllTables())
+        for (const auto& [from, to] : {std::pair{0, 3}, {2, 5}, {7, 1}, {6, 4}}) {
+          std::vector<uint8_t> quads = tokens.Fill(*table, from, kPageTokens), at_target = quads;
+          const std::vector<uint8_t> target = tokens.Fill(*table, to, kPageTokens);
+          for (size_t i = 0; i < target.size(); ++i)
+            if (target[i] != 0xA5) at_target[i] = target[i];
+          CopyPage(tokens.kv(), quads.data(), from, to);
+          EXPECT_EQ(quads, at_target) << table->name << " from " << from << " to " << to;
+        }
+    }
 }
 
 TEST(StoreKv, RoundsToNearestEven) {
@@ -278,14 +323,16 @@ TEST(StoreKv, RoundsToNearestEven) {
                             {-0.f, -0.f}};
   const KvLayout kv = MakeKvLayout(KvType::kBF16, 1, 1, 1);
   for (const KernelTable* table : AllTables()) {
-    std::vector<uint16_t> page(kv.head_elements);
+    std::vector<uint16_t> quad(kv.head_elements);
     const auto stored = [&](float key) {
       table->store_kv({.kv = kv,
-                       .page = reinterpret_cast<uint8_t*>(page.data()),
+                       .cache = reinterpret_cast<uint8_t*>(quad.data()),
+                       .quad_stride = kv.quad_bytes,
+                       .page = 0,
                        .slot = 3,
                        .keys = &key,
                        .values = &key});
-      return BFloat16ToFloat(page[2 * 3 + (StoresChainPairs(*table) ? 1 : 0)]);
+      return BFloat16ToFloat(quad[2 * 3 + (StoresChainPairs(*table) ? 1 : 0)]);
     };
     for (const auto& [from, to] : cases)
       EXPECT_EQ(std::bit_cast<uint32_t>(stored(from)), std::bit_cast<uint32_t>(to))

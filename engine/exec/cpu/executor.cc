@@ -1,7 +1,6 @@
 #include "engine/exec/cpu/executor.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -82,19 +81,18 @@ CpuExecutor::CpuExecutor(Decoder decoder, std::unique_ptr<ThreadPool> pool, cons
     : decoder_(std::move(decoder)),
       limits_(limits),
       pool_(std::move(pool)),
-      pages_(kv.page_bytes * limits.num_pages * decoder_.spec().num_layers()),
-      cache_{.kv = kv, .data = pages_.data(), .layer_stride = kv.page_bytes * limits.num_pages},
+      pages_(kv.quad_bytes * kernels::NumQuads(limits.num_pages) * decoder_.spec().num_layers()),
+      cache_{.kv = kv,
+             .data = pages_.data(),
+             .layer_stride = kv.quad_bytes * kernels::NumQuads(limits.num_pages)},
       workspace_(decoder_.spec(), decoder_.table(), kv, pool_->size(), limits.max_tokens_per_step,
                  kMaxLogitRows, limits.max_model_len),
       samplers_(pool_->size()) {}
 
 void CpuExecutor::CopyPages(absl::Span<const PageCopy> copies) {
   for (const PageCopy& copy : copies)
-    for (int layer = 0; layer < decoder_.spec().num_layers(); ++layer) {
-      uint8_t* pages = cache_.data + layer * cache_.layer_stride;
-      std::memcpy(pages + copy.to * cache_.kv.page_bytes, pages + copy.from * cache_.kv.page_bytes,
-                  cache_.kv.page_bytes);
-    }
+    for (int layer = 0; layer < decoder_.spec().num_layers(); ++layer)
+      kernels::CopyPage(cache_.kv, cache_.data + layer * cache_.layer_stride, copy.from, copy.to);
 }
 
 void CpuExecutor::Run(const StepPlan& plan, absl::Span<const int32_t> indices,

@@ -55,7 +55,10 @@ class CpuExecutor final : public Executor {
 
   const Decoder& decoder() const { return decoder_; }
   int threads() const { return pool_->size(); }
-  int64_t kv_cache_bytes() const { return pages_.bytes(); }
+  // Of the pages. The last quad has memory for pages that there may not be, which is never written.
+  int64_t kv_cache_bytes() const {
+    return cache_.kv.page_bytes * limits_.num_pages * decoder_.spec().num_layers();
+  }
 
   // Computes the plan and gives the logits of the given tokens of it to `visit`, row by row; for tools and
   // tests. REQUIRES: as Submit; indices ascending.

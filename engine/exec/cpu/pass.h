@@ -30,7 +30,7 @@ struct TokenBatch {
   absl::Span<const AdmittedLengths> lengths;                // [R], of the rows' requests
 };
 
-// The KV cache of all layers: page p of layer l at data + l * layer_stride + p * kv.page_bytes.
+// The KV cache of all layers: quad q of layer l at data + l * layer_stride + q * kv.quad_bytes.
 struct KvCache {
   kernels::KvLayout kv;
   uint8_t* data = nullptr;

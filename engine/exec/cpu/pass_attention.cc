@@ -56,9 +56,11 @@ void Decoder::Pass::RotateAndStore(int index) {
 void Decoder::Pass::RotateAndStoreToken(int index, int64_t token) {
   FinishHeads(index, token);
   const int32_t position = batch_->positions[token];
-  const int64_t page = batch_->page_tables[RowOf(token)][position / kPageTokens];
+  const int32_t page = batch_->page_tables[RowOf(token)][position / kPageTokens];
   table_.store_kv({.kv = cache_->kv,
-                   .page = cache_->data + index * cache_->layer_stride + page * cache_->kv.page_bytes,
+                   .cache = cache_->data + index * cache_->layer_stride,
+                   .quad_stride = cache_->kv.quad_bytes,
+                   .page = page,
                    .slot = position % kPageTokens,
                    .keys = Keys(token),
                    .values = Values(token)});
@@ -239,7 +241,7 @@ kernels::AttentionArgs Decoder::Pass::AttentionOf(int index, int64_t row, int32_
   const bool has_zones = ChunkedRpe3dOf(spec_.layers[index].position.scheme) != nullptr;
   return {.kv = cache_->kv,
           .cache = cache_->data + index * cache_->layer_stride,
-          .page_stride = cache_->kv.page_bytes,
+          .quad_stride = cache_->kv.quad_bytes,
           .page_table = batch_->page_tables[row].data(),
           .kv_head = head,
           .queries_per_token = group,

@@ -15,8 +15,8 @@
 //   kOneChain          whether sums are one chain
 //   kSums              sums that go together
 //   kSteps             columns of one chain that a step multiplies, 1 or 2
-//   Key<half>(chunk, page, step), Value<half>(chunk, row, block, step, column, seen)
-//                      sixteen lanes of what a step multiplies; `row` is padded Ev. Of values not seen, zero or nothing
+//   Key<half>(chunk, page, step), Value<half>(chunk, block, step, column, seen)
+//                      sixteen lanes of what a step multiplies. Of values not seen, zero or nothing
 //   MultiplyAdd(x, factor, sum)
 //   QueryOf(...)       from a query to the factors of its steps, [padded E / 2 / kSteps][2 halves]
 //   Factors(weights)   the factors of a chunk's values, [kChunk / kSteps]
@@ -24,6 +24,7 @@
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_ROWS_INL_H_
 
 constexpr int kChunkPages = kChunk / kPageTokens;
+static_assert(kChunkPages == kQuadPages);
 constexpr int kSumBlock = 2 * kPageTokens;  // columns, or positions
 
 // A chunk's keys and values of one KV head as they lie in the cache, page by page; Element is uint16_t for bf16, or
@@ -34,8 +35,24 @@ struct CachedChunk {
   int last;       // positions [0, last) of the chunk are in the cache: behind them may be anything
   const Element* keys[kChunkPages];
   const Element* values[kChunkPages];
-  // Bytes from a page to the one that will be read in its place in the next chunk.
-  int64_t ahead[kChunkPages];
+  int64_t block_columns;  // of values
+  // Bytes from keys and values of a page to those to ask memory for where they are read: those that will be read in their
+  // place in the next chunk.
+  int64_t keys_ahead[kChunkPages], values_ahead[kChunkPages];
+
+  // Sixteen tokens' keys of a column of float32, or of two of bf16.
+  const Element* KeyAt(int page, int64_t line) const {
+    constexpr int64_t kLine = 64 / sizeof(Element);
+    return keys[page] + line * 2 * kLine;
+  }
+  // Values of slots that lie side by side, kSlots of them in each column: number `row` of the page, from a column on that is a
+  // multiple of 16.
+  template <int kSlots>
+  const Element* ValueAt(int page, int64_t row, int64_t column) const {
+    // block_columns is a power of two.
+    const int64_t first = column & -block_columns;
+    return values[page] + first * kQuadPages * kPageTokens + kSlots * (row * block_columns + column - first);
+  }
 };
 
 // The same, rearranged in the scratch for many queries.
@@ -43,7 +60,8 @@ struct ExpandedChunk {
   int32_t start;
   int64_t page_floats;  // of a page's keys
   const float* keys;    // [kChunkPages][padded E / 2 / kSteps][2 halves][16]
-  const float* values;  // [kChunk / kSteps][padded Ev]
+  const float* values;  // [kChunk / kSteps][row]
+  int64_t row;          // padded Ev
 };
 
 // The weights of a block's queries in a chunk: scores first.
@@ -53,15 +71,16 @@ struct Weights {
 };
 
 // Fetches what lies `ahead` bytes beyond `p`, into L2: L1 waits for so few lines at a time that one thread of a Zen 4
-// read this pattern of pages at 14 to 17 GB/s where it reads it at 23 to 25 from L2. The processor forgets what it is asked
-// to fetch while it waits for too much; so each line is asked for twice, some time apart, which gives a tenth more.
+// read pages anywhere at 14 to 17 GB/s where it reads them at 23 to 25 from L2. In assembly, since g++ 12 takes a function that does
+// nothing but fetch for one that does nothing, and leaves it out.
 inline void FetchAhead(const void* p, int64_t ahead) {
-  _mm_prefetch(static_cast<const char*>(p) + ahead, _MM_HINT_T1);
+  asm volatile("prefetcht1 %0" : : "m"(*(static_cast<const char*>(p) + ahead)));
 }
 
-// Which column of a row of bf16 values to fetch where [column, column + 16) are multiplied: of every 64 columns, sixteen
-// fetch the one line of 64 bytes and sixteen the other, and the next 32 both of them again.
-inline int64_t FetchedColumn(int64_t column) { return (column & ~int64_t{63}) + 2 * (column & 16); }
+// The processor forgets what it is asked to fetch while it waits for too much; so each line is asked for twice, some lines
+// apart, which gives a tenth more.
+constexpr int64_t kAgain = 1024;
+inline void FetchAgain(const void* p, int64_t ahead) { FetchAhead(p, ahead - kAgain); }
 
 // KV f32, from the cache. Both halves of a block are one chain.
 struct FloatRows {
@@ -69,11 +88,9 @@ struct FloatRows {
   static constexpr bool kOneChain = true;
   static constexpr int kSums = kAccumulators;
 
-  static Lanes Key(const Chunk& chunk, int page, int64_t column) {
-    return Load(chunk.keys[page] + column * kPageTokens);
-  }
-  static Lanes Value(const Chunk& chunk, int64_t row, int64_t position, int64_t column) {
-    return Load(chunk.values[position / kPageTokens] + position % kPageTokens * row + column);
+  static Lanes Key(const Chunk& chunk, int page, int64_t column) { return Load(chunk.KeyAt(page, column)); }
+  static Lanes Value(const Chunk& chunk, int64_t position, int64_t column) {
+    return Load(chunk.ValueAt<1>(static_cast<int>(position / kPageTokens), position % kPageTokens, column));
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) { return Fma(x, factor, sum); }
 };
@@ -169,9 +186,9 @@ inline Range StepsOf(int first, int last) {
 
 // One block of values, positions [first, last) of the chunk alone.
 template <class Rows, int Q, int P>
-[[gnu::always_inline]] inline void AddValueBlock(const typename Rows::Chunk& chunk, int64_t row,
-                                                 int64_t column, int block, int first, int last,
-                                                 const Weights& weights, Lanes (&sum)[P][Q]) {
+[[gnu::always_inline]] inline void AddValueBlock(const typename Rows::Chunk& chunk, int64_t column, int block,
+                                                 int first, int last, const Weights& weights,
+                                                 Lanes (&sum)[P][Q]) {
   constexpr int kPageSteps = kPageTokens / Rows::kSteps;
   const int start = block * kSumBlock;
   const float *even_factors[Q], *odd_factors[Q];
@@ -181,7 +198,7 @@ template <class Rows, int Q, int P>
     odd_factors[q] = even_factors[q] + kPageSteps;
   }
   const auto load = [&]<int kHalf>(int p, int64_t i) {
-    return Rows::template Value<kHalf>(chunk, row, block, i, column + 16 * p, Range{first, last});
+    return Rows::template Value<kHalf>(chunk, block, i, column + 16 * p, Range{first, last});
   };
   Lanes even[P][Q], odd[P][Q];
   SetZero(even);
@@ -197,7 +214,7 @@ template <class Rows, int Q, int P>
 
 // states[q] += weights of [first, last) of the chunk . v, for P vectors of columns.
 template <class Rows, int Q, int P>
-inline void WeighValues(const typename Rows::Chunk& chunk, int64_t row, int64_t column, int first, int last,
+inline void WeighValues(const typename Rows::Chunk& chunk, int64_t column, int first, int last,
                         const Weights& weights, float* const (&states)[Q]) {
   Lanes sum[P][Q];
 #pragma GCC unroll 4
@@ -209,11 +226,11 @@ inline void WeighValues(const typename Rows::Chunk& chunk, int64_t row, int64_t 
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) factors[q] = weights.of[q];
     Chain<Rows, 1>(
-        {first, last}, [&](int p, int64_t i) { return Rows::Value(chunk, row, i, column + 16 * p); }, factors,
+        {first, last}, [&](int p, int64_t i) { return Rows::Value(chunk, i, column + 16 * p); }, factors,
         sum);
   } else {
     for (int block = first / kSumBlock; block * kSumBlock < last; ++block)
-      AddValueBlock<Rows>(chunk, row, column, block, first, last, weights, sum);
+      AddValueBlock<Rows>(chunk, column, block, first, last, weights, sum);
   }
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p)

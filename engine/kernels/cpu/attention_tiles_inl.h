@@ -14,6 +14,8 @@
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_TILES_INL_H_
 
 constexpr int kTileRows = 16;
+// Bytes from a line of a page's keys to the next one.
+constexpr int kKeyStride = 128;
 
 // As halves of tiles want them: the even columns of a query are the firsts of its pairs; the even page of a block of
 // weights is.
@@ -74,8 +76,9 @@ class TileGroup {
         const int even = first / kPageTokens;
         const auto value = [&](int page, int64_t i) {
           if (page * kPageTokens + slot >= chunk_.last) return kNothing;
-          FetchAhead(chunk_.values[page] + slot * row + i, chunk_.ahead[page]);
-          return chunk_.values[page] + slot * row + i;
+          const uint16_t* values = chunk_.ValueAt<1>(page, slot, i);
+          FetchAhead(values, chunk_.values_ahead[page]);
+          return values;
         };
         for (int64_t i = 0; i < row; i += 16) StorePairs(pairs + i, value(even, i), value(even + 1, i));
       }
@@ -94,14 +97,14 @@ class TileGroup {
     for (; d + kSumBlock <= columns; d += kSumBlock) {
       Tiles::Load<4>(queries + d, stride);
       ForTiles(page, pages, [&]<int T>() {
-        Tiles::Load<6>(chunk_.keys[T] + d * kPageTokens, 4 * kPageTokens);
+        Tiles::Load<6>(chunk_.KeyAt(T, d / 2), kKeyStride);
         Tiles::Dot<T, 4, 6>();
       });
     }
     if (d < columns) {
       Tiles::Load<5>(queries + d, stride);
       ForTiles(page, pages, [&]<int T>() {
-        Tiles::Load<7>(chunk_.keys[T] + d * kPageTokens, 4 * kPageTokens);
+        Tiles::Load<7>(chunk_.KeyAt(T, d / 2), kKeyStride);
         Tiles::Dot<T, 5, 7>();
       });
     }
@@ -160,7 +163,7 @@ class TileChunks {
       for (int64_t i = 0; i < args.kv.padded_head_dim / 2; ++i) of.packed[i] = 0;
     }
   }
-  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+  void Attend(const CachedChunk<uint16_t>& chunk, int32_t, int count, Query* queries) {
     TileGroup(args_, chunk, count, queries).Attend(expanded_);
   }
   void Finish() {}

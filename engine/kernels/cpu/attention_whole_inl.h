@@ -14,7 +14,8 @@
 // of soft-max, 20 to shrink sums and values, 10 of an exponential), 76 % of 1,470 cycles over prompts of 2,048. The loops take
 // 1,340 out of L1: each store of a vector costs half a product, of which there are 64, and each run of 128
 // products loses 6 cycles to the sums of halves. Beside them queries, ends of spans and results 80; chunks that not all
-// queries see 30; fetching the next chunk 20. Decode: bf16_dot_inl.h.
+// queries see 30. Asking for the next chunk besides takes 2 to 4 % of the time, and gives nothing. Decode:
+// attention_straight_inl.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_WHOLE_INL_H_
 #define ROPEWAY_ENGINE_KERNELS_CPU_ATTENTION_WHOLE_INL_H_
 
@@ -280,9 +281,9 @@ class WholeBlocks {
 #pragma GCC unroll 4
       for (int p = 0; p < kVectors; ++p)
         sum[p][q] = Mul(Load(last.queries[q].values + column + 16 * p), Splat(last.shrink[q]));
-    AddValueBlock<Rows>(last.chunk, kv_.padded_value_dim, column, 0, 0, kChunk, last.weights, sum);
+    AddValueBlock<Rows>(last.chunk, column, 0, 0, kChunk, last.weights, sum);
     if (raised != kNone) RaiseMaxima(slots_[raised]);
-    AddValueBlock<Rows>(last.chunk, kv_.padded_value_dim, column, 1, 0, kChunk, last.weights, sum);
+    AddValueBlock<Rows>(last.chunk, column, 1, 0, kChunk, last.weights, sum);
     if (raised != kNone) FindShrinking(slots_[raised]);
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q)
@@ -304,15 +305,6 @@ inline bool GoWhole(const AttentionArgs& args, int32_t start, int count, const Q
          args.modifier.relative_values.data == nullptr;
 }
 
-// Asks for one of `parts` parts of the chunk that follows.
-inline void FetchPart(const CachedChunk<uint16_t>& chunk, const KvLayout& kv, int part, int parts) {
-  constexpr int kLine = 32;
-  const int64_t lines = kv.head_elements / kLine;
-  for (int p = 0; p * kPageTokens < chunk.last; ++p)
-    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i)
-      FetchAhead(chunk.keys[p] + i * kLine, chunk.ahead[p]);
-}
-
 // Many queries share what L1 and L2 hold of a chunk.
 class ManyChunks {
  public:
@@ -320,16 +312,14 @@ class ManyChunks {
 
   ManyChunks(const AttentionArgs& args, const GroupMemory&, int) : args_(args), whole_(args) {}
 
-  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
+  void Attend(const CachedChunk<uint16_t>& chunk, int32_t, int count, Query* queries) {
     if (!GoWhole(args_, chunk.start, count, queries)) {
       Finish();
-      FetchPart(chunk, args_.kv, 0, 1);
       return AttendBlocks<Rows>(args_, chunk, count, queries);
     }
     const int blocks = count / kQueries;
     for (int b = 0; b < blocks; ++b) {
       whole_.Push(chunk, queries + b * kQueries);
-      FetchPart(chunk, args_.kv, b, blocks);
     }
     AttendBlocks<Rows>(args_, chunk, count - blocks * kQueries, queries + blocks * kQueries);
   }
@@ -376,10 +366,15 @@ class FewChunks {
 
   FewChunks(const AttentionArgs& args, const GroupMemory&, int) : args_(args), whole_(args) {}
 
-  void Attend(const CachedChunk<uint16_t>& chunk, int count, Query* queries) {
-    if (GoWhole(args_, chunk.start, count, queries)) return whole_.Push(chunk, count, queries);
+  void Attend(const CachedChunk<uint16_t>& chunk, int32_t end, int count, Query* queries) {
+    const bool is_whole = GoWhole(args_, chunk.start, count, queries);
+    const bool is_straight = is_whole && IsStraight(args_, chunk.start, end);
+    if (is_whole && !is_straight) return whole_.Push(chunk, count, queries);
     Finish();
-    AttendBlocks<Rows>(args_, chunk, count, queries);
+    if (is_straight)
+      AttendStraight(args_, chunk, count, queries);
+    else
+      AttendBlocks<Rows>(args_, chunk, count, queries);
   }
   void Finish() { whole_.Finish(); }
 

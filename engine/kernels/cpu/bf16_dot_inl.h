@@ -5,14 +5,11 @@
 // denormal numbers for zero: measured on Zen 4, and looked at on every processor before it is used
 // (DotsAreChains). So a pair is (later, earlier) of one chain, and an instruction is two steps of it.
 //
-// What bounds attention of few queries on Zen 4, where one of these is issued a cycle, is memory. Out of L3 a thread
-// reads keys and values at 37 GB/s in the shape of SmolLM2 (three queries a KV head), at 32 of Llama-3.2-1B (four), at
-// 45 with one query a head, since soft-max stands beside products (attention_whole_inl.h): a third to a half less where
-// it stands behind them. Out of memory it is 23 to 24 of the 33 of a straight line, with soft-max beside products or
-// behind. A loop of four fma a line finds the same: where lines are asked for 8 KB ahead and more it reads 21 to 24 of
-// 31 GB/s in any order, since only so many lines can be under way. The processor's own prefetchers read a straight line
-// at 31, and faster than we ask for it, but two lines in turn at 16, and runs of 12 KB, as pages are, that lie anywhere
-// at 13. Asking for every line once, for every other one, 32 KB ahead, or into L1 all read slower, and so did loads in
+// What bounds attention of few queries on Zen 4, where one of these is issued a cycle, is memory: attention_straight_inl.h. Of
+// pages that do not follow each other each line is asked for, and 21 to 24 of 31 to 33 GB/s are read in whatever order, since only
+// so many lines can be under way: in quads that lie anywhere about as fast as that, in single pages that lie anywhere at 17 to
+// 19, as lines beside theirs come along. Soft-max stands beside products there (attention_whole_inl.h), which out of L3 is worth a
+// third to a half. Asking for every line once, for every other one, 32 KB ahead, or into L1 all read slower, and so did loads in
 // the place of asking.
 // What bounds attention of many: attention_whole_inl.h.
 #ifndef ROPEWAY_ENGINE_KERNELS_CPU_BF16_DOT_INL_H_
@@ -43,23 +40,21 @@ struct DotRows {
 
   template <int kHalf>
   static Lanes Key(const Chunk& chunk, int page, int64_t step) {
-    const uint16_t* keys = chunk.keys[page] + step * 4 * kPageTokens;
+    const uint16_t* keys = chunk.KeyAt(page, step * 2 + kHalf);
     if constexpr (kFetches) {
-      FetchAhead(keys, chunk.ahead[page]);
-      FetchAhead(keys + 2 * kPageTokens, chunk.ahead[page]);
+      FetchAhead(keys, chunk.keys_ahead[page]);
+      FetchAgain(keys, chunk.keys_ahead[page]);
     }
-    return {_mm512_loadu_ps(keys + kHalf * 2 * kPageTokens)};
+    return {_mm512_loadu_ps(keys)};
   }
   template <int kHalf>
-  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t step, int64_t column, Range seen) {
+  static Lanes Value(const Chunk& chunk, int block, int64_t step, int64_t column, Range seen) {
     const int page = 2 * block + kHalf;
-    const uint16_t* values = chunk.values[page] + 2 * step * row;
+    const uint16_t* values = chunk.ValueAt<2>(page, step, column);
     if constexpr (kFetches) {
-      const uint16_t* fetched = values + 2 * FetchedColumn(column);
-      FetchAhead(fetched, chunk.ahead[page]);
-      FetchAhead(fetched + 2 * kPageTokens, chunk.ahead[page]);
+      FetchAhead(values, chunk.values_ahead[page]);
+      FetchAgain(values, chunk.values_ahead[page]);
     }
-    values += 2 * column;
     if constexpr (kWhole) return {_mm512_loadu_ps(values)};
     const int64_t position = page * kPageTokens + 2 * step;
     const __mmask32 later = position + 1 < seen.last ? 0x55555555 : 0;

@@ -12,16 +12,20 @@ struct PairRows {
 
   template <int kHalf>
   static Lanes Key(const Chunk& chunk, int page, int64_t pair) {
-    const uint16_t* key = chunk.keys[page] + pair * 2 * kPageTokens;
-    FetchAhead(key, chunk.ahead[page]);
+    const uint16_t* key = chunk.KeyAt(page, pair);
+    FetchAhead(key, chunk.keys_ahead[page]);
     return kHalf == 0 ? LoadFirstBf16(key) : LoadSecondBf16(key);
   }
   template <int kHalf>
-  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column, Range) {
+  static Lanes Value(const Chunk& chunk, int block, int64_t slot, int64_t column, Range) {
     const int page = 2 * block + kHalf;
-    const uint16_t* values = chunk.values[page] + slot * row;
-    FetchAhead(values + FetchedColumn(column), chunk.ahead[page]);
-    return LoadBf16(values + column);
+    const uint16_t* values = chunk.template ValueAt<1>(page, slot, column);
+    // A line has two vectors.
+    if (column % 32 == 0)
+      FetchAhead(values, chunk.values_ahead[page]);
+    else
+      FetchAgain(values, chunk.values_ahead[page]);
+    return LoadBf16(values);
   }
   static Lanes MultiplyAdd(Lanes x, Lanes factor, Lanes sum) { return Fma(x, factor, sum); }
   static const float* QueryOf(const float* rounded, int64_t, float*) { return rounded; }
@@ -38,29 +42,33 @@ struct GroupRows : PairRows {
     return Load(chunk.keys + page * chunk.page_floats + (2 * pair + kHalf) * kPageTokens);
   }
   template <int kHalf>
-  static Lanes Value(const Chunk& chunk, int64_t row, int block, int64_t slot, int64_t column, Range) {
-    return Load(chunk.values + ((2 * block + kHalf) * kPageTokens + slot) * row + column);
+  static Lanes Value(const Chunk& chunk, int block, int64_t slot, int64_t column, Range) {
+    return Load(chunk.values + ((2 * block + kHalf) * kPageTokens + slot) * chunk.row + column);
   }
 
   // What the cache has of the chunk, written to `expanded`.
   static Chunk Expand(const CachedChunk<uint16_t>& from, const KvLayout& kv, float* expanded) {
     const int pages = (from.last + kPageTokens - 1) / kPageTokens;
+    const int64_t page_floats = kPageTokens * kv.padded_head_dim, row = kv.padded_value_dim;
     float* key = expanded;
     for (int p = 0; p < pages; ++p)
-      for (const uint16_t *pair = from.keys[p], *end = pair + kv.value_offset; pair < end;
-           pair += 2 * kPageTokens) {
-        FetchAhead(pair, from.ahead[p]);
-        Store(key, LoadFirstBf16(pair));
-        Store(key + kPageTokens, LoadSecondBf16(pair));
-        key += 2 * kPageTokens;
+      for (int64_t pair = 0; pair < kv.padded_head_dim / 2; ++pair, key += 2 * kPageTokens) {
+        const uint16_t* columns = from.KeyAt(p, pair);
+        FetchAhead(columns, from.keys_ahead[p]);
+        Store(key, LoadFirstBf16(columns));
+        Store(key + kPageTokens, LoadSecondBf16(columns));
       }
-    float* values = expanded + kChunkPages * kv.value_offset;
-    for (int p = 0; p < pages; ++p)
-      for (int64_t i = 0, all = kPageTokens * kv.padded_value_dim; i < all; i += 16) {
-        FetchAhead(from.values[p] + i, from.ahead[p]);
-        Store(values + p * all + i, LoadBf16(from.values[p] + i));
+    float* values = expanded + kChunkPages * page_floats;
+    for (int64_t column = 0; column < row; column += 16)
+      for (int p = 0; p < pages; ++p) {
+        const uint16_t* value = from.template ValueAt<1>(p, 0, column);
+        float* expanded_value = values + p * kPageTokens * row + column;
+        for (int slot = 0; slot < kPageTokens; ++slot, value += from.block_columns, expanded_value += row) {
+          FetchAhead(value, from.values_ahead[p]);
+          Store(expanded_value, LoadBf16(value));
+        }
       }
-    return {from.start, kv.value_offset, expanded, values};
+    return {from.start, page_floats, expanded, values, row};
   }
 };
 

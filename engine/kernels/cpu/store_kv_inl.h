@@ -8,53 +8,43 @@ constexpr bool kStoresChainPairs = true;
 constexpr bool kStoresChainPairs = false;
 #endif
 
-// Where column d of the key in a slot lies among the elements of its head.
+// Where column d of the key in a slot lies, from the first line of its page on.
 template <typename Element>
 inline int64_t KeyElement(int64_t d, int slot) {
+  constexpr int64_t kStride = 2 * 64 / sizeof(Element);
   if constexpr (sizeof(Element) == 4)
-    return d * kPageTokens + slot;
+    return d * kStride + slot;
   else if constexpr (kStoresChainPairs)
-    return ((d / 4 * 2 + d % 2) * kPageTokens + slot) * 2 + (d % 4 < 2 ? 1 : 0);
+    return (d / 4 * 2 + d % 2) * kStride + slot * 2 + (d % 4 < 2 ? 1 : 0);
   else
-    return (d / 2 * kPageTokens + slot) * 2 + d % 2;
-}
-
-// The same of the value's column d, of `row` in all, among the values.
-template <typename Element>
-inline int64_t ValueElement(int64_t d, int slot, int64_t row) {
-  if constexpr (sizeof(Element) == 2 && kStoresChainPairs)
-    return (slot / 2 * row + d) * 2 + (slot % 2 == 0 ? 1 : 0);
-  else
-    return slot * row + d;
+    return d / 2 * kStride + slot * 2 + d % 2;
 }
 
 template <typename Element>
 void StoreKvAs(const StoreKvArgs& args) {
-  Element* page = reinterpret_cast<Element*>(args.page);
-  const auto convert = [](Lanes a, Element* to, int64_t lanes) {
-    alignas(64) Element row[16];
+  const KvLayout& kv = args.kv;
+  Element* quad = reinterpret_cast<Element*>(args.cache + args.page / kQuadPages * args.quad_stride);
+  const auto convert = [](const float* from, int64_t lanes, Element(&to)[16]) {
     if constexpr (sizeof(Element) == 2)
-      StoreBf16(row, a);
+      StoreBf16(to, LoadSome(from, lanes));
     else
-      Store(row, a);
-    for (int64_t i = 0; i < lanes; ++i) to[i] = row[i];
+      Store(to, LoadSome(from, lanes));
   };
-  for (int head = 0; head < args.kv.num_kv_heads; ++head, page += args.kv.head_elements) {
-    const float* key = args.keys + int64_t{head} * args.kv.head_dim;
-    ForColumns(args.kv.head_dim, [&](int64_t d, int64_t lanes) {
-      Element row[16];
-      convert(LoadSome(key + d, lanes), row, lanes);
-      for (int64_t i = 0; i < lanes; ++i) page[KeyElement<Element>(d + i, args.slot)] = row[i];
+  constexpr int kSlots = sizeof(Element) == 2 && kStoresChainPairs ? 2 : 1;  // of values, side by side
+  alignas(64) Element row[16];
+  for (int head = 0; head < kv.num_kv_heads; ++head) {
+    Element* keys = quad + KeyLine(kv, head, args.page, 0);
+    ForColumns(kv.head_dim, [&](int64_t d, int64_t lanes) {
+      convert(args.keys + int64_t{head} * kv.head_dim + d, lanes, row);
+      for (int64_t i = 0; i < lanes; ++i) keys[KeyElement<Element>(d + i, args.slot)] = row[i];
     });
-    for (int64_t d = args.kv.head_dim; d < args.kv.padded_head_dim; ++d)
-      page[KeyElement<Element>(d, args.slot)] = 0;
-    Element* values = page + args.kv.value_offset;
-    const float* value = args.values + int64_t{head} * args.kv.value_dim;
-    ForColumns(args.kv.value_dim, [&](int64_t d, int64_t lanes) {
-      Element row[16];
-      convert(LoadSome(value + d, lanes), row, lanes);
-      for (int64_t i = 0; i < lanes; ++i)
-        values[ValueElement<Element>(d + i, args.slot, args.kv.padded_value_dim)] = row[i];
+    for (int64_t d = kv.head_dim; d < kv.padded_head_dim; ++d) keys[KeyElement<Element>(d, args.slot)] = 0;
+    ForColumns(kv.value_dim, [&](int64_t d, int64_t lanes) {
+      convert(args.values + int64_t{head} * kv.value_dim + d, lanes, row);
+      const int64_t column = args.slot / kSlots * kv.value_columns + d % kv.value_columns;
+      Element* values = quad + ValueBlock(kv, head, args.page, d) + column * kSlots;
+      if constexpr (kSlots == 2) values += args.slot % 2 == 0 ? 1 : 0;
+      for (int64_t i = 0; i < lanes; ++i) values[i * kSlots] = row[i];
     });
   }
 }

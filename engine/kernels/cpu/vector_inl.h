@@ -10,6 +10,7 @@
 // clang-format off
 #include "engine/kernels/cpu/math_inl.h"
 #include "engine/kernels/cpu/row_ops_inl.h"
+#include "engine/kernels/kv_layout_inl.h"
 #include "engine/kernels/cpu/store_kv_inl.h"
 #include "engine/kernels/cpu/modifier_inl.h"
 #include "engine/kernels/cpu/attention_rows_inl.h"
@@ -21,6 +22,7 @@
 #include "engine/kernels/cpu/attention_query_inl.h"
 #include "engine/kernels/cpu/attention_inl.h"
 #ifdef ROPEWAY_BF16_DOT
+#include "engine/kernels/cpu/attention_straight_inl.h"
 #include "engine/kernels/cpu/attention_whole_inl.h"
 #else
 using FewChunks = CacheChunks<PairRows>;

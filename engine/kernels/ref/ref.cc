@@ -177,34 +177,39 @@ void Rotate(const RotateArgs& args) {
   }
 }
 
-// One element of a page.
-float LoadElement(const KvLayout& kv, const uint8_t* page, int64_t index) {
-  if (kv.bf16) return BFloat16ToFloat(reinterpret_cast<const uint16_t*>(page)[index]);
-  return reinterpret_cast<const float*>(page)[index];
+#include "engine/kernels/kv_layout_inl.h"
+
+// One element of a quad.
+float LoadElement(const KvLayout& kv, const uint8_t* quad, int64_t index) {
+  if (kv.bf16) return BFloat16ToFloat(reinterpret_cast<const uint16_t*>(quad)[index]);
+  return reinterpret_cast<const float*>(quad)[index];
 }
 
-void StoreElement(const KvLayout& kv, uint8_t* page, int64_t index, float value) {
+void StoreElement(const KvLayout& kv, uint8_t* quad, int64_t index, float value) {
   if (kv.bf16)
-    reinterpret_cast<uint16_t*>(page)[index] = FloatToBFloat16(value);
+    reinterpret_cast<uint16_t*>(quad)[index] = FloatToBFloat16(value);
   else
-    reinterpret_cast<float*>(page)[index] = value;
+    reinterpret_cast<float*>(quad)[index] = value;
 }
 
-// Where column d of the key in a slot lies among the elements of its head.
-int64_t KeyElement(const KvLayout& kv, int64_t d, int slot) {
-  return kv.bf16 ? (d / 2 * kPageTokens + slot) * 2 + d % 2 : d * kPageTokens + slot;
+// Where column d of the key, or the value, in a slot of a page lies in the page's quad.
+int64_t KeyElement(const KvLayout& kv, int64_t head, int32_t page, int slot, int64_t d) {
+  return kv.bf16 ? KeyLine(kv, head, page, d / 2) + slot * 2 + d % 2 : KeyLine(kv, head, page, d) + slot;
+}
+int64_t ValueElement(const KvLayout& kv, int64_t head, int32_t page, int slot, int64_t d) {
+  return ValueBlock(kv, head, page, d) + slot * kv.value_columns + d % kv.value_columns;
 }
 
 void StoreKv(const StoreKvArgs& args) {
   const KvLayout& kv = args.kv;
+  uint8_t* quad = args.cache + args.page / kQuadPages * args.quad_stride;
   for (int head = 0; head < kv.num_kv_heads; ++head) {
-    const int64_t base = head * kv.head_elements;
     for (int d = 0; d < kv.padded_head_dim; ++d)
-      StoreElement(kv, args.page, base + KeyElement(kv, d, args.slot),
+      StoreElement(kv, quad, KeyElement(kv, head, args.page, args.slot, d),
                    d < kv.head_dim ? args.keys[head * kv.head_dim + d] : 0);
-    const int64_t row = base + kv.value_offset + args.slot * kv.padded_value_dim;
     for (int d = 0; d < kv.value_dim; ++d)
-      StoreElement(kv, args.page, row + d, args.values[head * kv.value_dim + d]);
+      StoreElement(kv, quad, ValueElement(kv, head, args.page, args.slot, d),
+                   args.values[head * kv.value_dim + d]);
   }
 }
 
@@ -212,17 +217,17 @@ void StoreKv(const StoreKvArgs& args) {
 void Attention(const AttentionArgs& args) {
   const KvLayout& kv = args.kv;
   const bool all = args.modifier.mixer.width > 0;
-  const auto load = [&](int kv_head, int32_t position, int64_t element) {
-    const uint8_t* page = args.cache + args.page_table[position / kPageTokens] * args.page_stride;
-    return LoadElement(kv, page, kv_head * kv.head_elements + element);
+  const auto load = [&](auto element, int kv_head, int32_t position, int count, float* out) {
+    const int32_t page = args.page_table[position / kPageTokens];
+    const uint8_t* quad = args.cache + page / kQuadPages * args.quad_stride;
+    for (int d = 0; d < count; ++d)
+      out[d] = LoadElement(kv, quad, element(kv, kv_head, page, position % kPageTokens, d));
   };
   const auto load_key = [&](int kv_head, int32_t position, float* key) {
-    for (int d = 0; d < kv.head_dim; ++d)
-      key[d] = load(kv_head, position, KeyElement(kv, d, position % kPageTokens));
+    load(KeyElement, kv_head, position, kv.head_dim, key);
   };
   const auto load_value = [&](int kv_head, int32_t position, float* value) {
-    for (int d = 0; d < kv.value_dim; ++d)
-      value[d] = load(kv_head, position, kv.value_offset + position % kPageTokens * kv.padded_value_dim + d);
+    load(ValueElement, kv_head, position, kv.value_dim, value);
   };
   for (int t = 0; t < args.num_tokens; ++t) {
     const auto row = [&](const float* queries) {

@@ -64,7 +64,8 @@ TEST(PagePoolTest, KeepsItsInvariantsUnderRandomUse) {
     const uint64_t coin = SplitMix(i);
     const size_t any = held.empty() ? 0 : (coin >> 8) % held.size();
     if (coin % 3 == 0 && pool.num_free() > 0) {
-      held.push_back(pool.Allocate());
+      held.push_back(
+          pool.Allocate(static_cast<int32_t>(coin >> 40 & 63), held.empty() ? PagePool::kNone : held[any]));
     } else if (coin % 3 == 1 && !held.empty() && held.size() < 50) {
       pool.AddRef(held[any]);
       held.push_back(held[any]);
@@ -107,20 +108,76 @@ TEST(PagePoolTest, FindsAPublishedPageUntilItIsNeeded) {
   pool.DropRef(other);
 }
 
+// One page in each quad is published, and the others are held.
 TEST(PagePoolTest, EvictsWhatWasGivenUpFirst) {
-  constexpr int32_t kPages = 4;
+  constexpr int32_t kPages = 4 * kPagesOfQuad;
   PagePool pool(kPages);
-  for (PageId i = 0; i < kPages; ++i) pool.Publish(pool.Allocate(), KeyNumber(i));
-  for (const PageId i : {2, 0, 3, 1}) pool.DropRef(*pool.Find(KeyNumber(i)));
-  const PageId used = *pool.Find(KeyNumber(0));  // is used again, and so the last to go
+  std::vector<PageId> published;
+  for (int32_t i = 0; i < kPages; ++i) {
+    const PageId page = pool.Allocate(i);
+    if (page % kPagesOfQuad != 0) continue;
+    pool.Publish(page, KeyNumber(published.size()));
+    published.push_back(page);
+  }
+  for (const int i : {2, 0, 3, 1}) pool.DropRef(published[i]);
+  const PageId used = published[0];  // is used again, and so the last to go
   pool.AddRef(used);
   pool.DropRef(used);
-  for (const uint64_t gone : {2, 3, 1, 0}) {
-    const PageId page = *pool.Find(KeyNumber(gone));
-    EXPECT_EQ(pool.Allocate(), page);
+  for (const int gone : {2, 3, 1, 0}) {
+    EXPECT_EQ(pool.Allocate(), published[gone]);
+    EXPECT_EQ(pool.Find(KeyNumber(gone)), std::nullopt);
     pool.CheckInvariants();
   }
-  for (PageId i = 0; i < kPages; ++i) pool.DropRef(i);
+  EXPECT_EQ(pool.num_evictions(), 4);
+  for (PageId id = 0; id < kPages; ++id) pool.DropRef(id);
+}
+
+// Pages of sequences that grow in turn follow each other, each in runs of its own.
+TEST(PagePoolTest, PagesOfASequenceFollowEachOther) {
+  constexpr int32_t kSequences = 3, kPages = 4 * kPagesOfRun;
+  PagePool pool(kPages);
+  std::vector<std::vector<PageId>> pages(kSequences);
+  for (int32_t i = 0; i < kPagesOfRun; ++i)
+    for (auto& sequence : pages)
+      sequence.push_back(pool.Allocate(i, sequence.empty() ? PagePool::kNone : sequence.back()));
+  for (const auto& sequence : pages)
+    for (int32_t i = 0; i < kPagesOfRun; ++i) {
+      EXPECT_EQ(sequence[i], sequence[0] + i);
+      pool.DropRef(sequence[i]);
+    }
+}
+
+// A sequence that begins with pages of others lies in its quads as if they were its own.
+TEST(PagePoolTest, PlacesInQuadsAreThoseInTheSequence) {
+  PagePool pool(3 * kPagesOfRun);
+  const PageId shared = pool.Allocate();
+  const PageId own = pool.Allocate(1, shared);
+  EXPECT_EQ(own, shared + 1) << "behind its last page";
+  const PageId other = pool.Allocate(7, own);
+  EXPECT_EQ(other % kPagesOfRun, 7) << "behind its last page there would be another place of a quad";
+  for (const PageId page : {shared, own, other}) pool.DropRef(page);
+}
+
+// Where all is idle, quads go as a whole, so that those who grow in turn have one each.
+TEST(PagePoolTest, EvictsQuads) {
+  constexpr int32_t kPages = 4 * kPagesOfQuad;
+  PagePool pool(kPages);
+  for (int32_t i = 0; i < kPages; ++i) pool.Publish(pool.Allocate(i), KeyNumber(i));
+  for (PageId id = kPages - 1; id >= 0; --id) pool.DropRef(id);  // as sequences give up theirs
+  EXPECT_EQ(pool.num_idle(), kPages);
+  std::vector<PageId> first, second;
+  for (int32_t i = 0; i < kPagesOfQuad; ++i) {
+    first.push_back(pool.Allocate(i, first.empty() ? PagePool::kNone : first.back()));
+    second.push_back(pool.Allocate(i, second.empty() ? PagePool::kNone : second.back()));
+    pool.CheckInvariants();
+  }
+  EXPECT_EQ(pool.num_evictions(), 2 * kPagesOfQuad);
+  for (int32_t i = 0; i < kPagesOfQuad; ++i) {
+    EXPECT_EQ(first[i], kPages - kPagesOfQuad + i);
+    EXPECT_EQ(second[i], kPages - 2 * kPagesOfQuad + i);
+    pool.DropRef(first[i]);
+    pool.DropRef(second[i]);
+  }
 }
 
 TEST(PagePoolTest, ForgetsAPageThatWasWithdrawn) {
