@@ -41,13 +41,13 @@ std::vector<AttentionShape> AttentionShapes() {
   }
   // Chunks that are read in one line, with queries of one block and of several, and blocks of columns that are not whole.
   for (int per_token : {1, 2, 3, 4, 5, 8})
-    shapes.push_back({.queries_per_token = per_token, .length = 330, .in_line = true});
+    shapes.push_back({.queries_per_token = per_token, .length = 390, .in_line = true});
   for (int dim : {20, 36, 96, 256})
-    shapes.push_back({.head_dim = dim, .value_dim = dim, .num_kv_heads = 1, .length = 210, .in_line = true});
-  shapes.push_back({.num_kv_heads = 1, .type = KvType::kF32, .length = 210, .in_line = true});
+    shapes.push_back({.head_dim = dim, .value_dim = dim, .num_kv_heads = 1, .length = 390, .in_line = true});
+  shapes.push_back({.num_kv_heads = 1, .type = KvType::kF32, .length = 390, .in_line = true});
   shapes.push_back({.num_kv_heads = 1, .softcap = 30, .window = 100, .length = 600, .in_line = true});
   for (const char* name : {"sinks", "alibi", "shaw"})
-    shapes.push_back({.num_kv_heads = 1, .length = 210, .modifier = name, .in_line = true});
+    shapes.push_back({.num_kv_heads = 1, .length = 390, .modifier = name, .in_line = true});
   for (int length : {1, 15, 16, 17, 63, 64, 65, 129}) shapes.push_back({.num_kv_heads = 1, .length = length});
   return shapes;
 }
