@@ -84,7 +84,19 @@ void RouteOnHost(const RouteArgs& args) {
   *slots.num_tiles = tiles;
 }
 
+void GateExpertsOnHost(ExpertMatMulArgs args, const std::function<void(const ExpertMatMulArgs&)>& multiply) {
+  std::vector<uint8_t> gate_up(args.num_slots * args.weights.rows * BytesOf(args.element));
+  GateArgs gate = *args.gate;
+  args.gate.reset();
+  args.y = gate_up.data();
+  args.y_stride = args.weights.rows;
+  multiply(args);
+  gate.gate_up = gate_up.data();
+  GateOnHost(gate);
+}
+
 void ExpertMatMulOnHost(const ExpertMatMulArgs& args) {
+  if (args.gate) return GateExpertsOnHost(args, ExpertMatMulOnHost);
   const int64_t row_bytes = args.weights.columns * BytesOf(args.element);
   for (int32_t i = 0; i < *args.slots.num_tiles; ++i) {
     const ExpertTile& tile = args.slots.tiles[i];

@@ -90,6 +90,8 @@ void MultiplyTokens(const Fp8MatMulArgs& args) {
 
 void MultiplySlots(const Fp8ExpertMatMulArgs& args) {
   const ExpertMatMulArgs& product = args.product;
+  if (product.gate)
+    return GateExpertsOnHost(product, [&](const ExpertMatMulArgs& alone) { MultiplySlots({alone, args.x}); });
   const ExpertSlots& slots = product.slots;
   for (int32_t i = 0; i < *slots.num_tiles; ++i) {
     const ExpertTile& tile = slots.tiles[i];
@@ -108,7 +110,6 @@ void MultiplySlots(const Fp8ExpertMatMulArgs& args) {
                   },
               .store = store});
   }
-  if (args.gate) GateOnHost(*args.gate);
 }
 
 template <auto kFunction, typename Args>

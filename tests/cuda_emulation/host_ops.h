@@ -3,6 +3,7 @@
 #define ROPEWAY_TESTS_CUDA_EMULATION_HOST_OPS_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "engine/kernels/cuda/ops.h"
@@ -30,6 +31,8 @@ void FinishLogitsOnHost(const FinishLogitsArgs& args);
 // host_experts.cc
 void RouteOnHost(const RouteArgs& args);
 void ExpertMatMulOnHost(const ExpertMatMulArgs& args);
+// What `multiply` makes of it without its gate, then the gate.
+void GateExpertsOnHost(ExpertMatMulArgs args, const std::function<void(const ExpertMatMulArgs&)>& multiply);
 void CombineOnHost(const CombineArgs& args);
 
 // host_attention.cc

@@ -151,7 +151,8 @@ absl::StatusOr<CudaMemoryPlan> PlanMemory(const DecoderSpec& spec, const CudaMem
                       .unpacked_bytes = UnpackedBytes(options),
                       .widest_fp8 = options.widest_fp8,
                       .fp8_warpgroups = options.use_wgmma && cuda::HasWarpgroups(device) &&
-                                        options.widest_fp8.of_all > 0 && options.max_tokens > kFp8MmaTokens};
+                                        options.widest_fp8.of_all > 0 && options.max_tokens > kFp8MmaTokens,
+                      .widest_split_input = options.widest_split_input};
   Carver activations(nullptr), inputs(nullptr), results(nullptr);
   CarveActivations(spec, plan.activations, activations);
   CarveStep(plan.largest_step, inputs);

@@ -30,6 +30,7 @@ struct CudaMemoryOptions {
   int64_t largest_packed_matrix = 0;  // numbers of the largest matrix that stays packed on the device
   bool fp8_weights = false;           // dense matrices of layers and of experts become fp8
   Fp8Widths widest_fp8;               // of them; known once weights were counted
+  int64_t widest_split_input = 0;     // as in CudaWeights; likewise
   int32_t max_changes = 0;            // to logits, at a time; the vocabulary where that is more
   double memory_fraction = 0;         // of the device's free memory that may be taken
   int64_t kv_cache_bytes = 0;         // 0: what is left of it

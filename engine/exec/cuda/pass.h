@@ -26,7 +26,7 @@ namespace ropeway {
 struct CudaExpertActivations {
   float* z;                 // [T, CudaRouterStride], the shared expert's behind those of the experts
   cuda::ExpertSlots slots;  // of T K
-  uint8_t* input;           // [T K, 2 F], or [T K, F] without a gate
+  uint8_t* input;           // [T K, 2 F], or [T K, F] without a gate, of layers of several parts alone
   uint8_t* gated;           // [T K, F]
   uint8_t* results;         // [T K, D]
 };
@@ -66,7 +66,8 @@ struct CudaActivationsShape {
   int32_t max_tokens = 0, max_logit_rows = 0;
   int64_t partial_floats = 0, arrivals = 0, unpacked_bytes = 0;
   Fp8Widths widest_fp8;
-  bool fp8_warpgroups = false;  // may multiply by them
+  bool fp8_warpgroups = false;     // may multiply by them
+  int64_t widest_split_input = 0;  // as in CudaWeights
 };
 CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsShape& shape, Carver& carver);
 
@@ -178,7 +179,7 @@ class CudaPass {
     const uint8_t* x;  // a row for each token, or for each slot
     uint8_t* y;
     bool of_tokens = false;
-    std::optional<cuda::GateArgs> gate = {};  // what follows; of one part of fp8 alone
+    std::optional<cuda::GateArgs> gate = {};  // what follows, without y; of one part alone
   };
   void EmbedNarrow();
   void ProjectLatent(int layer);

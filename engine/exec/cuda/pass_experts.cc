@@ -36,7 +36,7 @@ CudaExpertActivations CarveExperts(const DecoderSpec& spec, const CudaActivation
   a.slots.tiles =
       carver.Take<cuda::ExpertTile>(cuda::MaxExpertTiles(slots, most.count, cuda::kFewExpertSlots));
   a.slots.num_tiles = carver.Take<int32_t>(1);
-  a.input = carver.TakeBytes(slots * 2 * most.ffn_size * bytes);
+  a.input = carver.TakeBytes(slots * shape.widest_split_input * bytes);
   a.gated = carver.TakeBytes(slots * most.ffn_size * bytes);
   a.results = carver.TakeBytes(slots * spec.hidden_size * bytes);
   return a;
@@ -90,7 +90,8 @@ cuda::ExpertMatMulArgs CudaPass::ArgsOf(int layer, const CudaExpertMatrices& mat
           .slots = SlotsOf(experts),
           .x = product.x,
           .y = product.y + part.first_output * cuda::BytesOf(context_.element),
-          .y_stride = matrices.outputs};
+          .y_stride = matrices.outputs,
+          .gate = product.gate};
 }
 
 // Once for all parts, and for all experts that a row goes to.
@@ -114,8 +115,8 @@ void CudaPass::MultiplyExperts(int layer, const CudaExpertMatrices& matrices, co
     is_quantized = is_quantized || part.is_fp8;
     Try("multiplying by experts", [&] {
       if (!part.is_fp8) return context_.kernels.expert_matmul(args, context_.stream);
-      return context_.fp8_kernels->expert_matmul(
-          {.product = args, .x = context_.activations.quantized, .gate = product.gate}, context_.stream);
+      return context_.fp8_kernels->expert_matmul({.product = args, .x = context_.activations.quantized},
+                                                 context_.stream);
     });
   }
 }
@@ -141,7 +142,7 @@ void CudaPass::ProjectExperts(int layer) {
   const cuda::GateArgs gate = ExpertGateArgsOf(layer);
   ExpertProduct product = {
       .x = context_.activations.normed, .y = context_.activations.experts.input, .of_tokens = true};
-  if (gate.gated && input.parts.size() == 1 && input.parts[0].is_fp8) product.gate = gate;
+  if (input.parts.size() == 1) product.gate = gate;
   RouteTokens(layer);
   MultiplyExperts(layer, input, product);
   if (product.gate) return;

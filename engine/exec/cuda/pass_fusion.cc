@@ -10,7 +10,7 @@ namespace ropeway {
 
 int CudaPass::FusedTokensOf(const CudaProjection& projection, cuda::FusedMatMulArgs args) const {
   if (projection.parts.size() != 1) return 0;
-  if (projection.parts[0].is_fp8) return args.gate && args.gate->gated ? INT_MAX : 0;
+  if (projection.parts[0].is_fp8) return args.gate ? INT_MAX : 0;
   args.product = ArgsOf(projection.parts[0], nullptr, 0, nullptr, projection.outputs, context_.element);
   return cuda::FusedTokens(args);
 }

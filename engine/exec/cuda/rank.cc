@@ -72,6 +72,7 @@ absl::StatusOr<std::unique_ptr<CudaRank>> CudaRank::Make(CudaRankParts parts,
   rank->fp8_numbers_ = weights.fp8_numbers;
   CudaMemoryOptions memory = options.memory;
   memory.widest_fp8 = weights.widest_fp8;
+  memory.widest_split_input = weights.widest_split_input;
   ASSIGN_OR_RETURN(rank->plan_, PlanMemory(rank->spec_, memory, rank->device_, weights.bytes));
   return rank;
 }

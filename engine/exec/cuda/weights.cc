@@ -354,6 +354,8 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
     const bool bias = spec.layers[i].ffn.bias;
     if (layer.experts.empty()) continue;
     ASSIGN_OR_RETURN(experts.input, PutExperts(layer, &ExpertWeights<CudaProjection>::input, bias, uploader));
+    if (experts.input.parts.size() > 1)
+      weights.widest_split_input = std::max(weights.widest_split_input, experts.input.outputs);
     // Sums over ranks take the biases of one.
     ASSIGN_OR_RETURN(experts.down, PutExperts(layer, &ExpertWeights<CudaProjection>::down,
                                               bias && request.shard.rank == 0, uploader));
@@ -381,8 +383,10 @@ absl::StatusOr<CudaWeights> Load(const CudaWeightsRequest& request, Uploader& up
 absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request) {
   Uploader uploader(nullptr, nullptr);
   ASSIGN_OR_RETURN(const CudaWeights weights, Load(request, uploader));
-  return CudaWeightsCount{
-      .bytes = uploader.bytes(), .widest_fp8 = weights.widest_fp8, .fp8_numbers = weights.fp8_numbers};
+  return CudaWeightsCount{.bytes = uploader.bytes(),
+                          .widest_fp8 = weights.widest_fp8,
+                          .fp8_numbers = weights.fp8_numbers,
+                          .widest_split_input = weights.widest_split_input};
 }
 
 absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, cuda::Runtime& runtime,

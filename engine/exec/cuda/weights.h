@@ -81,6 +81,8 @@ struct CudaWeights : DecoderWeights<CudaProjection, const float*, cuda::DeviceMa
   std::vector<int> layer_rotaries;                // [L] index into rotaries; -1: none
   Fp8Widths widest_fp8;
   int64_t fp8_numbers = 0;  // weights that are fp8
+  // Outputs of the widest input product of experts that is of several parts, so that no gate can end it; 0: none is.
+  int64_t widest_split_input = 0;
 };
 
 // How weights came to a device, for the log.
@@ -107,6 +109,7 @@ struct CudaWeightsCount {
   // As in CudaWeights.
   Fp8Widths widest_fp8;
   int64_t fp8_numbers = 0;
+  int64_t widest_split_input = 0;
 };
 absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& request);
 

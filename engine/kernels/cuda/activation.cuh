@@ -1,8 +1,10 @@
-// The activations of feed-forward layers: formulas.h, on a device.
+// The activations of feed-forward layers: formulas.h, on a device. One source for the gate's own kernel and for products
+// that end with it: the same bytes.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_ACTIVATION_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_ACTIVATION_CUH_
 
 #include "engine/kernels/cuda/device.h"
+#include "engine/kernels/cuda/gate.h"
 #include "engine/tensor/formulas.h"
 
 namespace ropeway::cuda {
@@ -31,13 +33,30 @@ ROPEWAY_DEVICE float Activate(Activation activation, const ActivationNumbers& nu
   }
 }
 
-// activation(gate) * up; of gated layers. Each operation is rounded by itself, or fused by name: kernels that
-// share it give the same bytes.
+// activation(gate) * up; of gated layers. Each operation is rounded by itself, or fused by name.
 ROPEWAY_DEVICE float Gated(Activation activation, const ActivationNumbers& numbers, float gate, float up) {
   if (activation != Activation::kClampedSwiglu) return __fmul_rn(Activate(activation, numbers, gate), up);
   const float g = gate > numbers.c ? numbers.c : gate;  // NaN stays NaN
   const float u = up > numbers.c ? numbers.c : up < -numbers.c ? -numbers.c : up;
   return __fmul_rn(g / (1.0f + expf(__fmul_rn(-numbers.s, g))), __fadd_rn(u, 1.0f));
+}
+
+// Of a row: its expert's, or everyone's; or null.
+ROPEWAY_DEVICE const float* GateBias(const GateArgs& args, int64_t row) {
+  return args.experts == nullptr ? args.bias : args.expert_biases[args.experts[row]];
+}
+
+// What a column comes to, of its two numbers in a row of gate_up; or of its one number without a gate.
+ROPEWAY_DEVICE float GatedNumber(const GateArgs& args, const float* bias, int column, float gate, float up) {
+  if (bias != nullptr) {
+    gate += bias[column];
+    up += bias[args.columns + column];
+  }
+  return Gated(args.activation, args.numbers, gate, up);
+}
+ROPEWAY_DEVICE float ActivatedNumber(const GateArgs& args, const float* bias, int column, float x) {
+  if (bias != nullptr) x += bias[column];
+  return Activate(args.activation, args.numbers, x);
 }
 
 }  // namespace ropeway::cuda

@@ -1,4 +1,5 @@
-// y [T K, M] of slots = x W^T, W [M, columns] of each slot's expert, dense or packed; float32 sums.
+// y [T K, M] of slots = x W^T, W [M, columns] of each slot's expert, dense or packed; float32 sums. Or what a gate makes
+// of y (product_end.cuh), in the place of y.
 //
 // With 16-bit activations by the rule of sums (gemm.h): expert_streams.cu for few slots, where the bytes of weights
 // are the time, expert_tiles.cu for many. With float32 activations float_matmul.cuh, which reads W once per 8 slots.
@@ -25,6 +26,7 @@ ErrorCode MultiplyFloats(const ExpertMatMulArgs& args, Stream stream) {
 ErrorCode ExpertMatMul(const ExpertMatMulArgs& args, Stream stream) {
   const DeviceMatrix& weights = args.weights;
   if (!IsPacked(weights.type) && weights.type != DenseType(args.element)) return kInvalidValue;
+  if (args.gate && GateUpColumns(*args.gate) != weights.rows) return kInvalidValue;
   if (args.element == Element::kF32) return MultiplyFloats(args, stream);
   const bool streams = IsPacked(weights.type) || TakesVectors(weights.columns);
   return streams && args.slots.tile_slots <= kSomeExpertSlots ? ExpertMatMulByStreams(args, stream)

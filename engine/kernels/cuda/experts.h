@@ -9,21 +9,26 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "engine/kernels/cuda/device_matrix.h"
 #include "engine/kernels/cuda/element.h"
+#include "engine/kernels/cuda/gate.h"
 
 namespace ropeway::cuda {
 
-// Slots of a tile, at most: those of one or two tiles of mma, or as many as a block multiplies by 128 rows at once.
-inline constexpr int kFewExpertSlots = 8, kSomeExpertSlots = 16, kManyExpertSlots = 64;
+// Slots of a tile, at most: those of one or two tiles of mma, or as many as a block multiplies by 128 rows at once, of
+// steps of many tokens and of those of most.
+inline constexpr int kFewExpertSlots = 8, kSomeExpertSlots = 16, kManyExpertSlots = 64,
+                     kMostExpertSlots = 128;
 
 // How many of them a step has where it has so many slots in all: about twice what an expert gets on average, so that
-// few experts are read twice, and of 64, which a block works on at the pace of memory, from half a tile of mma on.
-// Not measured.
+// few experts are read twice, and of 64, which a block works on at the pace of memory, from half a tile of mma on; of 128
+// where an expert gets more than 64, so that a number of W meets twice as many tokens. Not measured.
 constexpr int ExpertTileSlots(int64_t slots, int64_t experts) {
   if (slots <= experts * kFewExpertSlots / 2) return kFewExpertSlots;
-  return slots <= experts * kSomeExpertSlots / 2 ? kSomeExpertSlots : kManyExpertSlots;
+  if (slots <= experts * kSomeExpertSlots / 2) return kSomeExpertSlots;
+  return slots <= experts * kManyExpertSlots ? kManyExpertSlots : kMostExpertSlots;
 }
 
 // Slots [first_slot, first_slot + num_slots) of one expert.
@@ -88,6 +93,9 @@ struct ExpertMatMulArgs {
   const void* x = nullptr;  // [T or T K, columns]
   void* y = nullptr;        // [T K, y_stride]
   int64_t y_stride = 0;     // at least rows
+  // What follows by the same kernel, of slots: its bytes are those that it makes of y, which is not used then, nor is
+  // what the gate calls gate_up.
+  std::optional<GateArgs> gate = {};
 };
 
 // out[t] = shared + sum over a token's choices of weight * (result + bias of the expert).

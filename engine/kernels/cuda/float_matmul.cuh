@@ -1,5 +1,6 @@
 // Products with float32 activations, which have no tensor cores: a warp an output row, over so many tokens at a
-// time; lane l takes units l, l + 32, ... of the row in order, then the lanes' sums are added as a tree.
+// time; lane l takes units l, l + 32, ... of the row in order, then the lanes' sums are added as a tree. Where gate and
+// up of a column meet a warp has one row after the other.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_FLOAT_MATMUL_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_FLOAT_MATMUL_CUH_
 
@@ -37,9 +38,10 @@ struct PackedRows {
   }
 };
 
-// A row of W with tokens [tile.first, tile.first + min(tile.count, kTokens)).
+// sums = a row of W with tokens [tile.first, tile.first + min(tile.count, kTokens)), in all lanes.
 template <class Rows, int kTokens, class Source>
-ROPEWAY_DEVICE void MultiplyRow(const Product<Source>& product, const TokenTile& tile, int row) {
+ROPEWAY_DEVICE void SumRow(const Product<Source>& product, const TokenTile& tile, int row,
+                           float (&sums)[kTokens]) {
   constexpr int kStep = Rows::kWidth == 1 ? 1 : 8;  // columns of x at a time
   const int lane = static_cast<int>(threadIdx.x % 32), units = product.columns / Rows::kWidth;
   const Rows rows(product.layout, tile.weights);
@@ -48,7 +50,8 @@ ROPEWAY_DEVICE void MultiplyRow(const Product<Source>& product, const TokenTile&
   for (int t = 0; t < kTokens; ++t)  // past the last that one again, whose sums are not stored
     x[t] = static_cast<const float*>(product.x) +
            product.source.RowOfX(tile.first + min(t, tile.count - 1)) * product.columns;
-  float sums[kTokens] = {};
+#pragma unroll
+  for (float& sum : sums) sum = 0;
   for (int unit = lane; unit < units; unit += 32) {
     float weights[Rows::kWidth];
     rows.Load(int64_t{row} * units + unit, weights);
@@ -64,9 +67,26 @@ ROPEWAY_DEVICE void MultiplyRow(const Product<Source>& product, const TokenTile&
     }
   }
 #pragma unroll
+  for (float& sum : sums) sum = WarpSum(sum);
+}
+
+// What comes of an output row for those tokens.
+template <class Rows, int kTokens, class Source>
+ROPEWAY_DEVICE void MultiplyRow(const Product<Source>& product, const TokenTile& tile, int row) {
+  const typename Source::Store& end = StoreOf(product.end);
+  const bool pairs = Source::kEndsFloats && end.Pairs();
+  const int other = pairs ? end.gate.columns + row : end.rows;
+  float sums[kTokens], others[kTokens] = {};
+  SumRow<Rows>(product, tile, row, sums);
+  if (pairs) SumRow<Rows>(product, tile, other, others);
+  if (threadIdx.x % 32 != 0) return;
+#pragma unroll
   for (int t = 0; t < kTokens; ++t) {
-    const float sum = WarpSum(sums[t]);
-    if (lane == 0 && t < tile.count) StoreSum<float>(product.end, tile.first + t, row, sum);
+    if (t >= tile.count) continue;
+    if constexpr (Source::kEndsFloats)
+      StoreTwo<float>(end, tile.first + t, row, other, {sums[t], others[t]});
+    else
+      StoreSum<float>(end, tile.first + t, row, sums[t]);
   }
 }
 
@@ -77,7 +97,7 @@ template <class Rows, int kTokens, class Source>
 __global__ void __launch_bounds__(kFloatWarps * 32, FloatBlocks(kTokens))
     FloatKernel(Product<Source> product) {
   const int row = static_cast<int>(blockIdx.x * kFloatWarps + threadIdx.x / 32);
-  if (row >= product.rows) return;  // whole warps, and no barrier follows
+  if (row >= StoreOf(product.end).Outputs()) return;  // whole warps, and no barrier follows
   const int tiles = product.source.NumTiles();
 #pragma unroll 1
   for (int i = static_cast<int>(blockIdx.y); i < tiles; i += static_cast<int>(gridDim.y)) {
@@ -91,7 +111,8 @@ __global__ void __launch_bounds__(kFloatWarps * 32, FloatBlocks(kTokens))
 template <class Rows, int kTokens, class Source>
 ErrorCode LaunchFloat(const Product<Source>& product, Stream stream) {
   constexpr int64_t kMostGridRows = 1024;  // a grid may have 65,535; so many keep any device busy
-  const dim3 grid(static_cast<unsigned>((product.rows + kFloatWarps - 1) / kFloatWarps),
+  const int outputs = StoreOf(product.end).Outputs();
+  const dim3 grid(static_cast<unsigned>((outputs + kFloatWarps - 1) / kFloatWarps),
                   static_cast<unsigned>(std::min(product.source.MostTiles(), kMostGridRows)));
   return Launch(stream, FloatKernel<Rows, kTokens, Source>, grid, dim3(kFloatWarps * 32), 0, product);
 }

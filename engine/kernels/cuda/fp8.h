@@ -85,7 +85,7 @@ struct Fp8MatMulArgs {
   void* y = nullptr;  // [T, y_stride]
   int64_t y_stride = 0;
   // What follows by the same kernel, of these tokens and of `out`; y, which it names gate_up, is left as it was or holds what
-  // it takes. REQUIRES: gated.
+  // it takes.
   std::optional<GateArgs> gate;
   bool warpgroups = false;  // x is as_f16, and wgmma multiplies: compute capability 9.0 alone
 };
@@ -94,8 +94,7 @@ struct Fp8MatMulArgs {
 struct Fp8ExpertMatMulArgs {
   // Its matrices lie as Fp8Layout says, whatever their type; `element` is of y, x is not used.
   ExpertMatMulArgs product;
-  Fp8Rows x;                     // of the rows that product.per_token says; only read
-  std::optional<GateArgs> gate;  // as in Fp8MatMulArgs, of slots
+  Fp8Rows x;  // of the rows that product.per_token says; only read
 };
 
 // As KernelTable (ops.h), of devices that HasFp8.

@@ -12,7 +12,6 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_FP8_MATMUL_CUH_
 
 #include <algorithm>
-#include <optional>
 
 #include "engine/kernels/cuda/fp8.h"
 #include "engine/kernels/cuda/fp8_pair.cuh"
@@ -42,34 +41,14 @@ struct Fp8Tile {
 
 // ---- What is multiplied, and where it goes.
 
-// Where scaled sums go: as they are, or those of gate and up, which then meet in a tile (product_end.cuh), as what both
-// come to.
-struct Fp8End {
-  ExpertEnd sums;  // of rows of y, which are tokens or slots
-  bool gates = false;
-  GateArgs gate = {};
-};
-
-inline Fp8End Fp8EndOf(const ExpertEnd& sums, const std::optional<GateArgs>& gate) {
-  return {.sums = sums, .gates = gate.has_value(), .gate = gate.value_or(GateArgs())};
-}
-
-constexpr int TilesOf(const Fp8End& end) {
-  return end.gates ? (end.gate.columns + 7) / 8 : TilesOf(end.sums);
-}
-ROPEWAY_DEVICE TileRows RowsOf(const Fp8End& end, int tile) {
-  if (end.gates) return {8 * tile, end.gate.columns + 8 * tile, 1};
-  return RowsOf(end.sums, tile);
-}
-
 template <class Source>
 struct Fp8Product {
   Source source;
   const uint8_t* x;
   const float* token_scales;
-  int row_bytes;       // of a row of x or W
-  int64_t row_scales;  // where those of a matrix lie, from its start
-  Fp8End end;
+  int row_bytes;               // of a row of x or W
+  int64_t row_scales;          // where those of a matrix lie, from its start
+  typename Source::Store end;  // of scaled sums
 
   constexpr int RowBlocks(int row_tiles) const { return (TilesOf(end) + row_tiles - 1) / row_tiles; }
 };
@@ -81,7 +60,7 @@ inline Fp8Product<OneMatrix> Fp8ProductOf(const Fp8MatMulArgs& args, int tile_to
           .token_scales = args.x.scales,
           .row_bytes = static_cast<int>(Fp8RowBytes(args.weights.columns)),
           .row_scales = Fp8LayoutOf(args.weights.rows, args.weights.columns).scales,
-          .end = Fp8EndOf({.rows = rows, .y = args.y, .y_stride = args.y_stride}, args.gate)};
+          .end = WithGate(TokenEnd{.rows = rows, .y = args.y, .y_stride = args.y_stride}, args.gate)};
 }
 
 // ---- Copies.
@@ -115,7 +94,7 @@ class Fp8Cursor {
 #pragma unroll
     for (int i = 0; i < kWeightRows; ++i) {
       const TileRows rows = RowsOf(product_.end, first_tile_ + Row(i) / kMmaRows);
-      const int row = min(rows.Row(Row(i) % kMmaRows), product_.end.sums.rows - 1);
+      const int row = min(rows.Row(Row(i) % kMmaRows), product_.end.rows - 1);
       CpAsync16Streamed(Fp8ChunkAt(stage, Row(i), Chunk()), tokens_.weights + BytesTo(row));
     }
   }
@@ -200,21 +179,14 @@ ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
 
 // ---- The end of a job.
 
-// Of the expert of a slot, where there are such.
-ROPEWAY_DEVICE GateArgs GateOfRow(const GateArgs& gate, int64_t row) {
-  GateArgs of_row = gate;
-  if (gate.experts != nullptr) of_row.bias = gate.expert_biases[gate.experts[row]];
-  return of_row;
-}
-
 // Rows of `tile` for tokens of a job from `first` on.
 template <class T, int kTokenTiles, class Source>
 ROPEWAY_DEVICE void FinishFp8Tile(const Fp8Product<Source>& product, const TokenTile& tokens, int tile,
                                   int first, const float (&sums)[kTokenTiles][4]) {
-  const Fp8End& end = product.end;
+  const typename Source::Store& end = product.end;
   const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
   const TileRows rows = RowsOf(end, tile);
-  const int row[2] = {rows.Row(g), rows.Row(g + 8)}, last = end.sums.rows - 1;
+  const int row[2] = {rows.Row(g), rows.Row(g + 8)}, last = end.rows - 1;
   const auto* const scales = reinterpret_cast<const float*>(tokens.weights + product.row_scales);
   const float row_scales[2] = {scales[min(row[0], last)], scales[min(row[1], last)]};
 #pragma unroll
@@ -226,18 +198,7 @@ ROPEWAY_DEVICE void FinishFp8Tile(const Fp8Product<Source>& product, const Token
     const auto scaled = [&](int half) {
       return __fmul_rn(__fmul_rn(sums[i / 2][half * 2 + i % 2], token_scale), row_scales[half]);
     };
-    float2 two = {scaled(0), scaled(1)};
-    if (end.gates) {
-      if (row[0] >= end.gate.columns) continue;
-      if (end.sums.weights != nullptr) {
-        const float weight = end.sums.weights[end.sums.slot_choices[row_of_y]];
-        two = {__fmul_rn(two.x, weight), __fmul_rn(two.y, weight)};
-      }
-      StoreGated<T>(GateOfRow(end.gate, row_of_y), row_of_y, row[0], two);
-    } else {
-      if (row[0] <= last) StoreSum<T>(end.sums, row_of_y, row[0], two.x);
-      if (row[1] <= last) StoreSum<T>(end.sums, row_of_y, row[1], two.y);
-    }
+    StoreTwo<T>(end, row_of_y, row[0], row[1], {scaled(0), scaled(1)});
   }
 }
 
@@ -248,17 +209,9 @@ ROPEWAY_DEVICE void FinishFp8Job(const Fp8Product<Source>& product, int job,
   const int warp = static_cast<int>(threadIdx.x / 32), tiles = product.source.NumTiles();
   const int tile = job / tiles * S::kBlockRowTiles + warp / S::kTokenWarpCount * S::kRowTiles;
   const TokenTile tokens = product.source.Tile(job % tiles);
-  // One tile of rows after the other takes the first one's place: the code of an end is there once.
-#pragma unroll 1
-  for (int r = 0; r < S::kRowTiles; ++r) {
-    FinishFp8Tile<T>(product, tokens, tile + r, warp % S::kTokenWarpCount * S::kWarpTokens, sums[0]);
-#pragma unroll
-    for (int i = 0; i + 1 < S::kRowTiles; ++i)
-#pragma unroll
-      for (int t = 0; t < S::kTokenTiles; ++t)
-#pragma unroll
-        for (int n = 0; n < 4; ++n) sums[i][t][n] = sums[i + 1][t][n];
-  }
+  ForEachPart<S::kTokenTiles>(sums, [&](int r, int, const auto& of_tile) {
+    FinishFp8Tile<T>(product, tokens, tile + r, warp % S::kTokenWarpCount * S::kWarpTokens, of_tile);
+  });
 }
 
 // ---- The kernel.

@@ -41,7 +41,7 @@ class StageCopier {
 #pragma unroll
     for (int i = 0; i < kCodeCopies; ++i) {
       const TileRows rows = RowsOf(product.end, first_tile + CodeRow(i) / kMmaRows);
-      code_rows_[i] = min(rows.Row(CodeRow(i) % kMmaRows), product.end.sums.rows - 1);
+      code_rows_[i] = min(rows.Row(CodeRow(i) % kMmaRows), product.end.rows - 1);
     }
   }
   ROPEWAY_DEVICE void CopyCodes(int stage, uint8_t* to) const {

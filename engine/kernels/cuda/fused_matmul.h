@@ -32,7 +32,7 @@ constexpr bool FusesAdd(const MatMulArgs& product, const NormArgs& add) {
 }
 
 constexpr bool FusesGate(const MatMulArgs& product, const GateArgs& gate) {
-  return gate.experts == nullptr && int64_t{gate.gated ? 2 : 1} * gate.columns == product.weights.rows;
+  return gate.experts == nullptr && GateUpColumns(gate) == product.weights.rows;
 }
 
 // The rows of a tile are of one head, and both halves of a pair are in one.

@@ -18,20 +18,15 @@ __global__ void __launch_bounds__(kThreads) GateKernel(GateArgs args) {
   const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * kWidth;
   if (column >= args.columns) return;
   const int64_t token = blockIdx.x;
-  const T* row = static_cast<const T*>(args.gate_up) + token * (args.gated ? 2 : 1) * args.columns;
+  const T* row = static_cast<const T*>(args.gate_up) + token * GateUpColumns(args);
   float gate[kWidth], up[kWidth] = {};
   LoadFloats(row + column, gate);
   if (args.gated) LoadFloats(row + args.columns + column, up);
-  const float* bias = args.experts == nullptr ? args.bias : args.expert_biases[args.experts[token]];
+  const float* bias = GateBias(args, token);
 #pragma unroll
-  for (int i = 0; i < kWidth; ++i) {
-    if (bias != nullptr) {
-      gate[i] += bias[column + i];
-      if (args.gated) up[i] += bias[args.columns + column + i];
-    }
-    gate[i] = args.gated ? Gated(args.activation, args.numbers, gate[i], up[i])
-                         : Activate(args.activation, args.numbers, gate[i]);
-  }
+  for (int i = 0; i < kWidth; ++i)
+    gate[i] = args.gated ? GatedNumber(args, bias, column + i, gate[i], up[i])
+                         : ActivatedNumber(args, bias, column + i, gate[i]);
   StoreFloats(static_cast<T*>(args.out) + token * args.columns + column, gate);
 }
 

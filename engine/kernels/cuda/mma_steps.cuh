@@ -65,6 +65,27 @@ ROPEWAY_DEVICE void ClearSums(float (&sums)[kRowTiles][kTokenTiles][4]) {
     for (auto& sum : row) sum[0] = sum[1] = sum[2] = sum[3] = 0;
 }
 
+// finish(r, t, sums of token tiles [t, t + kAtOnce) of row tile r) for all of them, some after the others in the first
+// ones' place: its code is there once.
+template <int kAtOnce, int kRowTiles, int kTokenTiles, class Finish>
+ROPEWAY_DEVICE void ForEachPart(float (&sums)[kRowTiles][kTokenTiles][4], const Finish& finish) {
+  constexpr int kTiles = kRowTiles * kTokenTiles, kParts = kTokenTiles / kAtOnce;  // of a row tile
+  static_assert(kTokenTiles % kAtOnce == 0);
+#pragma unroll 1
+  for (int part = 0; part < kRowTiles * kParts; ++part) {
+    float some[kAtOnce][4];
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        const int next = min(i + kAtOnce, kTiles - 1);
+        if (i < kAtOnce) some[i][n] = sums[0][i][n];
+        sums[i / kTokenTiles][i % kTokenTiles][n] = sums[next / kTokenTiles][next % kTokenTiles][n];
+      }
+    finish(part / kParts, part % kParts * kAtOnce, some);
+  }
+}
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CUDA_MMA_STEPS_CUH_

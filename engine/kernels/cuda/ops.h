@@ -23,6 +23,7 @@
 #include "engine/kernels/cuda/device_matrix.h"
 #include "engine/kernels/cuda/element.h"
 #include "engine/kernels/cuda/experts.h"
+#include "engine/kernels/cuda/gate.h"
 #include "engine/kernels/cuda/kv_pages.h"
 #include "engine/kernels/cuda/runtime.h"
 #include "engine/kernels/cuda/sampling.h"
@@ -145,22 +146,6 @@ struct QkvArgs {
 struct HeadSquaresArgs {
   QkvArgs qkv;           // with all_heads
   float* out = nullptr;  // [T, 2]
-};
-
-// out = activation(gate + bias) * (up + bias), or activation(up + bias) without a gate.
-struct GateArgs {
-  Activation activation = Activation::kSilu;
-  bool gated = true;
-  Element element = Element::kBF16;
-  int num_tokens = 0;
-  int columns = 0;                // F
-  const void* gate_up = nullptr;  // [T, 2 F] of element: gate, then up; [T, F] without a gate
-  const float* bias = nullptr;    // [2 F], or [F], or null
-  // Of slots of experts: the bias of row t is that of expert experts[t]. Or both null.
-  const float* const* expert_biases = nullptr;  // [X] of [2 F] or [F]
-  const int32_t* experts = nullptr;             // [T]
-  ActivationNumbers numbers;
-  void* out = nullptr;  // [T, F] of element
 };
 
 // y = x W^T, any number of tokens; each output is summed over K in one order whatever T is: where x has 16

@@ -1,11 +1,13 @@
-// What stands behind a product for few tokens, in its kernel: which rows of W a tile has, and where its
-// sums go. One for dense and packed weights.
+// What stands behind a product, in its kernel: which rows of W a tile has, and where its sums go. One for all weights,
+// of one matrix and of experts; a gate may stand behind any of them, all else behind products for few tokens alone.
 //
 // A tile is the 16 rows of an mma, and a lane has the sums of rows g and g + 8 of it for the same tokens. So
 // rows are dealt to tiles such that numbers that meet stand 8 apart: gate and up of a column, the two halves
 // of a pair that is turned. What was a number of 16 bits between two kernels is rounded to one here.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_PRODUCT_END_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_PRODUCT_END_CUH_
+
+#include <optional>
 
 #include "engine/kernels/cuda/activation.cuh"
 #include "engine/kernels/cuda/device.h"
@@ -15,32 +17,57 @@
 
 namespace ropeway::cuda {
 
-enum class EndKind : uint8_t { kStore, kAdd, kGate, kQkv };
+// Sums become rows of y, which are tokens or slots of experts, or what a gate makes of those rows.
+template <bool kOfSlots_>
+struct StoreEnd {
+  static constexpr bool kOfSlots = kOfSlots_;
 
-struct ProductEnd {
-  EndKind kind = EndKind::kStore;
   int rows = 0;  // M
-  // kStore
   void* y = nullptr;
   int64_t y_stride = 0;
   bool float_out = false;
+  // Of slots: the weights of choices, by which sums are multiplied; or null.
+  const float* weights = nullptr;
+  const int32_t* slot_choices = nullptr;
+  bool activates = false;  // whether `gate` follows; what it makes of a row takes the place of y
+  GateArgs gate = {};
+
+  // Whether two rows meet: gate and up of a column.
+  constexpr bool Pairs() const { return activates && gate.gated; }
+  // What comes of them, for each token.
+  constexpr int Outputs() const { return Pairs() ? gate.columns : rows; }
+};
+
+using TokenEnd = StoreEnd<false>;
+using SlotEnd = StoreEnd<true>;
+
+template <bool kOfSlots>
+StoreEnd<kOfSlots> WithGate(StoreEnd<kOfSlots> end, const std::optional<GateArgs>& gate) {
+  end.activates = gate.has_value();
+  end.gate = gate.value_or(GateArgs());
+  return end;
+}
+
+enum class EndKind : uint8_t { kStore, kAdd, kQkv };
+
+// Of a product for few tokens.
+struct ProductEnd {
+  EndKind kind = EndKind::kStore;
+  TokenEnd store = {};  // M of all kinds
   // Of the one kind.
   NormArgs add = {};
-  GateArgs gate = {};
   QkvArgs qkv = {};
 };
 
 inline ProductEnd EndOf(const FusedMatMulArgs& args) {
-  ProductEnd end = {.rows = static_cast<int>(args.product.weights.rows),
-                    .y = args.product.y,
-                    .y_stride = args.product.y_stride,
-                    .float_out = args.product.out == Element::kF32};
+  const TokenEnd store = {.rows = static_cast<int>(args.product.weights.rows),
+                          .y = args.product.y,
+                          .y_stride = args.product.y_stride,
+                          .float_out = args.product.out == Element::kF32};
+  ProductEnd end = {.store = WithGate(store, args.gate)};
   if (args.add) {
     end.kind = EndKind::kAdd;
     end.add = *args.add;
-  } else if (args.gate) {
-    end.kind = EndKind::kGate;
-    end.gate = *args.gate;
   } else if (args.qkv) {
     end.kind = EndKind::kQkv;
     end.qkv = *args.qkv;
@@ -76,9 +103,13 @@ ROPEWAY_DEVICE HeadTile HeadTileOf(const QkvArgs& qkv, int tile) {
   return {keys_end + head, keys_end * qkv.kv.head_dim + head * qkv.kv.value_dim, value % value_parts, false};
 }
 
+template <bool kOfSlots>
+ROPEWAY_DEVICE TileRows RowsOf(const StoreEnd<kOfSlots>& end, int tile) {
+  if (end.Pairs()) return {8 * tile, end.gate.columns + 8 * tile, 1};
+  return {16 * tile, 16 * tile + 8, 1};
+}
 ROPEWAY_DEVICE TileRows RowsOf(const ProductEnd& end, int tile) {
-  if (end.kind == EndKind::kGate && end.gate.gated) return {8 * tile, end.gate.columns + 8 * tile, 1};
-  if (end.kind != EndKind::kQkv) return {16 * tile, 16 * tile + 8, 1};
+  if (end.kind != EndKind::kQkv) return RowsOf(end.store, tile);
   const HeadTile at = HeadTileOf(end.qkv, tile);
   const int row = at.first_row + 16 * at.part;
   if (!at.turned) return {row, row + 8, 1};
@@ -86,23 +117,75 @@ ROPEWAY_DEVICE TileRows RowsOf(const ProductEnd& end, int tile) {
   return {row - 8 * at.part, row - 8 * at.part + end.qkv.rotary_dim / 2, 1};
 }
 
+constexpr const SlotEnd& StoreOf(const SlotEnd& end) { return end; }
+constexpr const TokenEnd& StoreOf(const ProductEnd& end) { return end.store; }
+
 // How many tiles there are.
-constexpr int TilesOf(const ProductEnd& end) {
-  return end.kind == EndKind::kGate && end.gate.gated ? (end.gate.columns + 7) / 8 : (end.rows + 15) / 16;
+template <bool kOfSlots>
+constexpr int TilesOf(const StoreEnd<kOfSlots>& end) {
+  const int outputs = end.Pairs() ? 8 : 16;
+  return (end.Outputs() + outputs - 1) / outputs;
 }
+constexpr int TilesOf(const ProductEnd& end) { return TilesOf(end.store); }
 
 template <class T>
 ROPEWAY_DEVICE float Rounded(float x) {
   return ToFloat(FromFloat<T>(x));
 }
 
-template <class T>
-ROPEWAY_DEVICE void StoreSum(const ProductEnd& end, int64_t token, int row, float sum) {
-  const int64_t place = token * end.y_stride + row;
+// ---- What is stored.
+
+template <class T, bool kOfSlots>
+ROPEWAY_DEVICE void StoreSum(const StoreEnd<kOfSlots>& end, int64_t row_of_y, int row, float sum) {
+  const int64_t place = row_of_y * end.y_stride + row;
   if (end.float_out)
     static_cast<float*>(end.y)[place] = sum;
   else
     static_cast<T*>(end.y)[place] = FromFloat<T>(sum);
+}
+
+// What a gate, or an activation without one, makes of a column's sums.
+template <class T, bool kOfSlots>
+ROPEWAY_DEVICE void StoreGated(const StoreEnd<kOfSlots>& end, int64_t row_of_y, int column, float2 sums) {
+  const GateArgs& gate = end.gate;
+  const float* const bias = kOfSlots ? GateBias(gate, row_of_y) : gate.bias;
+  static_cast<T*>(gate.out)[row_of_y * gate.columns + column] =
+      FromFloat<T>(GatedNumber(gate, bias, column, Rounded<T>(sums.x), Rounded<T>(sums.y)));
+}
+template <class T, bool kOfSlots>
+ROPEWAY_DEVICE void StoreActivated(const StoreEnd<kOfSlots>& end, int64_t row_of_y, int column, float sum) {
+  const GateArgs& gate = end.gate;
+  const float* const bias = kOfSlots ? GateBias(gate, row_of_y) : gate.bias;
+  static_cast<T*>(gate.out)[row_of_y * gate.columns + column] =
+      FromFloat<T>(ActivatedNumber(gate, bias, column, Rounded<T>(sum)));
+}
+
+// Of a slot: sums are multiplied by the weight of its choice.
+ROPEWAY_DEVICE float2 Weighted(const SlotEnd& end, int64_t slot, float2 sums) {
+  if (end.weights == nullptr) return sums;
+  const float weight = end.weights[end.slot_choices[slot]];
+  return {__fmul_rn(sums.x, weight), __fmul_rn(sums.y, weight)};
+}
+
+// The sums of two rows of W for one of y, either of which may be past the last one; gate and up where they are a pair.
+template <class T, bool kOfSlots>
+ROPEWAY_DEVICE void StoreTwo(const StoreEnd<kOfSlots>& end, int64_t row_of_y, int first, int second,
+                             float2 sums) {
+  if constexpr (kOfSlots) sums = Weighted(end, row_of_y, sums);
+  if (end.Pairs()) {
+    if (first < end.gate.columns) StoreGated<T>(end, row_of_y, first, sums);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = i == 0 ? first : second;
+    const float sum = i == 0 ? sums.x : sums.y;
+    if (row >= end.rows) continue;
+    if (end.activates)
+      StoreActivated<T>(end, row_of_y, row, sum);
+    else
+      StoreSum<T>(end, row_of_y, row, sum);
+  }
 }
 
 template <class T>
@@ -110,24 +193,6 @@ ROPEWAY_DEVICE void AddSum(const NormArgs& add, int64_t token, int row, float su
   float& residual = add.residual[token * add.columns + row];
   const float bias = add.branch_bias == nullptr ? 0 : add.branch_bias[row];
   residual = AddedTo(residual, add.branch_scale, Rounded<T>(sum) + bias);
-}
-
-template <class T>
-ROPEWAY_DEVICE void StoreActivated(const GateArgs& gate, int64_t token, int column, float sum) {
-  const float bias = gate.bias == nullptr ? 0 : gate.bias[column];
-  static_cast<T*>(gate.out)[token * gate.columns + column] =
-      FromFloat<T>(Activate(gate.activation, gate.numbers, Rounded<T>(sum) + bias));
-}
-
-template <class T>
-ROPEWAY_DEVICE void StoreGated(const GateArgs& gate, int64_t token, int column, float2 sums) {
-  float left = Rounded<T>(sums.x), right = Rounded<T>(sums.y);
-  if (gate.bias != nullptr) {
-    left += gate.bias[column];
-    right += gate.bias[gate.columns + column];
-  }
-  static_cast<T*>(gate.out)[token * gate.columns + column] =
-      FromFloat<T>(Gated(gate.activation, gate.numbers, left, right));
 }
 
 // Two numbers of a head, of rows first + i step and second + i step.
@@ -159,37 +224,37 @@ ROPEWAY_DEVICE void StoreHeadPair(const QkvArgs& qkv, const HeadTile& at, const 
   out[row[1] - at.first_row] = FromFloat<T>(pair.y);
 }
 
-// sums [kTokenTiles][rows g, g + 8][tokens 2 j, 2 j + 1] of a tile, of lane 4 g + j of a warp.
-template <class T, int kTokenTiles>
-ROPEWAY_DEVICE void FinishTile(const ProductEnd& end, int tile, int first_token, int tokens,
+// ---- The end of a tile.
+
+// The sums of rows g and g + 8 of it, for one row of y.
+template <class T>
+ROPEWAY_DEVICE void StorePair(const SlotEnd& end, int, const TileRows& rows, int g, int row_of_y,
+                              float2 sums) {
+  StoreTwo<T>(end, row_of_y, rows.Row(g), rows.Row(g + 8), sums);
+}
+template <class T>
+ROPEWAY_DEVICE void StorePair(const ProductEnd& end, int tile, const TileRows& rows, int g, int token,
+                              float2 sums) {
+  const int first = rows.Row(g), second = rows.Row(g + 8);
+  if (end.kind == EndKind::kStore) return StoreTwo<T>(end.store, token, first, second, sums);
+  if (end.kind == EndKind::kQkv)
+    return StoreHeadPair<T>(end.qkv, HeadTileOf(end.qkv, tile), rows, g, token, sums);
+  if (first < end.store.rows) AddSum<T>(end.add, token, first, sums.x);
+  if (second < end.store.rows) AddSum<T>(end.add, token, second, sums.y);
+}
+
+// sums [kTokenTiles][rows g, g + 8][rows 2 j, 2 j + 1 of y] of a tile, of lane 4 g + j of a warp, for `count` rows of y.
+template <class T, class End, int kTokenTiles>
+ROPEWAY_DEVICE void FinishTile(const End& end, int tile, int first, int count,
                                const float (&sums)[kTokenTiles][4]) {
   const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
   const TileRows rows = RowsOf(end, tile);
-  const bool gated = end.kind == EndKind::kGate && end.gate.gated;
 #pragma unroll
   for (int t = 0; t < kTokenTiles; ++t) {
 #pragma unroll
     for (int p = 0; p < 2; ++p) {
-      const int token = first_token + t * 8 + 2 * j + p;
-      if (token >= first_token + tokens) continue;
-      const float2 two = {sums[t][p], sums[t][2 + p]};
-      if (gated) {
-        if (rows.Row(g) < end.gate.columns) StoreGated<T>(end.gate, token, rows.Row(g), two);
-        continue;
-      }
-      if (end.kind == EndKind::kQkv) {
-        StoreHeadPair<T>(end.qkv, HeadTileOf(end.qkv, tile), rows, g, token, two);
-        continue;
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = rows.Row(g + 8 * half);
-        const float sum = half == 0 ? two.x : two.y;
-        if (row >= end.rows) continue;
-        if (end.kind == EndKind::kStore) StoreSum<T>(end, token, row, sum);
-        if (end.kind == EndKind::kAdd) AddSum<T>(end.add, token, row, sum);
-        if (end.kind == EndKind::kGate) StoreActivated<T>(end.gate, token, row, sum);
-      }
+      const int at = t * 8 + 2 * j + p;
+      if (at < count) StorePair<T>(end, tile, rows, g, first + at, {sums[t][p], sums[t][2 + p]});
     }
   }
 }

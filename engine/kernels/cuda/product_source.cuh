@@ -22,7 +22,10 @@ struct TokenTile {
 struct OneMatrix {
   // Whether the jobs are known before the kernel in front has ended.
   static constexpr bool kKnownAhead = true;
+  // Whether neighbours may follow where x is float32.
+  static constexpr bool kEndsFloats = false;
   using End = ProductEnd;
+  using Store = TokenEnd;
 
   const void* weights = nullptr;
   int num_tokens = 0;   // T
@@ -39,18 +42,11 @@ struct OneMatrix {
 
 // ---- Experts.
 
-// Where the sums of slots go.
-struct ExpertEnd {
-  int rows = 0;  // M
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  const float* weights = nullptr;  // of choices, by which sums are multiplied; or null
-  const int32_t* slot_choices = nullptr;
-};
-
 struct ExpertMatrices {
   static constexpr bool kKnownAhead = false;
-  using End = ExpertEnd;
+  static constexpr bool kEndsFloats = true;
+  using End = SlotEnd;
+  using Store = SlotEnd;
 
   const void* const* matrices = nullptr;  // [X]
   const ExpertTile* tiles = nullptr;
@@ -69,29 +65,6 @@ struct ExpertMatrices {
     return per_token > 0 ? slot_choices[slot] / per_token : slot;
   }
 };
-
-constexpr int TilesOf(const ExpertEnd& end) { return (end.rows + kEndTileRows - 1) / kEndTileRows; }
-ROPEWAY_DEVICE TileRows RowsOf(const ExpertEnd&, int tile) { return {16 * tile, 16 * tile + 8, 1}; }
-
-template <class T>
-ROPEWAY_DEVICE void StoreSum(const ExpertEnd& end, int64_t slot, int row, float sum) {
-  if (end.weights != nullptr) sum *= end.weights[end.slot_choices[slot]];
-  static_cast<T*>(end.y)[slot * end.y_stride + row] = FromFloat<T>(sum);
-}
-
-template <class T, int kTokenTiles>
-ROPEWAY_DEVICE void FinishTile(const ExpertEnd& end, int tile, int first_slot, int slots,
-                               const float (&sums)[kTokenTiles][4]) {
-  const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
-#pragma unroll
-  for (int t = 0; t < kTokenTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int in_tile = t * 8 + 2 * j + i % 2, row = kEndTileRows * tile + g + i / 2 * 8;
-      if (in_tile < slots && row < end.rows) StoreSum<T>(end, first_slot + in_tile, row, sums[t][i]);
-    }
-  }
-}
 
 // ---- Both.
 
@@ -133,11 +106,12 @@ inline Product<ExpertMatrices> ProductOf(const ExpertMatMulArgs& args) {
           .x = args.x,
           .rows = static_cast<int>(weights.rows),
           .columns = static_cast<int>(weights.columns),
-          .end = {.rows = static_cast<int>(weights.rows),
-                  .y = args.y,
-                  .y_stride = args.y_stride,
-                  .weights = args.scales ? slots.weights : nullptr,
-                  .slot_choices = slots.slot_choices}};
+          .end = WithGate(SlotEnd{.rows = static_cast<int>(weights.rows),
+                                  .y = args.y,
+                                  .y_stride = args.y_stride,
+                                  .weights = args.scales ? slots.weights : nullptr,
+                                  .slot_choices = slots.slot_choices},
+                          args.gate)};
 }
 
 // Where a warp or a block is in its jobs, some columns at a time.

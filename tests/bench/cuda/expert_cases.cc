@@ -14,21 +14,26 @@ constexpr Element kElement = Element::kBF16;
 constexpr int64_t kElementBytes = BytesOf(kElement);
 constexpr int64_t kPlaces = 4;  // of all experts' matrices in the pool, one after the other
 
+// The input product with the gate behind it, by one kernel or by two; or the product down.
+enum class Part { kGateUp, kGateUpApart, kDown };
+
 struct ExpertCase {
   BenchExperts experts;
-  const char* name;
-  int64_t outputs, columns;  // M, K
-  bool of_tokens;            // x has a row for each token
+  int hidden_size;  // D
+  Part part;
   DType type;
   int tokens;
   int tile_slots = 0;  // 0: as the executor takes them
   bool fp8 = false;    // weights, instead of `type`; making x fp8 is not included
 
+  bool of_tokens() const { return part != Part::kDown; }  // x has a row for each token
+  int64_t outputs() const { return of_tokens() ? int64_t{2} * experts.ffn_size : hidden_size; }  // M
+  int64_t columns() const { return of_tokens() ? hidden_size : experts.ffn_size; }               // K
   int64_t slots() const { return int64_t{tokens} * experts.per_token; }
-  int64_t rows_of_x() const { return of_tokens ? tokens : slots(); }
+  int64_t rows_of_x() const { return of_tokens() ? tokens : slots(); }
   int64_t matrix_bytes() const {
-    const int64_t bytes =
-        fp8 ? cuda::Fp8LayoutOf(outputs, columns).bytes : cuda::DeviceMatrixBytes(type, outputs, columns);
+    const int64_t bytes = fp8 ? cuda::Fp8LayoutOf(outputs(), columns()).bytes
+                              : cuda::DeviceMatrixBytes(type, outputs(), columns());
     return (bytes + 255) / 256 * 256;
   }
 };
@@ -63,17 +68,27 @@ cuda::ExpertSlots RouteEvenly(const ExpertCase& c, BenchDevice& device) {
   return to;
 }
 
+cuda::ExpertMatMulArgs ArgsOf(const ExpertCase& c, BenchDevice& device) {
+  return {.weights = {c.type, c.outputs(), c.columns(), nullptr},
+          .element = kElement,
+          .num_experts = c.experts.count,
+          .num_slots = static_cast<int>(c.slots()),
+          .per_token = c.of_tokens() ? c.experts.per_token : 0,
+          .processors = device.info().processors,
+          .slots = RouteEvenly(c, device),
+          .x = device.Allocate(c.rows_of_x() * c.columns() * kElementBytes),
+          .y = device.Allocate(c.slots() * c.outputs() * kElementBytes),
+          .y_stride = c.outputs()};
+}
+
 BenchDevice::Call Prepare(const ExpertCase& c, BenchDevice& device) {
-  const cuda::ExpertMatMulArgs args = {.weights = {c.type, c.outputs, c.columns, nullptr},
-                                       .element = kElement,
-                                       .num_experts = c.experts.count,
-                                       .num_slots = static_cast<int>(c.slots()),
-                                       .per_token = c.of_tokens ? c.experts.per_token : 0,
-                                       .processors = device.info().processors,
-                                       .slots = RouteEvenly(c, device),
-                                       .x = device.Allocate(c.rows_of_x() * c.columns * kElementBytes),
-                                       .y = device.Allocate(c.slots() * c.outputs * kElementBytes),
-                                       .y_stride = c.outputs};
+  cuda::ExpertMatMulArgs args = ArgsOf(c, device);
+  const cuda::GateArgs gate = {.element = kElement,
+                               .num_tokens = args.num_slots,
+                               .columns = c.experts.ffn_size,
+                               .gate_up = args.y,
+                               .out = device.Allocate(c.slots() * c.experts.ffn_size * kElementBytes)};
+  if (c.part == Part::kGateUp) args.gate = gate;
   std::vector<const void* const*> places;
   for (int64_t place = 0; place < kPlaces; ++place) {
     const uint8_t* first = device.FromPool(c.experts.count * c.matrix_bytes(), place);
@@ -84,26 +99,33 @@ BenchDevice::Call Prepare(const ExpertCase& c, BenchDevice& device) {
   }
   cuda::Fp8Rows rows;
   if (c.fp8)
-    rows = {.codes = static_cast<uint8_t*>(device.Allocate(c.rows_of_x() * cuda::Fp8RowBytes(c.columns))),
+    rows = {.codes = static_cast<uint8_t*>(device.Allocate(c.rows_of_x() * cuda::Fp8RowBytes(c.columns()))),
             .scales = static_cast<float*>(device.Allocate(c.rows_of_x() * 4))};
-  return [=, &device, fp8 = c.fp8](int64_t repeat) {
+  return [=, &device, fp8 = c.fp8, apart = c.part == Part::kGateUpApart](int64_t repeat) {
     cuda::ExpertMatMulArgs again = args;
     again.matrices = places[static_cast<size_t>(repeat % kPlaces)];
-    if (!fp8) return device.kernels().expert_matmul(again, device.stream());
-    return device.fp8_kernels().expert_matmul({.product = again, .x = rows, .gate = {}}, device.stream());
+    const cuda::ErrorCode error =
+        fp8 ? device.fp8_kernels().expert_matmul({.product = again, .x = rows}, device.stream())
+            : device.kernels().expert_matmul(again, device.stream());
+    return error != 0 || !apart ? error : device.kernels().gate(gate, device.stream());
   };
 }
 
 OpCase CaseOf(const ExpertCase& c) {
   const int64_t active = std::min<int64_t>(c.experts.count, c.slots());
-  const int64_t bytes = active * c.matrix_bytes() + c.rows_of_x() * c.columns * (c.fp8 ? 1 : kElementBytes) +
-                        c.slots() * c.outputs * kElementBytes;
+  const int64_t results = c.of_tokens() ? c.experts.ffn_size : c.hidden_size;
+  const int64_t bytes = active * c.matrix_bytes() +
+                        c.rows_of_x() * c.columns() * (c.fp8 ? 1 : kElementBytes) +
+                        c.slots() * results * kElementBytes;
   const std::string tiles = c.tile_slots > 0 ? absl::StrCat(" tiles of ", c.tile_slots) : "";
-  return {.operation = absl::StrCat(c.fp8 ? "fp8 " : "", "experts ", c.experts.count, "/",
-                                    c.experts.per_token, " ", c.name, tiles),
+  const char* how = c.part == Part::kGateUpApart         ? "apart "
+                    : c.of_tokens() && c.tile_slots == 0 ? "fused "
+                                                         : "";
+  return {.operation = absl::StrCat(how, c.fp8 ? "fp8 " : "", "experts ", c.experts.count, "/",
+                                    c.experts.per_token, c.of_tokens() ? " gate_up act" : " down", tiles),
           .sizes = absl::StrCat(c.fp8 ? "e4m3" : ropeway::NameOf(c.type), ", T ", c.tokens),
           .bytes = static_cast<double>(bytes),
-          .flops = 2.0 * static_cast<double>(c.slots() * c.outputs * c.columns),
+          .flops = 2.0 * static_cast<double>(c.slots() * c.outputs() * c.columns()),
           .prepare = [=](BenchDevice& device) { return Prepare(c, device); }};
 }
 
@@ -111,10 +133,12 @@ OpCase CaseOf(const ExpertCase& c) {
 void AddTileSizes(const BenchShape& shape, const BenchExperts& experts, std::vector<OpCase>& cases) {
   for (const DType type : {DType::kBF16, DType::kQ4_K}) {
     if (shape.hidden_size % InfoOf(type).block_columns != 0) continue;
-    for (const int slots_each : {2, 4, 8, 16, 32})  // on average
-      for (const int tile_slots : {cuda::kFewExpertSlots, cuda::kSomeExpertSlots, cuda::kManyExpertSlots})
-        cases.push_back(CaseOf({experts, "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true,
-                                type, slots_each * experts.count / experts.per_token, tile_slots}));
+    // On average.
+    for (const int slots_each : {2, 4, 8, 16, 32, 64, 128})
+      for (const int tile_slots :
+           {cuda::kFewExpertSlots, cuda::kSomeExpertSlots, cuda::kManyExpertSlots, cuda::kMostExpertSlots})
+        cases.push_back(CaseOf({experts, shape.hidden_size, Part::kGateUp, type,
+                                slots_each * experts.count / experts.per_token, tile_slots}));
   }
 }
 
@@ -125,24 +149,22 @@ void AddExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
   for (const BenchExperts& experts : shape.experts)
     for (const DType type : {DType::kBF16, DType::kQ4_K, DType::kMXFP4})
       for (const int tokens : shape.tokens) {
-        const ExpertCase gate_up = {
-            experts, "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true, type, tokens};
-        if (gate_up.columns % InfoOf(type).block_columns == 0) cases.push_back(CaseOf(gate_up));
-        if (type != DType::kBF16) continue;
-        cases.push_back(CaseOf({experts, "down", shape.hidden_size, experts.ffn_size, false, type, tokens}));
+        for (const Part part : {Part::kGateUpApart, Part::kGateUp})
+          if (shape.hidden_size % InfoOf(type).block_columns == 0)
+            cases.push_back(CaseOf({experts, shape.hidden_size, part, type, tokens}));
+        if (type == DType::kBF16)
+          cases.push_back(CaseOf({experts, shape.hidden_size, Part::kDown, type, tokens}));
       }
 }
 
 void AddFp8ExpertCases(const BenchShape& shape, std::vector<OpCase>& cases) {
   for (const BenchExperts& experts : shape.experts)
-    for (const int tokens : shape.tokens) {
-      ExpertCase gate_up = {experts,      "gate_up", int64_t{2} * experts.ffn_size, shape.hidden_size, true,
-                            DType::kBF16, tokens};
-      ExpertCase down = {experts, "down", shape.hidden_size, experts.ffn_size, false, DType::kBF16, tokens};
-      gate_up.fp8 = down.fp8 = true;
-      cases.push_back(CaseOf(gate_up));
-      cases.push_back(CaseOf(down));
-    }
+    for (const int tokens : shape.tokens)
+      for (const Part part : {Part::kGateUpApart, Part::kGateUp, Part::kDown}) {
+        ExpertCase c = {experts, shape.hidden_size, part, DType::kBF16, tokens};
+        c.fp8 = true;
+        cases.push_back(CaseOf(c));
+      }
 }
 
 }  // namespace ropeway

@@ -1,4 +1,5 @@
-// Products of experts, alone: as a layer of experts makes them of tokens that go to all experts evenly.
+// Products of experts, the first of them with the gate behind it: as a layer of experts makes them of tokens that go to
+// all experts evenly.
 #ifndef ROPEWAY_TESTS_BENCH_CUDA_EXPERT_CASES_H_
 #define ROPEWAY_TESTS_BENCH_CUDA_EXPERT_CASES_H_
 

@@ -17,7 +17,7 @@
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kTileSlots[] = {kFewExpertSlots, kSomeExpertSlots, kManyExpertSlots};
+constexpr int kTileSlots[] = {kFewExpertSlots, kSomeExpertSlots, kManyExpertSlots, kMostExpertSlots};
 constexpr int kExperts = 4, kPerToken = 2;
 
 // Two experts of each token, of which the first gets most tokens and the last but one none.
@@ -99,8 +99,7 @@ class Fp8ExpertsTest : public Fp8DeviceTest, public testing::WithParamInterface<
                                       Upload(std::vector<int32_t>{static_cast<int32_t>(host.tiles.size())})},
                         .y = Upload(std::vector<uint8_t>(slots * stride * BytesOf(GetParam()), 0x3C)),
                         .y_stride = stride},
-            .x = x,
-            .gate = {}};
+            .x = x};
   }
   std::vector<uint8_t> Run(const Fp8ExpertMatMulArgs& args) {
     Check(Fp8ExpertMatMul(args, stream()));
@@ -128,7 +127,8 @@ TEST_P(Fp8ExpertsTest, ProductsAreThoseOfEachMatrixByItself) {
   for (const auto& [rows, columns] : {Shape{5, 24}, {141, 136}, {33, 700}}) {
     const Experts experts = Make(rows, columns);
     for (const Way& way : {Way{kFewExpertSlots, true, true}, Way{kSomeExpertSlots, true},
-                           Way{kSomeExpertSlots}, Way{kManyExpertSlots, true}, Way{kManyExpertSlots}}) {
+                           Way{kSomeExpertSlots}, Way{kManyExpertSlots, true}, Way{kManyExpertSlots},
+                           Way{kMostExpertSlots, true}, Way{kMostExpertSlots}}) {
       SCOPED_TRACE(testing::Message() << "M " << rows << " K " << columns << " tiles of " << way.tile_slots);
       const HostSlots host = SlotsOf(choices, way.tile_slots);
       const Fp8Rows x = Quantize(
@@ -189,8 +189,11 @@ TEST_P(Fp8ExpertsTest, EndWithTheGate) {
     biases.push_back(Upload(RandomValues(Element::kF32, 2 * kFfn, 64 + e)));
   const Fp8Rows x = Quantize(GetParam(), RandomValues(GetParam(), kTokens * kColumns, 70), kColumns);
   for (const int tile_slots : kTileSlots) {
-    for (const bool has_biases : {false, true}) {
-      SCOPED_TRACE(testing::Message() << "tiles of " << tile_slots << (has_biases ? " with biases" : ""));
+    for (const Activation activation : {Activation::kSilu, Activation::kClampedSwiglu, Activation::kRelu2}) {
+      const bool gated = activation != Activation::kRelu2, has_biases = activation != Activation::kSilu;
+      const int64_t columns = gated ? kFfn : 2 * kFfn;
+      SCOPED_TRACE(testing::Message()
+                   << "tiles of " << tile_slots << ", activation " << static_cast<int>(activation));
       Fp8ExpertMatMulArgs args = ArgsOf(experts, SlotsOf(choices, tile_slots), weights,
                                         {tile_slots, /*of_tokens=*/true, /*scales=*/!has_biases}, x);
       args.product.y_stride = 2 * kFfn;
@@ -198,11 +201,12 @@ TEST_P(Fp8ExpertsTest, EndWithTheGate) {
       Fp8ExpertMatMulArgs apart = args;
       apart.product.y = Allocate<uint8_t>(kSlots * 2 * kFfn * BytesOf(GetParam()));
       Run(apart);
-      const int64_t bytes = kSlots * kFfn * BytesOf(GetParam());
-      GateArgs gate = {.activation = has_biases ? Activation::kClampedSwiglu : Activation::kSilu,
+      const int64_t bytes = kSlots * columns * BytesOf(GetParam());
+      GateArgs gate = {.activation = activation,
+                       .gated = gated,
                        .element = GetParam(),
                        .num_tokens = kSlots,
-                       .columns = kFfn,
+                       .columns = static_cast<int>(columns),
                        .gate_up = apart.product.y,
                        .expert_biases = has_biases ? Upload(biases) : nullptr,
                        .experts = has_biases ? args.product.slots.slot_experts : nullptr,
@@ -211,7 +215,7 @@ TEST_P(Fp8ExpertsTest, EndWithTheGate) {
       Check(Gate(gate, stream()));
       const std::vector<uint8_t> expected = Download(static_cast<uint8_t*>(gate.out), bytes);
       gate.out = Allocate<uint8_t>(bytes);
-      args.gate = gate;
+      args.product.gate = gate;
       Check(Fp8ExpertMatMul(args, stream()));
       EXPECT_EQ(Download(static_cast<uint8_t*>(gate.out), bytes), expected);
       EXPECT_EQ(Download(static_cast<uint8_t*>(args.product.y), 100), untouched);

@@ -216,15 +216,19 @@ TEST_P(Fp8Test, EndsWithTheGate) {
       UploadMatrix(RandomValues(Element::kF32, 2 * kFfn * kColumns, 8, 0.1f), 2 * kFfn, kColumns);
   for (const int tokens : {3, 20, 70}) {
     for (const Activation activation :
-         {Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwiglu}) {
+         {Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwiglu, Activation::kRelu2}) {
+      const bool gated = activation != Activation::kRelu2;
+      const int64_t columns = gated ? kFfn : 2 * kFfn;
       const Fp8Rows x = Quantize(GetParam(), RandomValues(GetParam(), tokens * kColumns, 9), kColumns);
-      const int64_t bytes = tokens * kFfn * BytesOf(GetParam());
-      const std::vector<uint8_t> untouched(2 * bytes, 0x3C);
+      const int64_t bytes = tokens * columns * BytesOf(GetParam());
+      const int64_t y_bytes = tokens * 2 * kFfn * BytesOf(GetParam());
+      const std::vector<uint8_t> untouched(y_bytes, 0x3C);
       uint8_t* y = Upload(Multiply(weights, x, tokens, GetParam(), 2 * kFfn));
       GateArgs gate = {.activation = activation,
+                       .gated = gated,
                        .element = GetParam(),
                        .num_tokens = tokens,
-                       .columns = kFfn,
+                       .columns = static_cast<int>(columns),
                        .gate_up = y,
                        .bias = Upload(RandomValues(Element::kF32, 2 * kFfn, 10)),
                        .numbers = {.s = 1.702f, .c = 2},
@@ -242,7 +246,7 @@ TEST_P(Fp8Test, EndsWithTheGate) {
                        .gate = gate},
                       stream()));
       EXPECT_EQ(Download(static_cast<uint8_t*>(gate.out), bytes), expected) << tokens << " tokens";
-      EXPECT_EQ(Download(y, 2 * bytes), untouched);
+      EXPECT_EQ(Download(y, y_bytes), untouched);
     }
   }
 }

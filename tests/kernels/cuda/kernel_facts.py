@@ -83,6 +83,11 @@ def fp8_ring_bytes(variant):
     return stages * 128 * (row_warps * row_tiles * 16 + token_warps * token_tiles * 8)
 
 
+def expert_ring_bytes(variant):
+    """TileShape<slots>::kBytes of expert_tiles.cu."""
+    return 3 * (128 + int(re.search(r"TileShape<(\d+)>", variant)[1])) * 64 * 2
+
+
 # Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
 LOGITS = ("greedy: 4 V read, the least; top-k, top-p or both: 4 V three times, all but the first from L2; more where more "
           "than 2,048 tokens are left (sample.cu)")
@@ -148,8 +153,8 @@ KERNELS = {
         mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
         moved="W of an expert once per tile of 8 or 16 of its slots, the least where it has one"),
     ("expert_tiles", "ExpertTileKernel"): Kernel(
-        mma=True, cp_async=True, scalar_variants=r"DenseWeights<\w+, false>", dynamic_shared=lambda _: 3 * (128 + 64) * 64 * 2,
-        moved="W of an expert once per tile of 64 of its slots, x of a slot once per 128 rows, both but once from "
+        mma=True, cp_async=True, scalar_variants=r"DenseWeights<\w+, false>", dynamic_shared=expert_ring_bytes,
+        moved="W of an expert once per tile of 64 or 128 of its slots, x of a slot once per 128 rows, both but once from "
               "memory where tiles of the same rows are made at about the same time"),
     ("route", "ChooseKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * 2 * 128, moved="X numbers; the least"),

@@ -125,6 +125,59 @@ TEST_P(FusionTest, LayersAreFusedAsFarAsTheyAllow) {
   EXPECT_LE(of_two.add, layers * per_layer.add + 1);
 }
 
+// Products of experts since Clear, those that a gate ends, and gates of their own.
+struct ExpertCounts {
+  int products = 0, gated = 0, gates = 0;
+  bool operator==(const ExpertCounts&) const = default;
+};
+ExpertCounts& SeenOfExperts() {
+  static ExpertCounts counts;
+  return counts;
+}
+std::ostream& operator<<(std::ostream& out, const ExpertCounts& counts) {
+  return out << counts.products << " products, " << counts.gated << " of them with a gate, " << counts.gates
+             << " gates";
+}
+
+ErrorCode CountExperts(const cuda::ExpertMatMulArgs& args, Stream stream) {
+  ++SeenOfExperts().products;
+  SeenOfExperts().gated += args.gate.has_value();
+  return cuda::Kernels().expert_matmul(args, stream);
+}
+ErrorCode CountGate(const cuda::GateArgs& args, Stream stream) {
+  ++SeenOfExperts().gates;
+  return cuda::Kernels().gate(args, stream);
+}
+
+// Dense and packed, of one token and of many: two products a layer of experts, and no kernel between them.
+TEST(ExpertFusionTest, TheGateEndsTheInputProduct) {
+  if (kWatchesThreads) GTEST_SKIP() << "whole models on the shipped kernels";
+  static cuda::KernelTable table = cuda::Kernels();
+  table.expert_matmul = CountExperts;
+  table.gate = CountGate;
+  for (const char* name : {"mixtral", "gpt_oss_mxfp4"}) {
+    SCOPED_TRACE(name);
+    const TempFolder folder;
+    ASSERT_TRUE(WriteTinyModel(name, folder.path()).ok());
+    ASSERT_OK_AND_ASSIGN(const OpenedModel model, OpenModel(folder.path()));
+    const int layers = model.spec.num_layers();
+    for (const cuda::Element element : {cuda::Element::kBF16, cuda::Element::kF32}) {
+      ASSERT_OK_AND_ASSIGN(const auto executor,
+                           CudaExecutor::Make(model, cuda::emulation::EmulatedBackend(table),
+                                              {.element = element,
+                                               .kv_cache_bytes = 1 << 20,
+                                               .max_tokens_per_step = 64,
+                                               .max_rows_per_step = 4}));
+      for (const int tokens : {2, 19}) {
+        const std::vector<TokenId> ids(static_cast<size_t>(tokens), 7);
+        SeenOfExperts() = {};
+        LogitsOf(LogitSource(*executor), ids, PagesFrom(0, ids.size()), tokens);
+        EXPECT_EQ(SeenOfExperts(), (ExpertCounts{.products = 2 * layers, .gated = layers, .gates = 0}));
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Models, FusionTest,
     ::testing::Values(FusionCase{"llama_base", {.norm = 2, .add = 2, .gate = 1, .qkv = 1}},

@@ -127,6 +127,19 @@ TEST(PlanMemoryTest, ThereIsRoomForActivationsOfFp8) {
   EXPECT_EQ(room({.of_all = 14336}, 9), 128 * 14336 + 8 * 128 * 4);
 }
 
+// Gate and up of experts come together in registers, unless they are products of their own.
+TEST(PlanMemoryTest, InputsOfExpertsTakeNoRoomButOfSeveralMatrices) {
+  DecoderSpec spec = Spec();
+  spec.layers[1].ffn.size = 1000;
+  spec.layers[1].ffn.experts.count = 64;
+  spec.layers[1].ffn.experts.per_token = 8;
+  CudaMemoryOptions options = Options();
+  ASSERT_OK_AND_ASSIGN(const CudaMemoryPlan together, PlanMemory(spec, options, Device(), 0));
+  options.widest_split_input = 2000;
+  ASSERT_OK_AND_ASSIGN(const CudaMemoryPlan apart, PlanMemory(spec, options, Device(), 0));
+  EXPECT_EQ(apart.activation_bytes - together.activation_bytes, 8 * 2048 * 2000 * 2);
+}
+
 TEST(PlanMemoryTest, AWindowBoundsAttentionWhereAllLayersHaveOne) {
   DecoderSpec spec = Spec();
   for (LayerSpec& layer : spec.layers) layer.position.window = 1024;
