@@ -136,6 +136,15 @@ void CombineOnHost(const CombineArgs& args) {
       }
       StoreElement(args.element, args.out, t * args.columns + c, sum);
     }
+  if (args.residual == nullptr) return;
+  NormOnHost({.kind = NormKind::kNone,
+              .element = args.element,
+              .num_rows = args.num_tokens,
+              .columns = args.columns,
+              .residual = args.residual,
+              .branch = args.out,
+              .branch_bias = args.branch_bias,
+              .branch_scale = args.branch_scale});
 }
 
 }  // namespace ropeway::cuda::emulation

@@ -89,7 +89,7 @@ struct LayerFusion {
   int attention_add = 0;   // behind the output of attention: to the residual
   int ffn_norm = 0;        // in front of gate and up
   int activation = 0;      // behind them; with weights of fp8 always, where one matrix holds both
-  int ffn_add = 0;         // behind down: to the residual
+  int ffn_add = 0;         // behind down, or behind the sums of experts: to the residual
 };
 
 // What stays the same from step to step.
@@ -193,7 +193,7 @@ class CudaPass {
   void MultiplyExperts(int layer, const CudaExpertMatrices& matrices, const ExpertProduct& product);
   cuda::GateArgs ExpertGateArgsOf(int layer) const;
   void ProjectExperts(int layer);
-  void AddExperts(int layer);
+  void AddExperts(int layer, bool to_residual);
   void SetRotation(int layer, cuda::QkvArgs& args) const;
   cuda::QkvArgs QkvArgsOf(int layer) const;
   cuda::GateArgs GateArgsOf(int layer) const;

@@ -149,26 +149,30 @@ void CudaPass::ProjectExperts(int layer) {
   Try("the activation of experts", [&] { return context_.kernels.gate(gate, context_.stream); });
 }
 
-void CudaPass::AddExperts(int layer) {
+void CudaPass::AddExperts(int layer, bool to_residual) {
   const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
   const CudaExperts& weights = context_.weights.experts[layer];
   const CudaExpertActivations& a = context_.activations.experts;
   MultiplyExperts(layer, weights.down, {.x = a.gated, .y = a.results});
-  Try("adding up experts", [&] {
-    return context_.kernels.combine({.element = context_.element,
-                                     .num_tokens = shape_.tokens,
-                                     .per_token = experts.per_token,
-                                     .columns = context_.spec.hidden_size,
-                                     .weighted = !experts.scales_input,
-                                     .slots = a.slots,
-                                     .results = a.results,
-                                     .biases = weights.down.biases,
-                                     .has_shared = experts.shared_size > 0,
-                                     .shared_z = experts.shared_gate ? a.z + experts.count : nullptr,
-                                     .z_stride = CudaRouterStride(experts.count),
-                                     .out = context_.activations.branch},
-                                    context_.stream);
-  });
+  cuda::CombineArgs args = {.element = context_.element,
+                            .num_tokens = shape_.tokens,
+                            .per_token = experts.per_token,
+                            .columns = context_.spec.hidden_size,
+                            .weighted = !experts.scales_input,
+                            .slots = a.slots,
+                            .results = a.results,
+                            .biases = weights.down.biases,
+                            .has_shared = experts.shared_size > 0,
+                            .shared_z = experts.shared_gate ? a.z + experts.count : nullptr,
+                            .z_stride = CudaRouterStride(experts.count),
+                            .out = context_.activations.branch};
+  if (to_residual) {
+    const cuda::NormArgs add = AddArgsOf(context_.weights.layers[layer].down, {});
+    args.residual = add.residual;
+    args.branch_bias = add.branch_bias;
+    args.branch_scale = add.branch_scale;
+  }
+  Try("adding up experts", [&] { return context_.kernels.combine(args, context_.stream); });
 }
 
 }  // namespace ropeway

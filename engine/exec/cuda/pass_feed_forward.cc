@@ -41,12 +41,15 @@ void CudaPass::AddFeedForward(int layer) {
   const CudaActivations& a = context_.activations;
   const std::vector<CudaLayer>& layers = context_.weights.layers;
   const CudaLayer& weights = layers[layer];
-  if (shape_.tokens <= fusion(layer).ffn_add)
+  const bool has_experts = context_.spec.layers[layer].ffn.has_experts();
+  const bool adds = shape_.tokens <= fusion(layer).ffn_add;
+  if (adds && !has_experts)
     return MultiplyWith(
         weights.down, a.gated, a.branch,
         {.product = {}, .norm = {}, .add = AddArgsOf(weights.down, {}), .gate = {}, .qkv = {}});
   Multiply(weights.down, a.gated, shape_.tokens, a.branch, context_.spec.hidden_size, context_.element);
-  if (context_.spec.layers[layer].ffn.has_experts()) AddExperts(layer);
+  if (has_experts) AddExperts(layer, adds);
+  if (adds) return;
   SumOverRanks();
   const bool last = layer + 1 == context_.spec.num_layers();
   const bool norms = !last && !NormsStream() && shape_.tokens > fusion(layer + 1).attention_norm;

@@ -42,7 +42,8 @@ LayerFusion CudaPass::FusionOf(int layer) const {
   // The router wants the normed rows, too.
   fusion.ffn_norm = experts ? 0 : with_norm(weights.ffn_input, weights.ffn_norm);
   fusion.activation = FusedTokensOf(weights.ffn_input, activation);
-  fusion.ffn_add = experts ? 0 : with_add(weights.down);
+  // What adds up experts may always add to the residual.
+  fusion.ffn_add = !experts ? with_add(weights.down) : adds ? INT_MAX : 0;
   return fusion;
 }
 

@@ -1,16 +1,36 @@
-// out [T, D] = what the expert of all tokens gives + the weighted results [T K, D] of each token's experts.
+// out [T, D] = what the expert of all tokens gives + the weighted results [T K, D] of each token's experts; or the
+// residual += that, as norm.cu adds it.
 //
-// Moves K + 2 elements per element of out, 128 bits at a time.
+// Moves K + 2 elements per element of out, 128 bits at a time; 8 B instead of one of them to add to the residual.
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/norm_row.cuh"
 
 namespace ropeway::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
+// The residual += sums, which are numbers of T before.
+template <class T, int kWidth>
+ROPEWAY_DEVICE void AddToResidual(const CombineArgs& args, int64_t token, int column,
+                                  const float (&sums)[kWidth]) {
+  float* const residual = args.residual + token * args.columns + column;
+  float values[kWidth];
+  LoadFloats(residual, values);
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    float added = ToFloat(FromFloat<T>(sums[i]));
+    if (args.branch_bias != nullptr) added += args.branch_bias[column + i];
+    values[i] = AddedTo(values[i], args.branch_scale, added);
+  }
+  StoreFloats(residual, values);
+}
+
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) CombineKernel(CombineArgs args) {
+  LaunchDependents();
+  GridDependencyWait();
   const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * kWidth;
   if (column >= args.columns) return;
   const int64_t token = blockIdx.x;
@@ -37,7 +57,10 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(CombineArgs args) {
       sums[i] = fmaf(weight, values[i], sums[i]);
     }
   }
-  StoreFloats(out, sums);
+  if (args.residual == nullptr)
+    StoreFloats(out, sums);
+  else
+    AddToResidual<T>(args, token, column, sums);
 }
 
 template <class T, int kWidth>
@@ -45,7 +68,7 @@ ErrorCode LaunchCombine(const CombineArgs& args, Stream stream) {
   constexpr int kColumns = kThreads * kWidth;
   const dim3 grid(static_cast<unsigned>(args.num_tokens),
                   static_cast<unsigned>((args.columns + kColumns - 1) / kColumns));
-  return Launch(stream, CombineKernel<T, kWidth>, grid, dim3(kThreads), 0, args);
+  return LaunchDependent(stream, CombineKernel<T, kWidth>, grid, dim3(kThreads), 0, args);
 }
 
 }  // namespace

@@ -112,6 +112,11 @@ struct CombineArgs {
   const float* shared_z = nullptr;       // [T, z_stride] that is multiplied by 1 / (1 + e^-z); null: by 1
   int64_t z_stride = 0;
   void* out = nullptr;  // [T, D]
+  // Not null: what out would be is added to the residual, with the bytes of norm(NormArgs) where out is its branch; `out`
+  // is left as it was or holds it.
+  float* residual = nullptr;           // [T, D]
+  const float* branch_bias = nullptr;  // [D], or null
+  float branch_scale = 1;
 };
 
 }  // namespace ropeway::cuda

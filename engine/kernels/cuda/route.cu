@@ -1,12 +1,13 @@
 // Which experts the tokens of a step go to, and which slots their choices get (experts.h).
 //
-// Two kernels: a warp chooses for one token, whose scores lie in shared memory; one block divides the choices
-// among slots. Move T X numbers and 20 bytes a choice.
+// A warp chooses for one token, whose scores lie in shared memory; one block divides the choices among slots: of few
+// tokens the same one, else by a kernel of its own. Moves T X numbers and 20 bytes a choice.
 #include <cfloat>
 #include <climits>
 
 #include "engine/kernels/cuda/device.h"
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/shared_bytes.h"
 
 namespace ropeway::cuda {
 namespace {
@@ -53,6 +54,7 @@ struct TokenNumbers {
   float* goodness;  // [X]
   float* groups;    // [groups]
 };
+constexpr int NumbersOfToken(const RouteArgs& args) { return 2 * args.num_experts + args.groups; }
 
 // Scores, and what is chosen by: of products the order is that of their scores, also where those are rounded
 // to the same number.
@@ -105,7 +107,7 @@ ROPEWAY_DEVICE void KeepBestGroups(const RouteArgs& args, const TokenNumbers& nu
 }
 
 // Lane 0 writes the choices.
-ROPEWAY_DEVICE void Choose(const RouteArgs& args, int token, const TokenNumbers& numbers) {
+ROPEWAY_DEVICE void WriteChoices(const RouteArgs& args, int token, const TokenNumbers& numbers) {
   const bool writes = threadIdx.x % 32 == 0, of_chosen = args.score == ExpertScore::kSoftmaxChosen;
   const int64_t first = int64_t{token} * args.per_token;
   Candidate best = Start();
@@ -125,20 +127,24 @@ ROPEWAY_DEVICE void Choose(const RouteArgs& args, int token, const TokenNumbers&
     args.slots.weights[first + rank] = args.slots.weights[first + rank] / divisor * args.scale;
 }
 
-__global__ void __launch_bounds__(kWarps * 32) ChooseKernel(RouteArgs args) {
-  ROPEWAY_DYNAMIC_SHARED(float, shared);  // [kWarps][2 X + groups]
-  const int warp = static_cast<int>(threadIdx.x / 32);
-  const int token = static_cast<int>(blockIdx.x) * kWarps + warp;
-  if (token >= args.num_tokens) return;  // whole warps, and no barrier follows
-  TokenNumbers numbers;
-  numbers.scores = shared + warp * (2 * args.num_experts + args.groups);
-  numbers.goodness = numbers.scores + args.num_experts;
-  numbers.groups = numbers.goodness + args.num_experts;
+// A warp, with NumbersOfToken in shared memory.
+ROPEWAY_DEVICE void Choose(const RouteArgs& args, int token, float* shared) {
+  const TokenNumbers numbers = {shared, shared + args.num_experts, shared + 2 * args.num_experts};
   FindScores(args, token, numbers);
   __syncwarp();
   KeepBestGroups(args, numbers);
   __syncwarp();
-  Choose(args, token, numbers);
+  WriteChoices(args, token, numbers);
+}
+
+__global__ void __launch_bounds__(kWarps * 32) ChooseKernel(RouteArgs args) {
+  ROPEWAY_DYNAMIC_SHARED(float, shared);  // [kWarps][NumbersOfToken]
+  LaunchDependents();
+  GridDependencyWait();
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  const int token = static_cast<int>(blockIdx.x) * kWarps + warp;
+  if (token >= args.num_tokens) return;  // whole warps, and no barrier follows
+  Choose(args, token, shared + warp * NumbersOfToken(args));
 }
 
 // ---- Slots.
@@ -158,11 +164,14 @@ ROPEWAY_DEVICE int SumBefore(int value) {
   __syncthreads();  // the readers of an earlier call are done
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
-  for (int w = 0; w < warp; ++w) sum += warps[w];
-  return sum - value;
+  static_assert(kPlaceThreads == 32 * 32);  // a warp's sum for each lane
+  int before = lane < warp ? warps[lane] : 0;
+  for (int lanes = 16; lanes > 0; lanes /= 2) before += __shfl_xor_sync(kFullWarp, before, lanes);
+  return before + sum - value;
 }
 
-__global__ void __launch_bounds__(kPlaceThreads) PlaceKernel(RouteArgs args) {
+// All threads of a block of kPlaceThreads.
+ROPEWAY_DEVICE void PlaceChoices(const RouteArgs& args) {
   ROPEWAY_SHARED(next, int[kMaxExperts]);  // slots of each expert; later the next that is free
   const ExpertSlots& slots = args.slots;
   const int thread = static_cast<int>(threadIdx.x), choices = args.num_tokens * args.per_token;
@@ -173,10 +182,12 @@ __global__ void __launch_bounds__(kPlaceThreads) PlaceKernel(RouteArgs args) {
   const int count = next[thread], first = SumBefore(count);
   int tile = SumBefore((count + slots.tile_slots - 1) / slots.tile_slots);
   next[thread] = first;
+#pragma unroll 1
   for (int i = 0; i < count; i += slots.tile_slots)
     slots.tiles[tile++] = {thread, first + i, min(slots.tile_slots, count - i)};
   if (thread == kPlaceThreads - 1) *slots.num_tiles = tile;
   __syncthreads();
+#pragma unroll 1
   for (int i = thread; i < choices; i += kPlaceThreads) {
     const int place = atomicAdd(&next[slots.experts[i]], 1);
     slots.slots[i] = place;
@@ -185,15 +196,40 @@ __global__ void __launch_bounds__(kPlaceThreads) PlaceKernel(RouteArgs args) {
   }
 }
 
+__global__ void __launch_bounds__(kPlaceThreads) PlaceKernel(RouteArgs args) {
+  LaunchDependents();
+  GridDependencyWait();
+  PlaceChoices(args);
+}
+
+// ---- Both, of few tokens.
+
+// A warp for each, and their numbers where every device has room for them.
+constexpr int kFewTokens = kPlaceThreads / 32;
+constexpr size_t kFewBytes = kUnaskedSharedBytes - kStaticBesideDynamic;
+
+__global__ void __launch_bounds__(kPlaceThreads) RouteKernel(RouteArgs args) {
+  ROPEWAY_DYNAMIC_SHARED(float, shared);  // [T][NumbersOfToken]
+  LaunchDependents();
+  GridDependencyWait();
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  if (warp < args.num_tokens) Choose(args, warp, shared + warp * NumbersOfToken(args));
+  __syncthreads();
+  PlaceChoices(args);
+}
+
 }  // namespace
 
 ErrorCode Route(const RouteArgs& args, Stream stream) {
+  const size_t token_bytes = static_cast<size_t>(NumbersOfToken(args)) * sizeof(float);
+  const size_t bytes = static_cast<size_t>(args.num_tokens) * token_bytes;
+  if (args.num_tokens <= kFewTokens && bytes <= kFewBytes)
+    return LaunchDependent(stream, RouteKernel, dim3(1), dim3(kPlaceThreads), bytes, args);
   const dim3 grid(static_cast<unsigned>((args.num_tokens + kWarps - 1) / kWarps));
-  const auto shared_bytes =
-      static_cast<size_t>(kWarps * (2 * args.num_experts + args.groups)) * sizeof(float);
-  const ErrorCode error = Launch(stream, ChooseKernel, grid, dim3(kWarps * 32), shared_bytes, args);
+  const ErrorCode error =
+      LaunchDependent(stream, ChooseKernel, grid, dim3(kWarps * 32), kWarps * token_bytes, args);
   if (error != 0) return error;
-  return Launch(stream, PlaceKernel, dim3(1), dim3(kPlaceThreads), 0, args);
+  return LaunchDependent(stream, PlaceKernel, dim3(1), dim3(kPlaceThreads), 0, args);
 }
 
 }  // namespace ropeway::cuda

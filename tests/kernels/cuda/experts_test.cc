@@ -79,6 +79,9 @@ TEST_F(ExpertsTest, ChoosesAsTheCpuDoes) {
                 11, 6);
   ExpectChoices({.count = 24, .per_token = 3, .groups = 4, .chosen_groups = 2, .group_best = 1}, 6, 7);
   ExpectChoices({.count = 1024, .per_token = 64}, 2, 8);
+  // More tokens than one block chooses for, and more numbers than it has room for.
+  ExpectChoices({.count = 60, .per_token = 4}, 33, 9);
+  ExpectChoices({.count = 1024, .per_token = 64}, 6, 10);
 }
 
 TEST_F(ExpertsTest, TilesHaveAsManySlotsAsTheyMay) {
@@ -114,7 +117,33 @@ TEST_F(ExpertsTest, ChoosesAmongNumbersThatAreNone) {
   ExpectSlotsHoldAllChoices(slots, 8);
 }
 
-TEST_F(ExpertsTest, CombinesChoicesAndTheSharedExpert) {
+class CombineTest : public ExpertsTest {
+ protected:
+  // Added to the residual at once it has the bytes that it gets of `sums`, what the same arguments left behind as out.
+  void ExpectSameResidual(CombineArgs args, const void* sums) {
+    const size_t count = size_t(args.num_tokens) * args.columns;
+    const std::vector<float> before = RandomValues(Element::kF32, count, 17);
+    NormArgs add = {.kind = NormKind::kNone,
+                    .element = args.element,
+                    .num_rows = args.num_tokens,
+                    .columns = args.columns,
+                    .residual = Upload(before),
+                    .branch = sums,
+                    .branch_bias = Upload(RandomValues(Element::kF32, args.columns, 18)),
+                    .branch_scale = 0.3f};
+    args.residual = Upload(before);
+    args.branch_bias = add.branch_bias;
+    args.branch_scale = add.branch_scale;
+    for (int with_bias = 1; with_bias >= 0; --with_bias) {  // one after the other
+      Check(Norm(add, stream()));
+      Check(Combine(args, stream()));
+      EXPECT_EQ(Download(args.residual, count), Download(add.residual, count));
+      add.branch_bias = args.branch_bias = nullptr;
+    }
+  }
+};
+
+TEST_F(CombineTest, CombinesChoicesAndTheSharedExpert) {
   constexpr int kTokens = 5, kShared = 3;  // z of the shared expert lies behind those of 3
   const ExpertsSpec spec{.count = kShared, .per_token = 2};
   const std::vector<float> z = RandomValues(Element::kF32, kTokens * 4, 13);
@@ -132,18 +161,20 @@ TEST_F(ExpertsTest, CombinesChoicesAndTheSharedExpert) {
         pointers.push_back(Upload(biases.back()));
       }
       uint8_t* out = Upload(Encode(element, shared));
-      Check(Combine({.element = element,
-                     .num_tokens = kTokens,
-                     .per_token = spec.per_token,
-                     .columns = columns,
-                     .slots = slots,
-                     .results = Upload(Encode(element, results)),
-                     .biases = Upload(pointers),
-                     .has_shared = true,
-                     .shared_z = Upload(z) + kShared,
-                     .z_stride = 4,
-                     .out = out},
-                    stream()));
+      CombineArgs args = {.element = element,
+                          .num_tokens = kTokens,
+                          .per_token = spec.per_token,
+                          .columns = columns,
+                          .slots = slots,
+                          .results = Upload(Encode(element, results)),
+                          .biases = Upload(pointers),
+                          .has_shared = true,
+                          .shared_z = Upload(z) + kShared,
+                          .z_stride = 4,
+                          .out = out};
+      Check(Combine(args, stream()));
+      args.out = Upload(Encode(element, shared));
+      ExpectSameResidual(args, out);
       const auto got = Decode(element, Download(out, shared.size() * BytesOf(element)));
       for (int t = 0; t < kTokens; ++t)
         for (int c = 0; c < columns; ++c) {

@@ -159,7 +159,9 @@ KERNELS = {
     ("route", "ChooseKernel"): Kernel(
         vector_loads=False, dynamic_shared=lambda _: 4 * 4 * 2 * 128, moved="X numbers; the least"),
     ("route", "PlaceKernel"): Kernel(vector_loads=False, moved="20 B a choice"),
-    ("combine", "CombineKernel"): Kernel(moved="K + 2 elements an element of out; the least"),
+    ("route", "RouteKernel"): Kernel(
+        vector_loads=False, dynamic_shared=lambda _: 40 * 1024, moved="X numbers and 20 B a choice; the least"),
+    ("combine", "CombineKernel"): Kernel(moved="K + 2 elements an element of out, or K + 1 and 8 B of the residual; the least"),
     ("finish_logits", "FinishLogitsKernel"): Kernel(moved="8 V; the least"),
 }
 KERNELS["attention_f16", "AttendKernel"] = KERNELS["attention_bf16", "AttendKernel"]

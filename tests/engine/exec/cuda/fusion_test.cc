@@ -189,7 +189,7 @@ INSTANTIATE_TEST_SUITE_P(
                       FusionCase{"gemma2", {.norm = 0, .add = 0, .gate = 1, .qkv = 0}},
                       FusionCase{"olmo2", {.norm = 0, .add = 0, .gate = 1, .qkv = 0}},
                       FusionCase{"bloom", {.norm = 2, .add = 2, .gate = 1, .qkv = 1}},
-                      FusionCase{"mixtral", {.norm = 0, .add = 0, .gate = 0, .qkv = 1}},
+                      FusionCase{"mixtral", {.norm = 1, .add = 0, .gate = 0, .qkv = 1}},
                       FusionCase{"bloom_pow2", {.norm = 0, .add = 0, .gate = 1, .qkv = 0}}),
     [](const auto& info) { return std::string(info.param.model); });
 
