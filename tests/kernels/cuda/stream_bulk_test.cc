@@ -142,6 +142,11 @@ TEST_P(StreamBulkTest, ExpertsHaveTheBytesOfCpAsync) {
       for (const int processors : {1, 5}) {
         args.per_token = per_token;
         args.processors = processors;
+        if (processors > 1)  // or the gate behind them
+          args.gate =
+              GateArgs{.element = GetParam(), .num_tokens = num_slots, .columns = kRows / 2, .out = y};
+        else
+          args.gate.reset();
         std::vector<uint8_t> got[2];
         for (const bool bulk : {false, true}) {
           args.bulk_copies = bulk;
