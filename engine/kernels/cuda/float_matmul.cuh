@@ -76,18 +76,24 @@ ROPEWAY_DEVICE void MultiplyRow(const Product<Source>& product, const TokenTile&
   const typename Source::Store& end = StoreOf(product.end);
   const bool pairs = Source::kEndsFloats && end.Pairs();
   const int other = pairs ? end.gate.columns + row : end.rows;
-  float sums[kTokens], others[kTokens] = {};
+  float gates[kTokens] = {}, sums[kTokens] = {};
   SumRow<Rows>(product, tile, row, sums);
-  if (pairs) SumRow<Rows>(product, tile, other, others);
-  if (threadIdx.x % 32 != 0) return;
+  if (pairs) {
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) {
-    if (t >= tile.count) continue;
-    if constexpr (Source::kEndsFloats)
-      StoreTwo<float>(end, tile.first + t, row, other, {sums[t], others[t]});
-    else
-      StoreSum<float>(end, tile.first + t, row, sums[t]);
+    for (int t = 0; t < kTokens; ++t) gates[t] = sums[t];
+    SumRow<Rows>(product, tile, other, sums);
   }
+  // A lane a token.
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  float gate = 0, sum = 0;
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t)
+    if (lane == t) gate = gates[t], sum = sums[t];
+  if (lane >= min(tile.count, kTokens)) return;
+  if constexpr (Source::kEndsFloats)
+    StoreTwo<float>(end, tile.first + lane, row, other, pairs ? float2{gate, sum} : float2{sum, 0});
+  else
+    StoreSum<float>(end, tile.first + lane, row, sum);
 }
 
 // Blocks of a processor that the registers must allow; 0: as many as the compiler thinks best.
