@@ -26,11 +26,9 @@ class NumberSet {
   int32_t size() const { return static_cast<int32_t>(numbers_.size()); }
   int32_t count() const { return static_cast<int32_t>(places_.size()); }
   bool Contains(int32_t number) const { return places_[number] != kNowhere; }
-  int32_t last() const {
-    return numbers_.back();
-  }                             // what was inserted last, mostly. REQUIRES: it is not empty
-  void Insert(int32_t number);  // REQUIRES: it is not there
-  void Remove(int32_t number);  // REQUIRES: it is there
+  int32_t last() const { return numbers_.back(); }  // inserted last, mostly. REQUIRES: it is not empty
+  void Insert(int32_t number);                      // REQUIRES: it is not there
+  void Remove(int32_t number);                      // REQUIRES: it is there
 
  private:
   static constexpr int32_t kNowhere = -1;

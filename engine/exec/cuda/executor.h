@@ -40,8 +40,8 @@ struct CudaExecutorOptions {
   bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
   std::string gemm_cache;   // file of what earlier searches chose; empty: none
   bool use_wgmma = true;    // by prompts, where a device has it and gives the bytes of mma.sync
-  bool use_bulk_copies =
-      true;  // by products for few tokens, where a device has them and gives the same bytes
+  // By products for few tokens, where a device has them and gives the same bytes.
+  bool use_bulk_copies = true;
   // 1: the device idles while the next step is planned.
   int32_t max_steps_in_flight = kMaxStepsInFlight;
   bool use_graphs = true;  // decode steps are captured once and replayed

@@ -318,9 +318,7 @@ class ManyChunks {
       return AttendBlocks<Rows>(args_, chunk, count, queries);
     }
     const int blocks = count / kQueries;
-    for (int b = 0; b < blocks; ++b) {
-      whole_.Push(chunk, queries + b * kQueries);
-    }
+    for (int b = 0; b < blocks; ++b) whole_.Push(chunk, queries + b * kQueries);
     AttendBlocks<Rows>(args_, chunk, count - blocks * kQueries, queries + blocks * kQueries);
   }
   void Finish() { whole_.Finish(); }
