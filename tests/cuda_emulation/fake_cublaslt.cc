@@ -193,7 +193,7 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t, c
   const FakeAlgorithm decoded = Decode(*algorithm);
   const auto& refuses = TheFakeLibrary().refuses;
   if (refuses && refuses(decoded.number, Of(c)->columns)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  result->workspaceSize = decoded.workspace_bytes;
+  result->workspaceSize = decoded.workspace_bytes + decoded.counter_bytes;
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -14,6 +14,7 @@ struct FakeAlgorithm {
   uint64_t number = 0;
   uint64_t splits = 1;           // of K
   uint64_t workspace_bytes = 0;  // that it says it needs
+  uint64_t counter_bytes = 0;    // that its check tells of besides, and that it does without
   bool keeps_rule = true;        // else each half of K is summed by itself
   float milliseconds = 1;        // of a product
   uint32_t alignment = 1;        // in bytes, that y must have

@@ -181,6 +181,18 @@ TEST_F(GemmChoiceTest, TheFastestThatKeepsTheRuleIsTaken) {
                                             "(3.000000 ms), 1 refused; up to 32 tokens"));
 }
 
+// As an H100's are where y has many tiles.
+TEST_F(GemmChoiceTest, AnAlgorithmWhoseCheckTellsOfACounterIsTaken) {
+  TheFakeLibrary().offers = [](uint64_t) {
+    return std::vector<FakeAlgorithm>{{.number = 4, .workspace_bytes = 64}, {.number = 7, .counter_bytes = 4}};
+  };
+  for (const Element element : {Element::kBF16, Element::kF32}) {
+    const auto gemm = Make();
+    EXPECT_EQ(gemm->Prepare(Args(kMost, element), {}), 0);
+    EXPECT_THAT(Run(*gemm, {1, 200}, element), Each(7));
+  }
+}
+
 TEST_F(GemmChoiceTest, WithoutASearchTheEstimateDecidesAmongThoseThatKeepTheRule) {
   TheFakeLibrary().offers = ManyAlgorithms;
   const auto gemm = Make({.search = false});
