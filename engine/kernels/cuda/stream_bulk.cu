@@ -1,7 +1,7 @@
 // Products for few tokens with weights of 16 bits, as stream_matmul.cuh makes them, where the copy engine brings weights and
 // tokens: compute capability 9.0, for which alone this file is compiled.
 //
-// A block has two warps that multiply and one that copies. The two go through their jobs side by side, one of theirs each
+// A block has two warps that multiply and four that copy. The two go through their jobs side by side, one of theirs each
 // in a round, so that a stage of the block's ring has the same columns of both: 16 rows of W for each warp, and below them
 // the tokens, once where both have the same ones.
 //
@@ -9,16 +9,22 @@
 //   stage  0: columns 0..255   1: columns 256..511   ...   n: columns 0..255 of round 1   ...
 //
 // A row of a stage is one bulk copy: up to 512 bytes that lie side by side in memory too, so that no tensor map is needed,
-// to rows 16 bytes further apart than they are long, so that ldmatrix meets no bank twice. One lane copies; it has no other
-// work, and the two have none but ldmatrix, mma and the ends of jobs. With each stage go two barriers:
-//   filled   the copying lane arrives, and says how many bytes its copies bring
+// to rows 16 bytes further apart than they are long, so that ldmatrix meets no bank twice. One lane of each copying warp copies
+// eight rows of W, and its part of the tokens; it has no other work, and the two have none but ldmatrix, mma and the ends of
+// jobs. With each stage go two barriers:
+//   filled   each copying lane arrives, and says how many bytes its copies bring
 //   emptied  each of the two warps arrives once it has read the stage, also where it has no job in it
 // Step n of a block lies in stage n % S: it is there when phase n / S of `filled` is over, and may be filled when phase
 // n / S - 1 of `emptied` is. Nobody is ever two phases behind, since all three walk the same steps.
 //
-// As many stages as two blocks of a processor find room for: one of this kernel and one of the next, which has its first
-// weights under way before this one has ended, as there, and waits for its tokens alone. Of a token or two that is 6 stages,
-// 96 KiB of W, where the rings of stream_matmul.cuh have 64; of 16 tokens 4. How fast it is has not been measured.
+// As many stages as two blocks of a processor find room for, be it of this kernel or of the next, which has its first weights
+// under way as soon as blocks of this one have ended, as there, and waits for its tokens alone. Of a token or two that is 6
+// stages, 96 KiB of W, where the rings of stream_matmul.cuh have 64; of 16 tokens 4.
+//
+// On an H100 (2026-11-27) a copy takes about 16 instructions of its lane, however many lanes of a warp copy, which one lane
+// for all rows was too slow for: gate and up of an 8B took 94 us of one token and 103 of 8; with four lanes 85 and 90, of 82
+// that the memory needs. One block a processor, which leaves room for the next kernel's from the beginning, has too few warps
+// that multiply: a decode step took 7.55 ms, with two 7.12.
 #include <algorithm>
 #include <type_traits>
 
@@ -28,7 +34,9 @@
 namespace ropeway::cuda {
 namespace {
 
-constexpr int kBlockWarps = kStreamWarps + 1;
+// Two for each warp that multiplies.
+constexpr int kCopyWarps = 2 * kStreamWarps;
+constexpr int kBlockWarps = kStreamWarps + kCopyWarps;
 constexpr int kStageColumns = 256;
 constexpr int kStageRowBytes = kStageColumns * 2 + 16;
 constexpr int kMostStages = 8;
@@ -92,7 +100,7 @@ struct BlockRing {
 
   ROPEWAY_DEVICE void InitBarriers() const {
     for (int stage = 0; stage < shape.stages; ++stage) {
-      InitBarrier(Barriers(stage).filled, 1);
+      InitBarrier(Barriers(stage).filled, kCopyWarps);
       InitBarrier(Barriers(stage).emptied, kStreamWarps);
     }
     FenceBarriers();
@@ -123,19 +131,21 @@ struct BlockPlace {
   }
 };
 
-// What the copying lane does.
+// What the lane of a copying warp does: eight rows of W, those of one half of a multiplying warp's tile, and its part of the
+// tokens.
 template <class T, bool kNormed, class Source>
 class StageFiller {
  public:
-  ROPEWAY_DEVICE StageFiller(const Product<Source>& product, const BlockRing<Source>& ring)
-      : product_(product), ring_(ring), jobs_(product.Jobs()) {}
+  // `copier` of kCopyWarps.
+  ROPEWAY_DEVICE StageFiller(const Product<Source>& product, const BlockRing<Source>& ring, int copier)
+      : product_(product), ring_(ring), jobs_(product.Jobs()), warp_(copier / 2), half_(copier % 2) {}
 
   // The weights of the first stages.
   ROPEWAY_DEVICE void FillAhead() {
     Cursor at;
-    FindJobs(at);
+    FindRows(at);
 #pragma unroll 1
-    for (int stage = 0; stage < ring_.shape.stages && at.count > 0; ++stage) {
+    for (int stage = 0; stage < ring_.shape.stages && at.block.place.job < jobs_; ++stage) {
       CopyWeights(at);
       Advance(at);
     }
@@ -143,9 +153,9 @@ class StageFiller {
   // All else.
   ROPEWAY_DEVICE void Fill() {
     Cursor at;
-    FindJobs(at);
+    FindRows(at);
 #pragma unroll 1
-    for (; at.count > 0; Advance(at)) {
+    for (; at.block.place.job < jobs_; Advance(at)) {
       if (at.block.phase > 0) {
         WaitForPhase(ring_.Barriers(at.block.stage).emptied, at.block.phase % 2 ^ 1);
         CopyWeights(at);
@@ -155,42 +165,36 @@ class StageFiller {
   }
 
  private:
-  // A job's rows of W, by eights, as far as they exist: of the others nothing is stored, whatever is multiplied.
-  struct JobRows {
-    TokenTile tokens;
-    const T* first[2];
-    int count[2];
-    int64_t apart;
-  };
+  static constexpr int kHalfRows = kMmaRows / 2;
+
+  // Rows of W as far as they exist: of the others nothing is stored, whatever is multiplied.
   struct Cursor {
     BlockPlace block;
-    int count = 0;  // of the warps that have a job
-    JobRows jobs[kStreamWarps] = {};
+    const T* rows = nullptr;
+    int count = 0;
+    int64_t apart = 0;
+    TokenTile tokens = {};
   };
 
-  ROPEWAY_DEVICE void FindJobs(Cursor& at) const {
+  ROPEWAY_DEVICE void FindRows(Cursor& at) const {
+    const int number = at.block.OfWarp(warp_).job, first_number = at.block.place.job;
     at.count = 0;
-#pragma unroll
-    for (int warp = 0; warp < kStreamWarps; ++warp) {
-      const int number = at.block.OfWarp(warp).job;
-      if (number >= jobs_) return;
+    at.tokens.count = 0;
+    if (first_number >= jobs_) return;
+    if (number < jobs_) {
       const Job job = product_.At(number);
       const TileRows rows = RowsOf(product_.end, job.row_tile);
-      JobRows& found = at.jobs[warp];
-      found.tokens = job.tokens;
-      found.apart = int64_t{rows.step} * product_.columns;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int first = rows.Row(8 * half);
-        found.first[half] =
-            reinterpret_cast<const T*>(job.tokens.weights) + int64_t{first} * product_.columns;
-        found.count[half] = max(0, min((product_.rows - first + rows.step - 1) / rows.step, 8));
-      }
-      at.count = warp + 1;
+      const int first = rows.Row(kHalfRows * half_);
+      at.rows = reinterpret_cast<const T*>(job.tokens.weights) + int64_t{first} * product_.columns;
+      at.count = max(0, min((product_.rows - first + rows.step - 1) / rows.step, kHalfRows));
+      at.apart = int64_t{rows.step} * product_.columns;
+      at.tokens = job.tokens;
+    } else if constexpr (kSharesTokens<Source>) {
+      at.tokens = product_.At(first_number).tokens;
     }
   }
   ROPEWAY_DEVICE void Advance(Cursor& at) const {
-    if (at.block.Advance(product_.columns, ring_.shape.stages)) FindJobs(at);
+    if (at.block.Advance(product_.columns, ring_.shape.stages)) FindRows(at);
   }
 
   // Of a row in this stage.
@@ -200,46 +204,31 @@ class StageFiller {
   ROPEWAY_DEVICE void CopyWeights(const Cursor& at) const {
     PhaseBarrier& filled = ring_.Barriers(at.block.stage).filled;
     const int bytes = Bytes(at);
+    const PaddedRows to = ring_.Weights(at.block.stage, warp_);
+    const T* from = at.rows + at.block.place.column;
+    if (at.count > 0) ExpectBytes(filled, at.count * bytes);
 #pragma unroll
-    for (int warp = 0; warp < kStreamWarps; ++warp) {
-      if (warp >= at.count) break;
-      const JobRows& job = at.jobs[warp];
-      ExpectBytes(filled, (job.count[0] + job.count[1]) * bytes);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const T* from = job.first[half] + at.block.place.column;
-#pragma unroll
-        for (int i = 0; i < 8; ++i, from += job.apart) {
-          if (i >= job.count[half]) break;
-          CopyRun(ring_.Weights(at.block.stage, warp).At(8 * half + i, 0), from, bytes, filled);
-        }
-      }
+    for (int i = 0; i < kHalfRows; ++i, from += at.apart) {
+      if (i >= at.count) break;
+      CopyRun(to.At(kHalfRows * half_ + i, 0), from, bytes, filled);
     }
   }
-  // And arrives: the stage has nothing else to come.
+  // And arrives: the stage has nothing else to come from here.
   ROPEWAY_DEVICE void CopyTokens(const Cursor& at) const {
     PhaseBarrier& filled = ring_.Barriers(at.block.stage).filled;
     if constexpr (kNormed) {
       Arrive(filled);
     } else {
-      const int owners = kSharesTokens<Source> ? 1 : at.count, bytes = Bytes(at);
-      int rows = 0;
-#pragma unroll
-      for (int warp = 0; warp < kStreamWarps; ++warp)
-        if (warp < owners) rows += at.jobs[warp].tokens.count;
-      ArriveExpecting(filled, rows * bytes);
-#pragma unroll
-      for (int warp = 0; warp < kStreamWarps; ++warp) {
-        if (warp >= owners) break;
-        const TokenTile& tokens = at.jobs[warp].tokens;
-        const PaddedRows to = ring_.Tokens(at.block.stage, warp, tokens.count);
-#pragma unroll 4
-        for (int i = 0; i < tokens.count; ++i) {
-          const int64_t row = product_.source.RowOfX(tokens.first + i);
-          const T* const from =
-              static_cast<const T*>(product_.x) + row * product_.columns + at.block.place.column;
-          CopyRun(to.At(i, 0), from, bytes, filled);
-        }
+      constexpr int kTokenCopiers = kSharesTokens<Source> ? kCopyWarps : 2;  // who have the same tokens
+      const int first = kSharesTokens<Source> ? 2 * warp_ + half_ : half_, bytes = Bytes(at);
+      ArriveExpecting(filled, max(0, (at.tokens.count - first + kTokenCopiers - 1) / kTokenCopiers) * bytes);
+      const PaddedRows to = ring_.Tokens(at.block.stage, warp_, at.tokens.count);
+#pragma unroll 2
+      for (int i = first; i < at.tokens.count; i += kTokenCopiers) {
+        const int64_t row = product_.source.RowOfX(at.tokens.first + i);
+        CopyRun(to.At(i, 0),
+                static_cast<const T*>(product_.x) + row * product_.columns + at.block.place.column, bytes,
+                filled);
       }
     }
   }
@@ -247,6 +236,7 @@ class StageFiller {
   const Product<Source>& product_;
   const BlockRing<Source>& ring_;
   const int jobs_;
+  const int warp_, half_;
 };
 
 // What a warp that multiplies does.
@@ -286,12 +276,11 @@ __global__ void __launch_bounds__(kBlockWarps * 32, 2)
     FenceGlobalForBulkCopies();
   }
   const BlockRing<Source> ring = {shared, shape};
-  const bool multiplies = threadIdx.x / 32 < kStreamWarps;
-  StageFiller<T, kNormed, Source> filler(product, ring);
-  if (!multiplies && IsElected()) {
-    ring.InitBarriers();
-    filler.FillAhead();
-  }
+  const int copier = static_cast<int>(threadIdx.x / 32) - kStreamWarps;  // < 0: it multiplies
+  if (threadIdx.x == 0) ring.InitBarriers();
+  __syncthreads();
+  StageFiller<T, kNormed, Source> filler(product, ring, max(copier, 0));
+  if (copier >= 0 && IsElected()) filler.FillAhead();
   NormedTokens normed = {};
   if constexpr (kNormed) {
     normed = {ring.Normed(), static_cast<int>(NormedRowBytes(product.columns)), product.source.num_tokens};
@@ -301,7 +290,7 @@ __global__ void __launch_bounds__(kBlockWarps * 32, 2)
   if constexpr (kNormed) NormTokens<T, kBlockWarps>(product.norm, normed);
   __syncthreads();
   // From here on they go apart: no __syncthreads any more.
-  if (multiplies) {
+  if (copier < 0) {
     MultiplyJobs<T, kTokenTiles, kNormed>(product, ring, normed);
   } else if (IsElected()) {
     FenceGlobalForBulkCopies();
@@ -316,7 +305,7 @@ ErrorCode LaunchBulk(const Product<Source>& product, int tokens, int processors,
   const RingShape shape = RingShape::Of<Source, kNormed>(tokens, normed_bytes);
   const auto bytes = static_cast<size_t>(shape.Bytes() + normed_bytes);
   constexpr int kThreads = kBlockWarps * 32;
-  const int64_t blocks = Source::kKnownAhead ? 1 : BlocksPerProcessor(kernel, kThreads, bytes);
+  const int64_t blocks = BlocksPerProcessor(kernel, kThreads, bytes);
   return LaunchDependent(stream, kernel, StreamBlocks(product, blocks * processors), dim3(kThreads), bytes,
                          product, shape);
 }
