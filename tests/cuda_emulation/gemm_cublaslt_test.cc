@@ -184,7 +184,8 @@ TEST_F(GemmChoiceTest, TheFastestThatKeepsTheRuleIsTaken) {
 // As an H100's are where y has many tiles.
 TEST_F(GemmChoiceTest, AnAlgorithmWhoseCheckTellsOfACounterIsTaken) {
   TheFakeLibrary().offers = [](uint64_t) {
-    return std::vector<FakeAlgorithm>{{.number = 4, .workspace_bytes = 64}, {.number = 7, .counter_bytes = 4}};
+    return std::vector<FakeAlgorithm>{{.number = 4, .workspace_bytes = 64},
+                                      {.number = 7, .counter_bytes = 4}};
   };
   for (const Element element : {Element::kBF16, Element::kF32}) {
     const auto gemm = Make();

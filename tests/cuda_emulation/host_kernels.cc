@@ -21,7 +21,8 @@ ErrorCode OnStream(const Args& args, Stream stream) {
   return EnqueueOnHost(stream, [args] { kFunction(args); });
 }
 
-constexpr KernelTable kTable = {.take_tokens = OnStream<TakeTokensOnHost>,
+constexpr KernelTable kTable = {.copy_bytes = OnStream<CopyBytesOnHost>,
+                                .take_tokens = OnStream<TakeTokensOnHost>,
                                 .embed = OnStream<EmbedOnHost>,
                                 .norm = OnStream<NormOnHost>,
                                 .norm_columns = OnStream<NormColumnsOnHost>,

@@ -21,6 +21,7 @@ void UnpackOnHost(const UnpackArgs& args);
 void MatMulOnHost(const MatMulArgs& args);
 
 // host_rows.cc
+void CopyBytesOnHost(const CopyBytesArgs& args);
 void TakeTokensOnHost(const TakeTokensArgs& args);
 void NormInPlace(NormKind kind, float epsilon, const float* weight, const float* bias, std::vector<float>& x);
 void NormOnHost(const NormArgs& args);

@@ -106,6 +106,8 @@ void GateOnHost(const GateArgs& args) {
   }
 }
 
+void CopyBytesOnHost(const CopyBytesArgs& args) { std::copy_n(args.from, args.bytes, args.to); }
+
 void TakeTokensOnHost(const TakeTokensArgs& args) {
   for (int t = 0; t < args.num_tokens; ++t) {
     int32_t& id = args.token_ids[t];

@@ -21,6 +21,10 @@ namespace {
 // Graphs that are kept: about as many as there are batch sizes, three times over for lengths of sequences.
 constexpr size_t kMaxGraphs = 128;
 
+// What a kernel copies: the copy engine begins 7 us after the kernel in front of it, and the kernel behind it 7 us later
+// (H100, 2026-11-27), in which the host's bus brings as much.
+constexpr int64_t kFewBytes = 128 << 10;
+
 GraphKey GraphKeyOf(const CudaStep& step) {
   return {.rows = step.shape.rows, .max_pages = step.shape.max_pages};
 }
@@ -323,11 +327,16 @@ absl::Status CudaRank::Launch(const CudaStep& step, int slot) {
   const CudaStepArrays inputs = CarveStep(step.shape, host);
   ROPEWAY_CHECK(host.used() <= plan_.input_bytes);
   WriteStep(step, inputs);
-  RETURN_IF_ERROR(Check(parts_.runtime->Copy(device_inputs_.data(), pinned.data(), host.used(),
-                                             cuda::CopyKind::kHostToDevice, stream_),
-                        "copying a step to the device"));
+  RETURN_IF_ERROR(
+      Check(Copy(device_inputs_.data(), pinned.data(), host.used(), cuda::CopyKind::kHostToDevice),
+            "copying a step to the device"));
   RETURN_IF_ERROR(Compute(step, slot, Context(), CarveStep(step.shape, device)));
   return FetchResults(step, slot);
+}
+
+cuda::ErrorCode CudaRank::Copy(uint8_t* to, const uint8_t* from, int64_t bytes, cuda::CopyKind kind) {
+  return bytes <= kFewBytes ? parts_.kernels->copy_bytes({.to = to, .from = from, .bytes = bytes}, stream_)
+                            : parts_.runtime->Copy(to, from, static_cast<size_t>(bytes), kind, stream_);
 }
 
 absl::Status CudaRank::Compute(const CudaStep& step, int slot, const CudaPassContext& context,
@@ -414,9 +423,9 @@ absl::Status CudaRank::FetchResults(const CudaStep& step, int slot) {
   Carver used(nullptr);
   CarveResults(step.shape.samples, step.shape.scores, plan_.max_top, used);
   if (options_.memory.samples && used.used() > 0) {
-    RETURN_IF_ERROR(Check(parts_.runtime->Copy(slots_[slot].results.data(), device_results_.data(),
-                                               used.used(), cuda::CopyKind::kDeviceToHost, stream_),
-                          "copying results from the device"));
+    RETURN_IF_ERROR(Check(
+        Copy(slots_[slot].results.data(), device_results_.data(), used.used(), cuda::CopyKind::kDeviceToHost),
+        "copying results from the device"));
   }
   return Check(parts_.runtime->Record(slots_[slot].done, stream_), "computing a step");
 }

@@ -113,6 +113,8 @@ class CudaRank {
   absl::Status MapPages();
   absl::Status Launch(const CudaStep& step, int slot);
   void Settle();
+  // Between the device and pinned memory, in the stream; `bytes` as a Carver used.
+  cuda::ErrorCode Copy(uint8_t* to, const uint8_t* from, int64_t bytes, cuda::CopyKind kind);
   absl::Status Compute(const CudaStep& step, int slot, const CudaPassContext& context,
                        const CudaStepArrays& arrays);
   absl::Status RunRounds(const CudaStep& step, int slot, bool with_logits, CudaPass& pass);

@@ -11,7 +11,8 @@ ErrorCode FusedMatMul(const FusedMatMulArgs& args, Stream stream) {
 }
 
 const KernelTable& Kernels() {
-  static constexpr KernelTable kTable = {.take_tokens = TakeTokens,
+  static constexpr KernelTable kTable = {.copy_bytes = CopyBytes,
+                                         .take_tokens = TakeTokens,
                                          .embed = Embed,
                                          .norm = Norm,
                                          .norm_columns = NormColumns,

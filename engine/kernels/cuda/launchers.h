@@ -8,6 +8,7 @@
 
 namespace ropeway::cuda {
 
+ErrorCode CopyBytes(const CopyBytesArgs& args, Stream stream);
 ErrorCode TakeTokens(const TakeTokensArgs& args, Stream stream);
 ErrorCode Embed(const EmbedArgs& args, Stream stream);
 ErrorCode Norm(const NormArgs& args, Stream stream);

@@ -52,6 +52,13 @@ struct TakeTokensArgs {
   int32_t vocab_size;
 };
 
+// to = from: one is device memory, the other may be pinned memory of the host, which kernels reach by itself.
+struct CopyBytesArgs {
+  uint8_t* to;  // 16-byte aligned, like `from`
+  const uint8_t* from;
+  int64_t bytes;  // a multiple of 16
+};
+
 // residual += branch_scale * post_norm(branch); out = norm(residual), for all tokens or for chosen ones.
 // Without branch: out alone; without out: the residual alone. Norms (formulas.h) compute in float32. kNone
 // converts the residual to the element type. Where the element is float32, out may be the residual.
@@ -210,6 +217,7 @@ struct FinishLogitsArgs {
 };
 
 struct KernelTable {
+  ErrorCode (*copy_bytes)(const CopyBytesArgs&, Stream);  // made for few
   ErrorCode (*take_tokens)(const TakeTokensArgs&, Stream);
   ErrorCode (*embed)(const EmbedArgs&, Stream);
   ErrorCode (*norm)(const NormArgs&, Stream);

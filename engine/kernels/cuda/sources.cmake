@@ -7,6 +7,7 @@ set(ROPEWAY_CUDA_KERNELS
   attention_mixed.cu
   attention_plain.cu
   combine.cu
+  copy_bytes.cu
   copy_pages.cu
   embed.cu
   expert_matmul.cu

@@ -129,6 +129,7 @@ KERNELS = {
     ("packed_matmul", "PackedStreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
         moved="W once per 32 tokens, the least up to 32 tokens; neighbours as of stream_matmul"),
+    ("copy_bytes", "CopyBytesKernel"): Kernel(moved="each byte once; the least"),
     ("take_tokens", "TakeTokensKernel"): Kernel(vector_loads=False, moved="4 to 12 B; the least"),
     ("unpack", "UnpackKernel"): Kernel(moved="a packed row + K elements; the least"),
     ("qkv", "HeadSquaresKernel"): Kernel(vector_loads=False,
