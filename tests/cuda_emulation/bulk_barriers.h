@@ -55,7 +55,7 @@ struct BulkBarriers {
 
   BulkBarrier barriers[kMaxBarriers];
   int count = 0;
-  // What runs had before the kernel in front ran, where they are copied before it has.
+  // What was there before the kernel in front ran, where it is copied before it has.
   alignas(16) char early[kMaxEarlyBytes];
   int64_t early_bytes = 0;
 

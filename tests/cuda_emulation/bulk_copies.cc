@@ -12,7 +12,7 @@ constexpr int kPieceNumbers = 8;                   // of 16 bytes
 constexpr int kMostArrivals = (1 << 20) - 1;
 constexpr int64_t kMostBytes = (1 << 20) - 1;
 
-// Where 16-byte piece `piece` of a row of a box lies: bits 4 to 6 of its address are exchanged by bits 7 to 9.
+// Where 16-byte piece `piece` of a row of a box goes: bits 4 to 6 of its address are exchanged by bits 7 to 9.
 char* PieceOf(const BulkCopy& copy, const SharedMemory& shared, int row, int piece) {
   char* const line = copy.to + int64_t{row} * kRowBytes;
   return line + ((static_cast<unsigned>(piece) ^ (shared.AddressOf(line) >> 7 & 7)) << 4);
@@ -38,9 +38,9 @@ void ForPieces(const BulkCopy& copy, Visit visit) {
 }
 
 // The copies are builtins of a constant size: a call of memcpy would be an access by this thread to ThreadSanitizer.
-void PerformBox(const BulkCopy& copy, const SharedMemory& shared) {
+void PerformBox(const BulkCopy& copy, const SharedMemory& shared, char* to) {
   ForPieces(copy, [&](int row, int piece) {
-    auto* numbers = reinterpret_cast<uint16_t*>(PieceOf(copy, shared, row, piece));
+    auto* numbers = reinterpret_cast<uint16_t*>(to + (PieceOf(copy, shared, row, piece) - copy.to));
     for (int i = 0; i < kPieceNumbers; ++i) {
       const uint16_t* number = NumberAt(copy, row, piece * kPieceNumbers + i);
       numbers[i] = number == nullptr ? uint16_t{0} : *number;
@@ -56,7 +56,7 @@ void Perform(const BulkCopy& copy, const SharedMemory& shared) {
   if (copy.run != nullptr)
     CopyPieces(copy.to, copy.run, copy.bytes);
   else
-    PerformBox(copy, shared);
+    PerformBox(copy, shared, copy.to);
 }
 
 BulkBarrier& FindBarrier(const void* memory, SourceLine at) {
@@ -91,12 +91,19 @@ void ClaimRun(BlockExecutor& executor, BulkCopy& copy, SourceLine at) {
     Claim(executor, copy.to + i, unfenced, at);
     SanitizerRead16(copy.run + i);
   }
+}
+
+// Of a copy before GridDependencyWait: what is there now, in the order of the place where it goes.
+void TakeEarly(BlockExecutor& executor, BulkCopy& copy, SourceLine at) {
   if (!executor.is_early()) return;
   BulkBarriers& all = executor.bulk_barriers();
   if (all.early_bytes + copy.bytes > BulkBarriers::kMaxEarlyBytes)
     executor.Fail("more bulk copies before GridDependencyWait than are emulated", at);
   char* const early = all.early + all.early_bytes;
-  CopyPieces(early, copy.run, copy.bytes);
+  if (copy.run != nullptr)
+    CopyPieces(early, copy.run, copy.bytes);
+  else
+    PerformBox(copy, executor.shared(), early);
   copy.run = early;
   all.early_bytes += copy.bytes;
 }
@@ -244,13 +251,13 @@ void CopyRun(void* to, const void* from, int bytes, void* memory, SourceLine at)
                 .run = static_cast<const char*>(from)};
   CheckInside(executor, copy, at);
   ClaimRun(executor, copy, at);
+  TakeEarly(executor, copy, at);
   Start(executor, barrier, copy, at);
 }
 
 void CopyBox(void* to, const TensorMap& map, int column, int row, int plane, void* memory, SourceLine at) {
   BlockExecutor& executor = BlockExecutor::Current();
   BulkBarrier& barrier = BarrierOfCopy(executor, memory, at);
-  if (executor.is_early()) executor.Fail("a bulk copy before GridDependencyWait", at);
   BulkCopy copy{
       .to = static_cast<char*>(to), .bytes = 0, .from = {}, .at = {column, row, plane}, .run = nullptr};
   if (reinterpret_cast<uintptr_t>(&map) % alignof(TensorMap) != 0 || !FromTensorMap(map, &copy.from))
@@ -258,6 +265,7 @@ void CopyBox(void* to, const TensorMap& map, int column, int row, int plane, voi
   copy.bytes = int64_t{kRowBytes} * copy.from.box[1] * copy.from.box[2];
   CheckBox(executor, copy, at);
   ClaimBox(executor, copy, at);
+  TakeEarly(executor, copy, at);
   Start(executor, barrier, copy, at);
 }
 

@@ -82,7 +82,7 @@ EXPECTED = {
     "BarrierInitialisedTwice": {run: FAILED + "*initialised before" for run in ("plain", "asan", "tsan")},
     "BulkCopyOverCpAsync": {run: FAILED + "*without a fence" for run in ("plain", "asan", "tsan")},
     "NoTensorMap": {run: FAILED + "*no tensor map" for run in ("plain", "asan", "tsan")},
-    "BulkCopyBeforeGridWait": {run: FAILED + "*before GridDependencyWait" for run in ("plain", "asan")},
+    "BoxBeforeGridWait": {run: WRONG for run in ("plain", "asan")},
     "RunOfOddBytes": {run: FAILED + "*no multiples of 16" for run in ("plain", "asan", "tsan")},
     "RunExpectsTooFewBytes": {run: FAILED + "*more bytes" for run in ("plain", "asan", "tsan")},
     "RunReadUnderWay": {"plain": WRONG, "asan": WRONG, "tsan": RACE},

@@ -69,6 +69,18 @@ ErrorCode LaunchBulk(bool planted, const BugArguments& arguments, Stream stream)
                          arguments.out);
 }
 
+// The kernel in front writes what the map is of.
+__global__ void Write(float* in, float factor) { in[threadIdx.x] = factor * static_cast<float>(threadIdx.x); }
+
+template <BulkKernel kPlanted, BulkKernel kRight>
+ErrorCode LaunchBehindWriter(bool planted, const BugArguments& arguments, Stream stream) {
+  auto* const in = const_cast<float*>(arguments.in);
+  for (const float factor : {2.0f, 1.0f})
+    if (const ErrorCode error = Launch(stream, Write, dim3(1), dim3(kThreads), 0, in, factor)) return error;
+  return LaunchDependent(stream, planted ? kPlanted : kRight, dim3(1), dim3(kThreads), 0, arguments.map,
+                         arguments.in, arguments.out);
+}
+
 // ---- Counts.
 
 template <bool kPlanted>
@@ -251,8 +263,9 @@ __global__ void NoTensorMap(const __grid_constant__ TensorMap map, const float*,
 
 // ---- Behind another kernel.
 
+// What the kernel in front writes is copied before it has.
 template <bool kPlanted>
-__global__ void BulkCopyBeforeGridWait(const __grid_constant__ TensorMap map, const float*, float* out) {
+__global__ void BoxBeforeGridWait(const __grid_constant__ TensorMap map, const float*, float* out) {
   SHARED(shared);
   Begin(shared);
   if (kPlanted) Fill(map, shared);
@@ -357,7 +370,7 @@ constexpr PlantedBug kBugs[] = {
     BUG(BarrierInitialisedTwice, false),
     BUG(BulkCopyOverCpAsync, false),
     BUG(NoTensorMap, false),
-    BUG(BulkCopyBeforeGridWait, true),
+    {"BoxBeforeGridWait", LaunchBehindWriter<BoxBeforeGridWait<true>, BoxBeforeGridWait<false>>, Numbers},
     BUG(GlobalWithoutFence, true),
     BUG(RunOfOddBytes, false),
     BUG(RunExpectsTooFewBytes, false),

@@ -19,7 +19,7 @@
 //   FenceBarriers             behind InitBarrier, in front of the __syncthreads that tells others
 //   FenceAsyncProxy           behind what it wrote to shared memory (warpgroup.h), in front of a copy to the same place
 //   FenceGlobalForBulkCopies  behind GridDependencyWait, in front of copies of what the kernel in front wrote
-// A run, but no box, may be copied before GridDependencyWait, where the kernel in front does not write it.
+// What the kernel in front does not write may be copied before GridDependencyWait.
 // The emulation fails where one is missing, and where bytes, arrivals, phases or places do not agree.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_BULK_COPY_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_BULK_COPY_H_
