@@ -15,7 +15,7 @@ inline uint32_t SharedAddress(const void* shared, emulation::SourceLine at = emu
 inline void FenceAsyncProxy() { emulation::FenceAsyncProxy(); }
 inline void WarpgroupFence() { emulation::WarpgroupFence(); }
 inline void WarpgroupCommit() { emulation::WarpgroupCommit(); }
-template <int kGroupsInFlight>
+template <int kGroupsInFlight, int kPlace = 0>
 void WarpgroupWait(emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::WarpgroupWait(kGroupsInFlight, at);
 }

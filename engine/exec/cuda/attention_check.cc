@@ -18,6 +18,8 @@ namespace {
 // Chunks of keys, the last one cut off, and whole items of queries with a part of one.
 constexpr int kContext = 2 * cuda::kChunkTokens + 77;
 constexpr int kPairs = 2 * cuda::kWarpgroupPairs + 21;
+// A decoded token's.
+constexpr int kFewPairs = 1;
 constexpr int kWindow = 100;
 constexpr int kBlocks = 2;
 constexpr int kMaxPages = (kContext + kPageTokens - 1) / kPageTokens;
@@ -35,14 +37,14 @@ std::vector<uint16_t> RandomNumbers(int64_t count, uint64_t seed) {
 // The last tokens of a sequence, on the device.
 class Prompt {
  public:
-  Prompt(const cuda::AttentionShape& shape, cuda::Runtime& runtime, cuda::Stream stream)
+  Prompt(const cuda::AttentionShape& shape, int pairs, cuda::Runtime& runtime, cuda::Stream stream)
       : runtime_(runtime),
         check_(runtime, stream, "checking attention by warpgroups, which --wgmma=off leaves out"),
         shape_(shape) {
     shape_.num_heads = shape.num_heads / shape.num_kv_heads;
     shape_.num_kv_heads = 1;
     shape_.max_partials = 0;
-    tokens_ = std::min<int>(kContext, static_cast<int>(CeilDiv(kPairs, shape_.num_heads)));
+    tokens_ = std::min<int>(kContext, static_cast<int>(CeilDiv(pairs, shape_.num_heads)));
   }
 
   const KernelCheck& check() const { return check_; }
@@ -66,7 +68,10 @@ class Prompt {
     ASSIGN_OR_RETURN(kv_memory_, check_.Put(RandomNumbers(kMaxPages * kv_.page_bytes() / 2, 2)));
     ASSIGN_OR_RETURN(pages_, check_.Put(pages));
     ASSIGN_OR_RETURN(counts_, check_.Put(counts));
-    ASSIGN_OR_RETURN(items_, check_.Put(plan.wide));
+    num_narrow_ = static_cast<int>(plan.narrow.size());
+    std::vector<cuda::AttentionItem> items = std::move(plan.narrow);
+    items.insert(items.end(), plan.wide.begin(), plan.wide.end());
+    ASSIGN_OR_RETURN(items_, check_.Put(items));
     kv_.data = kv_memory_.data();
     return check_.MakeOutput(int64_t{tokens_} * shape_.num_heads * shape_.value_dim * 2);
   }
@@ -78,17 +83,18 @@ class Prompt {
   absl::StatusOr<cuda::ErrorCode> Attend(const cuda::KernelTable& kernels, bool warpgroups, int window,
                                          std::vector<uint8_t>& bytes) {
     const auto* counts = reinterpret_cast<const int32_t*>(counts_.data());
-    cuda::AttentionArgs args{
-        .element = cuda::Element::kBF16,
-        .kv = kv_,
-        .num_heads = shape_.num_heads,
-        .scale = kSpread / std::sqrt(static_cast<float>(shape_.head_dim)),
-        .queries = queries_.data(),
-        .out = check_.output(),
-        .page_tables = reinterpret_cast<const int32_t*>(pages_.data()),
-        .max_pages = kMaxPages,
-        .wide = {reinterpret_cast<const cuda::AttentionItem*>(items_.data()), counts + 1, kBlocks},
-        .maps = warpgroups ? &maps_ : nullptr};
+    const auto* items = reinterpret_cast<const cuda::AttentionItem*>(items_.data());
+    cuda::AttentionArgs args{.element = cuda::Element::kBF16,
+                             .kv = kv_,
+                             .num_heads = shape_.num_heads,
+                             .scale = kSpread / std::sqrt(static_cast<float>(shape_.head_dim)),
+                             .queries = queries_.data(),
+                             .out = check_.output(),
+                             .page_tables = reinterpret_cast<const int32_t*>(pages_.data()),
+                             .max_pages = kMaxPages,
+                             .narrow = {items, counts, num_narrow_ > 0 ? kBlocks : 0},
+                             .wide = {items + num_narrow_, counts + 1, kBlocks},
+                             .maps = warpgroups ? &maps_ : nullptr};
     args.modifier.window = window;
     RETURN_IF_ERROR(check_.FillOutput(warpgroups ? 0xFF : 0xFE));
     if (const cuda::ErrorCode error = kernels.attention(args, check_.stream())) return error;
@@ -100,7 +106,7 @@ class Prompt {
   cuda::Runtime& runtime_;
   KernelCheck check_;
   cuda::AttentionShape shape_;
-  int tokens_ = 0;
+  int tokens_ = 0, num_narrow_ = 0;
   cuda::KvPages kv_;
   cuda::KvMaps maps_;
   CudaMemory queries_, kv_memory_, pages_, counts_, items_;
@@ -116,10 +122,10 @@ absl::StatusOr<std::string> MapKeysAndValues(cuda::Runtime& runtime, const cuda:
   return absl::StrCat("the driver maps no keys and values: ", runtime.Describe(error));
 }
 
-absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
-                                            const cuda::KernelTable& kernels, cuda::Runtime& runtime,
-                                            cuda::Stream stream) {
-  Prompt prompt(shape, runtime, stream);
+namespace {
+
+absl::StatusOr<std::string> WhyNotFor(Prompt& prompt, const cuda::KernelTable& kernels,
+                                      cuda::Runtime& runtime) {
   RETURN_IF_ERROR(prompt.Upload());
   ASSIGN_OR_RETURN(std::string unmapped, prompt.Map());
   if (!unmapped.empty()) return unmapped;
@@ -132,6 +138,19 @@ absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
       return absl::StrCat("the device does not take wgmma's kernel: ", runtime.Describe(refused));
     RETURN_IF_ERROR(prompt.check().Check(refused));
     if (got != expected) return "wgmma gives other bytes";
+  }
+  return std::string();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
+                                            const cuda::KernelTable& kernels, cuda::Runtime& runtime,
+                                            cuda::Stream stream) {
+  for (const int pairs : {kPairs, kFewPairs}) {
+    Prompt prompt(shape, pairs, runtime, stream);
+    ASSIGN_OR_RETURN(std::string why, WhyNotFor(prompt, kernels, runtime));
+    if (!why.empty()) return why;
   }
   return std::string();
 }

@@ -220,7 +220,7 @@ class CudaPass {
   const LayerFusion& fusion(int layer) const { return context_.fusions[static_cast<size_t>(layer)]; }
   void SumOverRanks();
   cuda::KvPages KvOf(int layer) const;
-  int BlocksFor(int32_t items) const;
+  int BlocksFor(int32_t items, int blocks_of_a_processor) const;
 
   const CudaPassContext& context_;
   const CudaStepShape shape_;

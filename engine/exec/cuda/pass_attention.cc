@@ -4,12 +4,6 @@
 #include "engine/exec/cuda/pass.h"
 
 namespace ropeway {
-namespace {
-
-// Blocks of attention per processor: enough to hide the latency of memory.
-constexpr int kBlocksPerProcessor = 4;
-
-}  // namespace
 
 cuda::KvPages CudaPass::KvOf(int layer) const {
   cuda::KvPages kv = context_.kv;
@@ -19,9 +13,9 @@ cuda::KvPages CudaPass::KvOf(int layer) const {
 }
 
 // Blocks take a pair of an item and a KV head at a time.
-int CudaPass::BlocksFor(int32_t items) const {
+int CudaPass::BlocksFor(int32_t items, int blocks_of_a_processor) const {
   const int64_t pairs = int64_t{items} * context_.spec.num_kv_heads;
-  return static_cast<int>(std::min<int64_t>(pairs, context_.processors * kBlocksPerProcessor));
+  return static_cast<int>(std::min<int64_t>(pairs, int64_t{context_.processors} * blocks_of_a_processor));
 }
 
 void CudaPass::ProjectQkv(int layer) {
@@ -146,24 +140,26 @@ cuda::QkvArgs CudaPass::QkvArgsOf(int layer) const {
 
 void CudaPass::Attend(int layer) {
   const DecoderSpec& spec = context_.spec;
-  const cuda::AttentionArgs args{
-      .element = context_.element,
-      .kv = KvOf(layer),
-      .num_heads = spec.num_heads,
-      .scale = spec.layers[layer].attention.scale,
-      .modifier = context_.weights.modifiers[layer],
-      .queries = context_.activations.queries,
-      .previous_queries = context_.activations.previous_queries,
-      .older_queries = context_.activations.older_queries,
-      .out = context_.activations.attention,
-      .page_tables = arrays_.page_tables,
-      .max_pages = shape_.max_pages,
-      .narrow = {arrays_.narrow, &arrays_.work_counts[0], BlocksFor(shape_.narrow)},
-      .wide = {arrays_.wide, &arrays_.work_counts[1], BlocksFor(shape_.wide)},
-      .maps = context_.kv_maps.empty() ? nullptr : &context_.kv_maps[layer],
-      .merges = arrays_.merges,
-      .arrivals = context_.activations.arrivals,
-      .workspace = context_.activations.partials};
+  cuda::AttentionArgs args{.element = context_.element,
+                           .kv = KvOf(layer),
+                           .num_heads = spec.num_heads,
+                           .scale = spec.layers[layer].attention.scale,
+                           .modifier = context_.weights.modifiers[layer],
+                           .queries = context_.activations.queries,
+                           .previous_queries = context_.activations.previous_queries,
+                           .older_queries = context_.activations.older_queries,
+                           .out = context_.activations.attention,
+                           .page_tables = arrays_.page_tables,
+                           .max_pages = shape_.max_pages,
+                           .narrow = {arrays_.narrow, &arrays_.work_counts[0]},
+                           .wide = {arrays_.wide, &arrays_.work_counts[1]},
+                           .maps = context_.kv_maps.empty() ? nullptr : &context_.kv_maps[layer],
+                           .merges = arrays_.merges,
+                           .arrivals = context_.activations.arrivals,
+                           .workspace = context_.activations.partials};
+  args.narrow.blocks =
+      BlocksFor(shape_.narrow, cuda::CopiesInBulk(args) ? cuda::kDecodeBlocks : cuda::kOtherBlocks);
+  args.wide.blocks = BlocksFor(shape_.wide, cuda::kOtherBlocks);
   Try("attention", [&] { return context_.kernels.attention(args, context_.stream); });
 }
 

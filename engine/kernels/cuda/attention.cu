@@ -13,16 +13,9 @@ bool NeedsPlain(const AttentionArgs& args) {
          modifier.relative_keys.rows.data != nullptr || modifier.relative_values.data != nullptr;
 }
 
-bool TakesWarpgroups(const AttentionArgs& args) {
-  return args.maps != nullptr && args.modifier.softcap == 0 &&
-         args.modifier.bias.kind == kernels::BiasKind::kNone;
-}
-
-// Narrow items and wide ones are two kernels' where warpgroups do.
-ErrorCode AttendWithWarpgroups(const AttentionParams& params, Stream stream) {
-  AttentionParams narrow = params;
-  narrow.args.wide = {};
-  const ErrorCode error = AttendBF16(narrow, stream);
+// Narrow items and wide ones are two kernels'.
+ErrorCode AttendInBulk(const AttentionParams& params, Stream stream) {
+  const ErrorCode error = AttendDecode(params, stream);
   return error != 0 ? error : AttendWarpgroups(params, stream);
 }
 
@@ -33,7 +26,7 @@ ErrorCode Attend(const AttentionParams& params, Stream stream) {
     case Element::kF16:
       return AttendF16(params, stream);
     case Element::kBF16:
-      return TakesWarpgroups(params.args) ? AttendWithWarpgroups(params, stream) : AttendBF16(params, stream);
+      return CopiesInBulk(params.args) ? AttendInBulk(params, stream) : AttendBF16(params, stream);
     case Element::kF32:
       break;
   }
@@ -47,7 +40,9 @@ ErrorCode Attention(const AttentionArgs& args, Stream stream) {
                                .group = args.num_heads / args.kv.num_kv_heads,
                                .page_bytes = args.kv.page_bytes(),
                                .page_scales = args.kv.page_scales(),
-                               .partial_floats = PartialFloats(args.kv.head_dim, args.kv.value_dim)};
+                               .partial_floats = PartialFloats(args.kv.head_dim, args.kv.value_dim),
+                               .changes_scores = ChangesScores(args),
+                               .score_unit = ChangesScores(args) ? 1 : args.scale};
   return Attend(params, stream);
 }
 

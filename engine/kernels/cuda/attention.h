@@ -26,6 +26,7 @@
 namespace ropeway::cuda {
 
 inline constexpr int kChunkTokens = 256;  // keys of one partial result
+inline constexpr int kStepKeys = 64;      // of which tensor cores' kernels take the maximum at once
 inline constexpr int kNarrowPairs = 16;   // of a narrow tile: the rows of one mma
 
 // One block's work, for one KV head after the other: a tile over chunks [first_chunk, last_chunk).
@@ -53,7 +54,7 @@ struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, value_dim = 0;
   int mixer_width = 0;       // the widest of all layers; 0: no mixers
   int processors = 1;        // of the device: work is split until they are busy
-  bool warpgroups = false;   // wide items are made for the kernel of warpgroups
+  bool warpgroups = false;   // items are made for the kernels of compute capability 9.0
   int32_t max_partials = 0;  // that the workspace holds; tiles whose parts do not fit stay whole
 };
 
@@ -71,6 +72,9 @@ constexpr int TileWidth(int head_dim, int value_dim) {
 }
 
 inline constexpr int kWarpgroupPairs = 128;  // of the kernel of warpgroups: two of them
+// Blocks of a processor that are launched: of decoded tokens in bulk as many as find room; of others enough to hide the
+// latency of memory, or that one takes the place of another that has ended.
+inline constexpr int kDecodeBlocks = 2, kOtherBlocks = 4;
 
 // Pairs of a wide tile.
 constexpr int WidePairs(const AttentionShape& shape) {
@@ -122,7 +126,8 @@ struct WorkList {
 };
 
 // Of up to two launches: narrow items, wide items. REQUIRES: AttentionUnsupported is null; queries,
-// out, the data of kv and its scales are 16-byte aligned.
+// out, the data of kv and its scales are 16-byte aligned. The kernel in front writes queries, and keys and values of the
+// step's tokens: work lists, page tables and what is older are there before it begins, since with maps they are read then.
 struct AttentionArgs {
   Element element = Element::kBF16;
   KvPages kv;
@@ -138,8 +143,8 @@ struct AttentionArgs {
   const int32_t* page_tables = nullptr;  // [R, max_pages]
   int max_pages = 0;
   WorkList<AttentionItem> narrow, wide;
-  // Of kv, on the host: wide items may go to the kernel of warpgroups. Null: they do not. REQUIRES: WarpgroupsFit, and a
-  // device that has it.
+  // Of kv, on the host: items may go to the kernels that copy in bulk, wide ones to that of warpgroups. Null: they do not.
+  // REQUIRES: WarpgroupsFit, and a device that has them.
   const KvMaps* maps = nullptr;
   const AttentionMerge* merges = nullptr;
   // [merges, G] how many items of each are done: zeros, before and after.
@@ -147,16 +152,27 @@ struct AttentionArgs {
   float* workspace = nullptr;  // 16-byte aligned
 };
 
+// Whether scores are more than scaled.
+constexpr bool ChangesScores(const AttentionArgs& args) {
+  return args.modifier.softcap != 0 || args.modifier.bias.kind != kernels::BiasKind::kNone ||
+         !(args.scale > 0);
+}
+
+// Whether the kernels that copy in bulk have it.
+constexpr bool CopiesInBulk(const AttentionArgs& args) {
+  return args.maps != nullptr && !ChangesScores(args);
+}
+
 // Whether tensor cores take these keys and values. Others, of 16-bit activations, too, are plain arithmetic's.
 constexpr bool FitsTensorCores(KvElement kv, int head_dim, int value_dim) {
   const int multiple = HasScales(kv) ? 16 : 8;
   return head_dim % multiple == 0 && value_dim % multiple == 0 && head_dim <= 256 && value_dim <= 256;
 }
 
-// Whether the device can run the kernel of warpgroups: its code is for compute capability 9.0 and no other.
+// Whether the device can run the kernels that copy in bulk: their code is for compute capability 9.0 and no other.
 inline bool HasWarpgroups(const DeviceInfo& device) { return device.major == 9 && device.minor == 0; }
 
-// Whether the kernel of warpgroups takes these keys and values. It has windows, chunks and sinks; layers with other
+// Whether the kernels that copy in bulk take these keys and values. They have windows, chunks and sinks; layers with other
 // modifiers go to the kernel that older devices have, with the same bytes.
 constexpr bool WarpgroupsFit(Element element, KvElement kv, int head_dim, int value_dim) {
   const int width = TileWidth(head_dim, value_dim);

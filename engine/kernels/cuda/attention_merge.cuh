@@ -10,28 +10,81 @@
 
 namespace ropeway::cuda {
 
-// Four columns of one query: merges the chunks of `merge` in order.
-template <class T>
-ROPEWAY_DEVICE void MergeColumns(const AttentionParams& params, const AttentionMerge& merge, int pair,
-                                 int kv_head, float sink, int column) {
-  float largest = -INFINITY, sum = 0, values[4] = {};
-#pragma unroll 8
-  for (int chunk = 0; chunk < merge.num_chunks; ++chunk) {
+// What the merge of one chunk multiplies with, and the chunk's sum.
+struct MergeFactors {
+  float before = 1, chunk = 0;
+  float sum = 0;
+  bool has_values = false;
+};
+
+// Those of 32 chunks from `first` on, one a lane: maxima need no order, so that a warp has all of them at once. `largest`
+// is that of the chunks before, and becomes that of these, too.
+ROPEWAY_DEVICE MergeFactors FindFactors(const AttentionParams& params, const AttentionMerge& merge, int pair,
+                                        int kv_head, int first, float& largest) {
+  const int lane = static_cast<int>(threadIdx.x % 32), chunk = first + lane;
+  MergeFactors factors;
+  float max = -INFINITY;
+  if (chunk < merge.num_chunks) {
     const int64_t index = int64_t{merge.first_partial} + chunk * merge.num_pairs + pair;
-    float* partial = PartialAt(params, index, kv_head);
-    const Vector128<float> statistics =
-        Load128FromOthers(reinterpret_cast<float*>(PartialStatistics(params, partial)));
-    if (statistics.values[0] == -INFINITY && statistics.values[1] == 0)
-      continue;  // its values were not written
-    const Vector128<float> part = Load128FromOthers(partial + column);
-    const Merge factors(largest, statistics.values[0]);
-    largest = factors.max;
-    sum = factors.Apply(sum, statistics.values[1]);
-    for (int i = 0; i < 4; ++i) values[i] = factors.Apply(values[i], part.values[i]);
+    const Vector128<float> statistics = Load128FromOthers(
+        reinterpret_cast<float*>(PartialStatistics(params, PartialAt(params, index, kv_head))));
+    max = statistics.values[0];
+    factors.sum = statistics.values[1];
+    factors.has_values = max != -INFINITY || factors.sum != 0;  // otherwise they were not written
   }
-  const float factor = FinalFactor(largest, sum, sink);
+  float up_to = fmaxf(largest, max);
+#pragma unroll
+  for (int lanes = 1; lanes < 32; lanes *= 2) {
+    const float earlier = __shfl_up_sync(kFullWarp, up_to, lanes);
+    if (lane >= lanes) up_to = fmaxf(up_to, earlier);
+  }
+  const float before = __shfl_up_sync(kFullWarp, up_to, 1);
+  const Merge merged(lane == 0 ? largest : before, max);
+  factors.before = merged.before;
+  factors.chunk = merged.chunk;
+  largest = __shfl_sync(kFullWarp, up_to, 31);
+  return factors;
+}
+
+// One query, by a warp: merges the chunks of `merge` in order, four columns a lane.
+template <class T>
+ROPEWAY_DEVICE void MergePair(const AttentionParams& params, const AttentionMerge& merge, int pair,
+                              int kv_head, int column) {
+  constexpr int kAtOnce = 8;  // loads in flight
   const int value_dim = params.args.kv.value_dim;
+  const bool has_columns = column < value_dim;
+  float largest = -INFINITY, sum = 0, values[4] = {};
+  for (int first = 0; first < merge.num_chunks; first += 32) {
+    MergeFactors factors;
+    for (int some = 0; some < min(32, merge.num_chunks - first); some += kAtOnce) {
+      // What was not written is taken, too, and not used: so nothing waits for the statistics.
+      Vector128<float> parts[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int chunk = first + some + i;
+        const int64_t index = int64_t{merge.first_partial} + chunk * merge.num_pairs + pair;
+        parts[i] = chunk < merge.num_chunks && has_columns
+                       ? Load128FromOthers(PartialAt(params, index, kv_head) + column)
+                       : Vector128<float>{};
+      }
+      if (some == 0) factors = FindFactors(params, merge, pair, kv_head, first, largest);
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        Merge merged;
+        merged.before = __shfl_sync(kFullWarp, factors.before, some + i);
+        merged.chunk = __shfl_sync(kFullWarp, factors.chunk, some + i);
+        sum = merged.Apply(sum, __shfl_sync(kFullWarp, factors.sum, some + i));
+        const bool has_values = __shfl_sync(kFullWarp, static_cast<int>(factors.has_values), some + i) != 0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          values[j] = merged.Apply(values[j], has_values ? parts[i].values[j] : 0.0f);
+      }
+    }
+  }
+  const float sink = SinkOf(params.args.modifier, HeadOf(params, merge.first_pair + pair, kv_head));
+  const float factor = FinalFactor(largest, sum, sink);
   T* out = static_cast<T*>(params.args.out) + RowOf(params, merge.first_pair + pair, kv_head) * value_dim;
+#pragma unroll
   for (int i = 0; i < 4; ++i)
     if (column + i < value_dim) out[column + i] = FromFloat<T>(values[i] * factor);
 }
@@ -61,11 +114,9 @@ ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionIt
   if (!meeting.First(is_last)) return;
   __threadfence();
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-  for (int pair = warp; pair < merge.num_pairs; pair += meeting.num_warps()) {
-    const float sink = SinkOf(params.args.modifier, HeadOf(params, merge.first_pair + pair, kv_head));
-    for (int column = 4 * lane; column < params.args.kv.value_dim; column += 128)
-      MergeColumns<T>(params, merge, pair, kv_head, sink, column);
-  }
+  for (int pair = warp; pair < merge.num_pairs; pair += meeting.num_warps())
+    for (int column = 4 * lane; column - 4 * lane < params.args.kv.value_dim; column += 128)
+      MergePair<T>(params, merge, pair, kv_head, column);
 }
 
 }  // namespace ropeway::cuda

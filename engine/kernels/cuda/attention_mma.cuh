@@ -24,28 +24,25 @@
 
 namespace ropeway::cuda {
 
-// scores = q k^T of a warp's 16 queries and its share of the keys.
+// scores = q k^T of a warp's 16 queries and its share of the keys of a slot.
 template <class Tile>
 ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const SharedTile<Tile>& shared,
-                                 const typename SharedTile<Tile>::Row* rows,
+                                 const typename SharedTile<Tile>::Row* rows, int part,
                                  float (&scores)[Tile::kKeyTiles][4]) {
   using T = typename Tile::T;
-#pragma unroll
-  for (int n = 0; n < Tile::kKeyTiles; ++n)
-#pragma unroll
-    for (int j = 0; j < 4; ++j) scores[n][j] = 0;
-#pragma unroll
+#pragma unroll Tile::kUnrolledColumns
   for (int k = 0; k < Tile::kWidth; k += 32) {
     const T* query = &shared.queries[16 * place.row_warp + place.lane % 16][k + place.lane / 16 * 8];
     uint32_t a[2][4];
     LoadMatrixX4(a[0], query);
     LoadMatrixX4(a[1], query + 16);
 #pragma unroll
-    for (int n = 0; n < Tile::kKeyTiles; ++n) {
+    for (int n = 0; n < Tile::kSlotTiles; ++n) {
+      float(&sums)[4] = scores[part * Tile::kSlotTiles + n];
       uint32_t keys[4];  // 8 keys, 32 columns
       LoadMatrixX4(keys, &rows[place.Key(n) + place.lane % 8][k + place.lane / 8 * 8]);
-      MmaM16N8K16<T>(scores[n], a[0], {keys[0], keys[1]}, scores[n]);
-      MmaM16N8K16<T>(scores[n], a[1], {keys[2], keys[3]}, scores[n]);
+      MmaM16N8K16<T>(sums, a[0], {keys[0], keys[1]}, sums);
+      MmaM16N8K16<T>(sums, a[1], {keys[2], keys[3]}, sums);
     }
   }
 }
@@ -92,18 +89,18 @@ ROPEWAY_DEVICE void WeightFragment(const Place<Tile>& place, const SharedTile<Ti
   }
 }
 
-// sum += weights; values += weights v, for all keys of the tile and a warp's share of the columns.
+// sum += weights; values += weights v, for all keys of a slot and a warp's share of the columns.
 template <class Tile>
 ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const SharedTile<Tile>& shared,
-                                   const typename SharedTile<Tile>::Row* rows,
+                                   const typename SharedTile<Tile>::Row* rows, int part,
                                    const uint32_t (&weights)[Tile::kKeyTiles][2], RowStates<Tile>& chunk) {
   using T = typename Tile::T;
   const uint32_t ones = PackPair<T>(1, 1);
 #pragma unroll
-  for (int key = 0; key < Tile::kKeys; key += 32) {
+  for (int key = 0; key < Tile::kSlotKeys; key += 32) {
     uint32_t a[2][4];
-    WeightFragment<Tile>(place, shared, weights, key, a[0]);
-    WeightFragment<Tile>(place, shared, weights, key + 16, a[1]);
+    WeightFragment<Tile>(place, shared, weights, part * Tile::kSlotKeys + key, a[0]);
+    WeightFragment<Tile>(place, shared, weights, part * Tile::kSlotKeys + key + 16, a[1]);
     MmaM16N8K16<T>(chunk.sum, a[0], {ones, ones}, chunk.sum);
     MmaM16N8K16<T>(chunk.sum, a[1], {ones, ones}, chunk.sum);
 #pragma unroll
@@ -121,8 +118,10 @@ ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const SharedTile<Ti
 template <class Tile, class Modifier>
 ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, SharedTile<Tile>& shared,
                                TokenRing<Tile>& ring) {
+  constexpr int kParts = Tile::kKeys / Tile::kSlotKeys;
   const AttentionItem& item = task.item;
   const Place<Tile> place;
+  const float unit = params.score_unit;
   const QueryPair<Modifier> queries = MakeQueries<Modifier>(params, task, {place.Row(0), place.Row(1)});
   const int first_seen = FirstKey(params.args.modifier, item.first_position) / Tile::kKeys * Tile::kKeys;
   const int begin = max(item.first_chunk * kChunkTokens, first_seen);
@@ -133,29 +132,33 @@ ROPEWAY_DEVICE void AttendTask(const AttentionParams& params, const Task& task, 
   ClearTotals(place, shared.totals);
   if (item.partial >= 0) {  // chunks before a window that is smaller than the plan's
     for (int c = item.first_chunk; c < min(begin / kChunkTokens, item.last_chunk); ++c)
-      WritePartial(params, task, place, c, chunk, true);
+      WritePartial(params, task, place, c, unit, chunk, true);
   }
   if (begin < end) ring.Start(task, begin, end);
   for (int first = begin; first < end; first += Tile::kKeys) {
     const int next = first + Tile::kKeys;
-    float scores[Tile::kKeyTiles][4];
-    MultiplyKeys(place, shared, ring.template Arrive<false>(task, first, end), scores);
-    const float2 largest_here = ModifyScores(params, queries, task, place, first, scores);
+    float scores[Tile::kKeyTiles][4] = {};
+#pragma unroll
+    for (int part = 0; part < kParts; ++part)
+      MultiplyKeys(place, shared, ring.template Arrive<false>(task, first, part, end), part, scores);
+    const float2 largest_here = ModifyScores(params, queries, place, first, scores);
     float largest[2] = {largest_here.x, largest_here.y};
     ShareMaxima(place, shared, largest);
-    chunk.Shrink(Weigh(largest, chunk.max, scores));
+    chunk.Shrink(Weigh(unit, largest, chunk.max, scores));
     uint32_t weights[Tile::kKeyTiles][2];
 #pragma unroll
     for (int n = 0; n < Tile::kKeyTiles; ++n)
 #pragma unroll
       for (int r = 0; r < 2; ++r) weights[n][r] = PackWeights<typename Tile::T>(scores[n], r);
     if constexpr (Tile::kColumnWarps > 1) StoreWeights(place, weights, shared);
-    MultiplyValues(place, shared, ring.template Arrive<true>(task, first, end), weights, chunk);
+#pragma unroll
+    for (int part = 0; part < kParts; ++part)
+      MultiplyValues(place, shared, ring.template Arrive<true>(task, first, part, end), part, weights, chunk);
     if (next % kChunkTokens != 0 && next < end) continue;
     if (item.partial >= 0)
-      WritePartial(params, task, place, first / kChunkTokens, chunk, false);
+      WritePartial(params, task, place, first / kChunkTokens, unit, chunk, false);
     else
-      MergeChunk(place, chunk, totals, shared.totals);
+      MergeChunk(place, unit, chunk, totals, shared.totals);
     chunk.Clear();
   }
   if (item.partial < 0) WriteOutput(params, task, place, totals, shared.totals);

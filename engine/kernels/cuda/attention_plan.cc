@@ -8,15 +8,13 @@
 namespace ropeway::cuda {
 namespace {
 
-// Blocks that one processor runs at a time and that its memory keeps busy.
-constexpr int kBlocksPerProcessor = 4;
 // What partial results may take where one tile does not need more.
 constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;
 
 int GroupOf(const AttentionShape& shape) { return shape.num_heads / shape.num_kv_heads; }
 
 // (tile, KV head) pairs below which processors would idle.
-int64_t WantedParts(const AttentionShape& shape) { return int64_t{kBlocksPerProcessor} * shape.processors; }
+int64_t WantedParts(const AttentionShape& shape) { return int64_t{kOtherBlocks} * shape.processors; }
 
 // Calls tile(item, is_narrow) for every tile of the step as one item, the longest of a row first.
 template <typename Tile>
@@ -72,10 +70,11 @@ void PlanAttention(const AttentionShape& shape, std::span<const int32_t> row_sta
   plan.merges.clear();
   plan.num_partials = 0;
   int64_t chunks = 0;
-  ForEachTile(shape, row_starts, positions, window, [&](const AttentionItem& tile, bool) {
-    // The kernel of warpgroups has one block of a processor where others have several.
-    const int32_t blocks = tile.num_pairs > kWarpgroupPairs / 2 ? 2 : 1;
-    chunks += int64_t{blocks} * (tile.last_chunk - tile.first_chunk);
+  ForEachTile(shape, row_starts, positions, window, [&](const AttentionItem& tile, bool narrow) {
+    // Kernels that copy in bulk find room for two blocks of a processor, or for one of warpgroups, whose parts take more to
+    // merge than they gain where there are tiles for all processors.
+    const int64_t weight = !shape.warpgroups ? 1 : narrow ? 2 : 4;
+    chunks += weight * (tile.last_chunk - tile.first_chunk);
   });
   // As many chunks as each part has when all parts are equally long.
   const int64_t longest = std::max<int64_t>(1, CeilDiv(chunks * shape.num_kv_heads, WantedParts(shape)));

@@ -1,7 +1,8 @@
-// Keys and values on their way to warpgroups: rings of slots in shared memory, which one warp fills by bulk copies and the
-// warps of two warpgroups empty.
+// Keys and values on their way to kernels of compute capability 9.0: rings of slots in shared memory, which one warp fills by
+// bulk copies and others empty.
 //
-// A slot has the keys, or the values, of a tile of 64 tokens, in panels as wgmma reads them. With each slot go two barriers:
+// A slot has the keys, or the values, of a tile of 64 tokens, which are those of one step, in panels as wgmma reads them.
+// With each slot go two barriers:
 //   filled   the producer arrives, and says how many bytes its copies bring
 //   emptied  each consumer warp arrives once its products have read the slot
 // Tile number t of a block, counted over all its tasks, lies in slot t % kSlots of each ring. It is there when phase
@@ -25,13 +26,13 @@ template <int kWidth_>
 struct WarpgroupTile {
   using T = bf16;
   static constexpr int kWidth = kWidth_;
-  static constexpr int kThreads = 256, kPairs = kWarpgroupPairs, kColumnWarps = 1;
+  static constexpr int kThreads = 256, kPairs = kWarpgroupPairs, kColumnWarps = 1, kKeyWarps = 1;
   static constexpr int kBlockThreads = kThreads + 128;
-  static constexpr int kConsumerRegisters = 208, kProducerRegisters = 88;
-  static constexpr int kKeys = 32;      // of one step
-  static constexpr int kSlotKeys = 64;  // of one slot: two steps
-  static constexpr int kKeyTiles = kKeys / 8, kColumnTiles = kWidth / 8;
-  static constexpr int kSlots = 4;  // of keys, and of values
+  static constexpr int kConsumerRegisters = 224, kProducerRegisters = 56;
+  static constexpr int kKeys = kStepKeys;  // of one step
+  static constexpr int kSlotKeys = kKeys;  // of one slot
+  static constexpr int kKeyTiles = kKeys / 8, kSlotTiles = kKeyTiles, kColumnTiles = kWidth / 8;
+  static constexpr int kSlots = 256 / kSlotKeys;  // of keys, and of values
   static constexpr int kPanels = kWidth / kPanelColumns;
   static constexpr int kPanelBytes = kSlotKeys * kPanelRowBytes;
   static constexpr int kSlotPages = kSlotKeys / kPageTokens;
@@ -44,8 +45,26 @@ struct WarpgroupTile {
   static_assert(kKvBoxColumns == kPanelColumns && kBoxBytes % kPanelAlignment == 0);
 };
 
+// Likewise for decoded tokens: four warps, each with all keys of the 16 queries and a quarter of the columns, and the
+// producer's warp.
+template <int kWidth_>
+struct DecodeTile {
+  using T = bf16;
+  static constexpr int kWidth = kWidth_;
+  static constexpr int kThreads = 128, kPairs = kNarrowPairs, kColumnWarps = 4, kKeyWarps = 1;
+  static constexpr int kBlockThreads = kThreads + 32, kMinBlocks = 2;
+  static constexpr int kKeys = kStepKeys, kSlotKeys = kKeys;
+  static constexpr int kKeyTiles = kKeys / 8, kSlotTiles = kKeyTiles,
+                       kColumnTiles = kWidth / 8 / kColumnWarps;
+  static constexpr int kSlots = 3;  // of keys, and of values: as many as leave room for two blocks
+  static constexpr int kPanels = kWidth / kPanelColumns;
+  static constexpr int kPanelBytes = kSlotKeys * kPanelRowBytes;
+  static constexpr int kSlotPages = kSlotKeys / kPageTokens;
+  static constexpr int kBoxBytes = kPageTokens * kPanelRowBytes;
+};
+
 template <class Tile>
-struct WarpgroupShared {
+struct RingShared {
   using Panel = bf16[Tile::kSlotKeys][kPanelColumns];
   using Slot = Panel[Tile::kPanels];
   struct SlotBarriers {
@@ -72,6 +91,13 @@ struct WarpgroupShared {
   }
 };
 
+// Where a block has it, in memory with room to begin where the swizzle wants it.
+template <class Shared>
+ROPEWAY_DEVICE Shared& Align(unsigned char* memory) {
+  const auto misplaced = static_cast<int>(SharedAddress(memory) % kPanelAlignment);
+  return *reinterpret_cast<Shared*>(memory + (kPanelAlignment - misplaced) % kPanelAlignment);
+}
+
 // The keys of a task, in tiles.
 template <class Tile>
 struct KeyRange {
@@ -89,26 +115,31 @@ struct KeyRange {
   }
   // What first_tile is for the next task.
   ROPEWAY_DEVICE unsigned NextTile() const { return begin < end ? Number(end - 1) + 1 : first_tile; }
-  // Whether the step at key `first` is the last one of its tile.
-  ROPEWAY_DEVICE bool EndsTile(int first) const {
-    const int next = first + Tile::kKeys;
-    return next % Tile::kSlotKeys == 0 || next >= end;
-  }
 };
 
 // The producer's side: for all lanes of its warp.
 template <class Tile>
 class SlotProducer {
  public:
-  ROPEWAY_DEVICE SlotProducer(const AttentionParams& params, const KvMaps& maps,
-                              WarpgroupShared<Tile>& shared)
+  ROPEWAY_DEVICE SlotProducer(const AttentionParams& params, const KvMaps& maps, RingShared<Tile>& shared)
       : params_(params), maps_(maps), shared_(shared), lane_(static_cast<int>(threadIdx.x % 32)) {}
 
-  ROPEWAY_DEVICE void Fill(const Task& task, const KeyRange<Tile>& range) {
+  // Of a narrow item, which has all of its row's tokens, what is older than its first one is older than the step: it need
+  // not wait for the kernel in front, which may write the rest. `old` is that token's position, or 0.
+  ROPEWAY_DEVICE void Fill(const Task& task, const KeyRange<Tile>& range, int old) {
     for (int first = range.begin; first < range.end; first += Tile::kSlotKeys) {
-      FillSlot<false>(task, first, range.Number(first));
-      FillSlot<true>(task, first, range.Number(first));
+      const unsigned tile = range.Number(first);
+      if (first + Tile::kSlotKeys > old || tile >= Tile::kSlots) Wait();
+      FillSlot<false>(task, first, tile);
+      FillSlot<true>(task, first, tile);
     }
+  }
+  // For the kernel in front, once.
+  ROPEWAY_DEVICE void Wait() {
+    if (has_waited_) return;
+    GridDependencyWait();
+    FenceGlobalForBulkCopies();
+    has_waited_ = true;
   }
 
  private:
@@ -119,7 +150,7 @@ class SlotProducer {
   ROPEWAY_DEVICE void FillSlot(const Task& task, int first, unsigned tile) {
     const unsigned slot = tile % Tile::kSlots;
     auto& barriers = shared_.barriers[kValues][slot];
-    typename WarpgroupShared<Tile>::Slot& to = shared_.slots[kValues][slot];
+    typename RingShared<Tile>::Slot& to = shared_.slots[kValues][slot];
     const int existing = task.item.num_keys - first;
     const int cut_page = kValues && existing < Tile::kSlotKeys && existing % kPageTokens != 0
                              ? existing / kPageTokens
@@ -152,11 +183,11 @@ class SlotProducer {
 
   // Values of a page's first `existing` tokens to rows from `row` on, and zeros behind them.
   ROPEWAY_DEVICE void CopyCutPage(const Task& task, int page, int existing, int row,
-                                  typename WarpgroupShared<Tile>::Slot& to) {
+                                  typename RingShared<Tile>::Slot& to) {
     constexpr int kPieces = Tile::kWidth / 8;
     const HeadRows rows(params_.args.kv, task.kv_head, sizeof(bf16), true);
     const uint8_t* const data = rows.data + page * params_.page_bytes;
-#pragma unroll
+#pragma unroll 2
     for (int i = lane_; i < kPageTokens * kPieces; i += 32) {
       const int token = i / kPieces, column = i % kPieces * 8;
       const bool exists = token < existing && column < rows.columns;
@@ -173,30 +204,43 @@ class SlotProducer {
 
   const AttentionParams& params_;
   const KvMaps& maps_;
-  WarpgroupShared<Tile>& shared_;
+  RingShared<Tile>& shared_;
   const int lane_;
+  bool has_waited_ = false;
 };
 
-// The consumers' side: for all lanes of a warp. The slot of the step at key `first`, for which the first step of a tile waits.
+// The consumers' side: for all lanes of a warp. The slot of a tile, for which they wait.
 template <bool kValues, class Tile>
-ROPEWAY_DEVICE const typename WarpgroupShared<Tile>::Slot& SlotOf(WarpgroupShared<Tile>& shared,
-                                                                  const KeyRange<Tile>& range, int first) {
-  const unsigned tile = range.Number(first), slot = tile % Tile::kSlots;
-  if (first % Tile::kSlotKeys == 0)
-    WaitForPhase(shared.barriers[kValues][slot].filled, tile / Tile::kSlots % 2);
+ROPEWAY_DEVICE const typename RingShared<Tile>::Slot& SlotOf(RingShared<Tile>& shared, unsigned tile) {
+  const unsigned slot = tile % Tile::kSlots;
+  WaitForPhase(shared.barriers[kValues][slot].filled, tile / Tile::kSlots % 2);
   return shared.slots[kValues][slot];
 }
-// Gives it back, once the products of its last step are there.
+// Gives it back, once the products that read it are there.
 template <bool kValues, class Tile>
-ROPEWAY_DEVICE void EmptySlot(WarpgroupShared<Tile>& shared, const KeyRange<Tile>& range, int first) {
+ROPEWAY_DEVICE void EmptySlot(RingShared<Tile>& shared, unsigned tile) {
   __syncwarp();
-  if (threadIdx.x % 32 == 0) Arrive(shared.barriers[kValues][range.Number(first) % Tile::kSlots].emptied);
+  if (threadIdx.x % 32 == 0) Arrive(shared.barriers[kValues][tile % Tile::kSlots].emptied);
+}
+
+// Calls `take(item, task, range)` for each task of the block.
+template <class Tile, class Take>
+ROPEWAY_DEVICE void ForTasks(const AttentionParams& params, const WorkList<AttentionItem>& work, Take take) {
+  const int kv_heads = params.args.kv.num_kv_heads, total = *work.count * kv_heads;
+  unsigned tile = 0;
+  for (int w = static_cast<int>(blockIdx.x); w < total; w += static_cast<int>(gridDim.x)) {
+    const AttentionItem item = work.data[w / kv_heads];
+    const Task task = MakeTask(params, item, w % kv_heads, 0, Tile::kPairs);
+    const KeyRange<Tile> range(params, task.item, tile);
+    take(item, task, range);
+    tile = range.NextTile();
+  }
 }
 
 // How the consumers meet to merge partial results (attention_merge.cuh): the block's other threads may have ended.
 template <class Tile>
 struct ConsumerMeeting {
-  WarpgroupShared<Tile>& shared;
+  RingShared<Tile>& shared;
   unsigned& phase;  // of `met`
 
   ROPEWAY_DEVICE int num_warps() const { return Tile::kThreads / 32; }

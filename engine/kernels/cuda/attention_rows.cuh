@@ -37,11 +37,16 @@ struct RowStates {
   }
 };
 
-// What is known of a lane's two queries.
+// What is known of a lane's two queries, and of all of its tile.
 template <class Modifier>
 struct QueryPair {
   typename Modifier::Query modified[2];
   int first_key[2], position[2];
+  int all_see_from, all_see_to;  // keys that every query of the tile sees
+
+  ROPEWAY_DEVICE bool AllSee(int first, int keys) const {
+    return first >= all_see_from && first + keys <= all_see_to;
+  }
 };
 
 template <class Modifier>
@@ -58,30 +63,41 @@ ROPEWAY_DEVICE QueryPair<Modifier> MakeQueries(const AttentionParams& params, co
     queries.modified[r] =
         Modifier::MakeQuery(modifier, HeadOf(params, pair, task.kv_head), queries.position[r]);
   }
+  queries.all_see_from = FirstKey(modifier, task.item.num_keys - 1);
+  queries.all_see_to = task.item.first_position + 1;
   return queries;
 }
 
-// Scales, modifies and masks the scores of a tile that begins at key `first`; returns the largest of this
-// lane.
+// Modifies and masks the scores of a tile that begins at key `first`; returns the largest of this lane.
 template <class Tile, class Modifier>
 ROPEWAY_DEVICE float2 ModifyScores(const AttentionParams& params, const QueryPair<Modifier>& queries,
-                                   const Task& task, const Place<Tile>& place, int first,
-                                   float (&scores)[Tile::kKeyTiles][4]) {
-  const kernels::ScoreModifier& modifier = params.args.modifier;
-  const bool all_visible = first + Tile::kKeys <= task.item.first_position + 1 &&
-                           FirstKey(modifier, task.item.num_keys - 1) <= first;
-  float largest[2] = {-INFINITY, -INFINITY};
+                                   const Place<Tile>& place, int first, float (&scores)[Tile::kKeyTiles][4]) {
+  if (Modifier::kChanges && params.changes_scores) {
+    const kernels::ScoreModifier& modifier = params.args.modifier;
 #pragma unroll
-  for (int n = 0; n < Tile::kKeyTiles; ++n)
+    for (int n = 0; n < Tile::kKeyTiles; ++n)
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int r = j / 2, key = first + place.Key(n) + 2 * place.quad + j % 2;
-      float score = Modifier::Modify(modifier, queries.modified[r], scores[n][j] * params.args.scale, key);
-      if (!all_visible && (key > queries.position[r] || key < queries.first_key[r])) score = -INFINITY;
-      scores[n][j] = score;
-      largest[r] = fmaxf(largest[r], score);
-    }
-  return {largest[0], largest[1]};
+      for (int j = 0; j < 4; ++j) {
+        const int key = first + place.Key(n) + 2 * place.quad + j % 2;
+        scores[n][j] =
+            Modifier::Modify(modifier, queries.modified[j / 2], scores[n][j] * params.args.scale, key);
+      }
+  }
+  if (!queries.AllSee(first, Tile::kKeys)) {
+#pragma unroll
+    for (int n = 0; n < Tile::kKeyTiles; ++n)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int key = first + place.Key(n) + 2 * place.quad + j % 2;
+        if (key > queries.position[j / 2] || key < queries.first_key[j / 2]) scores[n][j] = -INFINITY;
+      }
+  }
+  float largest[4] = {scores[0][0], scores[0][1], scores[0][2], scores[0][3]};
+#pragma unroll
+  for (int n = 1; n < Tile::kKeyTiles; ++n)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) largest[j] = fmaxf(largest[j], scores[n][j]);
+  return {fmaxf(largest[0], largest[1]), fmaxf(largest[2], largest[3])};
 }
 
 // The largest of what the four lanes of a query have, for each of the lane's two queries.
@@ -93,22 +109,24 @@ ROPEWAY_DEVICE void LargestOfQuad(float (&largest)[2]) {
   }
 }
 
-// From scores to weights, in their place: raises the maxima of the chunk's states. Returns what the sums and values of
-// the states must be multiplied with to match.
+// From scores, each worth `unit`, to weights, in their place: raises the maxima of the chunk's states. Returns what the
+// sums and values of the states must be multiplied with to match.
 template <int kKeyTiles>
-ROPEWAY_DEVICE float2 Weigh(const float (&largest)[2], float (&maxima)[2], float (&scores)[kKeyTiles][4]) {
+ROPEWAY_DEVICE float2 Weigh(float unit, const float (&largest)[2], float (&maxima)[2],
+                            float (&scores)[kKeyTiles][4]) {
+  const float factor = unit * kLog2E;
   float shrink[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float max = fmaxf(maxima[r], largest[r]);
     const float base = max == -INFINITY ? 0 : max;  // such a query has seen nothing: all weights are 0
-    const float exponent = -base * kLog2E;
-    shrink[r] = SoftmaxWeight(maxima[r] - base);
+    const float exponent = -base * factor;
+    shrink[r] = FastExp2((maxima[r] - base) * factor);
     maxima[r] = max;
 #pragma unroll
     for (int n = 0; n < kKeyTiles; ++n)
 #pragma unroll
-      for (int j = 2 * r; j < 2 * r + 2; ++j) scores[n][j] = FastExp2(fmaf(scores[n][j], kLog2E, exponent));
+      for (int j = 2 * r; j < 2 * r + 2; ++j) scores[n][j] = FastExp2(fmaf(scores[n][j], factor, exponent));
   }
   return {shrink[0], shrink[1]};
 }
@@ -119,10 +137,55 @@ ROPEWAY_DEVICE uint32_t PackWeights(const float (&weights)[4], int r) {
   return PackPair<T>(weights[2 * r], weights[2 * r + 1]);
 }
 
-// Writes the states of one chunk as partial results; `empty` states without their values.
+// The queries of a lane as mma takes them; those that are not there, and columns beyond E, are zeros.
+template <class Tile>
+using QueryFragments = uint32_t[Tile::kWidth / 16][4];
+
+template <class Tile>
+ROPEWAY_DEVICE void LoadQueries(const AttentionParams& params, const Task& task, const Place<Tile>& place,
+                                QueryFragments<Tile>& queries) {
+  const int head_dim = params.args.kv.head_dim;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const bool exists = place.Row(r) < task.item.num_pairs;
+    const int pair = task.item.first_pair + (exists ? place.Row(r) : 0);
+    const bf16* row =
+        static_cast<const bf16*>(params.args.queries) + RowOf(params, pair, task.kv_head) * head_dim;
+#pragma unroll
+    for (int i = 0; i < Tile::kWidth / 8; ++i) {
+      const int column = 8 * i + 2 * place.quad;
+      queries[i / 2][i % 2 * 2 + r] =
+          exists && column < head_dim ? *reinterpret_cast<const uint32_t*>(row + column) : 0;
+    }
+  }
+}
+
+// Weights of a step as mma takes them, of 16 keys after the other.
+template <class Tile>
+using WeightFragments = uint32_t[Tile::kKeys / 16][4];
+
+template <class Tile>
+ROPEWAY_DEVICE void PackAll(const float (&scores)[Tile::kKeyTiles][4], WeightFragments<Tile>& weights) {
+#pragma unroll
+  for (int n = 0; n < Tile::kKeyTiles; ++n)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) weights[n / 2][n % 2 * 2 + r] = PackWeights<bf16>(scores[n], r);
+}
+
+// sum += weights, with a column of ones.
+template <class Tile>
+ROPEWAY_DEVICE void AddWeights(const WeightFragments<Tile>& weights, RowStates<Tile>& chunk) {
+  const uint32_t ones = PackPair<bf16>(1, 1);
+#pragma unroll
+  for (int k = 0; k < Tile::kKeys; k += 16)
+    MmaM16N8K16<bf16>(chunk.sum, weights[k / 16], {ones, ones}, chunk.sum);
+}
+
+// Writes the states of one chunk, whose maxima are worth `unit` each, as partial results; `empty` states without their
+// values.
 template <class Tile>
 ROPEWAY_DEVICE void WritePartial(const AttentionParams& params, const Task& task, const Place<Tile>& place,
-                                 int chunk_index, const RowStates<Tile>& chunk, bool empty) {
+                                 int chunk_index, float unit, const RowStates<Tile>& chunk, bool empty) {
   const AttentionItem& item = task.item;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -130,7 +193,7 @@ ROPEWAY_DEVICE void WritePartial(const AttentionParams& params, const Task& task
     const int64_t index = item.partial + (chunk_index - item.first_chunk) * task.item_pairs + place.Row(r);
     float* partial = PartialAt(params, index, task.kv_head);
     if (place.quad == 0 && place.column_warp == 0)
-      *PartialStatistics(params, partial) = {chunk.max[r], chunk.sum[2 * r]};
+      *PartialStatistics(params, partial) = {chunk.max[r] * unit, chunk.sum[2 * r]};
     if (empty) continue;
 #pragma unroll
     for (int n = 0; n < Tile::kColumnTiles; ++n) {
@@ -156,9 +219,10 @@ ROPEWAY_DEVICE void ClearTotals(const Place<Tile>& place, SharedTotals<Tile>& sh
 }
 
 template <class Tile>
-ROPEWAY_DEVICE void MergeChunk(const Place<Tile>& place, const RowStates<Tile>& chunk, Totals& totals,
-                               SharedTotals<Tile>& shared) {
-  const Merge merges[2] = {Merge(totals.max[0], chunk.max[0]), Merge(totals.max[1], chunk.max[1])};
+ROPEWAY_DEVICE void MergeChunk(const Place<Tile>& place, float unit, const RowStates<Tile>& chunk,
+                               Totals& totals, SharedTotals<Tile>& shared) {
+  const Merge merges[2] = {Merge(totals.max[0], chunk.max[0] * unit),
+                           Merge(totals.max[1], chunk.max[1] * unit)};
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     totals.max[r] = merges[r].max;
@@ -166,9 +230,10 @@ ROPEWAY_DEVICE void MergeChunk(const Place<Tile>& place, const RowStates<Tile>& 
   }
 #pragma unroll
   for (int n = 0; n < Tile::kColumnTiles; ++n) {
-    Vector128<float>& values = shared[n][place.thread];
+    Vector128<float> values = Load128(shared[n][place.thread].values);
 #pragma unroll
     for (int j = 0; j < 4; ++j) values.values[j] = merges[j / 2].Apply(values.values[j], chunk.values[n][j]);
+    Store128(shared[n][place.thread].values, values);
   }
 }
 

@@ -14,6 +14,10 @@ struct AttentionParams {
   int group = 0;  // H / G
   int64_t page_bytes = 0, page_scales = 0;
   int64_t partial_floats = 0;  // PartialFloats
+  // Scores on tensor cores that are nothing but scaled stay as the product gave them, each worth the scale, which goes
+  // into the exponents. Others are worth themselves.
+  bool changes_scores = false;
+  float score_unit = 1;
 };
 
 // The narrow and the wide items. AttendF16 and AttendBF16, on tensor cores, have windows, chunks, soft-caps,
@@ -21,7 +25,8 @@ struct AttentionParams {
 // is for modifiers with one.
 ErrorCode AttendF16(const AttentionParams& params, Stream stream);
 ErrorCode AttendBF16(const AttentionParams& params, Stream stream);
-// The wide items alone, without caps and biases. REQUIRES: AttentionArgs::maps.
+// The narrow items alone, and the wide ones, without caps and biases. REQUIRES: AttentionArgs::maps.
+ErrorCode AttendDecode(const AttentionParams& params, Stream stream);
 ErrorCode AttendWarpgroups(const AttentionParams& params, Stream stream);
 ErrorCode AttendPlain(const AttentionParams& params, Stream stream);
 ErrorCode AttendMixed(const AttentionParams& params, Stream stream);
@@ -86,13 +91,14 @@ ROPEWAY_DEVICE float AddBias(const kernels::ScoreBias& bias, const BiasQuery& qu
 }
 
 // ---- What the tensor-core kernels do to scores: a type with these members, which holds one Query per query
-// in registers. The first, the usual one, takes fewer of them.
+// in registers. The first, the usual one, takes fewer of them. kChanges: whether there may be anything to do.
 struct SlopeModifier {
   struct Query {
     float slope;
     int position;
   };
 
+  static constexpr bool kChanges = true;
   static ROPEWAY_DEVICE Query MakeQuery(const kernels::ScoreModifier& modifier, int head, int position) {
     return {modifier.bias.kind == kernels::BiasKind::kSlope ? modifier.bias.slopes[head] : 0.0f, position};
   }
@@ -107,6 +113,7 @@ struct SlopeModifier {
 
 struct TableModifier {
   using Query = BiasQuery;
+  static constexpr bool kChanges = true;
 
   static ROPEWAY_DEVICE Query MakeQuery(const kernels::ScoreModifier& modifier, int head, int position) {
     return MakeBiasQuery(modifier.bias, head, position);
@@ -114,6 +121,16 @@ struct TableModifier {
   static ROPEWAY_DEVICE float Modify(const kernels::ScoreModifier& modifier, const Query& query, float score,
                                      int key) {
     return AddBias(modifier.bias, query, key, Cap(modifier, score));
+  }
+};
+
+// No caps and no biases.
+struct NoModifier {
+  static constexpr bool kChanges = false;
+  struct Query {};
+  static ROPEWAY_DEVICE Query MakeQuery(const kernels::ScoreModifier&, int, int) { return {}; }
+  static ROPEWAY_DEVICE float Modify(const kernels::ScoreModifier&, const Query&, float score, int) {
+    return score;
   }
 };
 
@@ -130,6 +147,7 @@ ROPEWAY_DEVICE float SoftmaxWeight(float x) { return FastExp2(x * kLog2E); }
 struct Merge {
   float max, before, chunk;  // M' and the two factors
 
+  Merge() = default;
   ROPEWAY_DEVICE Merge(float max_before, float max_chunk) : max(max_before), before(1), chunk(0) {
     if (max_chunk == -INFINITY) return;
     max = fmaxf(max_before, max_chunk);

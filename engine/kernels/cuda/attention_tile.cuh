@@ -19,30 +19,37 @@ struct Tile {
   static constexpr bool kCodes = kCodes_;
   static constexpr int kWarps = 4, kThreads = 32 * kWarps;
   static constexpr int kColumnWarps = kWarps / kRowWarps;
+  static constexpr int kKeyWarps = kColumnWarps;  // among which the keys of a query are divided
   static constexpr int kPairs = 16 * kRowWarps;
-  static constexpr int kKeys = 32;                                // of one step; narrow and wide alike
-  static constexpr int kKeyTiles = kKeys / 8 / kColumnWarps;      // of a warp's scores, 8 keys each
+  static constexpr int kKeys = kStepKeys;                          // of one step; narrow and wide alike
+  static constexpr int kSlotKeys = 32;                             // of one slot
+  static constexpr int kSlotTiles = kSlotKeys / 8 / kColumnWarps;  // of a warp's scores, 8 keys each
+  static constexpr int kKeyTiles = kKeys / 8 / kColumnWarps;
   static constexpr int kColumnTiles = kWidth / 8 / kColumnWarps;  // of a warp's output, 8 columns each
-  // Keys or values of a step that are in shared memory or on their way: of narrow tiles, which a decoded token
-  // has and which wait for memory most, those of two to three steps. As many as leave room for three blocks of
+  // Keys or values of half a step that are in shared memory or on their way: of narrow tiles, which a decoded token
+  // has and which wait for memory most, those of one step and a half. As many as leave room for three blocks of
   // an H100's processor, and for one where a block has no more than 99 KiB.
   static constexpr int kSlots = kWidth > 128 ? (kRowWarps == 1 ? 4 : 2) : (kRowWarps == 1 ? 6 : 3);
   // Eight rows that ldmatrix reads begin in eight different sets of four banks.
   static constexpr int kPitch = kWidth + 8, kWeightPitch = kKeys + 8;
-  // Blocks of a processor that the registers must allow: 168 of them a thread, or 255.
-  static constexpr int kMinBlocks = kRowWarps == 1 ? 3 : 2;
-  static_assert(kChunkTokens % kKeys == 0 && kKeys % kPageTokens == 0 && kWidth % 32 == 0 && kKeyTiles > 0);
+  // Blocks of a processor that the registers must allow: 168 of them a thread, or 255. Of the widest tiles shared memory
+  // has no room for a third.
+  static constexpr int kMinBlocks = kRowWarps == 1 && kWidth <= 128 ? 3 : 2;
+  // By how many times 32 columns a score is unrolled: what is loaded ahead takes registers, which wide tiles have not.
+  static constexpr int kUnrolledColumns = kRowWarps == 1 ? kWidth / 32 : 1;
+  static_assert(kChunkTokens % kKeys == 0 && kKeys % kSlotKeys == 0 && kSlotKeys % kPageTokens == 0);
+  static_assert(kWidth % 32 == 0 && kSlotTiles > 0);
 };
 
-// Keys or values of kKeys tokens as they are stored: numbers of 16 bits, or codes.
+// Keys or values of kSlotKeys tokens as they are stored: numbers of 16 bits, or codes.
 template <class Tile, bool kCodes>
 struct TokenSlot {
-  alignas(16) typename Tile::T numbers[Tile::kKeys][Tile::kPitch];
+  alignas(16) typename Tile::T numbers[Tile::kSlotKeys][Tile::kPitch];
 };
 template <class Tile>
 struct TokenSlot<Tile, true> {
-  alignas(16) uint8_t codes[Tile::kKeys][Tile::kWidth];
-  alignas(16) float scales[Tile::kKeys];
+  alignas(16) uint8_t codes[Tile::kSlotKeys][Tile::kWidth];
+  alignas(16) float scales[Tile::kSlotKeys];
 };
 
 template <class Tile>
@@ -54,7 +61,7 @@ struct SharedTile {
   alignas(16) T queries[Tile::kPairs][Tile::kPitch];
   Slot slots[Tile::kSlots];
   // What codes are turned to: of keys and of values in turn.
-  alignas(16) T numbers[Tile::kCodes ? Tile::kKeys : 1][Tile::kPitch];
+  alignas(16) T numbers[Tile::kCodes ? Tile::kSlotKeys : 1][Tile::kPitch];
   // Exchanged between the warps of a row.
   alignas(16) T weights[Tile::kColumnWarps > 1 ? Tile::kPairs : 1][Tile::kWeightPitch];
   float maxima[Tile::kColumnWarps][Tile::kPairs];
@@ -75,7 +82,11 @@ struct Place {
         quad(lane % 4) {}
   // Of the tile's queries, for r = 0, 1.
   ROPEWAY_DEVICE int Row(int r) const { return 16 * row_warp + lane / 4 + 8 * r; }
-  ROPEWAY_DEVICE int Key(int tile) const { return 8 * (column_warp * Tile::kKeyTiles + tile); }
+  // Of the step's keys: a warp has its share of each slot.
+  ROPEWAY_DEVICE int Key(int tile) const {
+    return tile / Tile::kSlotTiles * Tile::kSlotKeys +
+           8 * (column_warp % Tile::kKeyWarps * Tile::kSlotTiles + tile % Tile::kSlotTiles);
+  }
   ROPEWAY_DEVICE int Column(int tile) const { return 8 * (column_warp * Tile::kColumnTiles + tile); }
 };
 
@@ -116,14 +127,14 @@ ROPEWAY_DEVICE void CopyQueries(const AttentionParams& params, const Task& task,
   }
 }
 
-// Starts to copy the rows of kKeys tokens from `first` on, whose columns are kBytes wide, to `to`
-// [kKeys][pitch]; tokens from task.item.num_keys on and columns beyond the last become zeros.
+// Starts to copy the rows of kSlotKeys tokens from `first` on, whose columns are kBytes wide, to `to`
+// [kSlotKeys][pitch]; tokens from task.item.num_keys on and columns beyond the last become zeros.
 template <class Tile, int kBytes, class Row>
 ROPEWAY_DEVICE void CopyRows(const AttentionParams& params, const Task& task, const HeadRows& rows, int first,
                              Row* to) {
   constexpr int kPieceColumns = 16 / kBytes, kPieces = Tile::kWidth / kPieceColumns;
 #pragma unroll
-  for (int in_tile = 0; in_tile < Tile::kKeys; in_tile += kPageTokens) {
+  for (int in_tile = 0; in_tile < Tile::kSlotKeys; in_tile += kPageTokens) {
     const int key = first + in_tile, existing = task.item.num_keys - key;
     const int64_t page = __ldg(task.pages + (existing > 0 ? key : first) / kPageTokens);
     const uint8_t* data = rows.data + page * params.page_bytes;
@@ -145,7 +156,7 @@ ROPEWAY_DEVICE void CopyTokens(const AttentionParams& params, const Task& task, 
     CopyRows<Tile, 1>(params, task, rows, first, slot.codes);
     constexpr int kPieces = kPageTokens * sizeof(float) / 16;  // of the scales of a page
     const int i = static_cast<int>(threadIdx.x), key = first + i / kPieces * kPageTokens;
-    if (i < Tile::kKeys / kPageTokens * kPieces) {
+    if (i < Tile::kSlotKeys / kPageTokens * kPieces) {
       const bool exists = key < task.item.num_keys;
       const int64_t page = __ldg(task.pages + (exists ? key : first) / kPageTokens);
       CpAsync16(&slot.scales[4 * i], rows.scales + page * params.page_scales + 4 * (i % kPieces), exists);
@@ -163,7 +174,7 @@ ROPEWAY_DEVICE void UnpackCodes(const AttentionParams& params, const Task& task,
                                 typename SharedTile<Tile>::Row* numbers) {
   constexpr int kPieces = Tile::kWidth / 8;
   const bool is_int8 = params.args.kv.element == KvElement::kInt8;
-  for (int i = static_cast<int>(threadIdx.x); i < Tile::kKeys * kPieces; i += Tile::kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kSlotKeys * kPieces; i += Tile::kThreads) {
     const int row = i / kPieces, column = i % kPieces * 8;
     const float scale = first + row < task.item.num_keys ? slot.scales[row] : 0.0f;
     const uint2 eight = *reinterpret_cast<const uint2*>(&slot.codes[row][column]);
@@ -180,9 +191,9 @@ ROPEWAY_DEVICE void UnpackCodes(const AttentionParams& params, const Task& task,
   }
 }
 
-// Keys and values on their way from memory, in turn: those of a step, of the next, and so on. While one is
-// worked with, kSlots - 1 more are under way. Slots are taken in turn from task to task, so that nothing is
-// copied to where another warp may still read.
+// Keys and values on their way from memory, in turn: the keys of a step, slot by slot, its values, the keys of the next
+// one, and so on. While one slot is worked with, kSlots - 1 more are under way. Slots are taken in turn from task to
+// task, so that nothing is copied to where another warp may still read.
 template <class Tile>
 class TokenRing {
  public:
@@ -191,30 +202,29 @@ class TokenRing {
   ROPEWAY_DEVICE TokenRing(const AttentionParams& params, SharedTile<Tile>& shared)
       : params_(params), shared_(shared) {}
 
-  // Starts to copy the queries of a task and its keys and values from `first` on; ends at `end`.
+  // Starts to copy the queries of a task and its keys and values from the step at `first` on; ends at `end`.
   ROPEWAY_DEVICE void Start(const Task& task, int first, int end) {
     CopyQueries(params_, task, shared_);
     int slot = slot_;
 #pragma unroll
     for (int i = 0; i < Tile::kSlots - 1; ++i) {
-      Copy(task, first + i / 2 * Tile::kKeys, end, i % 2 == 1, slot);
+      Copy(task, first, i, end, slot);
       slot = Next(slot);
     }
   }
 
-  // The keys or values of the step at `first`, which come one after the other, for all threads; those of the
-  // call before are given up, and a copy goes there.
+  // The keys or values of part `part` of the step at `first`, which come one after the other, for all threads; those of
+  // the call before are given up, and a copy goes there.
   template <bool kValues>
-  ROPEWAY_DEVICE const Row* Arrive(const Task& task, int first, int end) {
+  ROPEWAY_DEVICE const Row* Arrive(const Task& task, int first, int part, int end) {
     CpAsyncWait<Tile::kSlots - 2>();
     __syncthreads();
-    constexpr int kAhead = Tile::kSlots - 1 + (kValues ? 1 : 0);  // counted from the keys of this step
-    Copy(task, first + kAhead / 2 * Tile::kKeys, end, kAhead % 2 == 1,
+    Copy(task, first, (kValues ? kParts : 0) + part + Tile::kSlots - 1, end,
          slot_ == 0 ? Tile::kSlots - 1 : slot_ - 1);
     typename SharedTile<Tile>::Slot& slot = shared_.slots[slot_];
     slot_ = Next(slot_);
     if constexpr (Tile::kCodes) {
-      UnpackCodes<Tile>(params_, task, first, slot, shared_.numbers);
+      UnpackCodes<Tile>(params_, task, first + part * Tile::kSlotKeys, slot, shared_.numbers);
       __syncthreads();
       return shared_.numbers;
     } else {
@@ -223,12 +233,16 @@ class TokenRing {
   }
 
  private:
+  static constexpr int kParts = Tile::kKeys / Tile::kSlotKeys;
+
   static ROPEWAY_DEVICE int Next(int slot) { return slot + 1 == Tile::kSlots ? 0 : slot + 1; }
 
-  ROPEWAY_DEVICE void Copy(const Task& task, int first, int end, bool is_values, int slot) {
-    if (first < end) {
-      const HeadRows rows(params_.args.kv, task.kv_head, Tile::kCodes ? 1 : 2, is_values);
-      CopyTokens<Tile>(params_, task, rows, first, shared_.slots[slot]);
+  // Slot number `number`, counted from the keys of the step at `first`.
+  ROPEWAY_DEVICE void Copy(const Task& task, int first, int number, int end, int slot) {
+    const int key = first + number / (2 * kParts) * Tile::kKeys + number % kParts * Tile::kSlotKeys;
+    if (key / Tile::kKeys * Tile::kKeys < end) {
+      const HeadRows rows(params_.args.kv, task.kv_head, Tile::kCodes ? 1 : 2, number / kParts % 2 == 1);
+      CopyTokens<Tile>(params_, task, rows, key, shared_.slots[slot]);
     }
     CpAsyncCommit();
   }

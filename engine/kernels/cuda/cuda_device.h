@@ -75,7 +75,12 @@ ROPEWAY_DEVICE float2 UnpackFp8Pair(uint16_t pair) {
 
 // ---- Arithmetic that may be less exact than the standard's.
 ROPEWAY_DEVICE float FastExp(float value) { return __expf(value); }
-ROPEWAY_DEVICE float FastExp2(float value) { return exp2f(value); }
+// What is smaller than a normal number is 0.
+ROPEWAY_DEVICE float FastExp2(float value) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(value));
+  return power;
+}
 ROPEWAY_DEVICE float FastLog(float value) { return __logf(value); }
 ROPEWAY_DEVICE float FastRsqrt(float value) { return rsqrtf(value); }
 ROPEWAY_DEVICE float FastDivide(float a, float b) { return __fdividef(a, b); }

@@ -11,9 +11,9 @@ namespace ropeway::cuda {
 ROPEWAY_DEVICE void FenceAsyncProxy() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
 ROPEWAY_DEVICE void WarpgroupFence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 ROPEWAY_DEVICE void WarpgroupCommit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
-template <int kGroupsInFlight>
+template <int kGroupsInFlight, int kPlace = 0>
 ROPEWAY_DEVICE void WarpgroupWait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(kGroupsInFlight) : "memory");
+  asm volatile("wgmma.wait_group.sync.aligned %0; // %1\n" ::"n"(kGroupsInFlight), "n"(kPlace) : "memory");
 }
 
 template <int kCount>

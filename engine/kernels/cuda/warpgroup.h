@@ -13,6 +13,9 @@
 // tells others; what bulk copies brought needs none (bulk_copy.h). Under nvcc and in the emulation, which decodes
 // descriptors as the PTX ISA has them, reads b when it is waited for, and fails where a fence is missing.
 //
+// nvcc takes a wait as early as it can, and puts off behind it what could have been computed meanwhile, unless a branch
+// lies between. WarpgroupWait<n, place> in both arms of one stays there: of the same place they would be made one again.
+//
 // RaiseRegisters<n> and LowerRegisters<n>, by all threads of a warpgroup, change how many registers each of them has: what
 // some give up others may take, who wait for them. n is a multiple of 8, from 24 to 256.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_WARPGROUP_H_
@@ -49,7 +52,7 @@ ROPEWAY_DEVICE int SwizzledColumn(int row, int column) { return column ^ row % 8
 //              the swizzle exchanges bits of addresses, 4 to 6 by 7 to 9.
 //   values     N-major, transpose bit 1 (types of 16 bits alone have it): ((8, n), (8, k)) : ((1, leading), (8, stride)): 64
 //              columns, then the next panel `leading` bytes on; eight rows, then the next eight `stride` = 1024 on.
-// The emulation computes addresses by these formulas. No device has run them yet.
+// The emulation computes addresses by these formulas, and an H100 reads them so (2026-11-27).
 ROPEWAY_DEVICE uint64_t PanelDescriptor(const void* begin, int panel_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
   constexpr uint64_t kEightRows = kPanelAlignment >> 4;

@@ -13,14 +13,13 @@ namespace {
 
 constexpr cuda::Element kElement = cuda::Element::kBF16;
 constexpr int kManyStreams = 64;
-constexpr int kBlocksPerProcessor = 4;  // of which one takes item after item
 
 // The last `tokens` positions of each of `streams` sequences of `context` positions.
 struct AttentionWork {
   int streams = 1;
   int tokens = 1;
   int context = 1;
-  bool warpgroups = false;  // where the device has them
+  bool in_bulk = true;  // copies, and warpgroups for prompts, where the device has them
 };
 
 cuda::KvPages KvOf(const BenchShape& shape) {
@@ -43,12 +42,12 @@ cuda::AttentionPlan Plan(const cuda::AttentionShape& shape, const AttentionWork&
 }
 
 template <typename T>
-cuda::WorkList<T> UploadWork(BenchDevice& device, const std::vector<T>& items, int num_kv_heads) {
+cuda::WorkList<T> UploadWork(BenchDevice& device, const std::vector<T>& items, int num_kv_heads, int blocks) {
   if (items.empty()) return {};
   const auto count = static_cast<int32_t>(items.size());
   return {.data = device.Upload(items),
           .count = device.Upload(std::vector<int32_t>{count}),
-          .blocks = std::min(count * num_kv_heads, device.info().processors * kBlocksPerProcessor)};
+          .blocks = std::min(count * num_kv_heads, device.info().processors * blocks)};
 }
 
 BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, BenchDevice& device) {
@@ -57,7 +56,7 @@ BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, Be
                                   .head_dim = shape.head_dim,
                                   .value_dim = shape.head_dim,
                                   .processors = device.info().processors,
-                                  .warpgroups = work.warpgroups && cuda::HasWarpgroups(device.info())};
+                                  .warpgroups = work.in_bulk && cuda::HasWarpgroups(device.info())};
   const int tokens = work.streams * work.tokens;
   plan_shape.max_partials = cuda::BoundAttention(plan_shape, tokens, work.streams, work.context).partials;
   const cuda::AttentionPlan plan = Plan(plan_shape, work);
@@ -76,8 +75,9 @@ BenchDevice::Call Prepare(const BenchShape& shape, const AttentionWork& work, Be
       .out = device.Allocate(vectors_bytes),
       .page_tables = device.Upload(tables),
       .max_pages = max_pages,
-      .narrow = UploadWork(device, plan.narrow, shape.num_kv_heads),
-      .wide = UploadWork(device, plan.wide, shape.num_kv_heads),
+      .narrow = UploadWork(device, plan.narrow, shape.num_kv_heads,
+                           plan_shape.warpgroups ? cuda::kDecodeBlocks : cuda::kOtherBlocks),
+      .wide = UploadWork(device, plan.wide, shape.num_kv_heads, cuda::kOtherBlocks),
       .merges = plan.merges.empty() ? nullptr : device.Upload(plan.merges),
       .arrivals = device.Upload(std::vector<int32_t>((plan.merges.size() + 1) * shape.num_kv_heads)),
       .workspace = static_cast<float*>(
@@ -113,14 +113,18 @@ OpCase AttentionCase(const BenchShape& shape, const char* name, const AttentionW
 }  // namespace
 
 void AddAttentionCases(const BenchShape& shape, std::vector<OpCase>& cases) {
-  for (const int context : shape.decode_contexts)
-    for (const int streams : {1, kManyStreams})
-      cases.push_back(AttentionCase(shape, "decode", {.streams = streams, .context = context}));
-  cases.push_back(AttentionCase(shape, "decode", {.context = shape.long_context}));
-  for (const int tokens : shape.prompts)
-    for (const bool warpgroups : {true, false})
-      cases.push_back(AttentionCase(shape, warpgroups ? "prompt" : "prompt by mma.sync",
-                                    {.tokens = tokens, .context = tokens, .warpgroups = warpgroups}));
+  for (const bool in_bulk : {true, false}) {
+    const auto add = [&](const AttentionWork& work) {
+      const char* const prompt = in_bulk ? "prompt" : "prompt by mma.sync";
+      const char* const decode = in_bulk ? "decode" : "decode by cp.async";
+      cases.push_back(AttentionCase(shape, work.tokens > 1 ? prompt : decode, work));
+    };
+    for (const int context : shape.decode_contexts)
+      for (const int streams : {1, kManyStreams})
+        add({.streams = streams, .context = context, .in_bulk = in_bulk});
+    add({.context = shape.long_context, .in_bulk = in_bulk});
+    for (const int tokens : shape.prompts) add({.tokens = tokens, .context = tokens, .in_bulk = in_bulk});
+  }
 }
 
 }  // namespace ropeway

@@ -201,15 +201,19 @@ TEST(AttentionPlan, DecodeIsNarrowAndPromptsAreWide) {
   EXPECT_EQ(plan.wide.back().first_position, 0);
 }
 
-// Of twice as many pairs, and split as if each were two.
+// Of twice as many pairs, and split only where otherwise processors would idle, each of which has one block.
 TEST(AttentionPlan, ItemsForWarpgroups) {
   AttentionShape shape = kLlama;
   shape.warpgroups = true;
-  const Step prompt({{.first_position = 0, .tokens = 100}}), late({{.first_position = 6000, .tokens = 640}});
-  EXPECT_EQ(PlanOf(shape, prompt, 0).wide.size(), 4u);  // 400 pairs, 128 an item
-  const AttentionPlan halves = PlanOf(kLlama, late, 0), plan = PlanOf(shape, late, 0);
-  EXPECT_EQ(halves.wide.front().last_chunk - halves.wide.front().first_chunk,
-            plan.wide.front().last_chunk - plan.wide.front().first_chunk);
+  shape.max_partials = 1 << 16;
+  const auto plan_of = [&](int tokens) {
+    return PlanOf(shape, Step({{.first_position = 6000, .tokens = tokens}}), 0);
+  };
+  EXPECT_EQ(PlanOf(shape, Step({{.first_position = 0, .tokens = 100}}), 0).wide.size(),
+            4u);  // 400 pairs, 128 an item
+  EXPECT_EQ(plan_of(640).wide.size(), 20u);
+  EXPECT_EQ(plan_of(320).wide.size(), 20u);
+  EXPECT_EQ(plan_of(32).wide.size(), 12u);
 }
 
 // A tile that does not fit into the workspace is walked by one block.

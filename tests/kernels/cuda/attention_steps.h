@@ -53,6 +53,7 @@ class AttentionTest : public DeviceTest {
              .max_pages = problem.max_pages()};
     args_.kv.data = Upload(problem.PageBytes());
     num_pages_ = static_cast<int64_t>(problem.page_tables().size());
+    brought_.clear();
     args_.kv.scales = Upload(problem.PageScales());
     args_.modifier = problem.modifier().Moved([&](const float* table, int64_t floats) {
       return Upload(std::vector<float>(table, table + floats));
@@ -63,6 +64,9 @@ class AttentionTest : public DeviceTest {
       args_.modifier.bias = {.kind = kernels::BiasKind::kSlope, .slopes = Upload(problem.slopes())};
     if (c.sinks) args_.modifier.sinks = Upload(problem.sinks());
   }
+
+  // In front of the steps that follow a kernel brings these pages.
+  void Bring(const AttentionProblem& problem) { brought_ = problem.PageBytes(); }
 
   // The output of every token of a step; those of padding are checked to be zero.
   Outputs Run(const std::vector<Row>& rows, const Division& division) {
@@ -80,6 +84,10 @@ class AttentionTest : public DeviceTest {
     args_.workspace = Allocate<float>(AttentionWorkspaceFloats(step.shape, plan_.num_partials) + 4);
     auto* out = Allocate<uint8_t>(step.tokens.size() * RowBytes());
     args_.out = out;
+    if (!brought_.empty())
+      Check(CopyBytes(
+          {.to = args_.kv.data, .from = Upload(brought_), .bytes = static_cast<int64_t>(brought_.size())},
+          stream()));
     Check(Attention(args_, stream()));
     EXPECT_EQ(Download(args_.arrivals, none.size()), none) << "the next step counts from zero";
     return Read(step, out);
@@ -192,6 +200,7 @@ class AttentionTest : public DeviceTest {
 
   const AttentionProblem* problem_ = nullptr;
   int64_t num_pages_ = 0;
+  std::vector<uint8_t> brought_;
   KvMaps maps_;
   AttentionArgs args_;
 };

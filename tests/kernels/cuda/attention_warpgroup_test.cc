@@ -1,8 +1,10 @@
-// The kernel of warpgroups against that of mma.sync: byte for byte, and so against all that attention_test.cc holds
-// that one to.
+// The kernels that copy in bulk, of prompts by warpgroups and of decoded tokens, against that by cp.async: byte for byte,
+// and so against all that attention_test.cc holds that one to.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "tests/kernels/cuda/attention_steps.h"
@@ -58,6 +60,90 @@ TEST_P(WarpgroupCaseTest, SameBytesAsMma) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, WarpgroupCaseTest, testing::ValuesIn(Cases()));
 
+// Few tokens, of narrow items: whole and split into all chunks.
+class DecodeCaseTest : public WarpgroupAttentionTest, public testing::WithParamInterface<AttentionCase> {
+ protected:
+  void ExpectSameBytes(const std::vector<Row>& rows) {
+    const Outputs expected = Run(rows, {});
+    for (const int blocks : {1, 2, 40})
+      EXPECT_EQ(Run(rows, {.blocks = blocks, .warpgroup_items = true, .warpgroups = true}), expected);
+    EXPECT_TRUE(plan_.wide.empty());
+    const Division split{
+        .processors = 1000, .split = true, .window = 0, .warpgroup_items = true, .warpgroups = true};
+    EXPECT_EQ(Run(rows, split), expected);
+  }
+};
+
+std::vector<AttentionCase> DecodeCases() {
+  std::vector<AttentionCase> cases;
+  for (int length : {1, 16, 17, 63, 64, 65, 255, 256, 257, 300, 700})
+    cases.push_back({.kv_heads = 1, .lengths = {length}});
+  for (int group : {1, 3, 8, 16}) cases.push_back({.kv_heads = 2, .group = group, .lengths = {300, 70, 5}});
+  for (int dim : {8, 40, 104, 112, 128})
+    cases.push_back({.kv_heads = 1, .group = 4, .head_dim = dim, .value_dim = dim, .lengths = {290, 20}});
+  cases.push_back({.head_dim = 128, .value_dim = 64, .lengths = {100}});
+  cases.push_back({.head_dim = 16, .value_dim = 128, .lengths = {100}});
+  for (int window : {1, 20, 33, 200})
+    cases.push_back({.kv_heads = 1, .lengths = {600, 40}, .window = window});
+  cases.push_back({.kv_heads = 1, .lengths = {300, 2}, .window = 40, .sinks = true});
+  cases.push_back({.kv_heads = 1, .lengths = {80}, .softcap = 1.5f});
+  cases.push_back({.kv_heads = 1, .lengths = {80}, .alibi = true});
+  return cases;
+}
+
+TEST_P(DecodeCaseTest, SameBytesAsByCpAsync) {
+  const AttentionProblem problem(GetParam());
+  Load(problem);
+  ExpectSameBytes(Prompts(problem, 1));
+  if (GetParam().group <= 4) ExpectSameBytes(Prompts(problem, 16 / GetParam().group));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, DecodeCaseTest, testing::ValuesIn(DecodeCases()));
+
+// Of a decoded token only what is older is read before the kernel in front has ended.
+TEST_F(WarpgroupAttentionTest, TheKernelInFrontWritesTheNewTokens) {
+  for (const int length : {1, 64, 65, 130, 300, 513}) {
+    const AttentionCase shape{.kv_heads = 2, .group = 2, .lengths = {length, 70}};
+    const AttentionProblem problem(shape);
+    AttentionProblem before(shape);
+    const int tokens = std::min(length, 5);
+    const std::vector<Row> rows = {{0, length - tokens, tokens}, {1, 69, 1}};
+    for (const Row& row : rows)
+      for (int position = row.first_position; position < row.first_position + row.tokens; ++position) {
+        before.PoisonKey(row.sequence, position);
+        before.PoisonValue(row.sequence, position);
+      }
+    Load(problem);
+    const Outputs expected = Run(rows, {});
+    for (const bool split : {false, true}) {
+      Load(before);
+      Bring(problem);
+      EXPECT_EQ(Run(rows, {.processors = split ? 1000 : 1,
+                           .split = split,
+                           .blocks = 2,
+                           .warpgroup_items = true,
+                           .warpgroups = true}),
+                expected)
+          << length << ' ' << split;
+    }
+  }
+}
+
+// More chunks than a warp merges at once.
+TEST_F(WarpgroupAttentionTest, ManyChunksAreMerged) {
+  const int length = 35 * kChunkTokens + 9;
+  const AttentionProblem problem(
+      {.kv_heads = 1, .group = 1, .head_dim = 8, .value_dim = 8, .lengths = {length}});
+  Load(problem);
+  const std::vector<Row> rows = {{0, length - 1, 1}};
+  const Outputs expected = Run(rows, {});
+  for (const bool in_bulk : {false, true})
+    EXPECT_EQ(
+        Run(rows, {.processors = 1000, .split = true, .warpgroup_items = in_bulk, .warpgroups = in_bulk}),
+        expected);
+  EXPECT_EQ(plan_.merges.size(), 1u);
+}
+
 // More tiles than there are slots, several times over, by one block: task after task finds the ring where the one before
 // left it. Whole items and split ones, which meet all threads of the block at their ends, in one step.
 TEST_F(WarpgroupAttentionTest, TheRingGoesOnFromTaskToTask) {
@@ -98,9 +184,10 @@ TEST_F(WarpgroupAttentionTest, NothingBehindTheLastKeyIsRead) {
       problem.PoisonValue(0, position);
     }
     Load(problem);
-    for (const int length : {257, 270, 272, 273, 281})
+    for (const auto& [length, tokens] : std::vector<std::pair<int, int>>{
+             {257, 80}, {270, 80}, {272, 80}, {273, 80}, {281, 80}, {257, 1}, {265, 4}, {272, 1}})
       for (const auto& [token, bytes] :
-           Run({{0, length - 80, 80}}, {.warpgroup_items = true, .warpgroups = true}))
+           Run({{0, length - tokens, tokens}}, {.warpgroup_items = true, .warpgroups = true}))
         for (float x : FromBytes(Element::kBF16, bytes))
           ASSERT_FALSE(std::isnan(x))
               << "dim " << dim << " length " << length << " position " << token.second;
@@ -139,9 +226,10 @@ TEST_F(WarpgroupAttentionTest, NotANumberStaysVisible) {
   AttentionProblem problem({.kv_heads = 1, .lengths = {300}});
   problem.PoisonKey(0, 279);
   Load(problem);
-  for (const auto& [token, bytes] : Run({{0, 230, 70}}, {.warpgroup_items = true, .warpgroups = true}))
-    for (float x : FromBytes(Element::kBF16, bytes))
-      EXPECT_EQ(std::isnan(x), token.second >= 279) << "position " << token.second;
+  for (const Row& row : std::vector<Row>{{0, 230, 70}, {0, 276, 6}})
+    for (const auto& [token, bytes] : Run({row}, {.warpgroup_items = true, .warpgroups = true}))
+      for (float x : FromBytes(Element::kBF16, bytes))
+        EXPECT_EQ(std::isnan(x), token.second >= 279) << "position " << token.second;
 }
 
 }  // namespace

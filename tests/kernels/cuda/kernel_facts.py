@@ -30,23 +30,32 @@ def attention_tile_bytes(variant):
     """sizeof(SharedTile<Tile<T, width, codes, row_warps>>) of attention_tile.cuh."""
     found = re.search(r"Tile<[^,]+, (\d+), (true|false), (\d+)>", variant)
     width, codes, row_warps = int(found[1]), found[2] == "true", int(found[3])
-    column_warps, pairs, keys, threads = 4 // row_warps, 16 * row_warps, 32, 128
+    column_warps, pairs, keys, threads = 4 // row_warps, 16 * row_warps, 32, 128  # keys of a slot
     is_narrow, has_codes = row_warps == 1, codes == "true"
     slots = (4 if is_narrow else 2) if width > 128 else (6 if is_narrow else 3)
     size = 2 * pairs * (width + 8)
     size += slots * (keys * width + 4 * keys if has_codes else 2 * keys * (width + 8))
     size += 2 * (keys if has_codes else 1) * (width + 8)
-    size += 2 * (pairs if column_warps > 1 else 1) * (keys + 8)
+    size += 2 * (pairs if column_warps > 1 else 1) * (64 + 8)
     size += 4 * column_warps * pairs
     return round_up(size, 16) + 16 * threads * (width // 8 // column_warps)
 
 
 def warpgroup_bytes(variant):
-    """sizeof(WarpgroupShared<WarpgroupTile<width>>) of attention_ring.cuh, and room to begin at a multiple of 1 KiB."""
+    """sizeof(RingShared<WarpgroupTile<width>>) of attention_ring.cuh, and room to begin at a multiple of 1 KiB."""
     width = int(re.search(r"WarpgroupTile<(\d+)>", variant)[1])
     slots = 4
     barriers = 2 * slots * 2 + 1
     return 2 * slots * 64 * width * 2 + width // 8 * 256 * 16 + round_up(barriers * 8 + 4, 16) + 1024
+
+
+def decode_bytes(variant):
+    """Likewise of DecodeShared<DecodeTile<width>> of attention_decode.cu."""
+    width = int(re.search(r"DecodeTile<(\d+)>", variant)[1])
+    slots = 3
+    barriers = 2 * slots * 2 + 1
+    ring = 2 * slots * 64 * width * 2 + width // 32 * 128 * 16 + round_up(barriers * 8 + 4, 16)
+    return ring + 2 * 16 * (width + 8) + 1024
 
 
 NORMED_BYTES = 16 * 1024  # kNormedBytes of fused_matmul.h
@@ -97,6 +106,9 @@ KERNELS = {
         mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
         moved="keys and values once per KV head and item, the least where a row is one item of H/G queries; "
               "+ (Ev + 4) 4 B a query and chunk where split, written and read once"),
+    ("attention_decode", "DecodeKernel"): Kernel(
+        mma=True, cp_async=True, bulk="boxes", dynamic_shared=decode_bytes,
+        moved="keys and values once per KV head and item of up to 16 H/G queries, the least; of split items as above"),
     ("attention_warpgroup", "AttendWarpgroupKernel"): Kernel(
         mma=True, wgmma=True, cp_async=True, bulk="boxes", dynamic_shared=warpgroup_bytes,
         moved="keys and values once per KV head and item of 128 H/G queries; of split items as above"),

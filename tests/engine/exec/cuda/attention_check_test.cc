@@ -39,6 +39,13 @@ cuda::ErrorCode AttendWindowsOtherwise(const cuda::AttentionArgs& args, cuda::St
   return cuda::emulation::HostKernels().attention(other, stream);
 }
 
+// Otherwise decoded tokens alone.
+cuda::ErrorCode DecodeOtherwise(const cuda::AttentionArgs& args, cuda::Stream stream) {
+  cuda::AttentionArgs other = args;
+  if (args.maps != nullptr && args.narrow.blocks > 0) other.scale *= 1.01f;
+  return cuda::emulation::HostKernels().attention(other, stream);
+}
+
 cuda::ErrorCode AttendWithoutWarpgroups(const cuda::AttentionArgs& args, cuda::Stream stream) {
   return args.maps != nullptr ? kNoKernelImage : cuda::emulation::HostKernels().attention(args, stream);
 }
@@ -74,6 +81,7 @@ TEST_F(AttentionCheckTest, TakesWhatHasTheSameBytes) {
 TEST_F(AttentionCheckTest, RefusesOtherBytes) {
   EXPECT_EQ(Why(AttendOtherwise), "wgmma gives other bytes");
   EXPECT_EQ(Why(AttendWindowsOtherwise), "wgmma gives other bytes");
+  EXPECT_EQ(Why(DecodeOtherwise), "wgmma gives other bytes");
 }
 
 TEST_F(AttentionCheckTest, GoesOnWhereTheDeviceHasNoSuchKernel) {

@@ -1,0 +1,191 @@
+// Paged attention of decoded tokens, of bf16, by bulk copies: compute capability 9.0, for which alone this file is compiled.
+//
+//   queries [T, H, E], pages of keys and values
+//     ->  out [T, H, Ev] or partial results [num_partials, G, Ev + 2]
+// The arithmetic is that of attention_mma.cuh, step by step, and so are the bytes. What differs is how its parts meet. A
+// fifth warp brings keys and values by bulk copies, up to three steps ahead, those of the next task too
+// (attention_ring.cuh), and what is older than the step before the kernel in front has ended. The other four never wait for
+// each other within a task: each computes the scores and weights of all keys of a step, which costs less than an exchange
+// between them, and its share of the columns of the output.
+//
+// On an H100 80GB HBM3 (2026-11-27, an experiment with this kernel alone, behind another of it): 64 streams read 2,532 GB/s
+// at a context of 512, 2,846 at 2,048 and 2,946 at 4,096, where the kernel by cp.async read 2,107, 2,247 and 2,270; one
+// stream took 10.2 us at 512 (16.8), 11.0 at 2,048 (18.4) and 77.6 at 32,768 (90.9). Then queries lay in registers, the
+// columns of a score were unrolled, which spilled, and nothing was copied before the kernel in front had ended: what
+// followed was not timed.
+//
+// Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
+// item, num_pairs (TileWidth + 4) floats besides.
+#include "engine/kernels/cuda/attention_merge.cuh"
+#include "engine/kernels/cuda/attention_ring.cuh"
+#include "engine/kernels/cuda/attention_rows.cuh"
+#include "engine/kernels/cuda/attention_state.cuh"
+#include "engine/kernels/cuda/attention_tile.cuh"
+#include "engine/kernels/cuda/shared_bytes.h"
+#include "engine/kernels/cuda/warpgroup.h"
+
+namespace ropeway::cuda {
+namespace {
+
+// What the block has of a task's queries: rows that ldmatrix reads begin in different banks.
+template <class Tile>
+using DecodeQueries = bf16[Tile::kPairs][Tile::kWidth + 8];
+
+template <class Tile>
+struct DecodeShared {
+  RingShared<Tile> ring;
+  alignas(16) DecodeQueries<Tile> queries;
+};
+
+// Those that are not there, and columns beyond E, are zeros.
+template <class Tile>
+ROPEWAY_DEVICE void LoadQueries(const AttentionParams& params, const Task& task,
+                                DecodeQueries<Tile>& queries) {
+  constexpr int kPieces = Tile::kWidth / 8;
+  const auto* const from = static_cast<const bf16*>(params.args.queries);
+  const int head_dim = params.args.kv.head_dim;
+#pragma unroll
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kPairs * kPieces; i += Tile::kThreads) {
+    const int row = i / kPieces, column = i % kPieces * 8;
+    const bool exists = row < task.item.num_pairs && column < head_dim;
+    const int64_t at =
+        exists ? RowOf(params, task.item.first_pair + row, task.kv_head) * head_dim + column : 0;
+    CpAsync16(&queries[row][column], from + at, exists);
+  }
+  CpAsyncCommit();
+  CpAsyncWait<0>();
+}
+
+// scores = q k^T of all keys of a slot.
+template <class Tile>
+ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const DecodeQueries<Tile>& queries,
+                                 const typename RingShared<Tile>::Slot& keys,
+                                 float (&scores)[Tile::kKeyTiles][4]) {
+#pragma unroll
+  for (int n = 0; n < Tile::kKeyTiles; ++n)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) scores[n][j] = 0;
+  const int row = place.lane % 8;
+#pragma unroll 1
+  for (int k = 0; k < Tile::kWidth; k += 32) {
+    const bf16* query = &queries[place.lane % 16][k + place.lane / 16 * 8];
+    uint32_t a[2][4];
+    LoadMatrixX4(a[0], query);
+    LoadMatrixX4(a[1], query + 16);
+    const int column = SwizzledColumn(row, k % kPanelColumns + place.lane / 8 * 8);
+#pragma unroll
+    for (int n = 0; n < Tile::kKeyTiles; ++n) {
+      uint32_t b[4];  // 8 keys, 32 columns
+      LoadMatrixX4(b, &keys[k / kPanelColumns][place.Key(n) + row][column]);
+      MmaM16N8K16<bf16>(scores[n], a[0], {b[0], b[1]}, scores[n]);
+      MmaM16N8K16<bf16>(scores[n], a[1], {b[2], b[3]}, scores[n]);
+    }
+  }
+}
+
+// sum += weights; values += weights v, for all keys of a slot and a warp's share of the columns.
+template <class Tile>
+ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const WeightFragments<Tile>& weights,
+                                   const typename RingShared<Tile>::Slot& values, RowStates<Tile>& chunk) {
+  AddWeights<Tile>(weights, chunk);
+#pragma unroll
+  for (int key = 0; key < Tile::kKeys; key += 32) {
+#pragma unroll
+    for (int n = 0; n < Tile::kColumnTiles; ++n) {
+      const int row = key + place.lane, column = place.Column(n);
+      uint32_t b[4];  // 32 keys, 8 columns
+      LoadMatrixX4Trans(b, &values[column / kPanelColumns][row][SwizzledColumn(row, column % kPanelColumns)]);
+      MmaM16N8K16<bf16>(chunk.values[n], weights[key / 16], {b[0], b[1]}, chunk.values[n]);
+      MmaM16N8K16<bf16>(chunk.values[n], weights[key / 16 + 1], {b[2], b[3]}, chunk.values[n]);
+    }
+  }
+}
+
+template <class Tile>
+ROPEWAY_DEVICE void DecodeTask(const AttentionParams& params, const Task& task, const KeyRange<Tile>& range,
+                               DecodeShared<Tile>& decode, ConsumerMeeting<Tile>& meeting) {
+  RingShared<Tile>& shared = decode.ring;
+  const AttentionItem& item = task.item;
+  const Place<Tile> place;
+  const QueryPair<NoModifier> known = MakeQueries<NoModifier>(params, task, {place.Row(0), place.Row(1)});
+  meeting.Sync();  // all have read the queries of the task before
+  LoadQueries<Tile>(params, task, decode.queries);
+  meeting.Sync();
+  Totals totals;
+  RowStates<Tile> chunk;
+  chunk.Clear();
+  ClearTotals(place, shared.totals);
+  if (item.partial >= 0) {  // chunks before a window that is smaller than the plan's
+    for (int c = item.first_chunk; c < min(range.begin / kChunkTokens, item.last_chunk); ++c)
+      WritePartial(params, task, place, c, params.score_unit, chunk, true);
+  }
+  unsigned tile = range.first_tile;
+  for (int first = range.begin; first < range.end; first += Tile::kKeys, ++tile) {
+    const int next = first + Tile::kKeys;
+    float scores[Tile::kKeyTiles][4];
+    MultiplyKeys<Tile>(place, decode.queries, SlotOf<false>(shared, tile), scores);
+    EmptySlot<false>(shared, tile);
+    const float2 here = ModifyScores<Tile, NoModifier>(params, known, place, first, scores);
+    float largest[2] = {here.x, here.y};
+    LargestOfQuad(largest);
+    chunk.Shrink(Weigh(params.score_unit, largest, chunk.max, scores));
+    WeightFragments<Tile> weights;
+    PackAll<Tile>(scores, weights);
+    MultiplyValues<Tile>(place, weights, SlotOf<true>(shared, tile), chunk);
+    EmptySlot<true>(shared, tile);
+    if (next % kChunkTokens != 0 && next < range.end) continue;
+    if (item.partial >= 0)
+      WritePartial(params, task, place, first / kChunkTokens, params.score_unit, chunk, false);
+    else
+      MergeChunk(place, params.score_unit, chunk, totals, shared.totals);
+    chunk.Clear();
+  }
+  if (item.partial < 0) WriteOutput(params, task, place, totals, shared.totals);
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kBlockThreads, Tile::kMinBlocks)
+    DecodeKernel(AttentionParams params, WorkList<AttentionItem> work, const __grid_constant__ KvMaps maps) {
+  ROPEWAY_DYNAMIC_SHARED(unsigned char, memory);
+  auto& shared = Align<DecodeShared<Tile>>(memory);
+  if (threadIdx.x == 0) shared.ring.InitBarriers();
+  __syncthreads();
+  LaunchDependents();
+  // From here on they go apart: no __syncthreads any more.
+  if (threadIdx.x >= Tile::kThreads) {
+    SlotProducer<Tile> producer(params, maps, shared.ring);
+    ForTasks<Tile>(params, work, [&](const AttentionItem&, const Task& task, const KeyRange<Tile>& range) {
+      producer.Fill(task, range, task.item.first_position);
+    });
+    producer.Wait();
+    return;
+  }
+  GridDependencyWait();
+  unsigned phase = 0;
+  ConsumerMeeting<Tile> meeting{shared.ring, phase};
+  ForTasks<Tile>(params, work, [&](const AttentionItem& item, const Task& task, const KeyRange<Tile>& range) {
+    DecodeTask<Tile>(params, task, range, shared, meeting);
+    if (item.partial >= 0) MergeIfLast<bf16>(params, item, task.kv_head, meeting);
+  });
+}
+
+template <int kWidth>
+ErrorCode LaunchDecode(const AttentionParams& params, Stream stream) {
+  using Tile = DecodeTile<kWidth>;
+  const WorkList<AttentionItem>& work = params.args.narrow;
+  if (work.blocks == 0) return 0;
+  constexpr size_t kBytes = sizeof(DecodeShared<Tile>) + kPanelAlignment;
+  static_assert(Tile::kMinBlocks * (kBytes + 1024) <= kMostWarpgroupSharedBytes + 1024);
+  return LaunchDependent(stream, DecodeKernel<Tile>, dim3(static_cast<unsigned>(work.blocks)),
+                         dim3(Tile::kBlockThreads), kBytes, params, work, *params.args.maps);
+}
+
+}  // namespace
+
+ErrorCode AttendDecode(const AttentionParams& params, Stream stream) {
+  return TileWidth(params.args.kv.head_dim, params.args.kv.value_dim) == 64
+             ? LaunchDecode<64>(params, stream)
+             : LaunchDecode<128>(params, stream);
+}
+
+}  // namespace ropeway::cuda
