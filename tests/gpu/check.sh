@@ -48,7 +48,9 @@ folder_of() {
   ! ldconfig -p 2>/dev/null | grep "$1" >/dev/null || return
   find /usr /opt -name "$1*" \( -type f -o -type l \) -printf '%h\n' 2>/dev/null | sed -n 1p
 }
-LD_LIBRARY_PATH=$PWD/lib:${CUDA_LIBRARIES:-$(folder_of libcublasLt.so.):$(folder_of libnccl.so.)}:${LD_LIBRARY_PATH:-}
+readonly before=${LD_LIBRARY_PATH:-}
+LD_LIBRARY_PATH=$PWD/lib:${CUDA_LIBRARIES:-$(folder_of libcublasLt.so.):$(folder_of libnccl.so.):$(folder_of libcupti.so.)}
+LD_LIBRARY_PATH+=:$before
 export LD_LIBRARY_PATH
 
 rows=()    # "what|result|figure|goal|floor"
@@ -142,6 +144,11 @@ step() {
   [ "$result" = pass ]
 }
 bench() { step "$1" "$2" bin/engine_bench --device=cuda --benchmark_min_time=0.3 "${@:3}"; }
+# What ran when, launch by launch, in a file of its own.
+timeline() {
+  CUDA_INJECTION64_PATH=$PWD/lib/libcuda_timeline.so ROPEWAY_TIMELINE=$(output_of "$1 launches") \
+    step "$1" 30 bin/engine_bench --device=cuda --benchmark_min_time=0.05 "${@:2}"
+}
 
 # What a server does with what it cannot trust: wgmma, bulk copies, and algorithms of cuBLASLt.
 record_checks() {
@@ -239,6 +246,9 @@ measure() {
   bench "steps of smollm2" 60 --shape="${shape/8b/smollm2}" --type=F16 --answers=80
   step "operations of 8b" 150 bin/cuda_bench --shape="$shape" --json="$out/operations_8b.json"
   write_choices
+  timeline "timeline of 8b, 1 stream" --shape="$shape" '--benchmark_filter=Decode/streams:1/'
+  timeline "timeline of 8b, 64 streams" --shape="$shape" '--benchmark_filter=Decode/streams:64/'
+  timeline "timeline of 8b, prompt" --shape="$shape" --benchmark_filter=Prefill/2048
   [ "$has_model" -eq 0 ] || measure_served
   step "operations of smollm2" 90 bin/cuda_bench --shape="${shape/8b/smollm2}" --json="$out/operations_smollm2.json"
 }

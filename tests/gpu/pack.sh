@@ -22,7 +22,7 @@ echo "building for $architecture; $log has the output" >&2
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true LANG=C.UTF-8
 { cmake --preset release -B "$build" -DROPEWAY_CUDA=ON -DROPEWAY_CUDA_ARCHITECTURES="$architecture-real" \
     -DROPEWAY_BUILD_BENCHMARKS=ON &&
-    cmake --build "$build" --parallel "$(nproc)" --target "${programs[@]}" ropeway_cuda; } >"$log" 2>&1 ||
+    cmake --build "$build" --parallel "$(nproc)" --target "${programs[@]}" ropeway_cuda cuda_timeline; } >"$log" 2>&1 ||
   { tail -n 40 "$log" >&2; die "the build failed"; }
 
 rm -rf "$out"
@@ -31,6 +31,7 @@ for program in "${programs[@]}"; do
   strip -o "$out/bin/$program" "$(find "$build" -type f -name "$program" -executable | head -n 1)"
 done
 strip -o "$out/bin/libropeway_cuda.so" "$(find "$build" -type f -name libropeway_cuda.so | head -n 1)"
+strip -o "$out/lib/libcuda_timeline.so" "$(find "$build" -type f -name libcuda_timeline.so | head -n 1)"
 # All but the C library, what comes with the compiler, and CUDA's own, which are those of the machine.
 export THEIRS='^(libc|libm|libmvec|libdl|librt|libpthread|libresolv|libutil|libstdc\+\+|libgcc_s|libcublas.*|libnccl|libcuda.*)\.so'
 for program in "${programs[@]}"; do ldd "$out/bin/$program"; done |
