@@ -191,8 +191,10 @@ ROPEWAY_DEVICE void StoreTwo(const StoreEnd<kOfSlots>& end, int64_t row_of_y, in
 template <class T>
 ROPEWAY_DEVICE void AddSum(const NormArgs& add, int64_t token, int row, float sum) {
   float& residual = add.residual[token * add.columns + row];
-  const float bias = add.branch_bias == nullptr ? 0 : add.branch_bias[row];
-  residual = AddedTo(residual, add.branch_scale, Rounded<T>(sum) + bias);
+  float added = Rounded<T>(sum);
+  // A bias of 0 would make 0 of -0, which the kernel of norms keeps.
+  if (add.branch_bias != nullptr) added += add.branch_bias[row];
+  residual = AddedTo(residual, add.branch_scale, added);
 }
 
 // Two numbers of a head, of rows first + i step and second + i step.

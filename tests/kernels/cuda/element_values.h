@@ -64,8 +64,9 @@ inline std::vector<float> RandomValues(Element element, size_t count, uint32_t s
   return Decode(element, Encode(element, values));
 }
 
-// A matrix of a packed type as a file has it: random codes, scales of fp16 around 2^-5.
-inline std::vector<uint8_t> RandomPacked(DType type, int64_t rows, int64_t columns, uint32_t seed) {
+// A matrix of a packed type as a file has it: random codes, scales of fp16 around 2^-5 times `scale`.
+inline std::vector<uint8_t> RandomPacked(DType type, int64_t rows, int64_t columns, uint32_t seed,
+                                         float scale = 1) {
   std::mt19937 random(seed);
   const DTypeInfo& info = InfoOf(type);
   std::vector<uint8_t> bytes(rows * RowBytes(type, columns));
@@ -78,8 +79,9 @@ inline std::vector<uint8_t> RandomPacked(DType type, int64_t rows, int64_t colum
     }
     uint8_t* scales = &bytes[block] + (type == DType::kQ6_K ? offsetof(BlockQ6_K, d) : 0);
     for (int i = 0; i <= static_cast<int>(two_scales); ++i) {
-      const uint16_t scale = FloatToHalf((static_cast<float>(random() % 2001) - 1000.0f) / 32000.0f);
-      std::memcpy(scales + 2 * i, &scale, sizeof scale);
+      const float number = (static_cast<float>(random() % 2001) - 1000.0f) / 32000.0f;
+      const uint16_t code = FloatToHalf(number * scale);
+      std::memcpy(scales + 2 * i, &code, sizeof code);
     }
   }
   return bytes;

@@ -45,11 +45,12 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
 
   Element element() const { return GetParam().element; }
 
-  DeviceMatrix Weights(int64_t rows, int64_t columns, uint32_t seed) {
+  DeviceMatrix Weights(int64_t rows, int64_t columns, uint32_t seed, float scale = 1) {
     const DType type = GetParam().type;
     if (!IsPacked(type))
-      return {type, rows, columns, Upload(Encode(element(), RandomValues(element(), rows * columns, seed)))};
-    const std::vector<uint8_t> file = RandomPacked(type, rows, columns, seed);
+      return {type, rows, columns,
+              Upload(Encode(element(), RandomValues(element(), rows * columns, seed, scale)))};
+    const std::vector<uint8_t> file = RandomPacked(type, rows, columns, seed, scale);
     std::vector<uint8_t> device(DeviceMatrixBytes(type, rows, columns));
     PackRows({.type = type, .shape = {rows, columns}, .data = file.data()}, type, rows, 0, device.data());
     return {type, rows, columns, Upload(device)};
@@ -184,6 +185,33 @@ TEST_P(FusedMatMulTest, AddsToTheResidual) {
       ExpectSameBytes(
           args, tokens, [&] { Write(before, residual); },
           [&] { return Download(reinterpret_cast<uint8_t*>(residual), before.size() * 4); });
+  }
+}
+
+// Sums so small that they are rounded to 0, or to -0: what is -0 stays so where -0 is added, and nowhere else.
+TEST_P(FusedMatMulTest, KeepsTheSignOfZeros) {
+  constexpr int kRows = 40;
+  const std::vector<float> before(kMost * kRows, -0.0f);
+  float* residual = Upload(before);
+  FusedMatMulArgs args = {.product = Product(kRows, kBlock)};
+  args.product.weights = Weights(kRows, kBlock, 1, /*scale=*/0x1p-19f);
+  std::vector<float> x(kMost * kBlock);
+  for (int t = 0; t < kMost; ++t)
+    x[t * kBlock + t] = (t % 2 == 0 ? 1 : -1) * (element() == Element::kF16 ? 0x1p-14f : 0x1p-121f);
+  args.product.x = Upload(Encode(element(), x));
+  args.add = NormArgs{.kind = NormKind::kNone,
+                      .element = element(),
+                      .columns = kRows,
+                      .residual = residual,
+                      .branch = args.product.y};
+  for (const int tokens : TokensUpTo(FusedTokens(args))) {
+    ExpectSameBytes(
+        args, tokens, [&] { Write(before, residual); },
+        [&] { return Download(reinterpret_cast<uint8_t*>(residual), before.size() * 4); });
+    const std::vector<float> after = Download(residual, static_cast<size_t>(tokens) * kRows);
+    const auto is_minus_zero = [](float number) { return number == 0 && std::signbit(number); };
+    EXPECT_TRUE(std::any_of(after.begin(), after.end(), is_minus_zero));
+    EXPECT_FALSE(std::all_of(after.begin(), after.end(), is_minus_zero));
   }
 }
 
