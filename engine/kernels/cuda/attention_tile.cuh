@@ -136,7 +136,7 @@ ROPEWAY_DEVICE void CopyRows(const AttentionParams& params, const Task& task, co
 #pragma unroll
   for (int in_tile = 0; in_tile < Tile::kSlotKeys; in_tile += kPageTokens) {
     const int key = first + in_tile, existing = task.item.num_keys - key;
-    const int64_t page = __ldg(task.pages + (existing > 0 ? key : first) / kPageTokens);
+    const int64_t page = __ldg(task.pages + min(key, task.item.num_keys - 1) / kPageTokens);
     const uint8_t* data = rows.data + page * params.page_bytes;
 #pragma unroll
     for (int i = static_cast<int>(threadIdx.x); i < kPageTokens * kPieces; i += Tile::kThreads) {
@@ -158,7 +158,7 @@ ROPEWAY_DEVICE void CopyTokens(const AttentionParams& params, const Task& task, 
     const int i = static_cast<int>(threadIdx.x), key = first + i / kPieces * kPageTokens;
     if (i < Tile::kSlotKeys / kPageTokens * kPieces) {
       const bool exists = key < task.item.num_keys;
-      const int64_t page = __ldg(task.pages + (exists ? key : first) / kPageTokens);
+      const int64_t page = __ldg(task.pages + min(key, task.item.num_keys - 1) / kPageTokens);
       CpAsync16(&slot.scales[4 * i], rows.scales + page * params.page_scales + 4 * (i % kPieces), exists);
     }
   } else {
