@@ -181,6 +181,7 @@ constexpr int __dp4a(int a, int b, int c) {
 }
 
 // ---- What device.h wraps.
+inline uint4 LoadStreamed(const void* global) { return *static_cast<const uint4*>(global); }
 inline float FastExp(float value) { return std::exp(value); }
 inline float FastExp2(float value) { return std::exp2(value); }
 inline float FastLog(float value) { return std::log(value); }
@@ -198,6 +199,11 @@ template <class T>
 float2 UnpackPair(uint32_t pair) {
   return {ToFloat(T{static_cast<uint16_t>(pair)}), ToFloat(T{static_cast<uint16_t>(pair >> 16)})};
 }
+inline uint32_t SubtractHalves(uint32_t a, uint32_t b) {
+  const float2 from = UnpackPair<fp16>(a), what = UnpackPair<fp16>(b);
+  return PackPair<fp16>(from.x - what.x, from.y - what.y);
+}
+inline uint32_t MaskedOr(uint32_t bits, uint32_t mask, uint32_t others) { return (bits & mask) | others; }
 inline uint16_t PackFp8Pair(float low, float high) {
   return static_cast<uint16_t>(BitsOf(FromFloat<fp8>(low)) | BitsOf(FromFloat<fp8>(high)) << 8);
 }

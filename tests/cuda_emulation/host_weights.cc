@@ -14,16 +14,25 @@ namespace {
 void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* out) {
   const PackedLayout layout = LayoutOf(matrix.type, matrix.rows, matrix.columns);
   const auto* data = static_cast<const uint8_t*>(matrix.data);
-  const int64_t i = row * (matrix.columns / kUnitColumns) + unit;
+  const int64_t i = row * RowUnits(matrix.columns) + unit;
+  const UnitBytes bytes = UnitBytesOf(matrix.type);
+  // Bytes of the part of column c, of so many for the unit.
+  const auto part = [&](int64_t plane, int unit_bytes, int c, int units = 1) {
+    const int64_t group = i / kGroupUnits, in_group = i % kGroupUnits / units * units;
+    const int64_t part_bytes = unit_bytes / kUnitParts;
+    return data + plane + group * kGroupUnits * unit_bytes +
+           (c / 2 % 4 * kGroupUnits + in_group) * part_bytes;
+  };
+  const auto code_of = [](int c) { return c / 8 * 2 + c % 2; };  // of the part
   const auto half = [&](int64_t at) {
     uint16_t bits;
     std::memcpy(&bits, data + at, sizeof bits);
     return HalfToFloat(bits);
   };
   const auto nibble = [&](int c) {
-    const uint8_t byte = data[layout.codes + i * 16 + c % 16];
-    return c < 16 ? byte & 15 : byte >> 4;
+    return part(layout.codes, bytes.codes, c)[code_of(c) / 2] >> (code_of(c) % 2 * 4) & 15;
   };
+  const auto bit = [&](int c, int at) { return part(layout.codes, bytes.codes, c)[at / 8] >> (at % 8) & 1; };
   for (int c = 0; c < kUnitColumns; ++c) {
     switch (matrix.type) {
       case DType::kQ4_0:
@@ -33,7 +42,8 @@ void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* ou
         uint16_t scale;
         std::memcpy(&scale, data + layout.scales + i * 2, sizeof scale);
         const int8_t* values = kQuantTables[static_cast<int>(QuantTable::kE2m1)];
-        out[c] = BFloat16ToFloat(scale) * static_cast<float>(values[nibble(c)]);
+        const int code = code_of(c), sign = bit(c, code < 4 ? 8 * code + 7 : 8 * (code - 4) + 3);
+        out[c] = BFloat16ToFloat(scale) * static_cast<float>(values[(nibble(c) & 7) | sign << 3]);
         break;
       }
       case DType::kQ4_1:
@@ -42,7 +52,7 @@ void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* ou
         break;
       case DType::kQ8_0:
         out[c] = half(layout.scales + i * 2) *
-                 static_cast<float>(static_cast<int8_t>(data[layout.codes + i * 32 + c]));
+                 static_cast<float>(part(layout.codes, bytes.codes, c)[code_of(c)] - 128);
         break;
       case DType::kQ4_K: {
         const uint8_t* scale_min = data + layout.scales + i * 2;
@@ -51,7 +61,8 @@ void UnpackUnit(const DeviceMatrix& matrix, int64_t row, int64_t unit, float* ou
         break;
       }
       case DType::kQ6_K: {
-        const int high = data[layout.high + i * 8 + c % 8] >> (2 * (c / 8)) & 3;
+        const int code = code_of(c), at = 4 * (code % 2) + code % 4 / 2 * 2;
+        const int high = part(layout.high, bytes.high, c, 2)[code / 4 * 2 + i % 2] >> at & 3;
         const auto scale = static_cast<int8_t>(data[layout.scales + i * 2 + c / 16]);
         out[c] = half(layout.blocks + i / kBlockUnits * 2) * static_cast<float>(scale) *
                  static_cast<float>((nibble(c) | high << 4) - 32);

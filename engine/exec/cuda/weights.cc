@@ -113,7 +113,7 @@ RowImage ImageOf(const DeviceMatrix& matrix) {
   }
   const cuda::PackedLayout layout = cuda::LayoutOf(matrix.type, matrix.rows, matrix.columns);
   const cuda::UnitBytes unit = cuda::UnitBytesOf(matrix.type);
-  const int64_t units = matrix.columns / cuda::kUnitColumns;
+  const int64_t units = cuda::RowUnits(matrix.columns);
   image.planes = {{.offset = layout.codes, .row_bytes = units * unit.codes},
                   {.offset = layout.high, .row_bytes = units * unit.high},
                   {.offset = layout.scales, .row_bytes = units * unit.scales},

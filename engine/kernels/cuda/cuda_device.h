@@ -66,6 +66,17 @@ ROPEWAY_DEVICE float2 UnpackPair(uint32_t pair) {
     return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
   }
 }
+// a - b of two fp16 each.
+ROPEWAY_DEVICE uint32_t SubtractHalves(uint32_t a, uint32_t b) {
+  const __half2 pair = __hsub2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&b));
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+// (bits & mask) | others, by one instruction also where mask and others are constants.
+ROPEWAY_DEVICE uint32_t MaskedOr(uint32_t bits, uint32_t mask, uint32_t others) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;\n" : "=r"(result) : "r"(bits), "r"(mask), "r"(others));
+  return result;
+}
 ROPEWAY_DEVICE uint16_t PackFp8Pair(float low, float high) {
   return __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, __NV_E4M3);
 }
@@ -88,6 +99,14 @@ ROPEWAY_DEVICE float FastDivide(float a, float b) { return __fdividef(a, b); }
 // ---- Tensor cores and asynchronous copies (sm_80).
 ROPEWAY_DEVICE void PrefetchL2(const void* global) {
   asm volatile("prefetch.global.L2 [%0];\n" ::"l"(global));
+}
+// 16 bytes of what nobody writes meanwhile and is read once from beginning to end: L2 fetches 256 bytes.
+ROPEWAY_DEVICE uint4 LoadStreamed(const void* global) {
+  uint4 words;
+  asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3},[%4];\n"
+      : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+      : "l"(global));
+  return words;
 }
 ROPEWAY_DEVICE uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));

@@ -11,75 +11,115 @@
 namespace ropeway::cuda {
 namespace {
 
-// Where one block of a file goes.
+// Where a row goes.
 struct Destination {
-  uint8_t *codes, *high, *scales, *block;
+  uint8_t *codes, *high, *scales, *blocks;
 };
 
-// 32 codes of four bits as a unit has them.
-void PackNibbles(const uint8_t* codes, uint8_t* out) {
-  for (int i = 0; i < 16; ++i) out[i] = static_cast<uint8_t>((codes[i] & 15) | (codes[i + 16] & 15) << 4);
+// Which column of its unit code i of a part is.
+constexpr int ColumnOf(int part, int i) { return 8 * (i / 2) + 2 * part + i % 2; }
+
+// The bytes of part 0 of a unit in a plane that has so many for a unit; those of part j are `apart` further on.
+struct Parts {
+  uint8_t* first;
+  int64_t apart;
+
+  uint8_t* Of(int part) const { return first + part * apart; }
+};
+Parts PartsOf(uint8_t* row, int64_t unit, int unit_bytes) {
+  const int64_t group = unit / kGroupUnits, in_group = unit % kGroupUnits,
+                part_bytes = unit_bytes / kUnitParts;
+  return {row + group * kGroupUnits * unit_bytes + in_group * part_bytes, kGroupUnits * part_bytes};
 }
 
-// The two bits above four of 32 codes.
-void PackHighBits(const uint8_t* codes, uint8_t* out) {
-  std::memset(out, 0, 8);
-  for (int i = 0; i < kUnitColumns; ++i)
-    out[i % 8] = static_cast<uint8_t>(out[i % 8] | (codes[i] >> 4 & 3) << (i / 8 * 2));
-}
-
-void PackCodes(const QuantCode& code, const uint8_t* codes, const Destination& to, int unit) {
-  if (code.low_bits == 8) {  // signed on the device
-    for (int i = 0; i < kUnitColumns; ++i)
-      to.codes[unit * kUnitColumns + i] = static_cast<uint8_t>(codes[i] ^ 0x80);
-    return;
+// Eight codes of four bits; with the top ones as MXFP4 has its signs, of which 0 has none.
+uint32_t PackedNibbles(const uint8_t (&codes)[kPartColumns], bool signs) {
+  uint32_t word = 0;
+  for (uint32_t i = 0; i < kPartColumns; ++i) {
+    word |= (codes[i] & (signs ? 7u : 15u)) << (4 * i);
+    if (signs && (codes[i] & 7) != 0) word |= (codes[i] >> 3 & 1u) << (i < 4 ? 8 * i + 7 : 8 * (i - 4) + 3);
   }
-  PackNibbles(codes, to.codes + unit * 16);
-  if (code.high_bits == 2) PackHighBits(codes, to.high + unit * 8);
+  return word;
 }
 
-void PackScales(const QuantCode& code, const QuantBlock& block, int units, const Destination& to) {
+// The two bits above four of eight codes, to a word that two units share.
+void PackHighBits(const uint8_t (&codes)[kPartColumns], bool second, uint8_t* to) {
+  for (int i = 0; i < kPartColumns; ++i) {
+    uint8_t& byte = to[i / 4 * 2 + (second ? 1 : 0)];
+    const int at = 4 * (i % 2) + i % 4 / 2 * 2;
+    byte = static_cast<uint8_t>((byte & ~(3 << at)) | (codes[i] >> 4 & 3) << at);
+  }
+}
+
+void PackCodes(DType type, const uint8_t* codes, const Destination& row, int64_t unit) {
+  const QuantCode& code = InfoOf(type).code;
+  const UnitBytes bytes = UnitBytesOf(type);
+  for (int part = 0; part < kUnitParts; ++part) {
+    uint8_t own[kPartColumns];
+    for (int i = 0; i < kPartColumns; ++i) own[i] = codes[ColumnOf(part, i)];
+    uint8_t* const to = PartsOf(row.codes, unit, bytes.codes).Of(part);
+    if (code.low_bits == 8) {
+      std::memcpy(to, own, sizeof own);
+      continue;
+    }
+    const uint32_t low = PackedNibbles(own, code.has_table());
+    std::memcpy(to, &low, sizeof low);
+    if (code.high_bits == 0) continue;
+    PackHighBits(own, unit % 2 != 0, PartsOf(row.high, unit - unit % 2, bytes.high).Of(part));
+  }
+}
+
+// Of a block of so many units.
+void PackScales(const QuantCode& code, const QuantBlock& block, int units, uint8_t* scales,
+                uint8_t* to_block) {
   switch (code.scales) {
     case QuantScales::kScaleMin:
-      std::memcpy(to.scales + 2, &block.m, sizeof block.m);
+      std::memcpy(scales + 2, &block.m, sizeof block.m);
       [[fallthrough]];
     case QuantScales::kScale:
     case QuantScales::kScaleBf16:
-      std::memcpy(to.scales, &block.d, sizeof block.d);
+      std::memcpy(scales, &block.d, sizeof block.d);
       return;
     case QuantScales::kSuperScaleMin:
       for (int unit = 0; unit < units; ++unit) {
-        to.scales[2 * unit] = block.scales[unit];
-        to.scales[2 * unit + 1] = block.mins[unit];
+        scales[2 * unit] = block.scales[unit];
+        scales[2 * unit + 1] = block.mins[unit];
       }
-      std::memcpy(to.block, &block.d, sizeof block.d);
-      std::memcpy(to.block + 2, &block.m, sizeof block.m);
+      std::memcpy(to_block, &block.d, sizeof block.d);
+      std::memcpy(to_block + 2, &block.m, sizeof block.m);
       return;
     case QuantScales::kHalvesScale:
-      std::memcpy(to.scales, block.scales, sizeof block.scales);
-      std::memcpy(to.block, &block.d, sizeof block.d);
+      std::memcpy(scales, block.scales, sizeof block.scales);
+      std::memcpy(to_block, &block.d, sizeof block.d);
       return;
     case QuantScales::kHalvesScaleMin:
       ROPEWAY_CHECK(false);  // of no type that stays packed
   }
 }
 
-void PackBlocks(const TensorView& view, const PackedLayout& layout, int64_t first_row, uint8_t* out) {
-  const DTypeInfo& info = InfoOf(view.type);
-  const UnitBytes bytes = UnitBytesOf(view.type);
+void PackRow(DType type, const uint8_t* file, int64_t columns, const Destination& row) {
+  const DTypeInfo& info = InfoOf(type);
+  const UnitBytes bytes = UnitBytesOf(type);
   const int units = info.block_columns / kUnitColumns;
-  const int64_t first_unit = first_row * (view.columns() / kUnitColumns);
-  const int64_t blocks = view.rows() * view.columns() / info.block_columns;
   QuantBlock block;
-  for (int64_t i = 0; i < blocks; ++i) {
-    DecodeBlock(view.type, view.data + i * info.block_bytes, block);
-    const int64_t unit = first_unit + i * units;
-    const Destination to{.codes = out + layout.codes + unit * bytes.codes,
-                         .high = out + layout.high + unit * bytes.high,
-                         .scales = out + layout.scales + unit * bytes.scales,
-                         .block = out + layout.blocks + unit / kBlockUnits * bytes.block};
-    for (int u = 0; u < units; ++u) PackCodes(info.code, block.codes + u * kUnitColumns, to, u);
-    PackScales(info.code, block, units, to);
+  for (int64_t i = 0; i < columns / info.block_columns; ++i) {
+    DecodeBlock(type, file + i * info.block_bytes, block);
+    for (int u = 0; u < units; ++u) PackCodes(type, block.codes + u * kUnitColumns, row, i * units + u);
+    PackScales(info.code, block, units, row.scales + i * units * bytes.scales,
+               row.blocks + i * units / kBlockUnits * bytes.block);
+  }
+}
+
+void PackPlanes(const TensorView& view, const PackedLayout& layout, int64_t first_row, uint8_t* out) {
+  const UnitBytes bytes = UnitBytesOf(view.type);
+  const int64_t units = RowUnits(view.columns()), file_bytes = RowBytes(view.type, view.columns());
+  for (int64_t i = 0; i < view.rows(); ++i) {
+    const int64_t unit = (first_row + i) * units;
+    PackRow(view.type, view.data + i * file_bytes, view.columns(),
+            {.codes = out + layout.codes + unit * bytes.codes,
+             .high = out + layout.high + unit * bytes.high,
+             .scales = out + layout.scales + unit * bytes.scales,
+             .blocks = out + layout.blocks + unit / kBlockUnits * bytes.block});
   }
 }
 
@@ -120,7 +160,7 @@ void PackRows(const TensorView& view, DType device_type, int64_t total_rows, int
     return;
   }
   const PackedLayout layout = LayoutOf(device_type, total_rows, view.columns());
-  PackBlocks(view, layout, first_row, out);
+  PackPlanes(view, layout, first_row, out);
 }
 
 }  // namespace ropeway::cuda

@@ -35,20 +35,23 @@ constexpr DType DeviceType(DType file_type, Element element) {
 }
 
 // Where the planes of a packed matrix lie, in bytes from its start, each at a multiple of 256. A unit is 32
-// columns of a row; units follow each other row by row. The planes, with the bytes of a unit (or, for blocks,
-// of 8 units):
+// columns of a row, a group four units; groups follow each other row by row, and what the last of a row has beyond
+// the row may be anything. The planes, with the bytes of a unit (or, for blocks, of 8 units):
 //
-//            codes                                high           scales                       blocks
-//   Q4_0     16: columns 0..15 in the low         -              2: d                         -
-//                nibbles, 16..31 in the high
-//   Q4_1     16: likewise                         -              4: d, m                      -
-//   MXFP4    16: likewise                         -              2: d                         -
-//   Q8_0     32: a byte each                      -              2: d                         -
-//   Q4_K     16: as Q4_0                          -              2: scale and min, as bytes   4: d, dmin
-//   Q6_K     16: four low bits, as Q4_0           8: two high    2: int8 scales of columns    2: d
-//                                                 bits           0..15 and 16..31
+//            codes                high              scales                       blocks
+//   Q4_0     16: four bits        -                 2: d                         -
+//   Q4_1     16: four bits        -                 4: d, m                      -
+//   MXFP4    16: four bits        -                 2: d                         -
+//   Q8_0     32: a byte, code + 128                 2: d                         -
+//   Q4_K     16: four bits        -                 2: scale and min, as bytes   4: d, dmin
+//   Q6_K     16: four low bits    8: two high bits  2: int8 scales of columns    2: d
+//                                                   0..15 and 16..31
 //
-// The high bits of column c of a unit are bits 2 j, 2 j + 1 of byte c % 8, where j = c / 8. d, m and dmin are
+// Codes lie as lanes of a warp multiply them (packed_matmul.cuh): of a unit, columns 8 (i / 2) + 2 j + i % 2 for
+// i = 0 to 7 are part j, and what part j of a group's units takes follows that of part j - 1. Of four bits a part is a
+// word of 32: code i in bits 4 i to 4 i + 3, except that MXFP4's signs are bits 7, 15, 23, 31, 3, 11, 19, 27. Of eight
+// it is eight bytes. The two high bits of part j of two units are a word: those of code i < 4 are bits
+// 4 (i % 2) + 2 (i / 2) and the next, of code i + 4 those 16 above, and all of the second unit 8 above. d, m and dmin are
 // fp16, MXFP4's d is bf16.
 struct PackedLayout {
   int64_t codes = 0;
@@ -59,6 +62,7 @@ struct PackedLayout {
 };
 
 inline constexpr int kUnitColumns = 32;
+inline constexpr int kGroupUnits = 4, kUnitParts = 4, kPartColumns = 8;
 inline constexpr int kBlockUnits = 8;  // of Q4_K and Q6_K
 
 // Bytes of a unit in each plane; `block` is of kBlockUnits units.
@@ -76,11 +80,17 @@ constexpr UnitBytes UnitBytesOf(DType type) {
   return bytes;
 }
 
+// Of a row, up to a whole group.
+constexpr int64_t RowUnits(int64_t columns) {
+  constexpr int kGroupColumns = kGroupUnits * kUnitColumns;
+  return (columns + kGroupColumns - 1) / kGroupColumns * kGroupUnits;
+}
+
 // REQUIRES: IsPacked(type), and columns is a multiple of the type's block.
 constexpr PackedLayout LayoutOf(DType type, int64_t rows, int64_t columns) {
   const auto aligned = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
   const UnitBytes bytes = UnitBytesOf(type);
-  const int64_t units = rows * (columns / kUnitColumns);
+  const int64_t units = rows * RowUnits(columns);
   PackedLayout layout;
   layout.high = aligned(units * bytes.codes);
   layout.scales = layout.high + aligned(units * bytes.high);

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads)
                 PositionRows positions, float* residual) {
   const float* added = positions.Of(blockIdx.x);
   const int units = columns / kUnitColumns;
-  const int64_t first = RowOfToken(token_ids) * units;
+  const int64_t first = RowOfToken(token_ids) * RowUnits(columns);
   float* out = residual + static_cast<int64_t>(blockIdx.x) * columns;
   for (int unit = static_cast<int>(threadIdx.x); unit < units; unit += kThreads) {
     float values[kUnitColumns];

@@ -22,7 +22,9 @@ ErrorCode StreamTiles(const ExpertMatMulArgs& args, Stream stream) {
                                                                stream);
   }
   return WithPackedType(args.weights.type, [&]<DType kType>() {
-    return LaunchPacked<ExpertMatrices, kType, kTokenTiles, false, T>(product, 0, args.processors, stream);
+    constexpr bool kWhole = kTokenTiles == 1 && TakesWholeTiles(kType);
+    using S = PackedShape<kWhole ? 8 : 16, kWhole ? 2 : 1, false>;
+    return LaunchPacked<ExpertMatrices, kType, S, T>(product, 0, args.processors, stream);
   });
 }
 

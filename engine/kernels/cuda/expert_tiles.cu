@@ -140,7 +140,7 @@ class PackedWeights {
   ROPEWAY_DEVICE PackedWeights(const Product<ExpertMatrices>& product, const uint8_t* matrix, int first_tile)
       : planes_(PlanesAt(product.layout, matrix)),
         units_(product.columns / kUnitColumns),
-        row_(min(RowOf(product, first_tile), product.rows - 1)) {}
+        first_(min(RowOf(product, first_tile), product.rows - 1) * RowUnits(product.columns)) {}
   ROPEWAY_DEVICE void Start(const Rows& first) {
     Load(0);
     Unpack(0, first);
@@ -163,15 +163,13 @@ class PackedWeights {
     return RowsOf(product.end, first_tile + thread / kMmaRows).Row(thread % kMmaRows);
   }
   ROPEWAY_DEVICE void Load(int stage) {
-#pragma unroll
-    for (int u = 0; u < kStageUnits; ++u) {
-      const int unit = stage * kStageUnits + u;
-      if (unit < units_) loaded_[u] = LoadUnit<kType>(planes_, int64_t{row_} * units_ + unit);
-    }
+    static_assert(kStageUnits == 2);
+    if (stage * kStageUnits < units_) LoadTwoUnits(planes_, first_ + stage * kStageUnits, loaded_);
   }
 
   const PackedPlanes planes_;
-  const int units_, row_;
+  const int units_;
+  const int64_t first_;  // of the row
   RawUnit<kType> loaded_[kStageUnits] = {};
 };
 

@@ -13,12 +13,13 @@ namespace ropeway::cuda {
 
 inline constexpr int kFloatWarps = 4;  // rows of a block
 
-// Weights of a matrix, a unit of kWidth columns at a time; units follow each other row by row.
+// Weights of a matrix, a unit of kWidth columns at a time: unit i of a row is the matrix's UnitsOf(K) row + i.
 template <int kColumns>
 struct FloatRows {
   static constexpr int kWidth = kColumns;
   const float* data;
 
+  static ROPEWAY_DEVICE int64_t UnitsOf(int columns) { return columns / kWidth; }
   ROPEWAY_DEVICE FloatRows(const PackedLayout&, const uint8_t* matrix)
       : data(reinterpret_cast<const float*>(matrix)) {}
   ROPEWAY_DEVICE void Load(int64_t unit, float (&weights)[kWidth]) const {
@@ -31,6 +32,7 @@ struct PackedRows {
   static constexpr int kWidth = kUnitColumns;
   PackedPlanes planes;
 
+  static ROPEWAY_DEVICE int64_t UnitsOf(int columns) { return RowUnits(columns); }
   ROPEWAY_DEVICE PackedRows(const PackedLayout& layout, const uint8_t* matrix)
       : planes(PlanesAt(layout, matrix)) {}
   ROPEWAY_DEVICE void Load(int64_t unit, float (&weights)[kWidth]) const {
@@ -54,7 +56,7 @@ ROPEWAY_DEVICE void SumRow(const Product<Source>& product, const TokenTile& tile
   for (float& sum : sums) sum = 0;
   for (int unit = lane; unit < units; unit += 32) {
     float weights[Rows::kWidth];
-    rows.Load(int64_t{row} * units + unit, weights);
+    rows.Load(row * Rows::UnitsOf(product.columns) + unit, weights);
 #pragma unroll
     for (int first = 0; first < Rows::kWidth; first += kStep) {
 #pragma unroll
@@ -97,7 +99,7 @@ ROPEWAY_DEVICE void MultiplyRow(const Product<Source>& product, const TokenTile&
 }
 
 // Blocks of a processor that the registers must allow; 0: as many as the compiler thinks best.
-constexpr int FloatBlocks(int tokens) { return tokens == 1 ? 8 : 0; }
+constexpr int FloatBlocks(int tokens) { return tokens == 1 ? 6 : 0; }
 
 template <class Rows, int kTokens, class Source>
 __global__ void __launch_bounds__(kFloatWarps * 32, FloatBlocks(kTokens))

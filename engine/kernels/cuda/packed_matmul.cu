@@ -17,12 +17,15 @@ ErrorCode LaunchFloatFor(Product<OneMatrix> product, Stream stream) {
   return LaunchFloat<PackedRows<kType>, kTokens>(product, stream);
 }
 
-template <DType kType, int kTokenTiles, bool kNormed, class T>
+template <DType kType, class S, class T>
 ErrorCode LaunchTiles(Product<OneMatrix> product, int processors, Stream stream) {
-  product.source.tile_tokens = kTokenTiles * kMmaTokens;
-  const int64_t normed_bytes = kNormed ? product.source.num_tokens * NormedRowBytes(product.columns) : 0;
-  return LaunchPacked<OneMatrix, kType, kTokenTiles, kNormed, T>(product, normed_bytes, processors, stream);
+  product.source.tile_tokens = S::kTokens;
+  const int64_t normed_bytes = S::kNormed ? product.source.num_tokens * NormedRowBytes(product.columns) : 0;
+  return LaunchPacked<OneMatrix, kType, S, T>(product, normed_bytes, processors, stream);
 }
+
+// Tiles of rows for each of so many warps on a processor are many: then a warp has a whole one.
+constexpr int kManyTiles = 6;
 
 template <DType kType, class T>
 ErrorCode LaunchFor(const FusedMatMulArgs& args, const Product<OneMatrix>& product, Stream stream) {
@@ -31,13 +34,16 @@ ErrorCode LaunchFor(const FusedMatMulArgs& args, const Product<OneMatrix>& produ
     return tokens == 1 ? LaunchFloatFor<kType, 1>(product, stream)
                        : LaunchFloatFor<kType, 8>(product, stream);
   } else {
-    if (tokens <= kMmaTokens)
-      return args.norm ? LaunchTiles<kType, 1, true, T>(product, processors, stream)
-                       : LaunchTiles<kType, 1, false, T>(product, processors, stream);
-    if (tokens <= 2 * kMmaTokens)
-      return args.norm ? LaunchTiles<kType, 2, true, T>(product, processors, stream)
-                       : LaunchTiles<kType, 2, false, T>(product, processors, stream);
-    return LaunchTiles<kType, 4, false, T>(product, processors, stream);
+    const bool many = TilesOf(product.end) >= kManyTiles * processors;
+    if constexpr (TakesWholeTiles(kType)) {
+      if (many && tokens <= 8)
+        return args.norm ? LaunchTiles<kType, PackedShape<8, 2, true>, T>(product, processors, stream)
+                         : LaunchTiles<kType, PackedShape<8, 2, false>, T>(product, processors, stream);
+    }
+    if (args.norm) return LaunchTiles<kType, PackedShape<16, 1, true>, T>(product, processors, stream);
+    if (tokens <= 16) return LaunchTiles<kType, PackedShape<16, 1, false>, T>(product, processors, stream);
+    return many ? LaunchTiles<kType, PackedShape<32, 2, false>, T>(product, processors, stream)
+                : LaunchTiles<kType, PackedShape<32, 1, false>, T>(product, processors, stream);
   }
 }
 

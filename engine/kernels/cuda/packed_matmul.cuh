@@ -1,12 +1,24 @@
 // Products of packed weights with activations of 16 bits by the rule of sums (gemm.h), W being rounded to the type
 // of x: reads W once per tile of up to 32 tokens.
 //
-// An output's chain over K is serial, and a step of it takes its time, but the unpacking in front of it is not: a
-// block has 16 rows and 8 warps that unpack a slab of 512 columns of them into shared memory, a unit of 32 columns
-// a thread, while one or two more warps multiply the slab before it. Packed numbers are loaded two slabs ahead, into
-// registers, 128 bits at a time; those of the first slabs before the wait for the kernel in front, where the jobs
-// are known by then. As many blocks as find room go from job to job (product_source.cuh) without a pause; several
-// on a processor hide each other's chains.
+// A warp has a tile of 16 rows of W, or half of one, and the whole chain of its outputs over K. Packed codes lie as the
+// lanes of mma take them (device_matrix.h): they are loaded into registers, 128 bits at a time, some groups of 128
+// columns ahead, those of the first job before the wait for the kernel in front, where the jobs are known by then;
+// and unpacked there, so that no weight goes through shared memory and no warp waits for another one's.
+//
+// With up to 8 tokens and many tiles 16 rows are the first factor of mma. Else W is the second one, of which a step takes
+// eight rows: 16 tokens cost what 8 would, and two warps may share a tile, for which there is more to do than one has time
+// for while a step of its chain waits for the one before it.
+//
+// The tokens are what a block's warps share: they copy slabs of some columns of them by cp.async, two ahead of the one
+// that is multiplied, behind one barrier a slab. As many blocks as find room go from job to job (product_source.cuh); the
+// warps of several on a processor hide each other's chains.
+//
+// What bounds it is instructions, about 4.7 a weight of Q4_K. On an H100 80GB HBM3, 2026-11-27, an experiment with these
+// kernels alone, with two divisions a slab that are no longer there: Q4_K [28672, 4096] took 38.0 us with 1 token, 40.7
+// with 8, 61 with 16, 60 with 32 (what was here before 139 to 228; the memory 23), Q6_K 61, Q8_0 51 and Q4_0 37 with 1;
+// Q4_K [4096, 4096] 18 and [4096, 14336] 59 with 1. A prototype without those divisions took 34.7, 36.4, 52.5 and 51, and
+// 11 and 35, of which the chains of 33 cycles a step take 5 and 17.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_PACKED_MATMUL_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_PACKED_MATMUL_CUH_
 
@@ -14,203 +26,213 @@
 
 #include "engine/kernels/cuda/mma_steps.cuh"
 #include "engine/kernels/cuda/normed_tokens.cuh"
-#include "engine/kernels/cuda/packed_units.cuh"
+#include "engine/kernels/cuda/packed_groups.cuh"
 #include "engine/kernels/cuda/product_source.cuh"
 
 namespace ropeway::cuda {
 
-inline constexpr int kUnpackWarps = 8;
-inline constexpr int kSlabUnits = kUnpackWarps * 32 / kMmaRows;  // a thread a unit
-inline constexpr int kSlabColumns = kSlabUnits * kUnitColumns;
-inline constexpr int kSlabRowBytes = kSlabColumns * 2;
-inline constexpr int kSlabBytes = kMmaRows * kSlabRowBytes;
-
-// What is in shared memory: two slabs of W, and for each warp that multiplies two slabs of its tokens.
-// kNormed: whole rows of them lie beside it.
-template <int kTokenTiles, bool kNormed_>
-struct Slabs {
-  static constexpr bool kNormed = kNormed_;
-  static constexpr int kWarpTiles = kTokenTiles < 2 ? kTokenTiles : 2;  // of tokens, of a warp
-  static constexpr int kWarps = kTokenTiles / kWarpTiles;               // that multiply
-  static constexpr int kTokens = kTokenTiles * kMmaTokens;
-  static constexpr int kWarpTokens = kWarpTiles * kMmaTokens;
-  static constexpr int kTokenBytes = kNormed ? 0 : kWarpTokens * kSlabRowBytes;
-  static constexpr int kThreads = (kUnpackWarps + kWarps) * 32;
-  static constexpr int kBytes = 2 * (kSlabBytes + kWarps * kTokenBytes);
-};
-
-// Rows of a slab, W's or the tokens': such that neither ldmatrix, which takes a chunk of eight rows, nor a quarter
-// of a warp that stores chunks of eight units meets a bank twice.
-struct SlabRows {
-  uint8_t* data;
-
-  ROPEWAY_DEVICE uint8_t* At(int row, int chunk) const {
-    return data + row * kSlabRowBytes + ((chunk ^ (chunk >> 3 & 3) ^ (row & 7)) << 4);
-  }
-};
-
-// Normed tokens from one of them and a column on.
-struct NormedSlab {
-  const NormedTokens& tokens;
-  int first_token, first_chunk;
-  ROPEWAY_DEVICE uint8_t* At(int row, int chunk) const {
-    return tokens.ChunkAt(first_token + row, first_chunk + chunk);
-  }
-};
-
-// What the warps that unpack do: slab after slab of the block's jobs, each loaded two slabs ahead.
-template <DType kType, class T, class Source>
-class Unpacker {
+// Slabs of a block's tokens, one after the other, by all of its threads.
+template <class T, class S, class Source>
+class TokenSlabs {
  public:
-  ROPEWAY_DEVICE Unpacker(const Product<Source>& product, int jobs)
-      : product_(product), jobs_(jobs), ahead_{static_cast<int>(blockIdx.x), 0} {}
-
-  ROPEWAY_DEVICE void Start() {
-    FindRow();
-    next_ = Load();
-    after_ = Load();
+  ROPEWAY_DEVICE TokenSlabs(const Product<Source>& product, int jobs, uint8_t* slabs)
+      : product_(product), jobs_(jobs), slabs_(slabs), ahead_{static_cast<int>(blockIdx.x), 0} {
+    FindTokens();
   }
-  ROPEWAY_DEVICE void Step(uint8_t* slab) {
-    const int thread = static_cast<int>(threadIdx.x);
-    StoreUnpacked<T>(next_, SlabRows{slab}, thread / kSlabUnits,
-                     thread % kSlabUnits * (kUnitColumns / kChunkColumns));
-    next_ = after_;
-    after_ = Load();
+
+  // Starts the next one's copies, if there is one.
+  ROPEWAY_DEVICE void Copy() {
+    if (ahead_.job < jobs_) {
+      constexpr int kChunks = S::kSlabColumns / kChunkColumns;
+      const int chunk = static_cast<int>(threadIdx.x) % kChunks,
+                column = ahead_.column + chunk * kChunkColumns;
+      uint8_t* const slab = slabs_ + slab_ * S::kSlabBytes;
+      const T* const x = static_cast<const T*>(product_.x) + column;
+      const int rows = column < product_.columns ? count_ : 0;
+#pragma unroll 1
+      for (int row = static_cast<int>(threadIdx.x) / kChunks; row < rows; row += S::kThreads / kChunks)
+        CpAsync16(slab + row * S::kSlabRowBytes + ((chunk ^ (row & 7)) << 4),
+                  x + product_.source.RowOfX(first_ + row) * product_.columns);
+      if (ahead_.Advance(product_.columns, S::kSlabColumns, static_cast<int>(gridDim.x))) FindTokens();
+      slab_ = slab_ + 1 == kSlabs ? 0 : slab_ + 1;
+    }
+    CpAsyncCommit();
   }
 
  private:
-  ROPEWAY_DEVICE void FindRow() {
-    const Job job = product_.At(ahead_.job);
-    weights_ = job.tokens.weights;
-    row_ = RowsOf(product_.end, job.row_tile).Row(static_cast<int>(threadIdx.x) / kSlabUnits);
-    row_ = min(row_, product_.rows - 1);
-  }
-  ROPEWAY_DEVICE RawUnit<kType> Load() {
-    if (ahead_.job >= jobs_) return {};
-    const int units = product_.columns / kUnitColumns;
-    const int unit = ahead_.column / kUnitColumns + static_cast<int>(threadIdx.x) % kSlabUnits;
-    RawUnit<kType> raw = {};
-    if (unit < units)
-      raw = LoadUnit<kType>(PlanesAt(product_.layout, weights_), int64_t{row_} * units + unit);
-    if (ahead_.Advance(product_.columns, kSlabColumns, static_cast<int>(gridDim.x))) FindRow();
-    return raw;
+  ROPEWAY_DEVICE void FindTokens() {
+    if (ahead_.job >= jobs_) return;
+    const TokenTile tokens = product_.At(ahead_.job).tokens;
+    first_ = tokens.first, count_ = tokens.count;
   }
 
   const Product<Source>& product_;
   const int jobs_;
+  uint8_t* const slabs_;
   Place ahead_;
-  const uint8_t* weights_ = nullptr;
-  int row_ = 0;
-  RawUnit<kType> next_ = {}, after_ = {};
+  int first_ = 0, count_ = 0, slab_ = 0;
 };
 
-// What a warp that multiplies does: copies slabs of its own tokens, unless they are normed, and multiplies by them.
-template <class T, class S, class Source>
-class Multiplier {
+// The sums of a warp's tile of rows with a tile of tokens.
+template <DType kType, class T, class S, class Source>
+class TileProduct {
  public:
-  ROPEWAY_DEVICE Multiplier(const Product<Source>& product, int warp)
-      : product_(product),
-        offset_(warp * S::kWarpTokens),
-        ahead_{static_cast<int>(blockIdx.x), 0},
-        at_(ahead_) {
-    if (!S::kNormed) tokens_ = product_.At(ahead_.job).tokens;
-  }
+  using Queue = GroupQueue<kType, S, Source>;
 
-  // The next slab of the tokens; past the last token that one again.
-  ROPEWAY_DEVICE void Copy(uint8_t* to) {
-    const int chunks = min(product_.columns - ahead_.column, kSlabColumns) / kChunkColumns;
-    for (int at = static_cast<int>(threadIdx.x % 32); at < S::kWarpTokens * chunks; at += 32) {
-      const int row = at / chunks, chunk = at % chunks;
-      const int64_t x_row = product_.source.RowOfX(tokens_.first + min(offset_ + row, tokens_.count - 1));
-      CpAsync16(SlabRows{to}.At(row, chunk), static_cast<const T*>(product_.x) + x_row * product_.columns +
-                                                 ahead_.column + chunk * kChunkColumns);
+  // token_bytes: of a row of tokens in shared memory.
+  ROPEWAY_DEVICE TileProduct(const BlockJobs<S, Source>& jobs, int token_bytes)
+      : jobs_(jobs), token_bytes_(token_bytes) {}
+
+  ROPEWAY_DEVICE void Begin(const Job& job) {
+    has_rows_ = jobs_.Has(job);
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    constexpr int kRows = S::kRowsFirst ? 8 : 16;  // that the lanes name, of some chunks side by side
+#pragma unroll
+    for (int t = 0; t < S::kTokenTiles; ++t) {
+      const int row = min(t * kRows + lane % kRows, job.tokens.count - 1);  // past the last that one again
+      chunks_[t] = row * token_bytes_ + ((lane / kRows ^ (row & 7)) << 4);
     }
-    if (Advance(ahead_)) tokens_ = product_.At(ahead_.job).tokens;
   }
 
-  ROPEWAY_DEVICE void Step(uint8_t* slab, uint8_t* x, const NormedTokens& normed) {
-    const int steps = (product_.columns - at_.column) / kMmaColumns;
-    constexpr int kSteps = kSlabColumns / kMmaColumns, kUnrolled = 4;
-    if constexpr (S::kNormed)
-      MultiplySteps<T, kSteps, kUnrolled>(
-          SlabRows{slab}, NormedSlab{normed, offset_, at_.column / kChunkColumns}, steps, sums_);
+  // += the products of so many columns, a slab's at most, of which x has the tokens.
+  ROPEWAY_DEVICE void Multiply(Queue& queue, const uint8_t* x, int columns) {
+    if (!has_rows_) return;
+#pragma unroll 1
+    for (int first = 0; first < columns; first += Queue::kAhead * kGroupColumns) {
+#pragma unroll
+      for (int place = 0; place < Queue::kAhead; ++place) {
+        const int column = first + place * kGroupColumns;
+        MultiplyGroup(queue, place, x + column * 2, (columns - column) / kUnitColumns);
+      }
+    }
+  }
+
+  ROPEWAY_DEVICE void Finish(const Job& job) {
+    if (!has_rows_) return;
+    const auto& end = jobs_.product.end;
+    const TokenTile& tokens = job.tokens;
+    if constexpr (S::kRowsFirst)
+      FinishTile<T>(end, job.row_tile, tokens.first, tokens.count, sums_[0]);
     else
-      MultiplySteps<T, kSteps, kUnrolled>(SlabRows{slab}, SlabRows{x}, steps, sums_);
-    const int done = at_.job;
-    if (!Advance(at_)) return;
-    const Job job = product_.At(done);
-    FinishTile<T>(product_.end, job.row_tile, job.tokens.first + offset_, max(job.tokens.count - offset_, 0),
-                  sums_[0]);
+      FinishHalves<T>(end, job.row_tile, jobs_.FirstHalf(), tokens.first, tokens.count, sums_);
     ClearSums(sums_);
   }
 
  private:
-  ROPEWAY_DEVICE bool Advance(Place& place) const {
-    return place.Advance(product_.columns, kSlabColumns, static_cast<int>(gridDim.x));
+  // With rows first a tile's sums are one mma's.
+  static constexpr int kSums = S::kRowsFirst ? 1 : S::kOwnHalves;
+
+  // The group in that place of the queue, of so many units; none where it is past a row's last one.
+  ROPEWAY_DEVICE void MultiplyGroup(Queue& queue, int place, const uint8_t* x, int units) {
+    uint32_t w[S::kOwnHalves][4];
+    // A block of Q4_K or Q6_K is whole groups.
+    if (UnitBytesOf(kType).block == 0 && units < kGroupUnits) {
+#pragma unroll
+      for (int unit = 0; unit + 1 < kGroupUnits; ++unit) {
+        if (unit >= units) break;  // alike for the warp
+        Unpack(queue, place, unit, w);
+        MultiplySteps(w, x + unit / 2 * 128, unit % 2 * 64);
+      }
+      queue.LoadNext(place);
+    } else if (units <= 0) {
+      queue.LoadNext(place);
+    } else {
+#pragma unroll
+      for (int unit = 0; unit < kGroupUnits; ++unit) {
+        Unpack(queue, place, unit, w);
+        if (unit + 1 == kGroupUnits) queue.LoadNext(place);
+        MultiplySteps(w, x + unit / 2 * 128, unit % 2 * 64);
+      }
+    }
+  }
+  ROPEWAY_DEVICE void Unpack(const Queue& queue, int place, int unit, uint32_t (&w)[S::kOwnHalves][4]) {
+#pragma unroll
+    for (int half = 0; half < S::kOwnHalves; ++half) {
+      const LaneGroup<kType>& group = queue.Group(place, half);
+      float weights[kPartColumns];
+      UnpackPart<kType, S::kInPairs>(group.Codes(unit), group.template Scale<S::kInPairs>(unit), weights);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) w[half][i] = PackPair<T>(weights[2 * i], weights[2 * i + 1]);
+    }
+  }
+  // Two of them. x: of 64 columns, and how many bytes on.
+  ROPEWAY_DEVICE void MultiplySteps(const uint32_t (&w)[S::kOwnHalves][4], const uint8_t* x, int bytes) {
+    if constexpr (S::kRowsFirst) {
+      uint32_t tokens[4];
+      LoadMatrixX4(tokens, x + (chunks_[0] ^ bytes));
+#pragma unroll
+      for (int step = 0; step < 2; ++step)
+        MmaM16N8K16<T>(sums_[0][0], {w[0][2 * step], w[1][2 * step], w[0][2 * step + 1], w[1][2 * step + 1]},
+                       {tokens[2 * step], tokens[2 * step + 1]}, sums_[0][0]);
+    } else {
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+#pragma unroll
+        for (int t = 0; t < S::kTokenTiles; ++t) {
+          uint32_t tokens[4];
+          LoadMatrixX4(tokens, x + (chunks_[t] ^ (bytes + 32 * step)));
+#pragma unroll
+          for (int half = 0; half < S::kOwnHalves; ++half)
+            MmaM16N8K16<T>(sums_[t][half], tokens, {w[half][2 * step], w[half][2 * step + 1]},
+                           sums_[t][half]);
+        }
+      }
+    }
   }
 
-  const Product<Source>& product_;
-  const int offset_;  // of its tokens in the job's
-  Place ahead_, at_;
-  TokenTile tokens_ = {};  // of what is copied
-  float sums_[1][S::kWarpTiles][4] = {};
+  const BlockJobs<S, Source>& jobs_;
+  const int token_bytes_;
+  bool has_rows_ = false;
+  int chunks_[S::kTokenTiles];  // where this lane's first one of a slab lies
+  float sums_[S::kTokenTiles][kSums][4] = {};
 };
 
-// Blocks of a processor that the registers must allow: a third where units and sums are so few that none spills.
-constexpr int PackedBlocks(DType type, int token_tiles, bool normed) {
-  return (type == DType::kQ4_0 || type == DType::kMXFP4) && token_tiles == 1 && !normed ? 3 : 2;
-}
-
-template <class Source, DType kType, int kTokenTiles, bool kNormed, class T>
-__global__ void __launch_bounds__(Slabs<kTokenTiles, kNormed>::kThreads,
-                                  PackedBlocks(kType, kTokenTiles, kNormed))
-    PackedStreamKernel(Product<Source> product) {
-  using S = Slabs<kTokenTiles, kNormed>;
+template <class Source, DType kType, class S, class T>
+__global__ void __launch_bounds__(S::kThreads, S::kBlocks) PackedStreamKernel(Product<Source> product) {
   ROPEWAY_DYNAMIC_SHARED(uint8_t, shared);
   LaunchDependents();
   if (!Source::kKnownAhead) GridDependencyWait();
-  const int jobs = product.Jobs(), first = static_cast<int>(blockIdx.x), apart = static_cast<int>(gridDim.x);
-  const int mine = first < jobs ? (jobs - first - 1) / apart + 1 : 0;
-  const int steps = mine * ((product.columns + kSlabColumns - 1) / kSlabColumns);
-  const int warp = static_cast<int>(threadIdx.x / 32) - kUnpackWarps;  // < 0: it unpacks
-  Unpacker<kType, T, Source> unpacker(product, jobs);
-  Multiplier<T, S, Source> multiplier(product, max(warp, 0));
-  uint8_t* const x = shared + 2 * kSlabBytes + max(warp, 0) * 2 * S::kTokenBytes;
-  NormedTokens normed = {};
-  if (warp < 0) unpacker.Start();
-  if constexpr (kNormed) {
-    normed = {shared + S::kBytes, static_cast<int>(NormedRowBytes(product.columns)),
-              product.source.num_tokens};
-    PrefetchNorm<S::kThreads / 32>(product.norm);
-  }
+  const BlockJobs<S, Source> jobs = {product};
+  const int count = jobs.Count();
+  GroupQueue<kType, S, Source> queue(jobs, count);
+  TokenSlabs<T, S, Source> slabs(product, count, shared);
+  const int token_bytes = S::kNormed ? static_cast<int>(NormedRowBytes(product.columns)) : S::kSlabRowBytes;
+  if constexpr (S::kNormed) PrefetchNorm<S::kWarps>(product.norm);
   GridDependencyWait();
-  if constexpr (kNormed) NormTokens<T, S::kThreads / 32>(product.norm, normed);
-  for (int step = 0; step <= steps; ++step) {
-    const int here = step % 2;
-    if (warp < 0) {
-      if (step < steps) unpacker.Step(shared + here * kSlabBytes);
-    } else {
-      if (!kNormed && step < steps) multiplier.Copy(x + here * S::kTokenBytes);
-      CpAsyncCommit();
-      CpAsyncWait<1>();
-      __syncwarp();
-      if (step > 0)
-        multiplier.Step(shared + (1 - here) * kSlabBytes, x + (1 - here) * S::kTokenBytes, normed);
+  if constexpr (S::kNormed) {
+    NormTokens<T, S::kWarps>(product.norm, NormedTokens{shared, token_bytes, product.source.num_tokens});
+  } else {
+#pragma unroll 1
+    for (int slab = 0; slab < kSlabs - 1; ++slab) slabs.Copy();
+  }
+  TileProduct<kType, T, S, Source> tile(jobs, token_bytes);
+  int slab = 0;
+  for (Place at = {static_cast<int>(blockIdx.x), 0}; at.job < count;) {
+    if (at.column == 0) tile.Begin(jobs.At(at.job));
+    if constexpr (!S::kNormed) {
+      CpAsyncWait<kSlabs - 2>();
+      __syncthreads();
+      slabs.Copy();
     }
-    __syncthreads();
+    const uint8_t* const x = S::kNormed ? shared + at.column * 2 : shared + slab * S::kSlabBytes;
+    tile.Multiply(queue, x, min(product.columns - at.column, S::kSlabColumns));
+    slab = slab + 1 == kSlabs ? 0 : slab + 1;
+    const int done = at.job;
+    if (at.Advance(product.columns, S::kSlabColumns, static_cast<int>(gridDim.x))) tile.Finish(jobs.At(done));
   }
   CpAsyncWait<0>();
 }
 
 // As many blocks as find room at once, each with its share of the jobs.
-template <class Source, DType kType, int kTokenTiles, bool kNormed, class T>
+template <class Source, DType kType, class S, class T>
 ErrorCode LaunchPacked(const Product<Source>& product, int64_t normed_bytes, int64_t processors,
                        Stream stream) {
-  using S = Slabs<kTokenTiles, kNormed>;
-  const auto kernel = PackedStreamKernel<Source, kType, kTokenTiles, kNormed, T>;
+  const auto kernel = PackedStreamKernel<Source, kType, S, T>;
   const auto shared_bytes = static_cast<size_t>(S::kBytes + normed_bytes);
   const int64_t resident = processors * BlocksPerProcessor(kernel, S::kThreads, shared_bytes);
-  return LaunchDependent(stream, kernel, dim3(static_cast<unsigned>(std::min(resident, product.MostJobs()))),
+  constexpr int kTiles = BlockJobs<S, Source>::kTiles;
+  const int64_t jobs = (TilesOf(product.end) + kTiles - 1) / kTiles * product.source.MostTiles();
+  return LaunchDependent(stream, kernel, dim3(static_cast<unsigned>(std::min(resident, jobs))),
                          dim3(S::kThreads), shared_bytes, product);
 }
 

@@ -82,6 +82,10 @@ struct TileRows {
   int first, second, step;
 
   ROPEWAY_DEVICE int Row(int i) const { return (i < 8 ? first : second) + i % 8 * step; }
+  // Row i of a half of the tile, of eight: one of each eight in turn, so that what meets stands side by side.
+  ROPEWAY_DEVICE int RowOfHalf(int half, int i) const {
+    return (i % 2 == 0 ? first : second) + (4 * half + i / 2) * step;
+  }
 };
 
 // Which part of which head a tile has.
@@ -257,6 +261,25 @@ ROPEWAY_DEVICE void FinishTile(const End& end, int tile, int first, int count,
     for (int p = 0; p < 2; ++p) {
       const int at = t * 8 + 2 * j + p;
       if (at < count) StorePair<T>(end, tile, rows, g, first + at, {sums[t][p], sums[t][2 + p]});
+    }
+  }
+}
+
+// The same where W is the second factor of mma: sums [kTokenTiles][kHalves][tokens g, g + 8][rows 2 j, 2 j + 1 of a half]
+// of the tile's halves from first_half on, for `count` rows of y.
+template <class T, class End, int kTokenTiles, int kHalves>
+ROPEWAY_DEVICE void FinishHalves(const End& end, int tile, int first_half, int first, int count,
+                                 const float (&sums)[kTokenTiles][kHalves][4]) {
+  const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
+  const TileRows rows = RowsOf(end, tile);
+#pragma unroll
+  for (int t = 0; t < kTokenTiles; ++t) {
+#pragma unroll
+    for (int i = 0; i < 2 * kHalves; ++i) {
+      const int half = i / 2, token = t * 16 + i % 2 * 8 + g;
+      if (token >= count) continue;
+      StorePair<T>(end, tile, rows, 4 * (first_half + half) + j, first + token,
+                   {sums[t][half][i % 2 * 2], sums[t][half][i % 2 * 2 + 1]});
     }
   }
 }

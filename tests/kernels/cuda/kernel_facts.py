@@ -80,9 +80,8 @@ def stream_bulk_bytes(variant):
 
 
 def packed_slab_bytes(variant):
-    """Slabs<kTokenTiles, kNormed>::kBytes of packed_matmul.cuh: two slabs of 16 rows of W and of the tokens."""
-    token_tiles, normed = re.search(r"PackedStreamKernel<[^,]+, [^,]+, (\d+), (true|false),", variant).groups()
-    return 2 * 1024 * 16 + (NORMED_BYTES if normed == "true" else 2 * 1024 * 8 * int(token_tiles))
+    """PackedShape<kTokens, kOwnHalves, kNormed>::kBytes of packed_groups.cuh: three slabs of 16 KiB, or normed rows."""
+    return NORMED_BYTES if re.search(r"PackedShape<\d+, \d+, (true|false)>", variant)[1] == "true" else 3 * 16 * 1024
 
 
 def fp8_ring_bytes(variant):
@@ -97,7 +96,8 @@ def expert_ring_bytes(variant):
     return 3 * (128 + int(re.search(r"TileShape<(\d+)>", variant)[1])) * 64 * 2
 
 
-# Rows of logits may begin anywhere; their threads load 32 bits each, side by side.
+# Rows of logits may begin anywhere; their threads load 32 bits each, side by side. So do those that take packed weights in
+# the order of columns, of which each part of a unit has some.
 LOGITS = ("greedy: 4 V read, the least; top-k, top-p or both: 4 V three times, all but the first from L2; more where more "
           "than 2,048 tokens are left (sample.cu)")
 
@@ -120,7 +120,7 @@ KERNELS = {
         moved="keys and values H/G times for each token: scores of all heads are needed at once"),
     ("copy_pages", "CopyPagesKernel"): Kernel(moved="2 pages; the least"),
     ("embed", "EmbedDense"): Kernel(moved="D elements + 4 D; the least"),
-    ("embed", "EmbedPacked"): Kernel(moved="a packed row + 4 D; the least"),
+    ("embed", "EmbedPacked"): Kernel(vector_loads=False, moved="a packed row + 4 D; the least"),
     ("fp8_matmul", "Fp8Kernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=fp8_ring_bytes,
         moved="W once per 8 tokens up to 8, per 32 up to 64, per 128 beyond: a byte a number, the least up to 32 tokens"),
@@ -143,7 +143,7 @@ KERNELS = {
         moved="W once per 32 tokens, the least up to 32 tokens; neighbours as of stream_matmul"),
     ("copy_bytes", "CopyBytesKernel"): Kernel(moved="each byte once; the least"),
     ("take_tokens", "TakeTokensKernel"): Kernel(vector_loads=False, moved="4 to 12 B; the least"),
-    ("unpack", "UnpackKernel"): Kernel(moved="a packed row + K elements; the least"),
+    ("unpack", "UnpackKernel"): Kernel(vector_loads=False, moved="a packed row + K elements; the least"),
     ("qkv", "HeadSquaresKernel"): Kernel(vector_loads=False,
                                          moved="(H + G) E elements, on several devices; rows lie in the cache"),
     ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
