@@ -99,8 +99,8 @@ TEST_F(ProductTest, TheNumberOfTokensDecides) {
   EXPECT_EQ(kernel(Element::kBF16, DType::kBF16, 60, 1), ProductKernel::kGemm);
   EXPECT_EQ(kernel(Element::kF32, DType::kF32, 64, 1), ProductKernel::kGemm);
   EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 1), ProductKernel::kPacked);
-  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 128), ProductKernel::kPacked);
-  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 129), ProductKernel::kUnpack);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 96), ProductKernel::kPacked);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 97), ProductKernel::kUnpack);
   EXPECT_EQ(kernel(Element::kF32, DType::kQ4_K, 256, 2000), ProductKernel::kPacked);
 }
 
