@@ -75,6 +75,7 @@ CudaActivations CarveActivations(const DecoderSpec& spec, const CudaActivationsS
   a.chosen = carver.TakeBytes(s * spec.hidden_size * bytes);
   a.logits = carver.Take<float>(s * CudaLogitStride(spec.vocab_size));
   a.scratch = carver.Take<float>(s * spec.vocab_size);
+  a.sample_states = carver.Take<cuda::SampleState>(s);
   return a;
 }
 

@@ -59,6 +59,8 @@ struct CudaActivations {
   uint8_t* chosen;          // [max_logit_rows, D] rows on their way to the output layer
   float* logits;            // [max_logit_rows, logit_stride]
   float* scratch;           // [max_logit_rows, V] of sampling
+  // What blocks that share a row of logits tell each other.
+  cuda::SampleState* sample_states;  // [max_logit_rows]
 };
 
 struct CudaActivationsShape {
@@ -185,7 +187,7 @@ class CudaPass {
   void ProjectLatent(int layer);
   bool NormsStream() const { return context_.spec.block.norms_stream || context_.spec.block.norms_sum; }
   void NormStream(const Vectors& norm);
-  cuda::ExpertSlots SlotsOf(const ExpertsSpec& experts) const;  // of this step
+  cuda::ExpertSlots SlotsOf(int layer) const;  // of this step
   void RouteTokens(int layer);
   cuda::ExpertMatMulArgs ArgsOf(int layer, const CudaExpertMatrices& matrices,
                                 const CudaExpertMatrices::Part& part, const ExpertProduct& product) const;

@@ -44,6 +44,11 @@ ROPEWAY_DEVICE int32_t IdOf(uint64_t key) {
   return kMaxVocabulary - 1 - static_cast<int32_t>(key & (kMaxVocabulary - 1));
 }
 
+// The least key that min_p keeps.
+ROPEWAY_DEVICE uint64_t LeastKey(const SamplingRule& rule, float largest) {
+  return uint64_t{OrderedBits(LeastLogit(rule, largest))} << kIdBits;
+}
+
 // The logit that has these bits.
 ROPEWAY_DEVICE float LogitOf(uint64_t ordered) {
   const uint32_t bits = static_cast<uint32_t>(ordered);
@@ -113,33 +118,40 @@ struct Reached {
   uint64_t rest;  // of the target, beyond the places before: at least 1, at most the place's number
 };
 
-// The first of kPlaces places at which the running sum of number_at(place) reaches target_of(their sum), which is at
-// least 1 and at most that sum. A warp's places lie side by side, so that each thread finds the warp, and then all
-// look through its places.
-template <class NumberAt, class TargetOf>
-ROPEWAY_DEVICE Reached PlaceAt(const NumberAt& number_at, const TargetOf& target_of) {
-  const int lane = static_cast<int>(threadIdx.x % 32), mine = static_cast<int>(2 * threadIdx.x);
-  const uint64_t* totals = ShareOfWarps(WarpSum(number_at(mine) + number_at(mine + 1)));
-  Reached reached = {};
-  reached.target = reached.rest = target_of(WarpSum(totals[lane]));
-  int warp = 0;
-  for (; reached.rest > totals[warp]; ++warp) reached.rest -= totals[warp];
-  reached.place = warp * kPlacesOfWarp + 2 * lane;
-  const uint64_t first = number_at(reached.place), both = first + number_at(reached.place + 1);
-  uint64_t sum = both;  // with those of the lanes before
+// The first lane of a warp at which the running sum of the lanes' numbers reaches target_of(their sum), which is at
+// least 1 and at most that sum.
+template <class TargetOf>
+ROPEWAY_DEVICE Reached LaneAt(uint64_t number, const TargetOf& target_of) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  uint64_t sum = number;  // with those of the lanes before
 #pragma unroll
   for (int lanes = 1; lanes < 32; lanes *= 2) {
     const uint64_t before = __shfl_up_sync(kFullWarp, sum, lanes);
     if (lane >= lanes) sum += before;
   }
-  const int found = __ffs(static_cast<int>(__ballot_sync(kFullWarp, sum >= reached.rest))) - 1;
-  reached.rest -= sum - both;
-  if (reached.rest > first) {
-    reached.rest -= first;
+  const uint64_t target = target_of(__shfl_sync(kFullWarp, sum, 31));
+  const int found = __ffs(static_cast<int>(__ballot_sync(kFullWarp, sum >= target))) - 1;
+  return {found, target, target - __shfl_sync(kFullWarp, sum - number, found)};
+}
+
+// The first of kPlaces places at which the running sum of number_at(place) reaches target_of(their sum), which is at
+// least 1 and at most that sum. A warp's places lie side by side, so that each warp finds the one that has it, and then
+// all look through its places.
+template <class NumberAt, class TargetOf>
+ROPEWAY_DEVICE Reached PlaceAt(const NumberAt& number_at, const TargetOf& target_of) {
+  const int lane = static_cast<int>(threadIdx.x % 32), mine = static_cast<int>(2 * threadIdx.x);
+  const uint64_t* totals = ShareOfWarps(WarpSum(number_at(mine) + number_at(mine + 1)));
+  const Reached warp = LaneAt(totals[lane], target_of);
+  const int place = warp.place * kPlacesOfWarp + 2 * lane;
+  const uint64_t first = number_at(place), both = first + number_at(place + 1);
+  Reached reached = LaneAt(both, [&](uint64_t) { return warp.rest; });
+  const uint64_t first_of_pair = __shfl_sync(kFullWarp, first, reached.place);
+  reached.place = warp.place * kPlacesOfWarp + 2 * reached.place;
+  reached.target = warp.target;
+  if (reached.rest > first_of_pair) {
+    reached.rest -= first_of_pair;
     ++reached.place;
   }
-  reached.rest = __shfl_sync(kFullWarp, reached.rest, found);
-  reached.place = __shfl_sync(kFullWarp, reached.place, found);
   return reached;
 }
 
@@ -236,7 +248,12 @@ struct PlaceSums {
 
 // What all selections of a block use in turn.
 struct SelectionMemory {
-  PlaceSums sums;
+  static constexpr int kStaged = static_cast<int>(sizeof(PlaceSums) / sizeof(uint64_t));
+
+  union {
+    PlaceSums sums;
+    uint64_t staged[kStaged];  // keys on their way to a list of several blocks
+  };
   uint64_t keys[kPlaces];  // of a shortlist
   unsigned num_keys;
 };

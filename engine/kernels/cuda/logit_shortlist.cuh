@@ -16,10 +16,12 @@ namespace ropeway::cuda {
 // last of kPlaces bins, beyond 32 units, has all others.
 inline constexpr int kBinsOfUnit = 64, kFarBin = kPlaces - 1;
 
-// Rises with the distance: equal logits have one bin, and less likely ones no earlier bin.
-ROPEWAY_DEVICE int BinOf(float largest, float logit) {
-  return static_cast<int>(fminf((largest - logit) * kBinsOfUnit, static_cast<float>(kFarBin)));
+// How far below the likeliest logit one is, in bins; rises with the distance.
+ROPEWAY_DEVICE float DistanceOf(float largest, float logit) {
+  return fminf((largest - logit) * kBinsOfUnit, static_cast<float>(kFarBin));
 }
+// Equal logits have one bin, and less likely ones no earlier bin.
+ROPEWAY_DEVICE int BinOf(float largest, float logit) { return static_cast<int>(DistanceOf(largest, logit)); }
 
 // Counts the tokens of each bin, and weighs them.
 template <bool kWeigh>
@@ -73,6 +75,7 @@ ROPEWAY_DEVICE void SortList(int size) {
   for (int i = size + thread; i < padded; i += kSelectionThreads) keys[i] = 0;
   __syncthreads();
   // Runs of two, four and so on, each in an order of its own, are made one by steps that compare numbers so far apart.
+  // A warp compares among 64 numbers of its own where they are less than 64 apart.
   for (int run = 2; run <= padded; run *= 2) {
     for (int apart = run / 2; apart > 0; apart /= 2) {
       if (thread < padded / 2) {
@@ -83,7 +86,12 @@ ROPEWAY_DEVICE void SortList(int size) {
           keys[j] = first;
         }
       }
-      __syncthreads();
+      const int next = apart > 1 ? apart / 2 : run < padded ? run : kPlaces;
+      if (max(apart, next) < 64) {
+        __syncwarp();
+      } else {
+        __syncthreads();
+      }
     }
   }
 }

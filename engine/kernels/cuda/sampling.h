@@ -5,6 +5,7 @@
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_SAMPLING_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_SAMPLING_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "engine/kernels/cuda/runtime.h"
@@ -24,6 +25,27 @@ inline constexpr int32_t kNoChoice = -1;
 // In place of a token of a step: the one that the step before chose as its i-th. Its own inverse.
 constexpr int32_t TokenOfResult(int32_t i) { return -1 - i; }
 
+// Blocks share a row, a slice each: as many as keep a device busy, of at least so many tokens.
+inline constexpr int kMaxSlices = 32, kSliceUnit = 4096;
+// Tokens of a slice: a whole number of units, alike for all slices but the last.
+constexpr int32_t SliceTokens(int32_t vocab_size, int num_rows, int processors) {
+  const int wanted = std::clamp(processors / num_rows, 1, kMaxSlices);
+  const int32_t unit = kSliceUnit * wanted;
+  return (vocab_size + unit - 1) / unit * kSliceUnit;
+}
+
+// What the blocks of a row tell each other; each launch begins anew.
+struct SampleState {
+  static constexpr int kParts = 32 * kMaxSlices, kGroups = 2048, kListed = 8192;
+
+  uint64_t peaks[kMaxSlices];  // of each slice: its likeliest token
+  uint64_t sums[kParts];       // of each warp's part of a slice: what its tokens weigh
+  uint64_t keys[kListed];      // of tokens that may be among the likeliest
+  float maxima[kGroups];       // of groups of tokens
+  uint32_t num_keys;           // more than there is room for: there are others
+  uint32_t arrivals;           // blocks that are done
+};
+
 struct SampleRowParams {
   int32_t logit_row = 0;
   int32_t num_logprobs = -1;  // -1: none; else as many likeliest beside the chosen one, at most max_top
@@ -41,9 +63,11 @@ struct SampleArgs {
   const LogitChange* changes = nullptr;   // device memory
   const int32_t* token_ids = nullptr;     // device memory; not read where all changes count
   int num_rows = 0;
-  float* scratch = nullptr;   // [num_rows, vocab_size]
-  int32_t* tokens = nullptr;  // out: [num_rows]; kNoChoice where the logits say nothing
-  float* logprobs = nullptr;  // out: [num_rows], of the chosen token, under softmax(logits)
+  int processors = 1;             // of the device
+  float* scratch = nullptr;       // [num_rows, vocab_size]
+  SampleState* states = nullptr;  // [num_rows], scratch
+  int32_t* tokens = nullptr;      // out: [num_rows]; kNoChoice where the logits say nothing
+  float* logprobs = nullptr;      // out: [num_rows], of the chosen token, under softmax(logits)
   // Out: [num_rows, max_top], likeliest first; what is not asked for is not written
   int32_t* top_tokens = nullptr;
   float* top_logprobs = nullptr;  // out: [num_rows, max_top]

@@ -125,10 +125,19 @@ class SampleTest : public DeviceTest {
   }
 
   // Row i draws from logits[rows[i].logit_row], with changes[i], as if they were counted_changes[i].
-  void Run(const std::vector<std::vector<float>>& logits, std::vector<SampleRowParams> rows,
+  void Run(const std::vector<std::vector<float>>& logits, const std::vector<SampleRowParams>& rows,
            const std::vector<std::vector<LogitChange>>& changes, int max_top,
            const std::vector<int32_t>& token_ids = {},
            const std::vector<std::vector<LogitChange>>* counted_changes = nullptr) {
+    // Several blocks for each row, where there are more tokens than one is for.
+    RunOn(7 * static_cast<int>(rows.size()), logits, rows, changes, max_top, token_ids, counted_changes);
+  }
+
+  void RunOn(int processors, const std::vector<std::vector<float>>& logits, std::vector<SampleRowParams> rows,
+             const std::vector<std::vector<LogitChange>>& changes, int max_top,
+             const std::vector<int32_t>& token_ids,
+             const std::vector<std::vector<LogitChange>>* counted_changes) {
+    // One of them begins at a multiple of 16 bytes, at least.
     const int32_t vocab_size = static_cast<int32_t>(logits[0].size()), stride = vocab_size + 3;
     std::vector<float> all(logits.size() * stride, kNaN);
     for (size_t i = 0; i < logits.size(); ++i)
@@ -151,7 +160,9 @@ class SampleTest : public DeviceTest {
                   .changes = Upload(all_changes),
                   .token_ids = token_ids.empty() ? nullptr : Upload(token_ids),
                   .num_rows = static_cast<int>(rows.size()),
+                  .processors = processors,
                   .scratch = Allocate<float>(rows.size() * vocab_size),
+                  .states = Allocate<SampleState>(rows.size()),
                   .tokens = tokens,
                   .logprobs = logprobs,
                   .top_tokens = top_tokens,
@@ -240,6 +251,32 @@ TEST_F(SampleTest, EveryCutOfLongVocabularies) {
   }
 }
 
+// Lists of few tokens, of thousands, and of more than a block keeps in shared memory, all of them its own; by one block for
+// each row, and by several.
+TEST_F(SampleTest, CutsOfLists) {
+  std::vector<float> logits = Logits(9000, 1);
+  for (int32_t id = 0; id < kSliceUnit; ++id) logits[id] += 6;
+  std::vector<SampleRowParams> rows;
+  for (const SamplingRule& rule :
+       std::vector<SamplingRule>{{.top_k = 20},
+                                 {.top_k = 20, .top_p = 0.6f},
+                                 {.top_k = 300, .top_p = 0.95f, .min_p_offset = -1},
+                                 {.top_k = 1700},
+                                 {.top_k = 1700, .top_p = 0.6f, .min_p_offset = -2},
+                                 {.top_k = 1900},
+                                 {.top_p = 0.6f},
+                                 {.top_p = 0.95f, .min_p_offset = -2},
+                                 {.top_p = 0.9999f}})
+    for (const float scale : {2.0f, 0.3f}) {
+      rows.push_back({.rule = rule});
+      rows.back().rule.scale = scale;
+      rows.back().rule.coin = scale > 1 ? ~0ull / 7 : ~0ull;
+    }
+  const std::vector<std::vector<LogitChange>> changes(rows.size());
+  for (const int processors : {1, 3 * static_cast<int>(rows.size())})
+    RunOn(processors, {logits}, rows, changes, 4, {}, nullptr);
+}
+
 // A shortlist takes 2048 tokens.
 TEST_F(SampleTest, CutsAboutTheLengthOfAShortlist) {
   constexpr int32_t kLength = 2048;
@@ -304,6 +341,23 @@ TEST_F(SampleTest, ChangesComeFirstAndLeaveTheLogitsOfOthers) {
        {.num_logprobs = 2, .rule = {.scale = 0}},
        {.num_logprobs = 3, .rule = {.repetition = 1e-38f, .coin = ~0ull}}},
       {changes, {}, changes, mask, seen}, 4);
+}
+
+TEST_F(SampleTest, ChangesOfRowsThatBlocksShare) {
+  const std::vector<float> logits = Logits(9001, 1);
+  std::vector<LogitChange> changes;
+  for (int32_t token = 0; token < 9001; token += 97)
+    changes.push_back({.token = token, .bias = 5, .seen = true});
+  const std::vector<int32_t> token_ids = {8999, 97 * 60};
+  std::vector<LogitChange> unnamed = changes, named = changes;
+  unnamed.push_back(WithOccurrence({.token = token_ids[0]}));
+  named[60] = WithOccurrence(named[60]);
+  const SamplingRule greedy = {.scale = 0, .repetition = 0.25f, .presence = 1},
+                     drawn = {.top_p = 0.9f, .repetition = 0.25f, .coin = ~0ull / 3};
+  const std::vector<std::vector<LogitChange>> counted = {changes, unnamed, named, {}};
+  Run({logits},
+      {{.rule = greedy}, {.uncounted = 0, .rule = greedy}, {.uncounted = 1, .rule = drawn}, {.rule = drawn}},
+      {changes, changes, changes, {}}, 4, token_ids, &counted);
 }
 
 // The last token of each answer is known on the device alone: as if the changes had counted it.
