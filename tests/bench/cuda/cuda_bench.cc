@@ -1,5 +1,5 @@
-// Speed of the operations of a decoder on a CUDA device, each beside what bounds it: the bandwidth of a copy
-// and the peak of a square product, measured in the same run.
+// Speed of the operations of a decoder on a CUDA device, each beside what bounds it: the bandwidth of a read or, of what
+// writes as much as it reads, of a copy, and the peak of a square product, measured in the same run.
 //
 //   cuda_bench                                   the shape of Llama-3.1-8B
 //   cuda_bench --shape=smollm2 --filter=matmul   products alone
@@ -34,8 +34,14 @@ struct BenchOptions {
 };
 
 struct Ceilings {
-  double bandwidth = 0;  // bytes per second
-  double peak = 0;       // flops per second
+  double read = 0, copy = 0;  // bytes per second
+  double peak = 0;            // flops per second
+};
+
+// The part of its time that an operation cannot avoid, and by which ceiling.
+struct Bound {
+  double part = 0;
+  const char* ceiling = "";
 };
 
 struct Figure {
@@ -44,9 +50,11 @@ struct Figure {
 
   double bytes_per_second() const { return op.bytes / seconds; }
   double flops_per_second() const { return op.flops / seconds; }
-  // The part of the time that cannot be avoided.
-  double Bound(const Ceilings& ceilings) const {
-    return std::max(bytes_per_second() / ceilings.bandwidth, flops_per_second() / ceilings.peak);
+  Bound BoundBy(const Ceilings& ceilings) const {
+    const double memory = bytes_per_second() / (op.writes ? ceilings.copy : ceilings.read);
+    const double cores = flops_per_second() / ceilings.peak;
+    if (cores > memory) return {cores, "peak"};
+    return {memory, op.writes ? "copy" : "read"};
   }
 };
 
@@ -62,21 +70,27 @@ absl::StatusOr<Figure> Measure(BenchDevice& device, const OpCase& op) {
 void Print(const Figure& figure, const Ceilings& ceilings) {
   std::cout << absl::StrFormat("%-24s %-24s %12.2f %9.0f %9.1f %8.0f%%\n", figure.op.operation,
                                figure.op.sizes, figure.seconds * 1e6, figure.bytes_per_second() * 1e-9,
-                               figure.flops_per_second() * 1e-12, 100 * figure.Bound(ceilings))
+                               figure.flops_per_second() * 1e-12, 100 * figure.BoundBy(ceilings).part)
             << std::flush;
 }
 
 nlohmann::ordered_json ToJson(const Figure& figure, const Ceilings& ceilings) {
-  return {{"operation", figure.op.operation}, {"sizes", figure.op.sizes},
-          {"seconds", figure.seconds},        {"bytes", figure.op.bytes},
-          {"flops", figure.op.flops},         {"part_of_bound", figure.Bound(ceilings)}};
+  const Bound bound = figure.BoundBy(ceilings);
+  return {{"operation", figure.op.operation},
+          {"sizes", figure.op.sizes},
+          {"seconds", figure.seconds},
+          {"bytes", figure.op.bytes},
+          {"flops", figure.op.flops},
+          {"part_of_bound", bound.part},
+          {"bound", bound.ceiling}};
 }
 
 absl::Status WriteJson(const std::string& path, const std::string& device, const BenchOptions& options,
                        const Ceilings& ceilings, const std::vector<Figure>& figures) {
   nlohmann::ordered_json json = {{"device", device},
                                  {"shape", options.shape},
-                                 {"bandwidth_bytes_per_second", ceilings.bandwidth},
+                                 {"bandwidth_bytes_per_second", ceilings.read},
+                                 {"copy_bytes_per_second", ceilings.copy},
                                  {"peak_flops_per_second", ceilings.peak},
                                  {"operations", nlohmann::ordered_json::array()}};
   for (const Figure& figure : figures) json["operations"].push_back(ToJson(figure, ceilings));
@@ -84,6 +98,22 @@ absl::Status WriteJson(const std::string& path, const std::string& device, const
   file << json.dump(1) << "\n";
   file.flush();
   return file.good() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("cannot write ", path));
+}
+
+absl::StatusOr<Ceilings> MeasureCeilings(BenchDevice& device, const BenchShape& shape) {
+  ASSIGN_OR_RETURN(const Figure read, Measure(device, ReadCase(shape, device.info())));
+  ASSIGN_OR_RETURN(const Figure copy, Measure(device, CopyCase(shape)));
+  ASSIGN_OR_RETURN(const Figure square, Measure(device, PeakCase(shape)));
+  const Ceilings ceilings = {read.bytes_per_second(), copy.bytes_per_second(), square.flops_per_second()};
+  std::cout << absl::StrFormat(
+                   "%s, shape %s: a read reaches %.0f GB/s, a copy %.0f GB/s, a product of %s %.1f TFLOP/s\n",
+                   device.info().name, shape.name, ceilings.read * 1e-9, ceilings.copy * 1e-9,
+                   square.op.sizes, ceilings.peak * 1e-12)
+            << "of bound: of the product or, where that is more, of the copy for norm, gate and rotation, of "
+               "the read for others\n\n"
+            << absl::StrFormat("%-24s %-24s %12s %9s %9s %9s\n", "operation", "sizes", "us", "GB/s",
+                               "TFLOP/s", "of bound");
+  return ceilings;
 }
 
 absl::StatusOr<const cuda::Backend*> OpenBackend(const std::string& library) {
@@ -104,14 +134,7 @@ absl::Status Run(const BenchOptions& options) {
   }
   ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenBackend(options.library));
   ASSIGN_OR_RETURN(const std::unique_ptr<BenchDevice> device, BenchDevice::Make(*backend, shape->pool_bytes));
-  ASSIGN_OR_RETURN(const Figure copy, Measure(*device, CopyCase(*shape)));
-  ASSIGN_OR_RETURN(const Figure square, Measure(*device, PeakCase(*shape)));
-  const Ceilings ceilings = {copy.bytes_per_second(), square.flops_per_second()};
-  std::cout << absl::StrFormat("%s, shape %s: a copy reaches %.0f GB/s, a product of %s %.1f TFLOP/s\n\n",
-                               device->info().name, options.shape, ceilings.bandwidth * 1e-9, square.op.sizes,
-                               ceilings.peak * 1e-12)
-            << absl::StrFormat("%-24s %-24s %12s %9s %9s %9s\n", "operation", "sizes", "us", "GB/s",
-                               "TFLOP/s", "of bound");
+  ASSIGN_OR_RETURN(const Ceilings ceilings, MeasureCeilings(*device, *shape));
   std::vector<Figure> figures;
   absl::Status failed;  // the first one's
   for (const OpCase& op : OpCases(*shape, device->info())) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "engine/kernels/cuda/stream_matmul.h"
 
 namespace ropeway {
 namespace {
@@ -29,6 +30,10 @@ struct ExpertCase {
   bool of_tokens() const { return part != Part::kDown; }  // x has a row for each token
   int64_t outputs() const { return of_tokens() ? int64_t{2} * experts.ffn_size : hidden_size; }  // M
   int64_t columns() const { return of_tokens() ? hidden_size : experts.ffn_size; }               // K
+  cuda::ExpertWeights weights() const {
+    if (fp8) return cuda::ExpertWeights::kFp8;
+    return cuda::IsPacked(type) ? cuda::ExpertWeights::kPacked : cuda::ExpertWeights::kDense;
+  }
   int64_t slots() const { return int64_t{tokens} * experts.per_token; }
   int64_t rows_of_x() const { return of_tokens() ? tokens : slots(); }
   int64_t matrix_bytes() const {
@@ -45,7 +50,7 @@ cuda::ExpertSlots RouteEvenly(const ExpertCase& c, BenchDevice& device) {
   for (int64_t choice = 0; choice < slots; ++choice)
     z[static_cast<size_t>(choice / c.experts.per_token * count + choice % count)] = 1;
   const auto ints = [&](int64_t n) { return static_cast<int32_t*>(device.Allocate(n * 4)); };
-  const int tile_slots = c.tile_slots > 0 ? c.tile_slots : cuda::ExpertTileSlots(slots, count);
+  const int tile_slots = c.tile_slots > 0 ? c.tile_slots : cuda::ExpertTileSlots(slots, count, c.weights());
   const int64_t tiles = cuda::MaxExpertTiles(slots, count, tile_slots);
   const cuda::ExpertSlots to = {.tile_slots = tile_slots,
                                 .experts = ints(slots),
@@ -75,6 +80,7 @@ cuda::ExpertMatMulArgs ArgsOf(const ExpertCase& c, BenchDevice& device) {
           .num_slots = static_cast<int>(c.slots()),
           .per_token = c.of_tokens() ? c.experts.per_token : 0,
           .processors = device.info().processors,
+          .bulk_copies = cuda::HasBulkCopies(device.info()),
           .slots = RouteEvenly(c, device),
           .x = device.Allocate(c.rows_of_x() * c.columns() * kElementBytes),
           .y = device.Allocate(c.slots() * c.outputs() * kElementBytes),

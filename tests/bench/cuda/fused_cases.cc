@@ -33,9 +33,8 @@ const char* NameOf(Part part) {
   return "";
 }
 
-// kNormed: with the norm inside for more tokens than the executor does it. kStreamed: fused, with dense weights by cp.async
-// where the device has bulk copies, by which they come otherwise.
-enum class How { kApart, kFused, kNormed, kStreamed };
+// kStreamed: fused, with dense weights by cp.async where the device has bulk copies, by which they come otherwise.
+enum class How { kApart, kFused, kStreamed };
 
 const char* NameOf(How how) {
   switch (how) {
@@ -43,8 +42,6 @@ const char* NameOf(How how) {
       return "apart ";
     case How::kFused:
       return "fused ";
-    case How::kNormed:
-      return "normed ";
     case How::kStreamed:
       return "streamed ";
   }
@@ -159,8 +156,7 @@ OpCase CaseOf(const BenchShape& shape, const FusedCase& c) {
               cuda::FusedMatMulArgs again = args;
               again.product.weights.data = device.FromPool(bytes, repeat);
               if (c.how == How::kApart) return testing::RunApart(device.kernels(), again, device.stream());
-              return c.how == How::kNormed ? device.kernels().fused_matmul(again, device.stream())
-                                           : RunTogether(again, device);
+              return RunTogether(again, device);
             };
           }};
 }
@@ -174,12 +170,6 @@ void AddFusedCases(const BenchShape& shape, bool has_bulk_copies, std::vector<Op
       for (const int tokens : {1, 2, 8, 16})
         for (const How how : {How::kApart, How::kFused, How::kStreamed})
           if (how != How::kStreamed || (has_bulk_copies && !cuda::IsPacked(type)))
-            cases.push_back(CaseOf(shape, {part, type, tokens, how}));
-      // What kNormedBytes should be, as far as every device has the shared memory.
-      const bool has_norm = part == Part::kQkv || part == Part::kGateUp;
-      for (const int tokens : {3, 4})
-        for (const How how : {How::kFused, How::kNormed})
-          if (has_norm && tokens * cuda::NormedRowBytes(shape.hidden_size) > cuda::kNormedBytes)
             cases.push_back(CaseOf(shape, {part, type, tokens, how}));
     }
   }

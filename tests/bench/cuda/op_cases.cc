@@ -39,7 +39,8 @@ const std::vector<BenchShape>& Shapes() {
                                     .prompts = {512, 2048, 8192, 32768},
                                     .long_context = 32768,
                                     .square = 8192,
-                                    .copied_bytes = 1024 * kMiB,
+                                    .copied_bytes = 256 * kMiB,
+                                    .read_bytes = 1024 * kMiB,
                                     .pool_bytes = 4096 * kMiB},
                                    {.name = "smollm2",
                                     .hidden_size = 576,
@@ -54,7 +55,8 @@ const std::vector<BenchShape>& Shapes() {
                                     .prompts = {2048, 8192, 32768},
                                     .long_context = 8192,
                                     .square = 8192,
-                                    .copied_bytes = 1024 * kMiB,
+                                    .copied_bytes = 256 * kMiB,
+                                    .read_bytes = 1024 * kMiB,
                                     .pool_bytes = 2048 * kMiB},
                                    // Proves that the program runs; its times say nothing.
                                    {.name = "tiny",
@@ -71,6 +73,7 @@ const std::vector<BenchShape>& Shapes() {
                                     .long_context = 300,
                                     .square = 64,
                                     .copied_bytes = kMiB,
+                                    .read_bytes = kMiB,
                                     .pool_bytes = 4 * kMiB}};
   return shapes;
 }
@@ -189,34 +192,34 @@ std::vector<float> RandomLogits(int64_t count) {
   return logits;
 }
 
+// Without logits; no row has changes.
+cuda::SampleArgs SampleArgsOf(BenchDevice& device, int32_t vocab_size, int rows, const SamplingRule& rule) {
+  std::vector<cuda::SampleRowParams> params(static_cast<size_t>(rows));
+  for (int row = 0; row < rows; ++row) {
+    params[static_cast<size_t>(row)].logit_row = row;
+    params[static_cast<size_t>(row)].rule = rule;
+    params[static_cast<size_t>(row)].rule.coin = RandomBits(7, static_cast<uint64_t>(row));
+  }
+  const auto state_bytes = rows * static_cast<int64_t>(sizeof(cuda::SampleState));
+  return {.logit_stride = vocab_size,
+          .vocab_size = vocab_size,
+          .rows = device.Upload(params),
+          .num_rows = rows,
+          .processors = device.info().processors,
+          .states = static_cast<cuda::SampleState*>(device.Allocate(state_bytes)),
+          .tokens = static_cast<int32_t*>(device.Allocate(rows * 4)),
+          .logprobs = static_cast<float*>(device.Allocate(rows * 4))};
+}
+
 OpCase SampleCase(const BenchShape& shape, int rows, const std::string& how, const SamplingRule& rule) {
-  const int64_t vocab_size = shape.vocab_size;
+  const int64_t logits = int64_t{rows} * shape.vocab_size;
   return {.operation = absl::StrCat("sample ", how),
           .sizes = absl::StrCat("rows ", rows),
-          .bytes = 4.0 * static_cast<double>(rows * vocab_size),
+          .bytes = 4.0 * static_cast<double>(logits),
           .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
-            const float* logits = device.Upload(RandomLogits(rows * vocab_size));
-            std::vector<cuda::SampleRowParams> params(static_cast<size_t>(rows));
-            for (int row = 0; row < rows; ++row) {
-              params[static_cast<size_t>(row)].logit_row = row;
-              params[static_cast<size_t>(row)].rule = rule;
-              params[static_cast<size_t>(row)].rule.coin = RandomBits(7, static_cast<uint64_t>(row));
-            }
-            const cuda::SampleRowParams* device_params = device.Upload(params);
-            auto* scratch = static_cast<float*>(device.Allocate(rows * vocab_size * 4));
-            auto* tokens = static_cast<int32_t*>(device.Allocate(rows * 4));
-            auto* logprobs = static_cast<float*>(device.Allocate(rows * 4));
-            return [=, &device](int64_t) {
-              return device.kernels().sample({.logits = logits,
-                                              .logit_stride = vocab_size,
-                                              .vocab_size = static_cast<int32_t>(vocab_size),
-                                              .rows = device_params,
-                                              .num_rows = rows,
-                                              .scratch = scratch,
-                                              .tokens = tokens,
-                                              .logprobs = logprobs},
-                                             device.stream());
-            };
+            cuda::SampleArgs args = SampleArgsOf(device, shape.vocab_size, rows, rule);
+            args.logits = device.Upload(RandomLogits(logits));
+            return [=, &device](int64_t) { return device.kernels().sample(args, device.stream()); };
           }};
 }
 
@@ -296,16 +299,38 @@ std::string BenchShapeNames() {
   return names;
 }
 
+// Of bytes that no cache holds from one call to the next, and not of many: a graph's copy of 1 GiB is a fifth slower
+// than one of 256 MiB on an H100, or than that of a stream.
 OpCase CopyCase(const BenchShape& shape) {
   const int64_t bytes = shape.copied_bytes;
   return {.operation = "copy",
           .sizes = absl::StrCat(bytes / kMiB, " MiB"),
           .bytes = 2.0 * static_cast<double>(bytes),
+          .writes = true,
           .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
             void* to = device.Allocate(bytes);
             return [=, &device](int64_t repeat) {
               return device.runtime().Copy(to, device.FromPool(bytes, repeat), static_cast<size_t>(bytes),
                                            cuda::CopyKind::kDeviceToDevice, device.stream());
+            };
+          }};
+}
+
+// The likeliest token of a large vocabulary for each processor: the operation that computes least on what it reads.
+OpCase ReadCase(const BenchShape& shape, const cuda::DeviceInfo& device) {
+  const int rows = std::max(device.processors, 1);
+  const auto vocab_size =
+      static_cast<int32_t>(std::min<int64_t>(shape.read_bytes / 4 / rows / 4 * 4, cuda::kMaxVocabulary));
+  const int64_t bytes = int64_t{4} * rows * vocab_size;
+  return {.operation = "read",
+          .sizes = absl::StrCat(shape.read_bytes / kMiB, " MiB"),
+          .bytes = static_cast<double>(bytes),
+          .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
+            const cuda::SampleArgs args = SampleArgsOf(device, vocab_size, rows, {.scale = 0});
+            return [=, &device](int64_t repeat) {
+              cuda::SampleArgs again = args;
+              again.logits = reinterpret_cast<const float*>(device.FromPool(bytes, repeat));
+              return device.kernels().sample(again, device.stream());
             };
           }};
 }

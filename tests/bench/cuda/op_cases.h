@@ -31,7 +31,8 @@ struct BenchShape {
   std::vector<int> prompts;          // lengths of prompts
   int long_context = 0;              // of one stream alone
   int square = 0;                    // rows, columns and tokens of the product that measures the peak
-  int64_t copied_bytes = 0;          // of the copy that measures the bandwidth
+  int64_t copied_bytes = 0;          // of the copy and the read that measure the bandwidth
+  int64_t read_bytes = 0;
   int64_t pool_bytes = 0;
 };
 
@@ -45,12 +46,14 @@ struct OpCase {
   std::string sizes;      // "T 64"
   double bytes = 0;       // that a call must move between device memory and processors
   double flops = 0;       // of tensor cores; 0: bound by memory alone
+  bool writes = false;    // a good part of the bytes: held to a copy, others to a read
   // Allocates what the call needs, until Clear.
   std::function<BenchDevice::Call(BenchDevice& device)> prepare;
 };
 
-// A copy, whose bytes per second are the bandwidth, and a square product, whose flops per second are the peak.
+// What bounds operations: the bytes per second of a copy and of a read, the flops per second of a square product.
 OpCase CopyCase(const BenchShape& shape);
+OpCase ReadCase(const BenchShape& shape, const cuda::DeviceInfo& device);
 OpCase PeakCase(const BenchShape& shape);
 
 // Those that the device can do.

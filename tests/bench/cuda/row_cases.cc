@@ -17,6 +17,7 @@ OpCase NormCase(const BenchShape& shape, int tokens) {
   return {.operation = "norm, add",
           .sizes = absl::StrCat("T ", tokens),
           .bytes = static_cast<double>(numbers * (8 + 2 * kElementBytes)),
+          .writes = true,
           .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
             auto* residual = static_cast<float*>(device.Allocate(numbers * 4));
             const auto* weight = static_cast<float*>(device.Allocate(int64_t{shape.hidden_size} * 4));
@@ -42,6 +43,7 @@ OpCase GateCase(const BenchShape& shape, int tokens) {
   return {.operation = "gate",
           .sizes = absl::StrCat("T ", tokens),
           .bytes = static_cast<double>(3 * numbers * kElementBytes),
+          .writes = true,
           .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
             const void* gate_up = device.Allocate(2 * numbers * kElementBytes);
             void* out = device.Allocate(numbers * kElementBytes);
@@ -63,6 +65,7 @@ OpCase RotateCase(const BenchShape& shape, int tokens) {
   return {.operation = "rotate, store",
           .sizes = absl::StrCat("T ", tokens),
           .bytes = static_cast<double>(2 * numbers * kElementBytes),
+          .writes = true,
           .prepare = [=](BenchDevice& device) -> BenchDevice::Call {
             std::vector<int32_t> positions(static_cast<size_t>(tokens)), pages(CeilDiv(tokens, kPageTokens));
             std::iota(positions.begin(), positions.end(), 0);
