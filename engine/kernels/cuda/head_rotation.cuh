@@ -28,15 +28,20 @@ struct KvPlace {
   uint8_t* row;
   float* scale;
 };
-ROPEWAY_DEVICE KvPlace KvPlaceOf(const QkvArgs& args, int token, int position, bool is_value, int kv_head) {
-  const KvPages& kv = args.kv;
-  const int64_t table = static_cast<int64_t>(args.token_rows[token]) * args.max_pages;
-  const int64_t page = args.page_tables[table + position / kPageTokens];
+ROPEWAY_DEVICE KvPlace KvPlaceIn(const KvPages& kv, int64_t page, int position, bool is_value, int kv_head) {
   const int slot = kv_head * kPageTokens + position % kPageTokens;
   const int64_t keys = is_value ? int64_t{kv.num_kv_heads} * kPageTokens : 0;
   const int64_t width = is_value ? kv.value_dim : kv.head_dim;
   return {kv.data + page * kv.page_bytes() + (keys * kv.head_dim + slot * width) * BytesOf(kv.element),
           kv.scales == nullptr ? nullptr : kv.scales + page * kv.page_scales() + keys + slot};
+}
+// The page of a token.
+ROPEWAY_DEVICE int64_t KvPageOf(const QkvArgs& args, int token, int position) {
+  const int64_t table = static_cast<int64_t>(args.token_rows[token]) * args.max_pages;
+  return args.page_tables[table + position / kPageTokens];
+}
+ROPEWAY_DEVICE KvPlace KvPlaceOf(const QkvArgs& args, int token, int position, bool is_value, int kv_head) {
+  return KvPlaceIn(args.kv, KvPageOf(args, token, position), position, is_value, kv_head);
 }
 
 }  // namespace ropeway::cuda

@@ -15,6 +15,8 @@ ErrorCode Norm(const NormArgs& args, Stream stream);
 ErrorCode NormColumns(const NormColumnsArgs& args, Stream stream);
 ErrorCode HeadSquares(const HeadSquaresArgs& args, Stream stream);
 ErrorCode Qkv(const QkvArgs& args, Stream stream);
+// What it chooses for heads that TakesVectorHeads (qkv_vectors.h).
+ErrorCode QkvVectors(const QkvArgs& args, Stream stream);
 ErrorCode Attention(const AttentionArgs& args, Stream stream);
 ErrorCode Gate(const GateArgs& args, Stream stream);
 ErrorCode Route(const RouteArgs& args, Stream stream);

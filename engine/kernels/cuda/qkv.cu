@@ -8,6 +8,7 @@
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/head_rotation.cuh"
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/qkv_vectors.h"
 #include "engine/tensor/fp8.h"
 
 namespace ropeway::cuda {
@@ -304,6 +305,7 @@ ErrorCode HeadSquares(const HeadSquaresArgs& args, Stream stream) {
 }
 
 ErrorCode Qkv(const QkvArgs& args, Stream stream) {
+  if (TakesVectorHeads(args)) return QkvVectors(args, stream);
   const int widest = args.kv.head_dim > args.kv.value_dim ? args.kv.head_dim : args.kv.value_dim;
   const int lanes = widest <= 64 ? 8 : widest <= 128 ? 16 : 32, heads_per_block = kThreads / lanes;
   const int64_t items = int64_t{args.num_tokens} * (args.num_heads + 2 * args.kv.num_kv_heads);

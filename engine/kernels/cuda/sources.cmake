@@ -24,6 +24,7 @@ set(ROPEWAY_CUDA_KERNELS
   norm_columns.cu
   packed_matmul.cu
   qkv.cu
+  qkv_vectors.cu
   route.cu
   sample.cu
   score.cu

@@ -340,6 +340,44 @@ TEST_F(QkvTest, HeadsOfAnyWidth) {
              .bias = true});
 }
 
+// Without what needs more than a lane's own columns and those of its partner (qkv_vectors.h).
+TEST_F(QkvTest, HeadsInRegisters) {
+  struct Widths {
+    int head_dim, value_dim, rotary_dim;
+  };
+  for (const Widths widths : {Widths{8, 8, 8},
+                              {16, 16, 16},
+                              {40, 24, 32},
+                              {64, 64, 64},
+                              {96, 96, 96},
+                              {128, 64, 96},
+                              {64, 128, 0},
+                              {128, 128, 128},
+                              {256, 192, 256}})
+    for (bool interleaved : {false, true})
+      for (bool norms : {false, true}) {
+        Case c = {.element = Element::kBF16,
+                  .kv_element = KvElement::kBF16,
+                  .heads = 5,
+                  .head_dim = widths.head_dim,
+                  .value_dim = widths.value_dim,
+                  .rotary_dim = widths.rotary_dim,
+                  .interleaved = interleaved,
+                  .norms = norms ? kRmsNorms : HeadNorms{}};
+        Run(c);
+        c.bias = c.scaled = c.angle_rows = true;
+        c.clip = 1.5f;
+        Run(c);
+      }
+  Run({.element = Element::kF16,
+       .kv_element = KvElement::kF16,
+       .heads = 40,
+       .kv_heads = 4,
+       .head_dim = 128,
+       .value_dim = 128,
+       .rotary_dim = 128});
+}
+
 TEST_F(QkvTest, EveryRotation) {
   for (int rotary_dim : {0, 2, 8, 10, 24})
     for (bool interleaved : {false, true})
