@@ -96,11 +96,6 @@ def expert_ring_bytes(variant):
     return 3 * (128 + int(re.search(r"TileShape<(\d+)>", variant)[1])) * 64 * 2
 
 
-# Rows of logits may begin anywhere; their threads load 32 bits each, side by side. So do those that take packed weights in
-# the order of columns, of which each part of a unit has some.
-LOGITS = ("greedy: 4 V read, the least; top-k, top-p or both: 4 V three times, all but the first from L2; more where more "
-          "than 2,048 tokens are left (sample.cu)")
-
 KERNELS = {
     ("attention_bf16", "AttendKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
@@ -148,7 +143,11 @@ KERNELS = {
                                          moved="(H + G) E elements, on several devices; rows lie in the cache"),
     ("qkv", "QkvKernel"): Kernel(dynamic_shared=lambda _: 4 * 128 // 8 * 128,
                                  moved="H E + G (E + Ev) elements in and out; the least"),
-    ("sample", "SampleKernel"): Kernel(vector_loads=False, moved=LOGITS),
+    ("qkv_vectors", "QkvVectorsKernel"): Kernel(moved="as of qkv"),
+    ("sample", "ScanKernel"): Kernel(moved="4 V read, of rows with changes also copied; the least"),
+    ("sample", "SampleKernel"): Kernel(
+        moved="4 V read again from L2 unless greedy; more by one block where more tokens are left than a list takes "
+              "(sample.cu)"),
     ("score", "ScoreKernel"): Kernel(vector_loads=False,
                                      moved="4 V read twice; once more for the likeliest, from L2"),
     ("stream_matmul", "StreamKernel"): Kernel(
