@@ -17,6 +17,18 @@ cuda::ExpertScore ScoreOf(RouterScore score) {
   return cuda::ExpertScore::kSigmoid;
 }
 
+// Where matrices of a layer differ, packed ones decide: tiles that are too small cost them most.
+cuda::ExpertWeights ExpertWeightsOf(const CudaExperts& experts) {
+  bool packed = false, fp8 = false;
+  for (const CudaExpertMatrices* matrices : {&experts.input, &experts.down})
+    for (const CudaExpertMatrices::Part& part : matrices->parts) {
+      fp8 = fp8 || part.is_fp8;
+      packed = packed || (!part.is_fp8 && cuda::IsPacked(part.shape.type));
+    }
+  if (packed) return cuda::ExpertWeights::kPacked;
+  return fp8 ? cuda::ExpertWeights::kFp8 : cuda::ExpertWeights::kDense;
+}
+
 }  // namespace
 
 int64_t CudaRouterStride(int32_t num_experts) { return (int64_t{num_experts} + 1 + 3) / 4 * 4; }
@@ -42,9 +54,11 @@ CudaExpertActivations CarveExperts(const DecoderSpec& spec, const CudaActivation
   return a;
 }
 
-cuda::ExpertSlots CudaPass::SlotsOf(const ExpertsSpec& experts) const {
+cuda::ExpertSlots CudaPass::SlotsOf(int layer) const {
+  const ExpertsSpec& experts = context_.spec.layers[layer].ffn.experts;
   cuda::ExpertSlots slots = context_.activations.experts.slots;
-  slots.tile_slots = cuda::ExpertTileSlots(int64_t{shape_.tokens} * experts.per_token, experts.count);
+  slots.tile_slots = cuda::ExpertTileSlots(int64_t{shape_.tokens} * experts.per_token, experts.count,
+                                           ExpertWeightsOf(context_.weights.experts[layer]));
   return slots;
 }
 
@@ -69,7 +83,7 @@ void CudaPass::RouteTokens(int layer) {
                                    .bias = weights.router.bias,
                                    .correction = weights.router_correction,
                                    .z_stride = stride,
-                                   .slots = SlotsOf(experts)},
+                                   .slots = SlotsOf(layer)},
                                   context_.stream);
   });
 }
@@ -87,7 +101,7 @@ cuda::ExpertMatMulArgs CudaPass::ArgsOf(int layer, const CudaExpertMatrices& mat
           .scales = product.of_tokens && experts.scales_input,
           .processors = context_.processors,
           .bulk_copies = context_.bulk_copies,
-          .slots = SlotsOf(experts),
+          .slots = SlotsOf(layer),
           .x = product.x,
           .y = product.y + part.first_output * cuda::BytesOf(context_.element),
           .y_stride = matrices.outputs,

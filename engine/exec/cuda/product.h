@@ -32,7 +32,8 @@ inline constexpr int64_t kPackedTokens = 96;
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args);
 
 // Up to so many tokens mma.sync multiplies by fp8 weights, beyond warpgroups where they may, whose tile has twice as many.
-// Not measured.
+// With 192 tokens of [28672, 4096] on an H100 225 us against 127; of smaller matrices the two are within 4 us of each other
+// with 256.
 inline constexpr int64_t kFp8MmaTokens = 128;
 
 // Device memory for a slice of unpacked weights, of bytes > 0 where kUnpack may come up.

@@ -22,13 +22,41 @@ namespace ropeway::cuda {
 inline constexpr int kFewExpertSlots = 8, kSomeExpertSlots = 16, kManyExpertSlots = 64,
                      kMostExpertSlots = 128;
 
-// How many of them a step has where it has so many slots in all: about twice what an expert gets on average, so that
-// few experts are read twice, and of 64, which a block works on at the pace of memory, from half a tile of mma on; of 128
-// where an expert gets more than 64, so that a number of W meets twice as many tokens. Not measured.
-constexpr int ExpertTileSlots(int64_t slots, int64_t experts) {
-  if (slots <= experts * kFewExpertSlots / 2) return kFewExpertSlots;
-  if (slots <= experts * kSomeExpertSlots / 2) return kSomeExpertSlots;
-  return slots <= experts * kManyExpertSlots ? kManyExpertSlots : kMostExpertSlots;
+// How the weights of experts lie, as far as tiles depend on it.
+enum class ExpertWeights : uint8_t { kDense, kPacked, kFp8 };
+
+// As many slots as an expert gets on average, at most, for tiles of few and of some. Measured on an H100 80GB HBM3, 2026-11-27,
+// X / K = 8 / 2 of F 14336 and 128 / 8 of F 768, us of the input product with the activation:
+//   bf16: with 2 slots each 645 and 567 by tiles of few, 671 and 575 by tiles of 64; with 4 712 and 620 against 673 and 576.
+//   packed: 813 and 645 by tiles of 64 with 2 slots each of Q4_K. Streams of experts were not measured since one of a single
+//   matrix of that size takes 38 us, where a tile of 64 took 100.
+//   fp8: tiles of few read at 2,825 GB/s with 4 slots each; tiles of some not measured.
+struct ExpertTileLimits {
+  int few, some;
+};
+constexpr ExpertTileLimits ExpertTileLimitsOf(ExpertWeights weights) {
+  switch (weights) {
+    case ExpertWeights::kDense:
+      return {2, 2};
+    case ExpertWeights::kPacked:
+    case ExpertWeights::kFp8:
+      return {4, 8};
+  }
+  return {};
+}
+
+// Slots of a tile of a step that has so many slots in all. Beyond those limits 64, at the pace of memory; 128 where that
+// halves how often packed weights are unpacked, from 128 slots each on (1,182 and 1,015 us against 1,671 and 1,472; with 64
+// each 1,009 and 873 against 935 and 763). With dense weights 128 were slower wherever it was measured, up to 128 each. Of fp8
+// from more than 64 slots each on, not measured.
+constexpr int ExpertTileSlots(int64_t slots, int64_t experts, ExpertWeights weights) {
+  const ExpertTileLimits limits = ExpertTileLimitsOf(weights);
+  if (slots <= experts * limits.few) return kFewExpertSlots;
+  if (slots <= experts * limits.some) return kSomeExpertSlots;
+  const bool most = weights == ExpertWeights::kPacked
+                        ? slots >= experts * kMostExpertSlots
+                        : weights == ExpertWeights::kFp8 && slots > experts * kManyExpertSlots;
+  return most ? kMostExpertSlots : kManyExpertSlots;
 }
 
 // Slots [first_slot, first_slot + num_slots) of one expert.

@@ -97,14 +97,21 @@ TEST_F(ExpertsTest, TilesHaveAsManySlotsAsTheyMay) {
 }
 
 TEST(ExpertTileSlotsTest, GrowWithWhatAnExpertGets) {
-  EXPECT_EQ(ExpertTileSlots(8, 128), kFewExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(512, 128), kFewExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(513, 128), kSomeExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(1024, 128), kSomeExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(1025, 128), kManyExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(8192, 128), kManyExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(8193, 128), kMostExpertSlots);
-  EXPECT_EQ(ExpertTileSlots(int64_t{65536} * 64, 1024), kMostExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(8, 128, ExpertWeights::kDense), kFewExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(256, 128, ExpertWeights::kDense), kFewExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(257, 128, ExpertWeights::kDense), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(int64_t{65536} * 64, 1024, ExpertWeights::kDense), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(512, 128, ExpertWeights::kPacked), kFewExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(1024, 128, ExpertWeights::kPacked), kSomeExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(1025, 128, ExpertWeights::kPacked), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(128 * 128 - 1, 128, ExpertWeights::kPacked), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(128 * 128, 128, ExpertWeights::kPacked), kMostExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(512, 128, ExpertWeights::kFp8), kFewExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(513, 128, ExpertWeights::kFp8), kSomeExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(1024, 128, ExpertWeights::kFp8), kSomeExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(1025, 128, ExpertWeights::kFp8), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(8192, 128, ExpertWeights::kFp8), kManyExpertSlots);
+  EXPECT_EQ(ExpertTileSlots(8193, 128, ExpertWeights::kFp8), kMostExpertSlots);
 }
 
 // Numbers that are none are chosen last, and never twice.

@@ -96,6 +96,8 @@ def expert_ring_bytes(variant):
     return 3 * (128 + int(re.search(r"TileShape<(\d+)>", variant)[1])) * 64 * 2
 
 
+# Rows of logits may begin anywhere: the threads that score load 32 bits each, side by side. So do those that take packed
+# weights in the order of columns, of which each part of a unit has some.
 KERNELS = {
     ("attention_bf16", "AttendKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=attention_tile_bytes,
