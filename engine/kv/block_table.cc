@@ -6,7 +6,8 @@ namespace ropeway {
 
 void BlockTable::GrowTo(int32_t num_pages) {
   while (size() < num_pages)
-    pages_.push_back(pool_.Allocate(size(), pages_.empty() ? PagePool::kNone : pages_.back()));
+    pages_.push_back(
+        pool_.Allocate(size(), pages_.empty() ? PagePool::kNone : pages_.back(), num_pages - size() - 1));
 }
 
 PageCopy BlockTable::Detach(int32_t index) {

@@ -1,5 +1,6 @@
 #include "engine/kv/page_pool.h"
 
+#include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
 
 namespace ropeway {
@@ -13,9 +14,9 @@ PagePool::PagePool(int32_t num_pages)
 
 PagePool::~PagePool() { ROPEWAY_CHECK(num_free() == num_pages()); }
 
-PageId PagePool::Allocate(int32_t index, PageId previous) {
+PageId PagePool::Allocate(int32_t index, PageId previous, int32_t more) {
   ROPEWAY_CHECK(num_free() > 0);
-  const PageId id = Choose(index, previous);
+  const PageId id = Choose(index, previous, more);
   free_.Remove(id);
   ref_counts_[id] = 1;
   ++allocations_[id];
@@ -23,7 +24,7 @@ PageId PagePool::Allocate(int32_t index, PageId previous) {
 }
 
 // A free page; idle ones become free where there is no better one.
-PageId PagePool::Choose(int32_t index, PageId previous) {
+PageId PagePool::Choose(int32_t index, PageId previous, int32_t more) {
   const PageId behind = previous + 1;
   const bool has_place =
       previous != kNone && behind < num_pages() && behind % kPagesOfQuad == index % kPagesOfQuad;
@@ -33,13 +34,26 @@ PageId PagePool::Choose(int32_t index, PageId previous) {
   if (oldest_idle_ != kNone) {
     const PageId first = oldest_idle_ / kPagesOfQuad * kPagesOfQuad;
     const bool is_whole = first + kPagesOfQuad <= num_pages() && !IsHeld(first, kPagesOfQuad);
-    if (!is_whole && free_.size() > 0) return free_.any();
-    for (PageId id = is_whole ? first : oldest_idle_, end = is_whole ? first + kPagesOfQuad : id + 1;
-         id < end; ++id)
-      if (!free_.Contains(id)) Evict(id);
-    if (is_whole) return first + index % kPagesOfQuad;
+    const int32_t place = index % kPagesOfQuad;
+    if (is_whole) return EvictQuads(first, CeilDiv(place + 1 + more, kPagesOfQuad)) + place;
+    if (free_.size() == 0) Evict(oldest_idle_);
   }
   return free_.any();
+}
+
+// Evicts what is idle of the quad that begins at `last` and of those before it, `count` in all, as long as the oldest page is in
+// the next one of them: a sequence gives up its pages from the end, so that these are the oldest, and who takes them reads
+// them upwards. Returns where the first of them begins. REQUIRES: nobody holds any of that quad.
+PageId PagePool::EvictQuads(PageId last, int32_t count) {
+  PageId first = last;
+  for (;; first -= kPagesOfQuad) {
+    for (PageId id = first; id < first + kPagesOfQuad; ++id)
+      if (!free_.Contains(id)) Evict(id);
+    const PageId before = first - kPagesOfQuad;
+    const bool follows = oldest_idle_ != kNone && oldest_idle_ / kPagesOfQuad * kPagesOfQuad == before &&
+                         !IsHeld(before, kPagesOfQuad);
+    if (--count == 0 || !follows) return first;
+  }
 }
 
 bool PagePool::IsHeld(PageId first, int32_t count) const {

@@ -26,9 +26,10 @@ class PagePool {
 
   static constexpr PageId kNone = -1;
 
-  // A page nobody holds, with one reference, for place `index` of a sequence whose page before is `previous`, or kNone: the
-  // one behind that, or else one where others may follow (free_pages.h). REQUIRES: num_free() > 0
-  PageId Allocate(int32_t index = 0, PageId previous = kNone);
+  // A page nobody holds, with one reference, for place `index` of a sequence whose page before is `previous`, or kNone, and
+  // which takes `more` pages next: the one behind that, or else one where others may follow (free_pages.h).
+  // REQUIRES: num_free() > 0
+  PageId Allocate(int32_t index = 0, PageId previous = kNone, int32_t more = 0);
   void AddRef(PageId id);   // REQUIRES: the page is held, or idle
   void DropRef(PageId id);  // REQUIRES: the page is held
 
@@ -59,9 +60,10 @@ class PagePool {
   };
   void AppendIdle(PageId id);
   void RemoveIdle(PageId id);
-  PageId Choose(int32_t index, PageId previous);
+  PageId Choose(int32_t index, PageId previous, int32_t more);
   bool IsHeld(PageId first, int32_t count) const;  // any of so many pages
   void Evict(PageId id);                           // which is idle
+  PageId EvictQuads(PageId last, int32_t count);
 
   std::vector<int32_t> ref_counts_;   // [num_pages]
   std::vector<int64_t> allocations_;  // [num_pages]

@@ -180,6 +180,33 @@ TEST(PagePoolTest, EvictsQuads) {
   }
 }
 
+// Of which as many go as the sequence is about to need, and it reads them upwards.
+TEST(PagePoolTest, PagesThatTakeThePlaceOfIdleOnesFollowEachOther) {
+  constexpr int32_t kPages = 8 * kPagesOfQuad, kWanted = 3 * kPagesOfQuad - 1;
+  PagePool pool(kPages);
+  for (int32_t i = 0; i < kPages; ++i) {
+    const PageId page = pool.Allocate(i);
+    pool.Publish(page, KeyNumber(page));
+  }
+  const PageId used = 4 * kPagesOfQuad;  // a quad that is used once more after the others
+  for (PageId id = kPages - 1; id >= 0; --id)
+    if (id / kPagesOfQuad != used / kPagesOfQuad) pool.DropRef(id);
+  for (PageId id = used; id < used + kPagesOfQuad; ++id) pool.DropRef(id);
+  std::vector<PageId> pages;
+  for (int32_t i = 0; i < kWanted; ++i) {
+    pages.push_back(pool.Allocate(i, pages.empty() ? PagePool::kNone : pages.back(), kWanted - i - 1));
+    EXPECT_EQ(pages[i], kPages - 3 * kPagesOfQuad + i);
+    pool.CheckInvariants();
+  }
+  EXPECT_EQ(pool.num_evictions(), 3 * kPagesOfQuad);
+  const PageId own = pool.Allocate(kPagesOfQuad, PagePool::kNone, kPages);
+  EXPECT_EQ(own, 0) << "all that is left goes, but for what was used";
+  EXPECT_EQ(pool.num_idle(), kPagesOfQuad);
+  EXPECT_EQ(pool.Find(KeyNumber(used)), used);
+  pages.push_back(own);
+  for (const PageId page : pages) pool.DropRef(page);
+}
+
 TEST(PagePoolTest, ForgetsAPageThatWasWithdrawn) {
   PagePool pool(1);
   const PageId page = pool.Allocate();
