@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "engine/kernels/args.h"
 #include "engine/tensor/aligned_buffer.h"
+#include "engine/tensor/buffer_arena.h"
 #include "engine/tensor/shape.h"
 #include "engine/tensor/tensor_view.h"
 
@@ -42,6 +43,7 @@ struct PackRequest {
   absl::Span<const TensorView> parts;
   bool interleave = false;
   const ForPieces* for_pieces = nullptr;  // null: by the caller alone
+  BufferArena* memory = nullptr;          // where the matrix goes; null: memory of its own
 };
 
 }  // namespace ropeway::kernels

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "engine/base/check.h"
 #include "engine/base/exhaustion.h"
@@ -11,7 +12,6 @@
 namespace ropeway {
 namespace {
 
-constexpr int64_t kCacheLine = 64;
 constexpr int64_t kHugePage = 2 << 20;
 constexpr int64_t kMostBytes = int64_t{1} << 62;  // beyond, sums would overflow
 
@@ -23,7 +23,13 @@ AlignedBuffer::AlignedBuffer(int64_t bytes) : bytes_(bytes) {
   data_ = bytes >= kHugePage ? Map(bytes) : Allocate(bytes);
 }
 
+AlignedBuffer::AlignedBuffer(uint8_t* data, int64_t bytes, std::shared_ptr<const void> owner)
+    : data_(data, Free{.mapped_bytes = 0, .owner = std::move(owner)}), bytes_(bytes) {
+  ROPEWAY_CHECK(bytes >= 0 && reinterpret_cast<uintptr_t>(data) % kAlignment == 0);
+}
+
 void AlignedBuffer::Free::operator()(uint8_t* data) const {
+  if (owner != nullptr) return;
   if (mapped_bytes == 0)
     std::free(data);
   else
@@ -31,8 +37,8 @@ void AlignedBuffer::Free::operator()(uint8_t* data) const {
 }
 
 AlignedBuffer::Memory AlignedBuffer::Allocate(int64_t bytes) {
-  const int64_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-  Memory memory(static_cast<uint8_t*>(std::aligned_alloc(kCacheLine, rounded)));
+  const int64_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  Memory memory(static_cast<uint8_t*>(std::aligned_alloc(kAlignment, rounded)));
   if (memory == nullptr) throw OutOfMemory(bytes);
   std::memset(memory.get(), 0, rounded);
   return memory;
@@ -50,7 +56,7 @@ AlignedBuffer::Memory AlignedBuffer::Map(int64_t bytes) {
   const int64_t before = kHugePage - static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin) % kHugePage);
   munmap(begin, before);
   if (before != kHugePage) munmap(begin + before + rounded, kHugePage - before);
-  Memory memory(begin + before, Free{.mapped_bytes = rounded});
+  Memory memory(begin + before, Free{.mapped_bytes = rounded, .owner = nullptr});
   // Only an advice: without huge pages everything works, with more misses of the address cache.
   madvise(memory.get(), rounded, MADV_HUGEPAGE);
   return memory;

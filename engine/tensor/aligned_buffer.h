@@ -12,9 +12,13 @@ namespace ropeway {
 
 class AlignedBuffer {
  public:
+  static constexpr int64_t kAlignment = 64;
+
   AlignedBuffer() = default;
   // Throws OutOfMemory (engine/base/exhaustion.h), as the containers of the standard library do.
   explicit AlignedBuffer(int64_t bytes);
+  // Memory that is there as long as `owner`. REQUIRES: zeroed, a multiple of kAlignment, of no other buffer.
+  AlignedBuffer(uint8_t* data, int64_t bytes, std::shared_ptr<const void> owner);
 
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }
@@ -30,7 +34,8 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    int64_t mapped_bytes;  // 0, from the heap, unless set
+    int64_t mapped_bytes;               // 0, from the heap or the owner's, unless set
+    std::shared_ptr<const void> owner;  // may be null
     void operator()(uint8_t* data) const;
   };
   using Memory = std::unique_ptr<uint8_t[], Free>;

@@ -245,20 +245,20 @@ absl::Status PackCache::ReadIndex() {
 }
 
 // Whether the file gave the matrix.
-bool PackCache::ReadMatrix(const ContentDigest& request, ForPieces for_pieces, PackedMatrix& matrix) {
-  const auto found = entries_.find(request);
+bool PackCache::ReadMatrix(const PackRequest& request, const ContentDigest& digest, PackedMatrix& matrix) {
+  const auto found = entries_.find(digest);
   if (found == entries_.end()) return false;
   const Entry& entry = found->second;
   if (entry.bytes != PackedBytes(matrix)) {
     Note(absl::InvalidArgumentError("has a matrix of a wrong size"));
     return false;
   }
-  matrix.data = AlignedBuffer(entry.bytes);
+  matrix.data = kernels::BufferFor(request, entry.bytes);
   std::vector<Piece> pieces;
   AppendPieces(matrix.data.data(), entry.bytes, pieces);
   std::vector<ContentDigest> digests(pieces.size());
   std::atomic<bool> is_whole = true;
-  for_pieces(static_cast<int64_t>(pieces.size()), [&](int64_t i) {
+  (*request.for_pieces)(static_cast<int64_t>(pieces.size()), [&](int64_t i) {
     const Piece& piece = pieces[i];
     uint8_t* const to = matrix.data.data() + piece.offset;
     if (!ReadAll(file_->descriptor(), entry.offset + piece.offset, to, piece.bytes).ok()) is_whole = false;
@@ -272,7 +272,7 @@ bool PackCache::ReadMatrix(const ContentDigest& request, ForPieces for_pieces, P
 PackedMatrix PackCache::Pack(const PackRequest& request) {
   Kept kept{.request = DigestOfRequest(request)};
   PackedMatrix matrix = kernels::PlanPanels(request);
-  kept.was_read = ReadMatrix(kept.request, *request.for_pieces, matrix);
+  kept.was_read = ReadMatrix(request, kept.request, matrix);
   if (kept.was_read)
     kept.content = entries_[kept.request].content;
   else

@@ -66,7 +66,8 @@ class PackCache {
   };
 
   absl::Status ReadIndex();
-  bool ReadMatrix(const ContentDigest& request, ForPieces for_pieces, kernels::PackedMatrix& matrix);
+  bool ReadMatrix(const kernels::PackRequest& request, const ContentDigest& digest,
+                  kernels::PackedMatrix& matrix);
   absl::Status Write(ForPieces for_pieces);
   void Note(const absl::Status& status);
 

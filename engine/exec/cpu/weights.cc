@@ -89,6 +89,7 @@ class CpuWing {
     const auto on_all = [this](int64_t count, absl::FunctionRef<void(int64_t)> body) { OnAll(count, body); };
     const kernels::PackRequest::ForPieces for_pieces = on_all;
     request.for_pieces = &for_pieces;
+    request.memory = &memory_;
     Projection::Part part{cache_ == nullptr ? table_.pack(request) : cache_->Pack(request),
                           projection.outputs};
     projection.outputs += part.matrix.rows;
@@ -98,6 +99,7 @@ class CpuWing {
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
   PackCache* const cache_;
+  BufferArena memory_;
 };
 
 }  // namespace

@@ -140,9 +140,13 @@ PackedMatrix PlanPanels(const PackRequest& request) {
   return matrix;
 }
 
+AlignedBuffer BufferFor(const PackRequest& request, int64_t bytes) {
+  return request.memory == nullptr ? AlignedBuffer(bytes) : request.memory->Take(bytes);
+}
+
 PackedMatrix PackPanels(const PackRequest& request) {
   PackedMatrix matrix = PlanPanels(request);
-  matrix.data = AlignedBuffer(PackedBytes(matrix));
+  matrix.data = BufferFor(request, PackedBytes(matrix));
   const auto pack = [&](int64_t piece) {
     for (int64_t i = 0; i < kPiecePanels; ++i)
       if (const int64_t panel = piece * kPiecePanels + i; panel < matrix.num_panels)

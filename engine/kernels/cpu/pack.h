@@ -15,6 +15,9 @@ PackedMatrix PlanPanels(const PackRequest& request);
 
 PackedMatrix PackPanels(const PackRequest& request);
 
+// Zeroed memory where the request wants it.
+AlignedBuffer BufferFor(const PackRequest& request, int64_t bytes);
+
 // Where files keep panels, they keep this number: whoever changes what PackPanels writes raises it.
 inline constexpr uint32_t kPanelsVersion = 2;
 
