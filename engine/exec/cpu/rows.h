@@ -16,7 +16,7 @@ namespace ropeway {
 inline constexpr kernels::ActivationKind kActivationKinds[] = {kernels::ActivationKind::kInt8,
                                                                kernels::ActivationKind::kFloat};
 
-// Tokens of one piece of what is done token by token.
+// Tokens of one piece of what is done token by token, at most.
 inline constexpr int64_t kPieceTokens = 8;
 
 constexpr int64_t RoundUp(int64_t count, int64_t multiple) { return CeilDiv(count, multiple) * multiple; }
@@ -35,9 +35,9 @@ inline AlignedBuffer Floats(int64_t count) {
 // body(token) for all tokens [0, count), some tokens a piece, by all members.
 template <typename Body>
 void ForEachToken(Team& team, int64_t count, const Body& body) {
-  team.ForEach(CeilDiv(count, kPieceTokens), [&](int64_t piece) {
-    const int64_t last = std::min((piece + 1) * kPieceTokens, count);
-    for (int64_t t = piece * kPieceTokens; t < last; ++t) body(t);
+  const int64_t pieces = std::max(CeilDiv(count, kPieceTokens), std::min<int64_t>(count, team.size()));
+  team.ForEach(pieces, [&](int64_t piece) {
+    for (int64_t t = count * piece / pieces; t < count * (piece + 1) / pieces; ++t) body(t);
   });
 }
 
