@@ -42,6 +42,8 @@ struct MatMulArgs {
   Range panels;
   const uint8_t* next = nullptr;  // memory that this thread reads next, worth fetching early; may be null
   int64_t next_bytes = 0;
+  const uint8_t* later = nullptr;  // and after that
+  int64_t later_bytes = 0;
 };
 
 // Tokens are brought into the form that matrices multiply in groups of so many.

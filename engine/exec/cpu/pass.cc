@@ -71,6 +71,7 @@ Workspace::Workspace(const DecoderSpec& spec, const kernels::KernelTable& table,
   sines_.resize(angles);
   first_pieces_.resize(threads);
   first_spans_.resize(threads);
+  kv_ahead_.resize(threads);
   if (table.merge_spans != nullptr && threads > 1) {
     const int64_t spans = kSpanRows * (int64_t{max_positions} / kernels::kAttentionSpan + 1);
     spans_ = Floats(spans * spec.num_heads * (kv.padded_value_dim + kernels::kSpanHead));
@@ -90,6 +91,7 @@ void Decoder::Pass::Logits(absl::Span<const int32_t> indices) {
 
 void Decoder::Pass::Embed() {
   CountAttentionPieces();
+  FindKvAhead();
   const bool is_narrow = spec_.embedding_size > 0;
   if (is_narrow) {
     ForEachToken(team_, num_tokens(), [&](int64_t t) { weights_.Embed(batch_->token_ids[t], Narrow(t)); });

@@ -13,6 +13,7 @@
 #include "engine/base/admitted_lengths.h"
 #include "engine/base/thread_pool.h"
 #include "engine/exec/cpu/experts.h"
+#include "engine/exec/cpu/kv_ahead.h"
 #include "engine/exec/cpu/weights.h"
 #include "engine/kernels/ops.h"
 #include "engine/model/decoder_spec.h"
@@ -79,6 +80,7 @@ class Workspace {
   std::vector<std::vector<float>> private_angles_;  // [threads], of one token
   std::vector<std::vector<int64_t>> first_pieces_;  // [threads][R + 1], of attention, of each row
   std::vector<std::vector<int64_t>> first_spans_;   // [threads][R + 1], of each row's positions
+  std::vector<KvAhead> kv_ahead_;                   // [threads]
   AlignedBuffer spans_;  // [spans of at most kSpanRows rows][H, padded Ev + kSpanHead], what they came to
 };
 

@@ -156,6 +156,36 @@ void Decoder::Pass::CountAttentionPieces() {
   }
 }
 
+// What the member attends to of rows with one token, if nobody takes it from it: its share of the items of Attend.
+void Decoder::Pass::FindKvAhead() {
+  Ahead().Clear();
+  if (num_tokens() < kSharingTokens) return;
+  const std::vector<int64_t>& first_pieces = workspace_.first_pieces_[team_.index()];
+  const std::vector<int64_t>& first_spans = workspace_.first_spans_[team_.index()];
+  const Range share = PartOf(first_pieces.back() * spec_.num_kv_heads, team_.index(), team_.size());
+  for (size_t row = 0; row < batch_->page_tables.size(); ++row) {
+    const int64_t item = first_pieces[row] * spec_.num_kv_heads;
+    const int32_t token = batch_->row_starts[row];
+    if (item < share.first || item >= share.last || batch_->row_starts[row + 1] - token != 1) continue;
+    if (!TakesHeadsTogether(first_spans[row + 1] - first_spans[row], first_spans.back())) continue;
+    Ahead().AddRow(cache_->kv, batch_->page_tables[row].first(batch_->positions[token] / kPageTokens + 1));
+  }
+}
+
+// Beside products from here to the attention of that layer, if there is one, and it sees all that is asked for.
+void Decoder::Pass::AskForKvOf(int index) {
+  Ahead().Begin(nullptr, 0);
+  if (num_tokens() < kSharingTokens || index == spec_.num_layers()) return;
+  const kernels::ScoreModifier& modifier = weights_.modifiers[index].modifier;
+  if (modifier.window > 0 || modifier.chunk > 0 || Mixes(index) || AttendsBySpans(index)) return;
+  const CpuLayer &layer = weights_.layers[index - 1], &next = weights_.layers[index];
+  int64_t weights = 0;
+  for (const CpuProjection* projection : {&layer.attention_output, &layer.ffn_input, &layer.down, &next.qkv})
+    for (const CpuProjection::Part& part : projection->parts)
+      weights += part.matrix.rows * part.matrix.columns;
+  Ahead().Begin(cache_->data + index * cache_->layer_stride, weights * num_tokens() / team_.size());
+}
+
 // Whether a few sequences, each a token long, have more work than can be shared out by rows.
 bool Decoder::Pass::AttendsBySpans(int index) const {
   const int64_t rows = batch_->page_tables.size();
@@ -261,6 +291,7 @@ kernels::AttentionArgs Decoder::Pass::AttentionOf(int index, int64_t row, int32_
 
 void Decoder::Pass::AddAttention(int index) {
   const CpuLayer& layer = weights_.layers[index];
+  AskForKvOf(index + 1);
   AddToHidden({workspace_.attention_.as<float>(), workspace_.attention_stride_, num_tokens()},
               layer.attention_output, layer.attention_post_norm,
               spec_.layers[index].ffn.has_experts() ? &layer.router : &layer.ffn_input);

@@ -23,6 +23,9 @@ inline constexpr int kAttentionTokens = 16;
 // a span has no more than its share of so many a member, its KV heads go together.
 inline constexpr int kSharedItems = 4;
 
+// Where so many tokens share weights, products leave memory idle.
+inline constexpr int kSharingTokens = 4;
+
 // One member's way through one step: the phases of decoder_phases.h. Each phase ends when all members may
 // read what it wrote.
 class Decoder::Pass {
@@ -96,6 +99,9 @@ class Decoder::Pass {
   void ShareRotatedColumns(const LatentSpec& latent, int64_t token);
   void FindAngles(int64_t token);
   void CountAttentionPieces();
+  void FindKvAhead();
+  void AskForKvOf(int index);
+  KvAhead& Ahead() { return workspace_.kv_ahead_[team_.index()]; }
   void FinishHeads(int index, int64_t token);
   void NormHeads(int index, float* heads);
   void RotateHeads(int rotary, int64_t token);

@@ -95,6 +95,8 @@ void Decoder::Pass::MultiplyPanels(int64_t num_tokens, const CpuProjection& proj
       after = &matrix;
       after_panel = range.last;
     }
+    const absl::Span<const uint8_t> later =
+        Ahead().Take((range.last - range.first) * kernels::kPanelRows * matrix.columns * num_tokens);
     table_.matmul({.matrix = &matrix,
                    .activations = Activations(matrix.activation, num_tokens),
                    .num_tokens = num_tokens,
@@ -106,7 +108,9 @@ void Decoder::Pass::MultiplyPanels(int64_t num_tokens, const CpuProjection& proj
                    .bias = projection.bias.empty() ? nullptr : projection.bias.data() + part.first_output,
                    .panels = range,
                    .next = after == nullptr ? nullptr : after->panel(after_panel),
-                   .next_bytes = after == nullptr ? 0 : after->panel_bytes});
+                   .next_bytes = after == nullptr ? 0 : after->panel_bytes,
+                   .later = later.data(),
+                   .later_bytes = static_cast<int64_t>(later.size())});
   }
 }
 

@@ -34,7 +34,7 @@ int64_t TilesPerPass(ActivationKind kind, int64_t columns, bool wide) {
 // Of whole tiles: fewer do not earn the unpacking of a panel.
 constexpr int64_t kFewestWideTiles = 2;
 
-// The memory needed after a panel, brought nearer in equal shares by all steps of its product (a block
+// Memory needed after a panel, or later on, brought nearer in equal shares by all steps of a product (a block
 // of columns of a group of tokens), so that DRAM and the multipliers work at the same time. A panel (20 to
 // 280 KB) waits in L2.
 class Ahead {
@@ -43,12 +43,12 @@ class Ahead {
   Ahead(const uint8_t* data, int64_t bytes, int64_t steps)
       : data_(data), lines_(bytes / 64), lines_per_step_((lines_ + steps - 1) / steps) {}
 
-  // Gives the next `steps` steps their share.
-  void Take(int64_t steps, TileArgs& args) {
-    args.prefetch_lines = 0;
+  // Gives each of the next `steps` steps its share: lines from `data` on.
+  void Take(int64_t steps, const uint8_t*& data, int64_t& lines) {
+    lines = 0;
     if (lines_ <= 0) return;
-    args.prefetch = data_;
-    args.prefetch_lines = lines_per_step_;
+    data = data_;
+    lines = lines_per_step_;
     data_ += steps * lines_per_step_ * 64;
     lines_ -= steps * lines_per_step_;
   }
@@ -113,14 +113,15 @@ struct Product {
 
   // One tile, some tokens at a time. The arguments are changed in place: a copy of what was just written field
   // by field has to wait for all stores before it, outputs on their way to memory among them (3 % of a prompt).
-  void RunTile(TileArgs& tile_args, int64_t panel, Ahead& ahead) const {
+  void RunTile(TileArgs& tile_args, int64_t panel, Ahead& ahead, Ahead& later) const {
     const int64_t rest = columns_of_y - panel * outputs;
     float* const y = tile_args.y;
     for (int first = 0; first < tile_args.tile_tokens; first += kMaxTokens) {
       const int tokens = std::min(kMaxTokens, tile_args.tile_tokens - first);
       tile_args.first_token = first;
       tile_args.y = y + first * args.y_stride;
-      ahead.Take(blocks, tile_args);
+      ahead.Take(blocks, tile_args.prefetch, tile_args.prefetch_lines);
+      later.Take(blocks, tile_args.later, tile_args.later_lines);
       if (rest < outputs)
         RunPartial(tile_args, tokens, rest);
       else
@@ -129,7 +130,7 @@ struct Product {
     tile_args.y = y;
   }
 
-  void RunTiles(int64_t panel, Range range, Ahead ahead) const {
+  void RunTiles(int64_t panel, Range range, Ahead ahead, Ahead& later) const {
     float bias[kPanelRows];
     TileArgs tile_args{.panel = args.matrix->panel(panel),
                        .activations = args.activations + range.first * tile_stride,
@@ -143,7 +144,9 @@ struct Product {
                        .numbers = args.numbers,
                        .bias = BiasOf(panel, bias),
                        .prefetch = nullptr,
-                       .prefetch_lines = 0};
+                       .prefetch_lines = 0,
+                       .later = nullptr,
+                       .later_lines = 0};
     const auto advance = [&](int64_t tiles) {
       range.first += tiles;
       tile_args.activations += tiles * tile_stride;
@@ -151,14 +154,14 @@ struct Product {
     };
     const int64_t whole = std::min(range.last, args.num_tokens / tile_tokens) - range.first;
     if (wide != nullptr && whole >= kFewestWideTiles && columns_of_y - panel * outputs >= outputs) {
-      ahead.Take(StepsOf({range.first, range.first + whole}), tile_args);
+      ahead.Take(StepsOf({range.first, range.first + whole}), tile_args.prefetch, tile_args.prefetch_lines);
       wide(tile_args, whole, tile_stride);
       advance(whole);
     }
     for (; range.first < range.last; advance(1)) {
       tile_args.tile_tokens =
           static_cast<int>(std::min(tile_tokens, args.num_tokens - range.first * tile_tokens));
-      RunTile(tile_args, panel, ahead);
+      RunTile(tile_args, panel, ahead, later);
     }
   }
 };
@@ -217,6 +220,8 @@ void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatM
   const int64_t tiles = NumTiles(matrix.activation, args.num_tokens);
   const int64_t per_pass = TilesPerPass(matrix.activation, matrix.columns, product.wide != nullptr);
   const int passes = static_cast<int>((tiles + per_pass - 1) / per_pass);
+  Ahead later(args.later, args.later_bytes,
+              std::max<int64_t>(1, product.StepsOf({0, tiles}) * (args.panels.last - args.panels.first)));
   for (int pass = 0; pass < passes; ++pass) {
     const Range range = PartOf(tiles, pass, passes);
     const int64_t steps = product.StepsOf(range);
@@ -230,7 +235,7 @@ void TiledMatMul(const TileKernels& kernels, const WideKernels* wide, const MatM
       } else if (args.next != nullptr) {
         ahead = Ahead(args.next, args.next_bytes, steps);
       }
-      product.RunTiles(panel, range, ahead);
+      product.RunTiles(panel, range, ahead, later);
     }
   }
 }

@@ -120,8 +120,10 @@ struct TileArgs {
   Activation activation;  // of kTileActivate and kTileGate
   ActivationNumbers numbers;
   const float* bias;        // [32] of the panel's rows in their order, or null
-  const uint8_t* prefetch;  // lines to bring into L2 meanwhile, `prefetch_lines` per 32 columns
+  const uint8_t* prefetch;  // lines to bring nearer meanwhile, `prefetch_lines` per 32 columns
   int64_t prefetch_lines;
+  const uint8_t* later;  // and those that are read after them, into L2
+  int64_t later_lines;
 };
 
 using TileFunction = void (*)(const TileArgs& args);

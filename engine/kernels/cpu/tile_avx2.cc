@@ -245,11 +245,11 @@ template <int T>
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
   const int64_t blocks = args.columns / kQuantBlock;
-  const uint8_t* prefetch = args.prefetch;
+  Fetching fetching(args);
   Block block = FirstBlock<F>(args);
   __m256 acc[4][T] = {};
   for (int64_t i = 0; i < blocks; ++i) {
-    Prefetch(prefetch, args.prefetch_lines);
+    fetching.Step();
     for (int half = 0; half < 2; ++half) {
       Accumulate<F, T, 0, (T < 4 ? T : 4)>(block, half, acc);
       if constexpr (T > 4) Accumulate<F, T, 4, T - 4>(block, half, acc);
@@ -272,10 +272,10 @@ template <DType kType>
 template <DType kType, int T, int kToken, int kTokens, int kQuarter, int kQuarters>
 [[gnu::always_inline]] inline void MultiplyFloats(const TileArgs& args, __m256 (&acc)[4][T]) {
   const float* x = reinterpret_cast<const float*>(args.activations) + kToken;
-  const uint8_t* prefetch = args.prefetch;
+  Fetching fetching(args);
   __m256 sum[kQuarters][kTokens] = {};
   for (int64_t k = 0; k < args.columns; ++k, x += T) {
-    if (kToken == 0 && kQuarter == 0 && k % kQuantBlock == 0) Prefetch(prefetch, args.prefetch_lines);
+    if (kToken == 0 && kQuarter == 0 && k % kQuantBlock == 0) fetching.Step();
     __m256 w[kQuarters];
 #pragma GCC unroll 4
     for (int q = 0; q < kQuarters; ++q)

@@ -23,6 +23,8 @@
 // registers, of which there are 13 for 16. Fetching outputs ahead and passes of half the size changed nothing; panels
 // unpacked once for all tokens (25 KB of L1) made Q4_1 up to 5 % slower. What is left is the arithmetic: a scale per 32
 // columns on either side and a minimum, all as exact as the file has them.
+// So a step of decode of SmolLM2 Q4_1 (103,680 blocks of 32 rows and columns in its layers, 27,648 of Q8_0 in its output) has 22.7
+// million cycles for eight tokens: on two cores 3.1 ms at 3.66 GHz, whatever else it takes; of 32 tokens 12.4 ms.
 #include <immintrin.h>
 
 #include <utility>
@@ -129,12 +131,12 @@ template <int T>
 template <class F, int T>
 void IntegerTile(const TileArgs& args) {
   const int64_t blocks = args.columns / kQuantBlock;
-  const uint8_t* prefetch = args.prefetch;
+  Fetching fetching(args);
   Block block = FirstBlock<F>(args);
   __m512 acc[2][T];
   SetZero(acc);
   for (int64_t i = 0; i < blocks; ++i) {
-    Prefetch(prefetch, args.prefetch_lines);
+    fetching.Step();
     if constexpr (F::kHalves)
       AccumulateHalves<F, T>(block, acc);
     else
@@ -155,11 +157,11 @@ template <DType kType>
 template <DType kType, int T>
 void FloatTile(const TileArgs& args) {
   const float* x = reinterpret_cast<const float*>(args.activations);
-  const uint8_t* prefetch = args.prefetch;
+  Fetching fetching(args);
   __m512 acc[2][T];
   SetZero(acc);
   for (int64_t k = 0; k < args.columns; ++k, x += T) {
-    if (k % kQuantBlock == 0) Prefetch(prefetch, args.prefetch_lines);
+    if (k % kQuantBlock == 0) fetching.Step();
     const __m512 w0 = LoadWeights<kType>(args.panel, k * kPanelRows);
     const __m512 w1 = LoadWeights<kType>(args.panel, k * kPanelRows + 16);
 #pragma GCC unroll 8

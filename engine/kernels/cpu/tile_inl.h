@@ -7,6 +7,26 @@
   for (int64_t i = 0; i < lines; ++i, p += 64) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
 
+// Asks for what TileArgs wants, block by block.
+class Fetching {
+ public:
+  explicit Fetching(const TileArgs& args)
+      : prefetch_(args.prefetch),
+        later_(args.later),
+        lines_(args.prefetch_lines),
+        later_lines_(args.later_lines) {}
+
+  [[gnu::always_inline]] void Step() {
+    Prefetch(prefetch_, lines_);
+    for (int64_t i = 0; i < later_lines_; ++i, later_ += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(later_), _MM_HINT_T1);
+  }
+
+ private:
+  const uint8_t *prefetch_, *later_;
+  const int64_t lines_, later_lines_;
+};
+
 // The weights of a block, and its activations from the first token that is computed on.
 struct Block {
   const uint8_t *codes, *side, *super;
