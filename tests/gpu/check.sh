@@ -227,7 +227,7 @@ measure_served() {
 }
 # Kernels that have been on no device yet, once more under a sanitizer, which is slow.
 sanitize() {
-  local new='*Warpgroup*:*Fp8*:*Expert*:*Fused*:*StreamMatMul*:*StreamBulk*:*Packed*:*TakeTokens*'
+  local new='*Warpgroup*:*Fp8*:*Expert*:*Fused*:*StreamMatMul*:*StreamBulk*:*Packed*:*TakeTokens*:*Attention*:*Sample*:*Qkv*:*CopyBytes*'
   command -v compute-sanitizer >/dev/null || { record "compute-sanitizer" skipped "is not there"; return; }
   step "memcheck of new kernels" 120 compute-sanitizer --tool memcheck --error-exitcode 1 \
     bin/kernels_cuda_device_test --gtest_filter="$new"

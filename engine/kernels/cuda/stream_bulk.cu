@@ -15,7 +15,7 @@
 //   filled   each copying lane arrives, and says how many bytes its copies bring
 //   emptied  each of the two warps arrives once it has read the stage, also where it has no job in it
 // Step n of a block lies in stage n % S: it is there when phase n / S of `filled` is over, and may be filled when phase
-// n / S - 1 of `emptied` is. Nobody is ever two phases behind, since all three walk the same steps.
+// n / S - 1 of `emptied` is. Nobody is ever two phases behind, since all walk the same steps.
 //
 // As many stages as two blocks of a processor find room for, be it of this kernel or of the next, which has its first weights
 // under way as soon as blocks of this one have ended, as there, and waits for its tokens alone. Of a token or two that is 6
