@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "engine/base/quad_pages.h"
 #include "engine/kernels/score_modifier.h"
 #include "engine/tensor/shape.h"
 
@@ -24,9 +25,6 @@ struct RotateArgs {
   const float* sines;    // [rotary_dim / 2]
   bool interleaved;      // pairs (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
 };
-
-// Pages that lie together: 4 i to 4 i + 3. Attention takes as many positions at a time.
-inline constexpr int kQuadPages = 4;
 
 // How the KV cache of one layer lies in memory: in quads of pages. A quad holds, for each KV head, the keys of its four pages,
 // transposed, so that a vector lane is a token, those of two pages in turn; then their values in blocks of B = value_columns

@@ -23,8 +23,8 @@ void NumberSet::Remove(int32_t number) {
 // From the last one, so that the first one is taken first.
 FreePages::FreePages(int32_t num_pages)
     : pages_(num_pages),
-      quad_pages_(CeilDiv(num_pages, kPagesOfQuad)),
-      run_pages_(CeilDiv(num_pages, kPagesOfRun)),
+      quad_pages_(CeilDiv(num_pages, kQuadPages)),
+      run_pages_(CeilDiv(num_pages, kRunPages)),
       quads_(static_cast<int32_t>(quad_pages_.size())),
       runs_(static_cast<int32_t>(run_pages_.size())) {
   for (PageId id = num_pages - 1; id >= 0; --id) Insert(id);
@@ -32,14 +32,14 @@ FreePages::FreePages(int32_t num_pages)
 
 void FreePages::Insert(PageId id) {
   pages_.Insert(id);
-  if (++quad_pages_[id / kPagesOfQuad] == kPagesOfQuad) quads_.Insert(id / kPagesOfQuad);
-  if (++run_pages_[id / kPagesOfRun] == kPagesOfRun) runs_.Insert(id / kPagesOfRun);
+  if (++quad_pages_[id / kQuadPages] == kQuadPages) quads_.Insert(id / kQuadPages);
+  if (++run_pages_[id / kRunPages] == kRunPages) runs_.Insert(id / kRunPages);
 }
 
 void FreePages::Remove(PageId id) {
   pages_.Remove(id);
-  if (quad_pages_[id / kPagesOfQuad]-- == kPagesOfQuad) quads_.Remove(id / kPagesOfQuad);
-  if (run_pages_[id / kPagesOfRun]-- == kPagesOfRun) runs_.Remove(id / kPagesOfRun);
+  if (quad_pages_[id / kQuadPages]-- == kQuadPages) quads_.Remove(id / kQuadPages);
+  if (run_pages_[id / kRunPages]-- == kRunPages) runs_.Remove(id / kRunPages);
 }
 
 std::optional<PageId> FreePages::OfWhole(const NumberSet& blocks, int32_t block_pages, int32_t index) {
@@ -55,8 +55,8 @@ void FreePages::CheckInvariants() const {
     for (int32_t block = 0; block < blocks.count(); ++block)
       ROPEWAY_CHECK(blocks.Contains(block) == (counts[block] == block_pages));
   };
-  check(quads_, quad_pages_, kPagesOfQuad);
-  check(runs_, run_pages_, kPagesOfRun);
+  check(quads_, quad_pages_, kQuadPages);
+  check(runs_, run_pages_, kRunPages);
 }
 
 }  // namespace ropeway

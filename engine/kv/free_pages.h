@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "engine/api/step.h"
+#include "engine/base/quad_pages.h"
 
 namespace ropeway {
 
-// Pages 4 i to 4 i + 3 are a quad. Runs are long enough that a jump from one to the next costs little: on a Zen 4 a jump takes
-// as long as 20 KB read in a straight line, and a run of SmolLM2 has 384 KB a layer.
-inline constexpr int32_t kPagesOfQuad = 4, kPagesOfRun = 32;
+// Pages of a run: so many that a jump from one to the next costs little. On a Zen 4 a jump takes as long as 20 KB
+// read in a straight line, and a run of SmolLM2 has 384 KB a layer.
+inline constexpr int32_t kRunPages = 32;
 
 // Numbers of [0, count).
 class NumberSet {
@@ -48,8 +49,8 @@ class FreePages {
 
   // Page number `index` of a run, or quad, whose pages are all free, counted from its first page round and round: so page i of
   // a sequence is the i-th of its quad, wherever the sequence begins to have pages of its own.
-  std::optional<PageId> OfWholeRun(int32_t index) const { return OfWhole(runs_, kPagesOfRun, index); }
-  std::optional<PageId> OfWholeQuad(int32_t index) const { return OfWhole(quads_, kPagesOfQuad, index); }
+  std::optional<PageId> OfWholeRun(int32_t index) const { return OfWhole(runs_, kRunPages, index); }
+  std::optional<PageId> OfWholeQuad(int32_t index) const { return OfWhole(quads_, kQuadPages, index); }
   PageId any() const { return pages_.last(); }  // REQUIRES: size() > 0
 
   void CheckInvariants() const;

@@ -1,9 +1,17 @@
 #include "engine/kv/page_pool.h"
 
+#include <algorithm>
+
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
+#include "engine/base/quad_pages.h"
 
 namespace ropeway {
+namespace {
+
+constexpr PageId FirstOfQuad(PageId id) { return id / kQuadPages * kQuadPages; }
+
+}  // namespace
 
 PagePool::PagePool(int32_t num_pages)
     : ref_counts_(num_pages),
@@ -27,15 +35,14 @@ PageId PagePool::Allocate(int32_t index, PageId previous, int32_t more) {
 PageId PagePool::Choose(int32_t index, PageId previous, int32_t more) {
   const PageId behind = previous + 1;
   const bool has_place =
-      previous != kNone && behind < num_pages() && behind % kPagesOfQuad == index % kPagesOfQuad;
+      previous != kNone && behind < num_pages() && behind % kQuadPages == index % kQuadPages;
   if (has_place && free_.Contains(behind)) return behind;
   if (const auto id = free_.OfWholeRun(index)) return *id;
   if (const auto id = free_.OfWholeQuad(index)) return *id;
   if (oldest_idle_ != kNone) {
-    const PageId first = oldest_idle_ / kPagesOfQuad * kPagesOfQuad;
-    const bool is_whole = first + kPagesOfQuad <= num_pages() && !IsHeld(first, kPagesOfQuad);
-    const int32_t place = index % kPagesOfQuad;
-    if (is_whole) return EvictQuads(first, CeilDiv(place + 1 + more, kPagesOfQuad)) + place;
+    const PageId first = FirstOfQuad(oldest_idle_);
+    const int32_t place = index % kQuadPages;
+    if (IsUnheldQuad(first)) return EvictQuads(first, CeilDiv(place + 1 + more, kQuadPages)) + place;
     if (free_.size() == 0) Evict(oldest_idle_);
   }
   return free_.any();
@@ -46,20 +53,19 @@ PageId PagePool::Choose(int32_t index, PageId previous, int32_t more) {
 // them upwards. Returns where the first of them begins. REQUIRES: nobody holds any of that quad.
 PageId PagePool::EvictQuads(PageId last, int32_t count) {
   PageId first = last;
-  for (;; first -= kPagesOfQuad) {
-    for (PageId id = first; id < first + kPagesOfQuad; ++id)
+  for (;; first -= kQuadPages) {
+    for (PageId id = first; id < first + kQuadPages; ++id)
       if (!free_.Contains(id)) Evict(id);
-    const PageId before = first - kPagesOfQuad;
-    const bool follows = oldest_idle_ != kNone && oldest_idle_ / kPagesOfQuad * kPagesOfQuad == before &&
-                         !IsHeld(before, kPagesOfQuad);
+    const PageId before = first - kQuadPages;
+    const bool follows = oldest_idle_ != kNone && FirstOfQuad(oldest_idle_) == before && IsUnheldQuad(before);
     if (--count == 0 || !follows) return first;
   }
 }
 
-bool PagePool::IsHeld(PageId first, int32_t count) const {
-  for (PageId id = first; id < first + count; ++id)
-    if (ref_counts_[id] > 0) return true;
-  return false;
+bool PagePool::IsUnheldQuad(PageId first) const {
+  if (first + kQuadPages > num_pages()) return false;
+  const int32_t* counts = &ref_counts_[first];
+  return std::all_of(counts, counts + kQuadPages, [](int32_t count) { return count == 0; });
 }
 
 void PagePool::Evict(PageId id) {

@@ -61,8 +61,8 @@ class PagePool {
   void AppendIdle(PageId id);
   void RemoveIdle(PageId id);
   PageId Choose(int32_t index, PageId previous, int32_t more);
-  bool IsHeld(PageId first, int32_t count) const;  // any of so many pages
-  void Evict(PageId id);                           // which is idle
+  bool IsUnheldQuad(PageId first) const;  // whether four pages begin there and nobody holds any
+  void Evict(PageId id);                  // which is idle
   PageId EvictQuads(PageId last, int32_t count);
 
   std::vector<int32_t> ref_counts_;   // [num_pages]

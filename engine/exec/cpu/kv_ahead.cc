@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "engine/base/quad_pages.h"
+
 namespace ropeway {
 namespace {
-
-using kernels::kQuadPages;
 
 // Whether the pages are the first ones of a quad.
 bool IsQuad(absl::Span<const int32_t> pages) {

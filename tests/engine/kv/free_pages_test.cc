@@ -22,12 +22,12 @@ TEST(NumberSetTest, ForgetsWhatIsRemoved) {
 }
 
 TEST(FreePagesTest, RunsAreWholeOrNotThere) {
-  FreePages pages(2 * kPagesOfRun + 5);
+  FreePages pages(2 * kRunPages + 5);
   EXPECT_EQ(pages.OfWholeRun(0), 0);
-  EXPECT_EQ(pages.OfWholeRun(kPagesOfRun + 7), 7);
+  EXPECT_EQ(pages.OfWholeRun(kRunPages + 7), 7);
   pages.Remove(3);
-  EXPECT_EQ(pages.OfWholeRun(1), kPagesOfRun + 1);
-  pages.Remove(kPagesOfRun);
+  EXPECT_EQ(pages.OfWholeRun(1), kRunPages + 1);
+  pages.Remove(kRunPages);
   EXPECT_EQ(pages.OfWholeRun(0), std::nullopt) << "the last five are no run";
   pages.Insert(3);
   EXPECT_EQ(pages.OfWholeRun(0), 0);

@@ -110,12 +110,12 @@ TEST(PagePoolTest, FindsAPublishedPageUntilItIsNeeded) {
 
 // One page in each quad is published, and the others are held.
 TEST(PagePoolTest, EvictsWhatWasGivenUpFirst) {
-  constexpr int32_t kPages = 4 * kPagesOfQuad;
+  constexpr int32_t kPages = 4 * kQuadPages;
   PagePool pool(kPages);
   std::vector<PageId> published;
   for (int32_t i = 0; i < kPages; ++i) {
     const PageId page = pool.Allocate(i);
-    if (page % kPagesOfQuad != 0) continue;
+    if (page % kQuadPages != 0) continue;
     pool.Publish(page, KeyNumber(published.size()));
     published.push_back(page);
   }
@@ -134,14 +134,14 @@ TEST(PagePoolTest, EvictsWhatWasGivenUpFirst) {
 
 // Pages of sequences that grow in turn follow each other, each in runs of its own.
 TEST(PagePoolTest, PagesOfASequenceFollowEachOther) {
-  constexpr int32_t kSequences = 3, kPages = 4 * kPagesOfRun;
+  constexpr int32_t kSequences = 3, kPages = 4 * kRunPages;
   PagePool pool(kPages);
   std::vector<std::vector<PageId>> pages(kSequences);
-  for (int32_t i = 0; i < kPagesOfRun; ++i)
+  for (int32_t i = 0; i < kRunPages; ++i)
     for (auto& sequence : pages)
       sequence.push_back(pool.Allocate(i, sequence.empty() ? PagePool::kNone : sequence.back()));
   for (const auto& sequence : pages)
-    for (int32_t i = 0; i < kPagesOfRun; ++i) {
+    for (int32_t i = 0; i < kRunPages; ++i) {
       EXPECT_EQ(sequence[i], sequence[0] + i);
       pool.DropRef(sequence[i]);
     }
@@ -149,32 +149,32 @@ TEST(PagePoolTest, PagesOfASequenceFollowEachOther) {
 
 // A sequence that begins with pages of others lies in its quads as if they were its own.
 TEST(PagePoolTest, PlacesInQuadsAreThoseInTheSequence) {
-  PagePool pool(3 * kPagesOfRun);
+  PagePool pool(3 * kRunPages);
   const PageId shared = pool.Allocate();
   const PageId own = pool.Allocate(1, shared);
   EXPECT_EQ(own, shared + 1) << "behind its last page";
   const PageId other = pool.Allocate(7, own);
-  EXPECT_EQ(other % kPagesOfRun, 7) << "behind its last page there would be another place of a quad";
+  EXPECT_EQ(other % kRunPages, 7) << "behind its last page there would be another place of a quad";
   for (const PageId page : {shared, own, other}) pool.DropRef(page);
 }
 
 // Where all is idle, quads go as a whole, so that those who grow in turn have one each.
 TEST(PagePoolTest, EvictsQuads) {
-  constexpr int32_t kPages = 4 * kPagesOfQuad;
+  constexpr int32_t kPages = 4 * kQuadPages;
   PagePool pool(kPages);
   for (int32_t i = 0; i < kPages; ++i) pool.Publish(pool.Allocate(i), KeyNumber(i));
   for (PageId id = kPages - 1; id >= 0; --id) pool.DropRef(id);  // as sequences give up theirs
   EXPECT_EQ(pool.num_idle(), kPages);
   std::vector<PageId> first, second;
-  for (int32_t i = 0; i < kPagesOfQuad; ++i) {
+  for (int32_t i = 0; i < kQuadPages; ++i) {
     first.push_back(pool.Allocate(i, first.empty() ? PagePool::kNone : first.back()));
     second.push_back(pool.Allocate(i, second.empty() ? PagePool::kNone : second.back()));
     pool.CheckInvariants();
   }
-  EXPECT_EQ(pool.num_evictions(), 2 * kPagesOfQuad);
-  for (int32_t i = 0; i < kPagesOfQuad; ++i) {
-    EXPECT_EQ(first[i], kPages - kPagesOfQuad + i);
-    EXPECT_EQ(second[i], kPages - 2 * kPagesOfQuad + i);
+  EXPECT_EQ(pool.num_evictions(), 2 * kQuadPages);
+  for (int32_t i = 0; i < kQuadPages; ++i) {
+    EXPECT_EQ(first[i], kPages - kQuadPages + i);
+    EXPECT_EQ(second[i], kPages - 2 * kQuadPages + i);
     pool.DropRef(first[i]);
     pool.DropRef(second[i]);
   }
@@ -182,26 +182,26 @@ TEST(PagePoolTest, EvictsQuads) {
 
 // Of which as many go as the sequence is about to need, and it reads them upwards.
 TEST(PagePoolTest, PagesThatTakeThePlaceOfIdleOnesFollowEachOther) {
-  constexpr int32_t kPages = 8 * kPagesOfQuad, kWanted = 3 * kPagesOfQuad - 1;
+  constexpr int32_t kPages = 8 * kQuadPages, kWanted = 3 * kQuadPages - 1;
   PagePool pool(kPages);
   for (int32_t i = 0; i < kPages; ++i) {
     const PageId page = pool.Allocate(i);
     pool.Publish(page, KeyNumber(page));
   }
-  const PageId used = 4 * kPagesOfQuad;  // a quad that is used once more after the others
+  const PageId used = 4 * kQuadPages;  // a quad that is used once more after the others
   for (PageId id = kPages - 1; id >= 0; --id)
-    if (id / kPagesOfQuad != used / kPagesOfQuad) pool.DropRef(id);
-  for (PageId id = used; id < used + kPagesOfQuad; ++id) pool.DropRef(id);
+    if (id / kQuadPages != used / kQuadPages) pool.DropRef(id);
+  for (PageId id = used; id < used + kQuadPages; ++id) pool.DropRef(id);
   std::vector<PageId> pages;
   for (int32_t i = 0; i < kWanted; ++i) {
     pages.push_back(pool.Allocate(i, pages.empty() ? PagePool::kNone : pages.back(), kWanted - i - 1));
-    EXPECT_EQ(pages[i], kPages - 3 * kPagesOfQuad + i);
+    EXPECT_EQ(pages[i], kPages - 3 * kQuadPages + i);
     pool.CheckInvariants();
   }
-  EXPECT_EQ(pool.num_evictions(), 3 * kPagesOfQuad);
-  const PageId own = pool.Allocate(kPagesOfQuad, PagePool::kNone, kPages);
+  EXPECT_EQ(pool.num_evictions(), 3 * kQuadPages);
+  const PageId own = pool.Allocate(kQuadPages, PagePool::kNone, kPages);
   EXPECT_EQ(own, 0) << "all that is left goes, but for what was used";
-  EXPECT_EQ(pool.num_idle(), kPagesOfQuad);
+  EXPECT_EQ(pool.num_idle(), kQuadPages);
   EXPECT_EQ(pool.Find(KeyNumber(used)), used);
   pages.push_back(own);
   for (const PageId page : pages) pool.DropRef(page);

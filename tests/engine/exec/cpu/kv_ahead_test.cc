@@ -3,13 +3,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/base/quad_pages.h"
 #include "engine/kernels/ops.h"
 #include "gtest/gtest.h"
 
 namespace ropeway {
 namespace {
 
-using kernels::kQuadPages;
 using kernels::KvLayout;
 using kernels::KvType;
 using kernels::MakeKvLayout;
