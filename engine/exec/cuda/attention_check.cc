@@ -7,10 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/ceil_div.h"
-#include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/kernel_check.h"
-#include "engine/tensor/half.h"
 
 namespace ropeway {
 namespace {
@@ -26,12 +24,8 @@ constexpr int kMaxPages = (kContext + kPageTokens - 1) / kPageTokens;
 // Scores in units of their own spread, so that soft-max has much to tell apart.
 constexpr float kSpread = 6;
 
-// bf16 in [-1, 1).
 std::vector<uint16_t> RandomNumbers(int64_t count, uint64_t seed) {
-  std::vector<uint16_t> numbers(static_cast<size_t>(count));
-  for (size_t i = 0; i < numbers.size(); ++i)
-    numbers[i] = FloatToBFloat16(static_cast<float>(2 * UnitInterval(seed, i) - 1));
-  return numbers;
+  return Rounded(cuda::Element::kBF16, EvenNumbers(count, seed));
 }
 
 // The last tokens of a sequence, on the device.

@@ -2,7 +2,6 @@
 
 #include <vector>
 
-#include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/kernel_check.h"
 #include "engine/tensor/dtype.h"
@@ -14,16 +13,6 @@ namespace {
 // More than a tile of warpgroups each way, and more stages than are ever under way.
 constexpr int kRows = 128 + 72, kTokens = cuda::kFp8WarpgroupTile + 40, kColumns = 1000;
 
-// In [-1, 1), of very different size, so that sums have much to round.
-std::vector<float> RandomNumbers(int64_t count, uint64_t seed) {
-  std::vector<float> numbers(static_cast<size_t>(count));
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    const auto number = static_cast<float>(2 * UnitInterval(seed, i) - 1);
-    numbers[i] = i % 3 == 0 ? number * 0x1p-5f : number;
-  }
-  return numbers;
-}
-
 // W and x of one product, on the device.
 class Product {
  public:
@@ -34,11 +23,11 @@ class Product {
   const KernelCheck& check() const { return check_; }
 
   absl::Status Upload() {
-    const std::vector<float> w = RandomNumbers(int64_t{kRows} * kColumns, 1);
+    const std::vector<float> w = UnevenNumbers(int64_t{kRows} * kColumns, 1);
     std::vector<uint8_t> image(static_cast<size_t>(cuda::Fp8LayoutOf(kRows, kColumns).bytes));
     cuda::PackFp8Rows(ViewOf(w, kRows), kRows, 0, image.data());
     ASSIGN_OR_RETURN(weights_, check_.Put(image));
-    ASSIGN_OR_RETURN(x_, check_.Put(RandomNumbers(int64_t{kTokens} * kColumns, 2)));
+    ASSIGN_OR_RETURN(x_, check_.Put(UnevenNumbers(int64_t{kTokens} * kColumns, 2)));
     ASSIGN_OR_RETURN(codes_, check_.Room(2 * kTokens * cuda::Fp8RowBytes(kColumns)));
     ASSIGN_OR_RETURN(scales_, check_.Room(kTokens * 4));
     return check_.MakeOutput(int64_t{kTokens} * kRows * BytesOf(element_));

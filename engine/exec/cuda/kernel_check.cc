@@ -3,9 +3,30 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
+#include "engine/tensor/half.h"
 
 namespace ropeway {
+
+std::vector<float> EvenNumbers(int64_t count, uint64_t seed) {
+  std::vector<float> numbers(static_cast<size_t>(count));
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(2 * UnitInterval(seed, i) - 1);
+  return numbers;
+}
+
+std::vector<float> UnevenNumbers(int64_t count, uint64_t seed) {
+  std::vector<float> numbers = EvenNumbers(count, seed);
+  for (size_t i = 0; i < numbers.size(); i += 3) numbers[i] *= 0x1p-5f;
+  return numbers;
+}
+
+std::vector<uint16_t> Rounded(cuda::Element element, const std::vector<float>& numbers) {
+  std::vector<uint16_t> codes;
+  for (const float number : numbers)
+    codes.push_back(element == cuda::Element::kF16 ? FloatToHalf(number) : FloatToBFloat16(number));
+  return codes;
+}
 
 KernelCheck::KernelCheck(cuda::Runtime& runtime, cuda::Stream stream, std::string doing)
     : runtime_(runtime), stream_(stream), doing_(std::move(doing)) {}

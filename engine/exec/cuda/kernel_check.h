@@ -1,4 +1,5 @@
-// What checks of a kernel against another one share: inputs on the device, and an output that is read back.
+// What checks of a kernel against another one share: numbers, their place on the device, and an output that is
+// read back.
 #ifndef ROPEWAY_ENGINE_EXEC_CUDA_KERNEL_CHECK_H_
 #define ROPEWAY_ENGINE_EXEC_CUDA_KERNEL_CHECK_H_
 
@@ -9,9 +10,17 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/exec/cuda/memory.h"
+#include "engine/kernels/cuda/element.h"
 #include "engine/kernels/cuda/runtime.h"
 
 namespace ropeway {
+
+// Random numbers in [-1, 1).
+std::vector<float> EvenNumbers(int64_t count, uint64_t seed);
+// The same of very different size, so that sums have much to round.
+std::vector<float> UnevenNumbers(int64_t count, uint64_t seed);
+// As f16 or bf16. REQUIRES: `element` has 16 bits.
+std::vector<uint16_t> Rounded(cuda::Element element, const std::vector<float>& numbers);
 
 // For one thread, which is bound to the device. All calls wait for the stream.
 class KernelCheck {

@@ -3,10 +3,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/kernel_check.h"
-#include "engine/tensor/half.h"
 
 namespace ropeway {
 namespace {
@@ -14,23 +12,13 @@ namespace {
 // For one processor, so that its block has several rounds of jobs, the last of one warp alone.
 constexpr int kRows = 4 * 16 + 5, kTokens = 3, kColumns = 4096 + 256 + 48;
 
-// In [-1, 1), of very different size, so that sums have much to round.
-std::vector<uint16_t> RandomNumbers(cuda::Element element, int64_t count, uint64_t seed) {
-  std::vector<uint16_t> numbers(static_cast<size_t>(count));
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    const auto number = static_cast<float>(2 * UnitInterval(seed, i) - 1) * (i % 3 == 0 ? 0x1p-5f : 1.0f);
-    numbers[i] = element == cuda::Element::kF16 ? FloatToHalf(number) : FloatToBFloat16(number);
-  }
-  return numbers;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> WhyNoBulkCopies(cuda::Element element, const cuda::KernelTable& kernels,
                                             cuda::Runtime& runtime, cuda::Stream stream) {
   KernelCheck check(runtime, stream, "checking products by bulk copies, which --bulk_copies=off leaves out");
-  ASSIGN_OR_RETURN(const CudaMemory weights, check.Put(RandomNumbers(element, kRows * kColumns, 1)));
-  ASSIGN_OR_RETURN(const CudaMemory x, check.Put(RandomNumbers(element, kTokens * kColumns, 2)));
+  ASSIGN_OR_RETURN(const CudaMemory weights, check.Put(Rounded(element, UnevenNumbers(kRows * kColumns, 1))));
+  ASSIGN_OR_RETURN(const CudaMemory x, check.Put(Rounded(element, UnevenNumbers(kTokens * kColumns, 2))));
   RETURN_IF_ERROR(check.MakeOutput(kTokens * kRows * 4));
   std::vector<uint8_t> bytes[2];
   for (const bool bulk : {false, true}) {
