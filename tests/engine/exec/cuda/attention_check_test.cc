@@ -11,7 +11,7 @@
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_kernels.h"
-#include "tests/engine/exec/cuda/warpgroup_check_test.h"
+#include "tests/engine/exec/cuda/kernel_check_test.h"
 #include "tests/engine/exec/executor_devices.h"
 #include "tests/testing/patience.h"
 #include "tests/testing/status_matchers.h"
@@ -58,7 +58,7 @@ cuda::ErrorCode LoseTheDevice(const cuda::AttentionArgs& args, cuda::Stream stre
 constexpr cuda::AttentionShape kShape{
     .num_heads = 6, .num_kv_heads = 2, .head_dim = 24, .value_dim = 24, .warpgroups = true};
 
-class AttentionCheckTest : public WarpgroupCheckTest {
+class AttentionCheckTest : public KernelCheckTest {
  protected:
   absl::StatusOr<std::string> Check(decltype(cuda::KernelTable::attention) attention) {
     kernels_.attention = attention;

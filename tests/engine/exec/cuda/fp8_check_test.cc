@@ -11,7 +11,7 @@
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_kernels.h"
-#include "tests/engine/exec/cuda/warpgroup_check_test.h"
+#include "tests/engine/exec/cuda/kernel_check_test.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/tiny_models.h"
@@ -41,7 +41,7 @@ cuda::ErrorCode LoseTheDevice(const cuda::Fp8MatMulArgs& args, cuda::Stream stre
                          : cuda::emulation::HostFp8Kernels().matmul(args, stream);
 }
 
-class Fp8CheckTest : public WarpgroupCheckTest {
+class Fp8CheckTest : public KernelCheckTest {
  protected:
   absl::StatusOr<bool> Check(MatMul matmul) {
     kernels_.matmul = matmul;

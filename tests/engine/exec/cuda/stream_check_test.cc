@@ -11,7 +11,7 @@
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_kernels.h"
-#include "tests/engine/exec/cuda/warpgroup_check_test.h"
+#include "tests/engine/exec/cuda/kernel_check_test.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_folder.h"
 #include "tests/testing/tiny_models.h"
@@ -41,7 +41,7 @@ cuda::ErrorCode LoseTheDevice(const cuda::MatMulArgs& args, cuda::Stream stream)
                           : cuda::emulation::HostKernels().dense_matmul(args, stream);
 }
 
-class StreamCheckTest : public WarpgroupCheckTest {
+class StreamCheckTest : public KernelCheckTest {
  protected:
   absl::StatusOr<std::string> Check(MatMul matmul, cuda::Element element = cuda::Element::kBF16) {
     kernels_.dense_matmul = matmul;

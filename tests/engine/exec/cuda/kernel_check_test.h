@@ -1,6 +1,6 @@
-// What tests of the checks of wgmma's kernels share: an emulated device, and what it says of a kernel that it lacks.
-#ifndef ROPEWAY_TESTS_ENGINE_EXEC_CUDA_WARPGROUP_CHECK_TEST_H_
-#define ROPEWAY_TESTS_ENGINE_EXEC_CUDA_WARPGROUP_CHECK_TEST_H_
+// What tests of the checks of kernels share: an emulated device, and what it says of a kernel that it lacks.
+#ifndef ROPEWAY_TESTS_ENGINE_EXEC_CUDA_KERNEL_CHECK_TEST_H_
+#define ROPEWAY_TESTS_ENGINE_EXEC_CUDA_KERNEL_CHECK_TEST_H_
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ namespace ropeway::testing {
 
 inline constexpr cuda::ErrorCode kNoKernelImage = 209;  // cudaErrorNoKernelImageForDevice
 
-class WarpgroupCheckTest : public ::testing::Test {
+class KernelCheckTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_EQ(runtime_.Bind(), 0);
@@ -28,4 +28,4 @@ class WarpgroupCheckTest : public ::testing::Test {
 
 }  // namespace ropeway::testing
 
-#endif  // ROPEWAY_TESTS_ENGINE_EXEC_CUDA_WARPGROUP_CHECK_TEST_H_
+#endif  // ROPEWAY_TESTS_ENGINE_EXEC_CUDA_KERNEL_CHECK_TEST_H_
