@@ -1,6 +1,5 @@
 #include "server/front/write_watchdog.h"
 
-#include <optional>
 #include <utility>
 
 namespace ropeway::server {
@@ -8,10 +7,6 @@ namespace ropeway::server {
 WriteWatchdog::WriteWatchdog(absl::Duration timeout) : timeout_(timeout), thread_([this] { Run(); }) {}
 
 WriteWatchdog::~WriteWatchdog() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
   stop_.Stop();
   thread_.join();
 }
@@ -32,9 +27,9 @@ void WriteWatchdog::End(Ticket ticket) {
   writes_.erase(found);
 }
 
-std::optional<absl::Time> WriteWatchdog::NextDeadline() {
-  absl::MutexLock lock(&mutex_, absl::Condition(this, &WriteWatchdog::HasWritesOrStops));
-  return stopping_ ? std::nullopt : std::optional(writes_.begin()->second.deadline);
+absl::Duration WriteWatchdog::UntilNextDeadline() {
+  absl::MutexLock lock(&mutex_);
+  return writes_.empty() ? timeout_ : writes_.begin()->second.deadline - clock_.Now();
 }
 
 std::function<void()> WriteWatchdog::TakeExpired() {
@@ -45,12 +40,11 @@ std::function<void()> WriteWatchdog::TakeExpired() {
   return on_timeout;
 }
 
-// Sleeps until the write that is the oldest now would expire; most have ended by then.
+// Sleeps until the write that is the oldest now would expire; most have ended by then. One that begins meanwhile
+// expires later.
 void WriteWatchdog::Run() {
-  while (const std::optional<absl::Time> deadline = NextDeadline()) {
-    if (stop_.WaitFor(*deadline - clock_.Now())) return;
+  while (!stop_.WaitFor(UntilNextDeadline()))
     if (const std::function<void()> on_timeout = TakeExpired()) on_timeout();
-  }
 }
 
 }  // namespace ropeway::server

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <optional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -41,13 +40,10 @@ class WriteWatchdog {
   };
 
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Of the oldest write, once there is one; none at the end.
-  std::optional<absl::Time> NextDeadline() ABSL_LOCKS_EXCLUDED(mutex_);
+  // How long it is until the oldest write expires, or, where there is none, one that begins now.
+  absl::Duration UntilNextDeadline() ABSL_LOCKS_EXCLUDED(mutex_);
   // What the oldest write calls, where it has expired.
   std::function<void()> TakeExpired() ABSL_LOCKS_EXCLUDED(mutex_);
-  bool HasWritesOrStops() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !writes_.empty();
-  }
 
   const absl::Duration timeout_;
   const RealClock clock_{};
@@ -55,7 +51,6 @@ class WriteWatchdog {
   absl::Mutex mutex_;
   std::map<Ticket, Write> writes_ ABSL_GUARDED_BY(mutex_);  // the first expires first
   Ticket last_ticket_ ABSL_GUARDED_BY(mutex_) = kNone;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 
