@@ -102,6 +102,16 @@ StreamLimits StreamLimitsOf(const Config& config) {
           .max_bytes = config.stream_buffer_bytes};
 }
 
+void LogPackCache(const Log& log, const PackCacheOutcome& outcome) {
+  if (outcome.path.empty()) return;
+  const auto say = outcome.trouble.empty() ? &Log::Info : &Log::Warning;
+  (log.*say)("packed weights", {{"file", outcome.path},
+                                {"read", outcome.read},
+                                {"packed", outcome.packed},
+                                {"written", outcome.is_written ? "yes" : "no"},
+                                {"trouble", outcome.trouble.empty() ? "none" : outcome.trouble}});
+}
+
 }  // namespace
 
 // In the order of construction: each may use those above it, and outlives those below it.
@@ -287,20 +297,6 @@ void Server::Impl::OnLost() {
   admission.StartDraining();
   if (!lost.exchange(true) && events.on_lost) events.on_lost();
 }
-
-namespace {
-
-void LogPackCache(const Log& log, const PackCacheOutcome& outcome) {
-  if (outcome.path.empty()) return;
-  const auto say = outcome.trouble.empty() ? &Log::Info : &Log::Warning;
-  (log.*say)("packed weights", {{"file", outcome.path},
-                                {"read", outcome.read},
-                                {"packed", outcome.packed},
-                                {"written", outcome.is_written ? "yes" : "no"},
-                                {"trouble", outcome.trouble.empty() ? "none" : outcome.trouble}});
-}
-
-}  // namespace
 
 absl::Status Server::Impl::Load(const ModelLoader& load) {
   ASSIGN_OR_RETURN(model, load(config, LogOfProgress(log, clock)));

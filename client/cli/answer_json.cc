@@ -51,7 +51,6 @@ Json ToJson(const Receipt& receipt) {
           {"seed", receipt.seed}};
 }
 
-// What is not set is left out.
 // With the decimals that the float was given by: 0.2 and not 0.20000000298023224.
 double AsGiven(float number) {
   char digits[64];
@@ -61,6 +60,7 @@ double AsGiven(float number) {
   return value;
 }
 
+// What is not set is left out.
 Json DefaultsToJson(const Sampling& defaults) {
   Json json = Json::object();
   if (defaults.temperature) json["temperature"] = AsGiven(*defaults.temperature);

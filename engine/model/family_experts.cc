@@ -69,6 +69,86 @@ void MakeDense(int32_t size, FfnSpec& ffn) {
   ffn.experts = {};
 }
 
+// Hunyuan's folders say that what experts give is not scaled, by false or by 1.
+absl::Status CheckUnscaled(JsonFields& config) {
+  constexpr char kName[] = "routed_scaling_factor";
+  const Json* value = config.Find(kName);
+  if (value == nullptr || *value == false || *value == 1) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat(config.NameOf(kName), " is ", Shown(*value), "; only 1 and false are supported"));
+}
+
+// {"quant_method": "mxfp4", "modules_to_not_convert": [...]}: what is packed, tensors tell.
+absl::Status CheckPacking(JsonFields& config) {
+  constexpr char kName[] = "quantization_config";
+  const Json* object = config.Find(kName);
+  if (object == nullptr) return absl::OkStatus();
+  if (!object->is_object())
+    return absl::InvalidArgumentError(absl::StrCat(config.NameOf(kName), " must be an object"));
+  JsonFields fields(*object, config.NameOf(kName));
+  ASSIGN_OR_RETURN(const std::string method, fields.String("quant_method"));
+  if (method == "mxfp4") return fields.Finish({"modules_to_not_convert", "dequantize"});
+  return absl::UnimplementedError(
+      absl::StrCat(fields.NameOf("quant_method"), " is '", method, "'; supported is mxfp4"));
+}
+
+// Layers that are not rotated: of `rotated`, those that are false.
+absl::Status ReadLlama4Rotation(JsonFields& config, std::vector<bool>& rotated) {
+  ASSIGN_OR_RETURN(const int32_t interval, Interval(config, "no_rope_layer_interval", 4));
+  for (size_t i = 0; i < rotated.size(); ++i) rotated[i] = (i + 1) % static_cast<size_t>(interval) != 0;
+  const Json* flags = config.Find("no_rope_layers");
+  if (flags == nullptr || (flags->is_array() && flags->empty())) return absl::OkStatus();
+  if (!flags->is_array() || flags->size() != rotated.size())
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.NameOf("no_rope_layers"), " must be an array of ", rotated.size(), " numbers"));
+  for (size_t i = 0; i < rotated.size(); ++i) rotated[i] = (*flags)[i] != 0;
+  return absl::OkStatus();
+}
+
+// Layers that see the chunk of their own position alone.
+absl::Status ReadLlama4Chunks(JsonFields& config, std::vector<bool>& chunked) {
+  const Json* types = config.Find("layer_types");
+  if (types == nullptr) return absl::OkStatus();
+  if (!types->is_array() || types->size() != chunked.size())
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.NameOf("layer_types"), " must be an array of ", chunked.size(), " strings"));
+  for (size_t i = 0; i < chunked.size(); ++i) {
+    chunked[i] = (*types)[i] == "chunked_attention";
+    if (!chunked[i] && (*types)[i] != "full_attention")
+      return absl::UnimplementedError(absl::StrCat(config.NameOf("layer_types"), " of layer ", i,
+                                                   " is not supported; supported are full_attention, "
+                                                   "chunked_attention"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FinishLlama4Attention(JsonFields& config, DecoderSpec& spec) {
+  std::vector<bool> rotated(spec.layers.size());
+  RETURN_IF_ERROR(ReadLlama4Rotation(config, rotated));
+  std::vector<bool> chunked = rotated;
+  RETURN_IF_ERROR(ReadLlama4Chunks(config, chunked));
+  ASSIGN_OR_RETURN(const int32_t chunk,
+                   config.IntOr("attention_chunk_size", config.Has("attention_chunk_size") ? 0 : 8192));
+  ASSIGN_OR_RETURN(const bool tuned, config.BoolOr("attn_temperature_tuning", true));
+  ASSIGN_OR_RETURN(const double floor, config.DoubleOr("floor_scale", 8192));
+  ASSIGN_OR_RETURN(const double scale, config.DoubleOr("attn_scale", 0.1));
+  if (!(floor > 0))
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.NameOf("floor_scale"), " must be positive, is ", Decimals(floor)));
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    LayerSpec& layer = spec.layers[i];
+    if (chunked[i] && chunk == 0)
+      return absl::InvalidArgumentError(
+          absl::StrCat(config.NameOf("attention_chunk_size"), " must be positive where layers have chunks"));
+    if (chunked[i]) layer.position.chunk = chunk;
+    if (rotated[i]) continue;
+    layer.position.scheme = NopeSpec{};
+    layer.attention.head_norm = {};
+    if (tuned) layer.attention.query_scale = TemperatureScale{.floor_scale = floor, .attention_scale = scale};
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ReadExpertCounts(JsonFields& config, std::initializer_list<const char*> count,
@@ -170,19 +250,6 @@ absl::Status FinishErnieMoe(JsonFields& config, DecoderSpec& spec) {
   return absl::OkStatus();
 }
 
-namespace {
-
-// Hunyuan's folders say that what experts give is not scaled, by false or by 1.
-absl::Status CheckUnscaled(JsonFields& config) {
-  constexpr char kName[] = "routed_scaling_factor";
-  const Json* value = config.Find(kName);
-  if (value == nullptr || *value == false || *value == 1) return absl::OkStatus();
-  return absl::UnimplementedError(
-      absl::StrCat(config.NameOf(kName), " is ", Shown(*value), "; only 1 and false are supported"));
-}
-
-}  // namespace
-
 absl::Status ReadHunyuanMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& layer) {
   ExpertsSpec& experts = layer.ffn.experts;
   experts.normalised = true;
@@ -192,24 +259,6 @@ absl::Status ReadHunyuanMoe(JsonFields& config, DecoderSpec& spec, LayerSpec& la
   return ReadExpertCounts(config, {"num_experts", "num_local_experts"}, {"moe_topk", "num_experts_per_tok"},
                           experts);
 }
-
-namespace {
-
-// {"quant_method": "mxfp4", "modules_to_not_convert": [...]}: what is packed, tensors tell.
-absl::Status CheckPacking(JsonFields& config) {
-  constexpr char kName[] = "quantization_config";
-  const Json* object = config.Find(kName);
-  if (object == nullptr) return absl::OkStatus();
-  if (!object->is_object())
-    return absl::InvalidArgumentError(absl::StrCat(config.NameOf(kName), " must be an object"));
-  JsonFields fields(*object, config.NameOf(kName));
-  ASSIGN_OR_RETURN(const std::string method, fields.String("quant_method"));
-  if (method == "mxfp4") return fields.Finish({"modules_to_not_convert", "dequantize"});
-  return absl::UnimplementedError(
-      absl::StrCat(fields.NameOf("quant_method"), " is '", method, "'; supported is mxfp4"));
-}
-
-}  // namespace
 
 absl::Status ReadGptOss(JsonFields& config, DecoderSpec&, LayerSpec& layer) {
   RETURN_IF_ERROR(CheckPacking(config));
@@ -240,67 +289,6 @@ absl::Status ReadLlama4(JsonFields& config, DecoderSpec& spec, LayerSpec& layer)
   if (!norms) layer.attention.head_norm = {};
   return absl::OkStatus();
 }
-
-namespace {
-
-// Layers that are not rotated: of `rotated`, those that are false.
-absl::Status ReadLlama4Rotation(JsonFields& config, std::vector<bool>& rotated) {
-  ASSIGN_OR_RETURN(const int32_t interval, Interval(config, "no_rope_layer_interval", 4));
-  for (size_t i = 0; i < rotated.size(); ++i) rotated[i] = (i + 1) % static_cast<size_t>(interval) != 0;
-  const Json* flags = config.Find("no_rope_layers");
-  if (flags == nullptr || (flags->is_array() && flags->empty())) return absl::OkStatus();
-  if (!flags->is_array() || flags->size() != rotated.size())
-    return absl::InvalidArgumentError(
-        absl::StrCat(config.NameOf("no_rope_layers"), " must be an array of ", rotated.size(), " numbers"));
-  for (size_t i = 0; i < rotated.size(); ++i) rotated[i] = (*flags)[i] != 0;
-  return absl::OkStatus();
-}
-
-// Layers that see the chunk of their own position alone.
-absl::Status ReadLlama4Chunks(JsonFields& config, std::vector<bool>& chunked) {
-  const Json* types = config.Find("layer_types");
-  if (types == nullptr) return absl::OkStatus();
-  if (!types->is_array() || types->size() != chunked.size())
-    return absl::InvalidArgumentError(
-        absl::StrCat(config.NameOf("layer_types"), " must be an array of ", chunked.size(), " strings"));
-  for (size_t i = 0; i < chunked.size(); ++i) {
-    chunked[i] = (*types)[i] == "chunked_attention";
-    if (!chunked[i] && (*types)[i] != "full_attention")
-      return absl::UnimplementedError(absl::StrCat(config.NameOf("layer_types"), " of layer ", i,
-                                                   " is not supported; supported are full_attention, "
-                                                   "chunked_attention"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status FinishLlama4Attention(JsonFields& config, DecoderSpec& spec) {
-  std::vector<bool> rotated(spec.layers.size());
-  RETURN_IF_ERROR(ReadLlama4Rotation(config, rotated));
-  std::vector<bool> chunked = rotated;
-  RETURN_IF_ERROR(ReadLlama4Chunks(config, chunked));
-  ASSIGN_OR_RETURN(const int32_t chunk,
-                   config.IntOr("attention_chunk_size", config.Has("attention_chunk_size") ? 0 : 8192));
-  ASSIGN_OR_RETURN(const bool tuned, config.BoolOr("attn_temperature_tuning", true));
-  ASSIGN_OR_RETURN(const double floor, config.DoubleOr("floor_scale", 8192));
-  ASSIGN_OR_RETURN(const double scale, config.DoubleOr("attn_scale", 0.1));
-  if (!(floor > 0))
-    return absl::InvalidArgumentError(
-        absl::StrCat(config.NameOf("floor_scale"), " must be positive, is ", Decimals(floor)));
-  for (size_t i = 0; i < spec.layers.size(); ++i) {
-    LayerSpec& layer = spec.layers[i];
-    if (chunked[i] && chunk == 0)
-      return absl::InvalidArgumentError(
-          absl::StrCat(config.NameOf("attention_chunk_size"), " must be positive where layers have chunks"));
-    if (chunked[i]) layer.position.chunk = chunk;
-    if (rotated[i]) continue;
-    layer.position.scheme = NopeSpec{};
-    layer.attention.head_norm = {};
-    if (tuned) layer.attention.query_scale = TemperatureScale{.floor_scale = floor, .attention_scale = scale};
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::Status FinishLlama4(JsonFields& config, DecoderSpec& spec) {
   RETURN_IF_ERROR(FinishLlama4Attention(config, spec));

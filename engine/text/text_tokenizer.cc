@@ -68,6 +68,18 @@ bool EndsInWord(std::string_view text) {
   return !text.empty() && IsWord(text.substr(last));
 }
 
+absl::StatusOr<std::vector<TokenId>> IdsUnder(const Metadata& metadata, const char* key, int32_t size) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t>* values, metadata.GetInts(key));
+  std::vector<TokenId> ids;
+  for (const int64_t id : *values) {
+    if (id < 0 || id >= size)
+      return absl::InvalidArgumentError(
+          absl::StrCat("metadata key '", key, "' must hold ids in [0, ", size, "), holds ", id));
+    ids.push_back(static_cast<TokenId>(id));
+  }
+  return ids;
+}
+
 }  // namespace
 
 TextTokenizer::TextTokenizer(Vocabulary vocabulary, Setup setup)
@@ -132,22 +144,6 @@ std::vector<TextTokenizer::Special> TextTokenizer::FindSpecial(
   }
   return found;
 }
-
-namespace {
-
-absl::StatusOr<std::vector<TokenId>> IdsUnder(const Metadata& metadata, const char* key, int32_t size) {
-  ASSIGN_OR_RETURN(const std::vector<int64_t>* values, metadata.GetInts(key));
-  std::vector<TokenId> ids;
-  for (const int64_t id : *values) {
-    if (id < 0 || id >= size)
-      return absl::InvalidArgumentError(
-          absl::StrCat("metadata key '", key, "' must hold ids in [0, ", size, "), holds ", id));
-    ids.push_back(static_cast<TokenId>(id));
-  }
-  return ids;
-}
-
-}  // namespace
 
 absl::Status ReadSpecialKeys(const Metadata& metadata, const Vocabulary& vocabulary, bool add_bos,
                              TextTokenizer::Setup& setup) {

@@ -63,24 +63,6 @@ absl::Status CheckLength(absl::string_view key, size_t length, size_t expected) 
       "metadata key '", key, "' must have one element for each of ", expected, " tokens, has ", length));
 }
 
-}  // namespace
-
-std::optional<uint8_t> ByteOf(std::string_view text) {
-  absl::string_view spelling(text.data(), text.size());
-  if (spelling.size() != 6 || !absl::ConsumePrefix(&spelling, "<0x") || !absl::ConsumeSuffix(&spelling, ">"))
-    return std::nullopt;
-  uint8_t byte = 0;
-  for (const char digit : spelling) {
-    if (!absl::ascii_isxdigit(static_cast<unsigned char>(digit))) return std::nullopt;
-    const int value =
-        absl::ascii_isdigit(static_cast<unsigned char>(digit)) ? digit - '0' : (digit | 0x20) - 'a' + 10;
-    byte = static_cast<uint8_t>(byte << 4 | value);
-  }
-  return byte;
-}
-
-namespace {
-
 absl::Status ReadTokens(const Metadata& metadata, VocabularyParts& parts) {
   ASSIGN_OR_RETURN(const auto* tokens, metadata.GetStrings("tokenizer.ggml.tokens"));
   const size_t size = tokens->size();
@@ -132,6 +114,20 @@ absl::Status ReadSpecialIds(const Metadata& metadata, VocabularyParts& parts) {
 }
 
 }  // namespace
+
+std::optional<uint8_t> ByteOf(std::string_view text) {
+  absl::string_view spelling(text.data(), text.size());
+  if (spelling.size() != 6 || !absl::ConsumePrefix(&spelling, "<0x") || !absl::ConsumeSuffix(&spelling, ">"))
+    return std::nullopt;
+  uint8_t byte = 0;
+  for (const char digit : spelling) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(digit))) return std::nullopt;
+    const int value =
+        absl::ascii_isdigit(static_cast<unsigned char>(digit)) ? digit - '0' : (digit | 0x20) - 'a' + 10;
+    byte = static_cast<uint8_t>(byte << 4 | value);
+  }
+  return byte;
+}
 
 absl::StatusOr<Vocabulary> Vocabulary::Read(const Metadata& metadata) {
   VocabularyParts parts;
