@@ -123,7 +123,7 @@ KERNELS = {
         moved="W once per 8 tokens up to 8, per 32 up to 64, per 128 beyond: a byte a number, the least up to 32 tokens"),
     ("fp8_experts", "Fp8Kernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=fp8_ring_bytes,
-        moved="W of an expert once per tile of 8, 16 or 64 of its slots, a byte a number: the least where it has one"),
+        moved="W of an expert once per tile of 8, 16, 64 or 128 of its slots, a byte a number: the least where it has one"),
     ("fp8_quantize", "QuantizeKernel"): Kernel(moved="K elements, twice from the cache, and K B, or 2 K B; the least"),
     ("fp8_warpgroup", "Fp8WarpgroupKernel"): Kernel(
         wgmma=True, cp_async=True, dynamic_shared=lambda _: 5 * (256 * 128 + 128 * 64) + 1024,
