@@ -89,6 +89,16 @@ __global__ void ConversionKernel(const float* in, int count, float* out) {
   out[5 * i + 4] = __uint_as_float(__byte_perm(__float_as_uint(in[i]), 0x4B000000, 0x7440 + i % 4));
 }
 
+__global__ void PackedCodeKernel(const uint32_t* in, float* out) {
+  if (threadIdx.x > 0) return;
+  const float2 codes = UnpackPair<fp16>(in[0]);
+  const float2 differences = UnpackPair<fp16>(SubtractHalves(in[1], in[2]));
+  out[0] = codes.x, out[1] = codes.y;
+  out[2] = differences.x, out[3] = differences.y;
+  out[4] = __uint_as_float(MaskedOr(in[3], 0x00F0, 0x3F800000));
+  out[5] = __uint_as_float(LoadStreamed(in).y);
+}
+
 }  // namespace
 
 ErrorCode LaunchExchanges(int32_t* out, Stream stream) {
@@ -111,6 +121,10 @@ ErrorCode LaunchAtomics(int32_t* out, Stream stream) {
 }
 ErrorCode LaunchConversions(const float* in, int count, float* out, Stream stream) {
   return Launch(stream, ConversionKernel, dim3(1), dim3(128), 0, in, count, out);
+}
+
+ErrorCode LaunchPackedCodes(const uint32_t* in, float* out, Stream stream) {
+  return Launch(stream, PackedCodeKernel, dim3(1), dim3(32), 0, in, out);
 }
 
 }  // namespace ropeway::cuda

@@ -46,6 +46,10 @@ ErrorCode LaunchAtomics(int32_t* out, Stream stream);
 // out [5 i ...]: in [i] to fp16, bf16, fp8 and back; __dp4a of its bits with themselves; 2^23 and byte i % 4 of its bits.
 ErrorCode LaunchConversions(const float* in, int count, float* out, Stream stream);
 
+// Of in [4]: out [0, 1] the fp16 of in [0]; [2, 3] those of in [1] less those of in [2]; [4] the bits 0x00F0 of in [3] and
+// those of 1; [5] in [1] as it was loaded.
+ErrorCode LaunchPackedCodes(const uint32_t* in, float* out, Stream stream);
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_TESTS_KERNELS_CUDA_DEVICE_SEMANTICS_H_

@@ -2,6 +2,7 @@
 // runs.
 #include "tests/kernels/cuda/device_semantics.h"
 
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -107,6 +108,15 @@ TEST_F(DeviceSemanticsTest, Conversions) {
   EXPECT_EQ(got[5 * 1 + 3], 1 + 128 * 128 + 63 * 63) << "0x3F800000: bytes 63, -128, 0, 0";
   EXPECT_EQ(got[5 * 2 + 4], 0x1p23f + 0x20) << "0xC0200000, byte 2";
   EXPECT_EQ(got[5 * 3 + 4], 0x1p23f + 0x3F) << "0x3F80...: byte 3";
+}
+
+// What codes of packed weights become numbers by.
+TEST_F(DeviceSemanticsTest, PackedCodes) {
+  const std::vector<uint32_t> in = {0x000F0003, 0x64F06408, 0x64006408, 0x12345678};
+  float* out = Allocate<float>(6);
+  Check(LaunchPackedCodes(Upload(in), out, stream()));
+  EXPECT_THAT(Download(out, 6), ElementsAre(3 * 0x1p-24f, 15 * 0x1p-24f, 0, 240, 1 + 0x70 * 0x1p-23f,
+                                            std::bit_cast<float>(in[1])));
 }
 
 }  // namespace
