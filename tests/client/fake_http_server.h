@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "tests/testing/patient_socket.h"
 
 namespace ropeway::client {
 
@@ -46,6 +47,7 @@ class FakeHttpServer {
  private:
   void Serve() {
     for (int connection; (connection = accept(socket_, nullptr, nullptr)) >= 0; close(connection)) {
+      testing::BoundWaits(connection);
       bodies_.push_back(ReadBody(connection));
       // In small pieces, as a network may.
       for (size_t i = 0; i < response_.size(); i += 7) {

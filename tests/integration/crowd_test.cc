@@ -1,7 +1,5 @@
 // The server among crowds that mean no good: connections that say nothing, handshakes and messages that do not come
 // to their end. Others are served; how fast is printed, and not asserted, since machines of tests are busy.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +16,7 @@
 #include "openssl/ssl.h"
 #include "tests/integration/guarded_server.h"
 #include "tests/testing/http2_client.h"
+#include "tests/testing/patient_socket.h"
 
 namespace ropeway::testing {
 namespace {
@@ -35,11 +34,9 @@ class Crowd {
   // Each says `words`.
   void Add(int port, int count, const std::string& words) {
     for (int i = 0; i < count; ++i) {
-      const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      const int connection = PatientSocket();
       ASSERT_GE(connection, 0) << "ulimit -n is too low";
-      sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+      EXPECT_TRUE(ConnectTo(port, connection));
       if (!words.empty()) (void)!send(connection, words.data(), words.size(), MSG_NOSIGNAL);
       connections_.push_back(connection);
     }

@@ -1,8 +1,5 @@
 // The server among more clients than it can serve, and among some that do not play by the rules.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -18,6 +15,7 @@
 #include "tests/integration/model_server.h"
 #include "tests/integration/server_process.h"
 #include "tests/testing/http2_client.h"
+#include "tests/testing/patient_socket.h"
 
 namespace ropeway::testing {
 namespace {
@@ -36,10 +34,8 @@ std::unique_ptr<client::Client> ClientOf(int port, int max_attempts = 1) {
 }
 
 int Connect(int port) {
-  const int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return client;
+  const int client = PatientSocket();
+  if (ConnectTo(port, client)) return client;
   close(client);
   return -1;
 }

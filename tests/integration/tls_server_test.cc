@@ -1,6 +1,5 @@
 // TLS of the whole server: who gets in, and certificates that change while it serves.
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -9,6 +8,7 @@
 #include "openssl/ssl.h"
 #include "tests/integration/guarded_server.h"
 #include "tests/testing/await.h"
+#include "tests/testing/patient_socket.h"
 
 namespace ropeway::testing {
 namespace {
@@ -19,10 +19,8 @@ using ::testing::Not;
 // The common name of the certificate that a server shows to who speaks at most this version of TLS; empty
 // where there is no handshake.
 std::string ShownName(int port, int max_version = TLS1_3_VERSION) {
-  const int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const int client = PatientSocket();
+  EXPECT_TRUE(ConnectTo(port, client));
   SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_set_security_level(context, 0);  // old versions, too
   SSL_CTX_set_min_proto_version(context, TLS1_VERSION);

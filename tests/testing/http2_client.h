@@ -5,7 +5,6 @@
 #ifndef ROPEWAY_TESTS_TESTING_HTTP2_CLIENT_H_
 #define ROPEWAY_TESTS_TESTING_HTTP2_CLIENT_H_
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "tests/testing/patient_socket.h"
 
 namespace ropeway::testing {
 
@@ -38,11 +38,8 @@ inline uint32_t ParseBigEndian(const std::string& text) {
 class Http2Client {
  public:
   // The server may send `receive_window` bytes of each answer.
-  explicit Http2Client(int port, uint32_t receive_window = 65'535)
-      : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  explicit Http2Client(int port, uint32_t receive_window = 65'535) : socket_(PatientSocket()) {
+    EXPECT_TRUE(ConnectTo(port, socket_));
     Write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     WriteFrame(kSettings, 0, 0, BigEndian(kInitialWindowSetting, 2) + BigEndian(receive_window, 4));
   }

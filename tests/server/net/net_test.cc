@@ -9,11 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "server/net/address.h"
 #include "server/net/listener.h"
+#include "tests/testing/patient_socket.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::server {
 namespace {
 
+using ::ropeway::testing::ConnectTo;
+using ::ropeway::testing::PatientSocket;
 using ::ropeway::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -66,15 +69,14 @@ TEST(AddressTest, EachMistakeHasItsOwnWords) {
 }
 
 bool Connects(int family, int port) {
-  const int connection = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int connection = PatientSocket(family);
   sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(static_cast<uint16_t>(port))};
   v6.sin6_addr = in6addr_loopback;
-  sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int failed = family == AF_INET6 ? connect(connection, reinterpret_cast<sockaddr*>(&v6), sizeof v6)
-                                        : connect(connection, reinterpret_cast<sockaddr*>(&v4), sizeof v4);
+  const bool connects = family == AF_INET6
+                            ? connect(connection, reinterpret_cast<sockaddr*>(&v6), sizeof v6) == 0
+                            : ConnectTo(port, connection);
   close(connection);
-  return failed == 0;
+  return connects;
 }
 
 TEST(ListenerTest, TakesAFreePortAndGivesItBack) {

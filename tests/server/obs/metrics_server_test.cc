@@ -1,7 +1,6 @@
 #include "server/obs/metrics_server.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,11 +16,14 @@
 #include "absl/time/clock.h"
 #include "server/obs/http_answer.h"
 #include "server/obs/metrics.h"
+#include "tests/testing/patient_socket.h"
 #include "tests/testing/status_matchers.h"
 
 namespace ropeway::server {
 namespace {
 
+using ::ropeway::testing::ConnectTo;
+using ::ropeway::testing::PatientSocket;
 using ::ropeway::testing::StatusIs;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
@@ -66,26 +68,18 @@ TEST(HttpAnswerTest, WaitsForTheEndOfTheHeader) {
         << size;
 }
 
-void ConnectTo(int port, int connection) {
-  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-}
-
 // A connection to a port of this machine, with the beginning of a request sent.
 int BeginRequest(int port, absl::string_view bytes, int receive_buffer = 0) {
-  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int connection = PatientSocket();
   if (receive_buffer > 0)
     setsockopt(connection, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-  ConnectTo(port, connection);
+  EXPECT_TRUE(ConnectTo(port, connection));
   EXPECT_EQ(send(connection, bytes.data(), bytes.size(), MSG_NOSIGNAL), std::ssize(bytes));
   return connection;
 }
 
 // All that comes until the server closes.
 std::string ReadAll(int connection) {
-  const timeval patience = {.tv_sec = 60};
-  setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   std::string answer, part(4096, '\0');
   for (ssize_t size; (size = recv(connection, part.data(), part.size(), 0)) > 0;)
     answer.append(part, 0, size);
@@ -175,7 +169,7 @@ TEST_F(MetricsServerTest, AnswersWhereTheProcessHasNoFileLeft) {
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   const rlim_t before = limit.rlim_cur;
   TimeScrape();  // the server has all its files by now
-  const int scraper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int scraper = PatientSocket();
   int highest = scraper;
   for (int file = 0; file < 1000; ++file)
     if (fcntl(file, F_GETFD) >= 0) highest = std::max(highest, file);
@@ -183,7 +177,7 @@ TEST_F(MetricsServerTest, AnswersWhereTheProcessHasNoFileLeft) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
   std::vector<int> all;
   for (int copy; (copy = dup(STDERR_FILENO)) >= 0;) all.push_back(copy);
-  ConnectTo(server_->port(), scraper);
+  EXPECT_TRUE(ConnectTo(server_->port(), scraper));
   EXPECT_EQ(send(scraper, kGet, sizeof kGet - 1, MSG_NOSIGNAL), std::ssize(kGet) - 1);
   EXPECT_THAT(ReadAll(scraper), HasSubstr("ropeway_requests_running"));
   for (const int copy : all) close(copy);
