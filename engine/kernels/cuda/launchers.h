@@ -12,6 +12,8 @@ ErrorCode CopyBytes(const CopyBytesArgs& args, Stream stream);
 ErrorCode TakeTokens(const TakeTokensArgs& args, Stream stream);
 ErrorCode Embed(const EmbedArgs& args, Stream stream);
 ErrorCode Norm(const NormArgs& args, Stream stream);
+// What it chooses for rows that TakesNormVectors (norm_vectors.h).
+ErrorCode NormVectors(const NormArgs& args, Stream stream);
 ErrorCode NormColumns(const NormColumnsArgs& args, Stream stream);
 ErrorCode HeadSquares(const HeadSquaresArgs& args, Stream stream);
 ErrorCode Qkv(const QkvArgs& args, Stream stream);

@@ -9,6 +9,7 @@
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/kernels/cuda/norm_row.cuh"
+#include "engine/kernels/cuda/norm_vectors.h"
 #include "engine/kernels/cuda/shared_bytes.h"
 
 namespace ropeway::cuda {
@@ -126,6 +127,7 @@ __global__ void __launch_bounds__(kThreads) NormKernel(NormArgs args) {
 
 ErrorCode Norm(const NormArgs& args, Stream stream) {
   if (args.columns > kMostNormColumns) return kInvalidValue;
+  if (TakesNormVectors(args)) return NormVectors(args, stream);
   const bool vectors = TakesVectors(args.columns);
   const int threads = vectors ? NormThreads(args.columns) : kMaxNormThreads;
   return WithElement(args.element, [&]<class T>() {

@@ -22,6 +22,7 @@ set(ROPEWAY_CUDA_KERNELS
   kernels.cc
   norm.cu
   norm_columns.cu
+  norm_vectors.cu
   packed_matmul.cu
   qkv.cu
   qkv_vectors.cu

@@ -132,6 +132,7 @@ KERNELS = {
     ("gate", "GateKernel"): Kernel(moved="3 F elements; the least"),
     ("norm", "NormKernel"): Kernel(dynamic_shared=lambda _: 4 * 4096,
                                    moved="8 D + 2 D elements (branch, out); the least"),
+    ("norm_vectors", "NormVectorsKernel"): Kernel(moved="as of norm"),
     ("norm_columns", "NormColumnsKernel"): Kernel(
         vector_loads=False, moved="2 N elements of a row, read twice; rows are narrow"),
     ("packed_matmul", "FloatKernel"): Kernel(moved="W once per 8 tokens; the least up to 8 tokens"),

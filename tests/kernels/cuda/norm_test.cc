@@ -1,9 +1,11 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/cuda/launchers.h"
+#include "engine/kernels/cuda/norm_vectors.h"
 #include "engine/kernels/cuda/shared_bytes.h"
 #include "gtest/gtest.h"
 #include "tests/kernels/cuda/device_test.h"
@@ -141,6 +143,37 @@ TEST_F(NormTest, WithoutANormOfTheResidual) {
                       .columns = columns,
                       .branch = branch,
                       .post = branch ? NormKind::kRms : NormKind::kNone});
+}
+
+// Rows in registers have the bytes of those in shared memory, which a bias of zeros asks for.
+TEST_F(NormTest, RowsInRegisters) {
+  for (Element element : kElements)
+    for (int columns : {8, 2048, 2056, 4096, 4104, 8192, 8200})
+      for (bool branch : {false, true}) {
+        SCOPED_TRACE(std::string(NameOf(element)) + " D " + std::to_string(columns));
+        const size_t size = static_cast<size_t>(kTokens) * columns;
+        const std::vector<float> residual = RandomValues(Element::kF32, size, 1, 3);
+        NormArgs args = {.element = element,
+                         .num_rows = branch ? kTokens : 2,
+                         .columns = columns,
+                         .epsilon = kEpsilon,
+                         .branch = branch ? Upload(Encode(element, RandomValues(element, size, 2))) : nullptr,
+                         .branch_scale = 0.7f,
+                         .weight = Upload(RandomValues(Element::kF32, columns, 3)),
+                         .rows = branch ? nullptr : Upload(std::vector<int32_t>{4, 1})};
+        EXPECT_EQ(TakesNormVectors(args), false) << "there is no out";
+        const auto run = [&](const float* bias) {
+          args.bias = bias;
+          args.residual = Upload(residual);
+          uint8_t* const out = Allocate<uint8_t>(args.num_rows * columns * BytesOf(element));
+          args.out = out;
+          EXPECT_EQ(TakesNormVectors(args), bias == nullptr && columns <= 8192);
+          Check(Norm(args, stream()));
+          return std::pair(Download(args.residual, size),
+                           Download(out, args.num_rows * columns * BytesOf(element)));
+        };
+        EXPECT_EQ(run(nullptr), run(Upload(std::vector<float>(columns, 0))));
+      }
 }
 
 // Some columns of wider rows, as latent attention has them.
