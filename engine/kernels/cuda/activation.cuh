@@ -33,6 +33,27 @@ ROPEWAY_DEVICE float Activate(Activation activation, const ActivationNumbers& nu
   }
 }
 
+// Calls visit.operator()<kActivation>(): all numbers of a thread by one choice, and not a choice for each.
+template <class Visit>
+ROPEWAY_DEVICE void WithActivation(Activation activation, const Visit& visit) {
+  switch (activation) {
+    case Activation::kSilu:
+      return visit.template operator()<Activation::kSilu>();
+    case Activation::kGeluErf:
+      return visit.template operator()<Activation::kGeluErf>();
+    case Activation::kGeluTanh:
+      return visit.template operator()<Activation::kGeluTanh>();
+    case Activation::kRelu:
+      return visit.template operator()<Activation::kRelu>();
+    case Activation::kRelu2:
+      return visit.template operator()<Activation::kRelu2>();
+    case Activation::kXielu:
+      return visit.template operator()<Activation::kXielu>();
+    case Activation::kClampedSwiglu:
+      return visit.template operator()<Activation::kClampedSwiglu>();
+  }
+}
+
 // activation(gate) * up; of gated layers. Each operation is rounded by itself, or fused by name.
 ROPEWAY_DEVICE float Gated(Activation activation, const ActivationNumbers& numbers, float gate, float up) {
   if (activation != Activation::kClampedSwiglu) return __fmul_rn(Activate(activation, numbers, gate), up);
