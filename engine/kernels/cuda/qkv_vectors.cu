@@ -139,11 +139,29 @@ ROPEWAY_DEVICE void StoreColumns(const QkvArgs& args, const VectorHead& head, co
   StoreFloats(reinterpret_cast<T*>(place.row) + at.column, x);
 }
 
-template <class T, int kHeads>
+// What most layers want: rotation alone, of halves. By a kernel of its own, a third of the code.
+bool IsPlain(const QkvArgs& args) {
+  return args.bias == nullptr && args.clip <= 0 && args.norms.kind == NormKind::kNone && !args.interleaved &&
+         args.query_scales == nullptr;
+}
+// The same arguments, as constants where they are plain: so the compiler leaves out what the others need.
+ROPEWAY_DEVICE QkvArgs PlainOf(QkvArgs args) {
+  args.bias = nullptr;
+  args.clip = 0;
+  args.norms.kind = NormKind::kNone;
+  args.interleaved = false;
+  args.query_scales = nullptr;
+  return args;
+}
+
+// kPlain: IsPlain(args).
+template <class T, int kHeads, bool kPlain>
 __global__ void __launch_bounds__(kThreads) QkvVectorsKernel(QkvArgs args, int lanes) {
   LaunchDependents();
+  if constexpr (kPlain) args = PlainOf(args);
   GridDependencyWait();
   const int groups = kThreads / lanes, token = static_cast<int>(blockIdx.x);
+  const int64_t table = static_cast<int64_t>(args.token_rows[token]) * args.max_pages;  // beside the position
   const int first = static_cast<int>(blockIdx.y) * groups * kHeads + static_cast<int>(threadIdx.x) / lanes;
   const TokenLane at = {token, args.positions[token], lanes,
                         static_cast<int>(threadIdx.x) % lanes * kColumns};
@@ -158,7 +176,7 @@ __global__ void __launch_bounds__(kThreads) QkvVectorsKernel(QkvArgs args, int l
     if (at.column < head.width) loaded[i] = Load128(source + head.first);
   }
   const Turn turn = TurnOf(args, at);
-  const int64_t page = at.position < 0 ? 0 : KvPageOf(args, token, at.position);
+  const int64_t page = at.position < 0 ? 0 : args.page_tables[table + at.position / kPageTokens];
 #pragma unroll
   for (int i = 0; i < kHeads; ++i) {
     const VectorHead head = HeadAt(args, first + i * groups);
@@ -187,9 +205,13 @@ ErrorCode QkvVectors(const QkvArgs& args, Stream stream) {
   const int lanes = widest <= 64 ? 8 : widest <= 128 ? 16 : 32, heads = kThreads / lanes * kHeads;
   const int parts = (args.num_heads + 2 * args.kv.num_kv_heads + heads - 1) / heads;
   const dim3 grid(static_cast<unsigned>(args.num_tokens), static_cast<unsigned>(parts));
-  const auto kernel =
-      args.element == Element::kF16 ? QkvVectorsKernel<fp16, kHeads> : QkvVectorsKernel<bf16, kHeads>;
-  return LaunchDependent(stream, kernel, grid, dim3(kThreads), 0, args, lanes);
+  const auto launch = [&]<class T>() {
+    const auto kernel =
+        IsPlain(args) ? QkvVectorsKernel<T, kHeads, true> : QkvVectorsKernel<T, kHeads, false>;
+    return LaunchDependent(stream, kernel, grid, dim3(kThreads), 0, args, lanes);
+  };
+  return args.element == Element::kF16 ? launch.template operator()<fp16>()
+                                       : launch.template operator()<bf16>();
 }
 
 }  // namespace ropeway::cuda

@@ -365,7 +365,9 @@ TEST_F(QkvTest, HeadsInRegisters) {
                   .interleaved = interleaved,
                   .norms = norms ? kRmsNorms : HeadNorms{}};
         Run(c);
-        c.bias = c.scaled = c.angle_rows = true;
+        c.angle_rows = true;
+        Run(c);
+        c.bias = c.scaled = true;
         c.clip = 1.5f;
         Run(c);
       }
