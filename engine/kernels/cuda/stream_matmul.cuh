@@ -100,8 +100,47 @@ ROPEWAY_DEVICE void CopyTokens(const Product<Source>& product, const StreamCurso
   }
 }
 
-// The sums of one job of a warp after the other, kColumns of it at a time.
-template <class T, int kColumns, int kTokenTiles, class Source>
+// What two steps of mma take of a tile of rows and all tokens: [step]; [token tile][step][columns 0..7, 8..15].
+template <int kTokenTiles>
+struct StepPair {
+  uint32_t w[2][4], x[kTokenTiles][4];
+
+  template <class Weights, class Tokens>
+  ROPEWAY_DEVICE void Load(const Weights& weights, const Tokens& tokens, int first_step) {
+    const int lane = static_cast<int>(threadIdx.x % 32), matrix = lane / 8, row = lane % 8;
+#pragma unroll
+    for (int t = 0; t < kTokenTiles; ++t)
+      LoadMatrixX4(x[t], tokens.At(t * kMmaTokens + row, first_step * 2 + matrix));
+#pragma unroll
+    for (int s = 0; s < 2; ++s)
+      LoadMatrixX4(w[s], weights.At(matrix % 2 * 8 + row, (first_step + s) * 2 + matrix / 2));
+  }
+  template <class T>
+  ROPEWAY_DEVICE void Multiply(float (&sums)[kTokenTiles][4]) const {
+#pragma unroll
+    for (int s = 0; s < 2; ++s)
+#pragma unroll
+      for (int t = 0; t < kTokenTiles; ++t)
+        MmaM16N8K16<T>(sums[t], w[s], {x[t][2 * s], x[t][2 * s + 1]}, sums[t]);
+  }
+};
+
+// As MultiplySteps of kSteps, none of them past the last column. Two steps are loaded while the two before them are multiplied,
+// without a branch: a warp's only chain waits for its mma alone, 33 cycles a step, where it waited for ldmatrix, too, about 68.
+template <class T, int kSteps, int kTokenTiles, class Weights, class Tokens>
+ROPEWAY_DEVICE void MultiplyAllSteps(const Weights& weights, const Tokens& tokens,
+                                     float (&sums)[kTokenTiles][4]) {
+  StepPair<kTokenTiles> pairs[2];
+  pairs[0].Load(weights, tokens, 0);
+#pragma unroll
+  for (int step = 0; step < kSteps; step += 2) {
+    if (step + 2 < kSteps) pairs[(step / 2 + 1) % 2].Load(weights, tokens, step + 2);
+    pairs[step / 2 % 2].template Multiply<T>(sums);
+  }
+}
+
+// The sums of one job of a warp after the other, kColumns of it at a time. kAhead: there are registers for MultiplyAllSteps.
+template <class T, int kColumns, int kTokenTiles, bool kAhead, class Source>
 class JobSums {
  public:
   ROPEWAY_DEVICE explicit JobSums(const Product<Source>& product) : product_(product) {}
@@ -111,7 +150,10 @@ class JobSums {
   ROPEWAY_DEVICE void Multiply(const Place& at, const Weights& weights, const Tokens& tokens) {
     constexpr int kSteps = kColumns / kMmaColumns;
     const int steps = (PaddedColumns(product_.columns) - at.column) / kMmaColumns;
-    MultiplySteps<T, kSteps, kSteps>(weights, tokens, steps, sums_);
+    if (kAhead && steps >= kSteps)  // alike for the warp
+      MultiplyAllSteps<T, kSteps>(weights, tokens, sums_[0]);
+    else
+      MultiplySteps<T, kSteps, kAhead ? 1 : kSteps>(weights, tokens, steps, sums_);
   }
   // Where those were the job's last columns, sums go to where they belong.
   ROPEWAY_DEVICE void FinishAtEnd(const Place& at) {
@@ -160,7 +202,7 @@ __global__ void __launch_bounds__(kStreamWarps * 32) StreamKernel(Product<Source
   }
 
   // 2. A stage is multiplied while the one that was multiplied before it is filled.
-  JobSums<T, R::kColumns, kTokenTiles, Source> sums(product);
+  JobSums<T, R::kColumns, kTokenTiles, kTokenTiles == 1, Source> sums(product);
   int stage = 0, free_stage = R::kStages - 1;
   for (Place at = first; at.job < jobs; at.Advance(product.columns, R::kColumns, apart)) {
     CpAsyncWait<R::kStages - 2>();
