@@ -141,39 +141,57 @@ class Fp8Cursor {
 
 // ---- Steps.
 
-// sums [row tiles][token tiles][rows g, g + 8][tokens 2 j, 2 j + 1], of lane 4 g + j, += the products of a stage.
+// Codes of two steps, as ldmatrix gives them: one brings both steps of a tile of rows, or of two tiles of tokens.
 template <class S>
-ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
-                                     float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
-  const int lane = static_cast<int>(threadIdx.x % 32), matrix = lane / 8, row = lane % 8;
-  // One ldmatrix brings two steps of a tile of rows, or of two tiles of tokens.
-#pragma unroll 2
-  for (int chunk = 0; chunk < kFp8Chunks; chunk += 2) {
+struct Fp8StepPair {
+  static constexpr int kTokenLoads = (S::kTokenTiles + 1) / 2;
+  uint32_t rows[S::kRowTiles][4], tokens[kTokenLoads][4];
+
+  ROPEWAY_DEVICE void Load(uint8_t* weight_rows, uint8_t* token_rows, int chunk) {
+    const int lane = static_cast<int>(threadIdx.x % 32), matrix = lane / 8, row = lane % 8;
+#pragma unroll
+    for (int i = 0; i < kTokenLoads; ++i) {
+      const int tile = 2 * i + matrix / 2 % S::kTokenTiles;
+      LoadMatrixX4(tokens[i], Fp8ChunkAt(token_rows, tile * kMmaTokens + row, chunk + matrix % 2));
+    }
+#pragma unroll
+    for (int r = 0; r < S::kRowTiles; ++r)
+      LoadMatrixX4(rows[r], Fp8ChunkAt(weight_rows, r * kMmaRows + matrix % 2 * 8 + row, chunk + matrix / 2));
+  }
+  ROPEWAY_DEVICE void Multiply(float (&sums)[S::kRowTiles][S::kTokenTiles][4]) const {
     uint32_t b[S::kTokenTiles][2][2];
 #pragma unroll
-    for (int t = 0; t < S::kTokenTiles; t += 2) {
-      const int tile = t + matrix / 2 % S::kTokenTiles;
-      uint32_t codes[4];
-      LoadMatrixX4(codes, Fp8ChunkAt(tokens, tile * kMmaTokens + row, chunk + matrix % 2));
-#pragma unroll
-      for (int i = 0; i < 2 * min(2, S::kTokenTiles); ++i) {
-        b[t + i / 2][i % 2][0] = HalvesOfFp8Pair(codes[i]);
-        b[t + i / 2][i % 2][1] = HalvesOfFp8Pair(codes[i] >> 16);
-      }
+    for (int i = 0; i < 2 * S::kTokenTiles; ++i) {
+      const uint32_t codes = tokens[i / 4][i % 4];
+      b[i / 2][i % 2][0] = HalvesOfFp8Pair(codes);
+      b[i / 2][i % 2][1] = HalvesOfFp8Pair(codes >> 16);
     }
 #pragma unroll
     for (int r = 0; r < S::kRowTiles; ++r) {
-      uint32_t codes[4];
-      LoadMatrixX4(codes, Fp8ChunkAt(weights, r * kMmaRows + matrix % 2 * 8 + row, chunk + matrix / 2));
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
-        const uint32_t upper = codes[2 * step], lower = codes[2 * step + 1];
+        const uint32_t upper = rows[r][2 * step], lower = rows[r][2 * step + 1];
         const uint32_t a[4] = {HalvesOfFp8Pair(upper), HalvesOfFp8Pair(lower), HalvesOfFp8Pair(upper >> 16),
                                HalvesOfFp8Pair(lower >> 16)};
 #pragma unroll
         for (int t = 0; t < S::kTokenTiles; ++t) MmaM16N8K16<fp16>(sums[r][t], a, b[t][step], sums[r][t]);
       }
     }
+  }
+};
+
+// sums [row tiles][token tiles][rows g, g + 8][tokens 2 j, 2 j + 1], of lane 4 g + j, += the products of a stage. Two steps are
+// loaded while the two before them are multiplied: else each chain would wait for ldmatrix, too.
+template <class S>
+ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
+                                     float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
+  constexpr int kPairs = kFp8Chunks / 2;
+  Fp8StepPair<S> pairs[2];
+  pairs[0].Load(weights, tokens, 0);
+#pragma unroll
+  for (int pair = 0; pair < kPairs; ++pair) {
+    if (pair + 1 < kPairs) pairs[(pair + 1) % 2].Load(weights, tokens, 2 * (pair + 1));
+    pairs[pair % 2].Multiply(sums);
   }
 }
 
