@@ -107,6 +107,7 @@ class CudaRank {
   absl::Status StatusOf(const CudaPass& pass);
   absl::Status AllocateWorkspace();
   absl::Status AllocatePages();
+  absl::Status FillWithNumbers();
   absl::Status PrepareProducts();
   absl::Status ChooseWarpgroups();
   absl::Status ChooseCopies();
