@@ -4,8 +4,8 @@
 // (c = c + a b of mma.m16n8k16), from column 0 to K and from zero, zeros standing for columns past K; the end
 // of the chain is rounded once, to the type of y. Whoever keeps it gives the same bytes, whatever T, tile and
 // kernel are, so that products of one matrix may be made now by one and now by another: by cuBLASLt's
-// algorithms that do not split K, by our own kernels (mma_steps.cuh and who includes it). On an H100 all of
-// them gave the same bytes; an implementation uses no algorithm that it has not seen give those of our own.
+// algorithms that do not split K, by our own kernels (mma_steps.cuh and who includes it). An implementation uses
+// no algorithm that it has not seen give those of our own, in the product that it is for.
 //
 // A row of y has the same bytes whatever T is, of float32 too. Plain C++. Implementations: cuBLASLt
 // (gemm_cublaslt.cc), and a host one for tests. Not thread-safe; one object per device and stream.

@@ -149,4 +149,76 @@ ErrorCode GemmCheck::KeepsRule(const MatrixShape& shape, int64_t tokens,
   return error;
 }
 
+ProductCheck::ProductCheck(const CublasLt& library, DenseMatMulFunction own, int processors,
+                           const GemmArgs& args, Stream stream)
+    : library_(library), own_(own), processors_(processors), args_(args), stream_(stream) {}
+
+uint8_t* ProductCheck::RowsOfY(int64_t first) const {
+  return static_cast<uint8_t*>(args_.y) + first * args_.y_stride * BytesOf(args_.out);
+}
+
+ErrorCode ProductCheck::MultiplyOwn(int64_t first, int64_t count) const {
+  const auto* const x = static_cast<const uint8_t*>(args_.x);
+  return own_({.weights = {DenseType(args_.element), args_.outputs, args_.columns, args_.weights},
+               .element = args_.element,
+               .out = args_.out,
+               .num_tokens = count,
+               .processors = processors_,
+               .x = x + first * args_.columns * BytesOf(args_.element),
+               .y = RowsOfY(first),
+               .y_stride = args_.y_stride},
+              stream_);
+}
+
+ErrorCode ProductCheck::Read(int64_t first, int64_t count, std::vector<uint8_t>* bytes) const {
+  const size_t row_bytes = args_.outputs * BytesOf(args_.out), stride = args_.y_stride * BytesOf(args_.out);
+  bytes->resize(count * row_bytes);
+  if (const ErrorCode error = cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.native))) return error;
+  return cudaMemcpy2D(bytes->data(), row_bytes, RowsOfY(first), stride, row_bytes, count,
+                      cudaMemcpyDeviceToHost);
+}
+
+ErrorCode ProductCheck::FindExpected() {
+  const int64_t head = HeadOf(args_.tokens), tail = TailOf(args_.tokens);
+  ErrorCode error = MultiplyOwn(0, head);
+  if (error == 0 && tail > 0) error = MultiplyOwn(args_.tokens - tail, tail);
+  if (error == 0) error = Read(0, head, &head_);
+  if (error == 0 && tail > 0) error = Read(args_.tokens - tail, tail, &tail_);
+  return error;
+}
+
+ErrorCode ProductCheck::Compare(int64_t tokens, const cublasLtMatmulAlgo_t& algorithm, bool* keeps) const {
+  *keeps = false;
+  GemmArgs args = args_;
+  args.tokens = tokens;
+  Layouts layouts;
+  if (layouts.Make(ShapeOf(args), tokens) != CUBLAS_STATUS_SUCCESS) return 0;
+  if (library_.Check(layouts, algorithm) != CUBLAS_STATUS_SUCCESS) return 0;
+  const size_t row_bytes = args.outputs * BytesOf(args.out), stride = args.y_stride * BytesOf(args.out);
+  if (const ErrorCode error = cudaMemset2DAsync(args.y, stride, 0xFF, row_bytes, tokens,
+                                                static_cast<cudaStream_t>(stream_.native)))
+    return error;
+  const auto status = library_.Multiply(args, layouts, algorithm, stream_);
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    const ErrorCode code = CodeOf(status);
+    return code < kFirstGemmError ? code : 0;
+  }
+  std::vector<uint8_t> got;
+  if (const ErrorCode error = Read(0, HeadOf(tokens), &got)) return error;
+  *keeps = std::equal(got.begin(), got.end(), head_.begin());
+  if (!*keeps || tokens < args_.tokens || tail_.empty()) return 0;
+  if (const ErrorCode error = Read(tokens - TailOf(tokens), TailOf(tokens), &got)) return error;
+  *keeps = got == tail_;
+  return 0;
+}
+
+ErrorCode ProductCheck::KeepsRule(const cublasLtMatmulAlgo_t& algorithm, bool* keeps) {
+  *keeps = false;
+  if (head_.empty()) {
+    if (const ErrorCode error = FindExpected()) return error;
+  }
+  const ErrorCode error = Compare(args_.tokens, algorithm, keeps);
+  return error != 0 || !*keeps ? error : Compare(args_.tokens / 2 + 1, algorithm, keeps);
+}
+
 }  // namespace ropeway::cuda

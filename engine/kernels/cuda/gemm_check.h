@@ -1,8 +1,10 @@
 // Whether an algorithm of cuBLASLt keeps the rule of sums (gemm.h): its bytes are compared with those of our
-// own kernel, on a small product of random numbers that has all of K.
+// own kernel, on a small product of random numbers that has all of K, and on the product itself.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_CHECK_H_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_GEMM_CHECK_H_
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <utility>
@@ -54,6 +56,36 @@ class GemmCheck {
   using SampleKey = std::pair<MatrixShape, int64_t>;
   std::map<SampleKey, std::unique_ptr<Sample>> samples_;
   std::map<std::pair<SampleKey, AlgorithmName>, bool> verdicts_;
+};
+
+// Of one product with its own numbers: what an algorithm does may depend on how many tiles y has. For as many tokens, and for
+// about half of them, the first and the last ones are compared.
+class ProductCheck {
+ public:
+  // y is overwritten, what `args` points to outlives it.
+  ProductCheck(const CublasLt& library, DenseMatMulFunction own, int processors, const GemmArgs& args,
+               Stream stream);
+
+  // As GemmCheck::KeepsRule.
+  ErrorCode KeepsRule(const cublasLtMatmulAlgo_t& algorithm, bool* keeps);
+
+ private:
+  static constexpr int64_t kComparedTokens = 64;  // at either end
+
+  int64_t HeadOf(int64_t tokens) const { return std::min(tokens, kComparedTokens); }
+  int64_t TailOf(int64_t tokens) const { return std::min(tokens - HeadOf(tokens), kComparedTokens); }
+  uint8_t* RowsOfY(int64_t first) const;
+  ErrorCode MultiplyOwn(int64_t first, int64_t count) const;
+  ErrorCode Read(int64_t first, int64_t count, std::vector<uint8_t>* bytes) const;
+  ErrorCode FindExpected();
+  ErrorCode Compare(int64_t tokens, const cublasLtMatmulAlgo_t& algorithm, bool* keeps) const;
+
+  const CublasLt& library_;
+  const DenseMatMulFunction own_;
+  const int processors_;
+  const GemmArgs args_;
+  const Stream stream_;
+  std::vector<uint8_t> head_, tail_;  // what our own kernel gives; empty: not yet asked
 };
 
 }  // namespace ropeway::cuda

@@ -1,9 +1,9 @@
 // Gemm over cuBLASLt (cublaslt.h).
 //
 // Products of 16-bit numbers: numbers of tokens are in classes, up to 16, 32, 64 and so on, and each has its
-// algorithm, among those that do not split K and were seen to keep the rule of sums (gemm_check.h): the
-// fastest as measured for the most tokens of the class, the first by the library's estimate where nothing is
-// measured, our own kernel where there is none.
+// algorithm, among those that do not split K and were seen to keep the rule of sums (gemm_check.h), in a small product
+// and in this one: the fastest as measured for the most tokens of the class, the first by the library's estimate where
+// nothing is measured, our own kernel where there is none.
 //
 // float32, and rows of a width that our own kernel does not take, have nothing that algorithms could be held
 // to: one algorithm per matrix for every T, by the library's estimate for kTypicalTokens. An element of y is
@@ -64,6 +64,11 @@ struct Choice {
   AlgorithmName name;
   float milliseconds = 0;  // 0: not measured
   int refused = 0;         // algorithms that do not keep the rule
+};
+
+struct Candidate {
+  cublasLtMatmulAlgo_t algorithm = {};
+  float milliseconds = 0;  // 0: not measured
 };
 
 // Of one T.
@@ -176,8 +181,8 @@ class CublasLtGemm final : public Gemm {
   }
 
   // The candidates of a class that may be used.
-  ErrorCode Usable(const GemmArgs& args, int64_t tokens, Stream stream,
-                   std::vector<cublasLtMatmulAlgo_t>* usable, int* refused) {
+  ErrorCode Usable(const GemmArgs& args, int64_t tokens, Stream stream, std::vector<Candidate>* usable,
+                   int* refused) {
     const MatrixShape shape = ShapeOf(args);
     Layouts layouts;
     auto status = layouts.Make(shape, tokens == kAnyTokens ? kTypicalTokens : tokens);
@@ -193,7 +198,7 @@ class CublasLtGemm final : public Gemm {
         return error;
       }
       if (does)
-        usable->push_back(algorithm);
+        usable->push_back({algorithm});
       else
         ++*refused;
     }
@@ -211,12 +216,12 @@ class CublasLtGemm final : public Gemm {
   // Of one product; kNever where the algorithm does not do for so many tokens after all.
   static constexpr float kNever = INFINITY;
   ErrorCode Measure(const GemmArgs& args, const cublasLtMatmulAlgo_t& algorithm, Stream stream,
-                    float* milliseconds) {
+                    float* milliseconds) const {
     *milliseconds = kNever;
     Layouts layouts;
     Stopwatch watch;
     auto status = layouts.Make(ShapeOf(args), args.tokens);
-    if (status != CUBLAS_STATUS_SUCCESS) return Failed(status, args);
+    if (status != CUBLAS_STATUS_SUCCESS) return CodeOf(status);
     if (library_.Check(layouts, algorithm) != CUBLAS_STATUS_SUCCESS) return 0;
     if (const ErrorCode error = watch.Init()) return error;
     const auto native = static_cast<cudaStream_t>(stream.native);
@@ -234,32 +239,64 @@ class CublasLtGemm final : public Gemm {
     return error;
   }
 
-  // The one that an earlier search chose, if it is still among them; else the fastest.
-  ErrorCode Search(const GemmArgs& args, int64_t tokens, const std::vector<cublasLtMatmulAlgo_t>& usable,
-                   Stream stream, Choice* choice) {
+  // In the order in which they are tried: the one that an earlier search chose and, where there is none, the fastest first.
+  ErrorCode Sort(const GemmArgs& args, const ChoiceKey& key, Stream stream,
+                 std::vector<Candidate>* candidates) const {
+    if (const auto kept = kept_.Find(key)) {
+      const auto found = std::find_if(candidates->begin(), candidates->end(),
+                                      [&](const Candidate& c) { return NameOf(c.algorithm) == *kept; });
+      if (found != candidates->end()) {
+        std::rotate(candidates->begin(), found, found + 1);
+        return 0;
+      }
+    }
+    for (Candidate& candidate : *candidates)
+      if (const ErrorCode error = Measure(args, candidate.algorithm, stream, &candidate.milliseconds))
+        return error;
+    std::erase_if(*candidates, [](const Candidate& c) { return c.milliseconds == kNever; });
+    std::stable_sort(candidates->begin(), candidates->end(),
+                     [](const Candidate& a, const Candidate& b) { return a.milliseconds < b.milliseconds; });
+    return 0;
+  }
+
+  // The first of them that keeps the rule in this product, too.
+  ErrorCode Take(const GemmArgs& args, const std::vector<Candidate>& candidates, Stream stream,
+                 Choice* choice) const {
+    ProductCheck check(library_, own_, processors_, args, stream);
+    choice->own = true;
+    for (const Candidate& candidate : candidates) {
+      bool keeps = false;
+      if (const ErrorCode error = check.KeepsRule(candidate.algorithm, &keeps)) return error;
+      if (keeps) {
+        choice->own = false;
+        choice->algorithm = candidate.algorithm;
+        choice->milliseconds = candidate.milliseconds;
+        return 0;
+      }
+      ++choice->refused;
+    }
+    return 0;
+  }
+
+  // `candidates`: those of a class that may be used.
+  ErrorCode ChooseAmong(const GemmArgs& args, int64_t tokens, bool search, std::vector<Candidate> candidates,
+                        Stream stream, Choice* choice) {
+    if (tokens == kAnyTokens) {  // nothing to hold them to
+      if (candidates.empty()) return Failed(CUBLAS_STATUS_NOT_SUPPORTED, args);
+      choice->algorithm = candidates.front().algorithm;
+      return 0;
+    }
     const ChoiceKey key = {.outputs = args.outputs,
                            .columns = args.columns,
                            .y_stride = args.y_stride,
                            .tokens = tokens,
                            .element = args.element,
                            .out = args.out};
-    const auto kept = kept_.Find(key);
-    for (const cublasLtMatmulAlgo_t& algorithm : usable) {
-      if (kept.has_value() && *kept == NameOf(algorithm)) {
-        choice->algorithm = algorithm;
-        return 0;
-      }
-    }
-    for (const cublasLtMatmulAlgo_t& algorithm : usable) {
-      float milliseconds = 0;
-      if (const ErrorCode error = Measure(args, algorithm, stream, &milliseconds)) return error;
-      if (milliseconds == kNever || (choice->milliseconds > 0 && milliseconds >= choice->milliseconds))
-        continue;
-      choice->milliseconds = milliseconds;
-      choice->algorithm = algorithm;
-    }
-    kept_.Insert(key, NameOf(choice->algorithm));
-    return 0;
+    const bool sorts = search && candidates.size() > 1;
+    ErrorCode error = sorts ? Sort(args, key, stream, &candidates) : 0;
+    if (error == 0) error = Take(args, candidates, stream, choice);
+    if (error == 0 && sorts && !choice->own) kept_.Insert(key, NameOf(choice->algorithm));
+    return error;
   }
 
   ErrorCode Choose(const GemmArgs& args, int64_t tokens, bool search, Stream stream, const Choice** chosen) {
@@ -267,18 +304,13 @@ class CublasLtGemm final : public Gemm {
     Choice& choice = place->second;
     *chosen = &choice;
     if (!fresh) return 0;
-    std::vector<cublasLtMatmulAlgo_t> usable;
+    std::vector<Candidate> usable;
     ErrorCode error = Usable(args, tokens, stream, &usable, &choice.refused);
-    if (error == 0 && usable.empty()) {
-      choice.own = IsOwn(ShapeOf(args));
-      if (!choice.own) error = Failed(CUBLAS_STATUS_NOT_SUPPORTED, args);
-    } else if (error == 0) {
-      choice.algorithm = usable.front();
-      if (search && tokens != kAnyTokens && usable.size() > 1)
-        error = Search(args, tokens, usable, stream, &choice);
-      choice.name = cuda::NameOf(choice.algorithm);
-    }
-    if (error != 0) choices_.erase(place);
+    if (error == 0) error = ChooseAmong(args, tokens, search, std::move(usable), stream, &choice);
+    if (error != 0)
+      choices_.erase(place);
+    else if (!choice.own)
+      choice.name = NameOf(choice.algorithm);
     return error;
   }
 
