@@ -237,6 +237,17 @@ void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
   }
 }
 
+// Of all of a layer's products, at numbers of tokens between which their kernels change.
+void AddPackedProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
+  for (const Product& product : LayerProducts(shape)) {
+    if (product.columns % InfoOf(DType::kQ4_K).block_columns != 0) continue;
+    for (const int tokens : {1, 8, 16, 32, 64, 128})
+      cases.push_back(ProductCase(product, DType::kQ4_K, tokens, kElement, Way{ProductKernel::kPacked}));
+    for (const int tokens : {64, 128})
+      cases.push_back(ProductCase(product, DType::kQ4_K, tokens, kElement, Way{ProductKernel::kUnpack}));
+  }
+}
+
 // All kinds of kernel where the number of tokens decides which is taken (engine/exec/cuda/product.h): what
 // kStreamedTokens and kPackedTokens should be. And both ways in which weights come where they are streamed.
 void AddProductsBothWays(const BenchShape& shape, bool has_bulk_copies, std::vector<OpCase>& cases) {
@@ -256,10 +267,6 @@ void AddProductsBothWays(const BenchShape& shape, bool has_bulk_copies, std::vec
         cases.push_back(ProductCase(product, DType::kBF16, tokens, kElement, way));
       cases.push_back(ProductCase(head, DType::kBF16, tokens, Element::kF32, way));
     }
-  if (gate_up.columns % InfoOf(DType::kQ4_K).block_columns != 0) return;
-  for (const int tokens : {32, 64, 128, 256})
-    for (const ProductKernel kernel : {ProductKernel::kPacked, ProductKernel::kUnpack})
-      cases.push_back(ProductCase(gate_up, DType::kQ4_K, tokens, kElement, Way{kernel}));
 }
 
 // Of one matrix also around the numbers of tokens at which tiles change.
@@ -346,6 +353,7 @@ std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& dev
   AddProducts(shape, cases);
   const bool has_bulk_copies = cuda::HasBulkCopies(device);
   AddProductsBothWays(shape, has_bulk_copies, cases);
+  AddPackedProducts(shape, cases);
   if (cuda::HasFp8(device.major, device.minor)) {
     AddFp8Products(shape, cuda::HasWarpgroups(device), cases);
     AddFp8ExpertCases(shape, cases);
