@@ -62,7 +62,7 @@ CudaStepOptions StepOptionsOf(const DecoderSpec& spec, const CudaMemoryOptions& 
 
 // Of the slices that packed weights are unpacked in.
 int64_t UnpackedBytes(const CudaMemoryOptions& options) {
-  const bool unpacks = options.element != cuda::Element::kF32 && options.max_tokens > kPackedTokens;
+  const bool unpacks = options.element != cuda::Element::kF32 && options.max_tokens > kFewRowsPackedTokens;
   const int64_t matrix = options.largest_packed_matrix * cuda::BytesOf(options.element);
   return unpacks ? std::min(matrix, kMaxSliceBytes) : 0;
 }

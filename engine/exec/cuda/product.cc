@@ -11,6 +11,12 @@ namespace {
 // Of slices but the last: whole tiles of the library's, so that what it writes begins at 256 bytes, as it expects.
 constexpr int64_t kSliceRows = 128;
 
+// So few for each processor, at most four tiles of 16, that our own kernels leave much of it idle.
+bool HasFewRows(const cuda::MatMulArgs& args) {
+  constexpr int64_t kFewTiles = 4, kTileRows = 16;
+  return args.weights.rows <= kFewTiles * kTileRows * args.processors;
+}
+
 cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
   return {.tokens = args.num_tokens,
           .outputs = args.weights.rows,
@@ -65,8 +71,10 @@ cuda::ErrorCode UnpackAndMultiply(const cuda::MatMulArgs& args, const ProductToo
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args) {
   // float32 has no tensor cores; rows of other widths are not aligned to copies of 16 bytes.
   const bool is_float = args.element == cuda::Element::kF32;
-  if (cuda::IsPacked(args.weights.type))
-    return is_float || args.num_tokens <= kPackedTokens ? ProductKernel::kPacked : ProductKernel::kUnpack;
+  if (cuda::IsPacked(args.weights.type)) {
+    const int64_t most = HasFewRows(args) ? kFewRowsPackedTokens : kPackedTokens;
+    return is_float || args.num_tokens <= most ? ProductKernel::kPacked : ProductKernel::kUnpack;
+  }
   const bool streams = !is_float && args.weights.columns % 8 == 0;
   return streams && args.num_tokens <= kStreamedTokens ? ProductKernel::kDense : ProductKernel::kGemm;
 }

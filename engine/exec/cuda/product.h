@@ -24,10 +24,13 @@ enum class ProductKernel {
 // Up to so many tokens dense weights stream through our own kernel: two tiles of mma.
 inline constexpr int64_t kStreamedTokens = 16;
 
-// Up to so many tokens packed weights are unpacked once per 32 of them, beyond once. Measured on an H100 80GB HBM3,
-// 2026-11-27, each kernel alone: Q4_K [28672, 4096] takes 60 us for 32 tokens; unpacking it first takes 108 us, and the
-// library's product 85.
+// Up to so many tokens our own kernels multiply packed weights, beyond the library does what was unpacked before. Measured on
+// an H100 80GB HBM3, 2026-11-27, `cuda_bench --shape=8b --filter=Q4_K`, in us: Q4_K [28672, 4096] took 64, 114 and 218 for 32,
+// 64 and 128 tokens, unpacked first 196 and 203 for 64 and 128.
 inline constexpr int64_t kPackedTokens = 96;
+// Likewise where W has few rows for each processor: [6144, 4096], [4096, 4096] and [4096, 14336] took 76, 39 and 126 for
+// 128 tokens, unpacked first 42, 28 and 115.
+inline constexpr int64_t kFewRowsPackedTokens = 64;
 
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args);
 

@@ -89,9 +89,9 @@ class ProductTest : public cuda::DeviceTest {
 };
 
 TEST_F(ProductTest, TheNumberOfTokensDecides) {
-  const auto kernel = [](Element element, DType type, int64_t columns, int64_t tokens) {
+  const auto kernel = [](Element element, DType type, int64_t columns, int64_t tokens, int64_t rows = 16) {
     return ProductKernelFor(
-        {.weights = {type, 16, columns, nullptr}, .element = element, .num_tokens = tokens});
+        {.weights = {type, rows, columns, nullptr}, .element = element, .num_tokens = tokens});
   };
   EXPECT_EQ(kernel(Element::kBF16, DType::kBF16, 64, 1), ProductKernel::kDense);
   EXPECT_EQ(kernel(Element::kF16, DType::kF16, 64, 16), ProductKernel::kDense);
@@ -99,8 +99,11 @@ TEST_F(ProductTest, TheNumberOfTokensDecides) {
   EXPECT_EQ(kernel(Element::kBF16, DType::kBF16, 60, 1), ProductKernel::kGemm);
   EXPECT_EQ(kernel(Element::kF32, DType::kF32, 64, 1), ProductKernel::kGemm);
   EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 1), ProductKernel::kPacked);
-  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 96), ProductKernel::kPacked);
-  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 97), ProductKernel::kUnpack);
+  // More of them where each processor has more than four tiles of rows.
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 64, 64), ProductKernel::kPacked);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 65, 64), ProductKernel::kUnpack);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 96, 65), ProductKernel::kPacked);
+  EXPECT_EQ(kernel(Element::kBF16, DType::kQ4_K, 256, 97, 65), ProductKernel::kUnpack);
   EXPECT_EQ(kernel(Element::kF32, DType::kQ4_K, 256, 2000), ProductKernel::kPacked);
 }
 
