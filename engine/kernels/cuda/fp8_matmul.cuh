@@ -180,18 +180,22 @@ struct Fp8StepPair {
   }
 };
 
-// sums [row tiles][token tiles][rows g, g + 8][tokens 2 j, 2 j + 1], of lane 4 g + j, += the products of a stage. Two steps are
-// loaded while the two before them are multiplied: else each chain would wait for ldmatrix, too.
+// sums [row tiles][token tiles][rows g, g + 8][tokens 2 j, 2 j + 1], of lane 4 g + j, += the products of a stage. Of few chains
+// two steps are loaded while the two before them are multiplied: else each would wait for ldmatrix, too. Many wait for each
+// other's mma, and need the registers.
 template <class S>
 ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
                                      float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
-  constexpr int kPairs = kFp8Chunks / 2;
-  Fp8StepPair<S> pairs[2];
-  pairs[0].Load(weights, tokens, 0);
-#pragma unroll
+  constexpr int kPairs = kFp8Chunks / 2, kFewChains = 4;
+  constexpr int kAhead = S::kRowTiles * S::kTokenTiles <= kFewChains ? 1 : 0;
+  constexpr int kUnrolled = kAhead > 0 ? kPairs : 2;
+  Fp8StepPair<S> pairs[kAhead + 1];
+  if constexpr (kAhead > 0) pairs[0].Load(weights, tokens, 0);
+#pragma unroll kUnrolled
   for (int pair = 0; pair < kPairs; ++pair) {
-    if (pair + 1 < kPairs) pairs[(pair + 1) % 2].Load(weights, tokens, 2 * (pair + 1));
-    pairs[pair % 2].Multiply(sums);
+    const int next = pair + kAhead;
+    if (next < kPairs) pairs[next % (kAhead + 1)].Load(weights, tokens, 2 * next);
+    pairs[pair % (kAhead + 1)].Multiply(sums);
   }
 }
 
