@@ -188,7 +188,7 @@ ROPEWAY_DEVICE void MultiplyFp8Stage(uint8_t* weights, uint8_t* tokens,
                                      float (&sums)[S::kRowTiles][S::kTokenTiles][4]) {
   constexpr int kPairs = kFp8Chunks / 2, kFewChains = 4;
   constexpr int kAhead = S::kRowTiles * S::kTokenTiles <= kFewChains ? 1 : 0;
-  constexpr int kUnrolled = kAhead > 0 ? kPairs : 2;
+  [[maybe_unused]] constexpr int kUnrolled = kAhead > 0 ? kPairs : 2;  // by nvcc alone
   Fp8StepPair<S> pairs[kAhead + 1];
   if constexpr (kAhead > 0) pairs[0].Load(weights, tokens, 0);
 #pragma unroll kUnrolled
