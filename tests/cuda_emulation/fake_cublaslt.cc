@@ -217,11 +217,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
     return CUBLAS_STATUS_INVALID_VALUE;
   // Where a device would meet a misaligned address.
   if (reinterpret_cast<uintptr_t>(d) % algorithm.alignment != 0) return CUBLAS_STATUS_EXECUTION_FAILED;
+  const bool keeps_rule =
+      algorithm.keeps_rule && m < algorithm.wrong_outputs && n % algorithm.whole_tokens == 0;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   for (uint64_t j = 0; j < n; ++j) {
     for (uint64_t i = 0; i < m; ++i) {
       const auto factor = [&](uint64_t l) { return Load(a, la, op.a, i, l) * Load(b, lb, op.b, l, j); };
-      const uint64_t middle = algorithm.keeps_rule ? k : k / 2;
+      const uint64_t middle = keeps_rule ? k : k / 2;
       float sum = Chain(0, middle, factor);
       if (middle < k) sum += Chain(middle, k, factor);
       sum *= scale;
@@ -270,6 +272,20 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   ++TheFakeLibrary().copies;
   std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2D(void* to, size_t to_stride, const void* from, size_t from_stride, size_t width,
+                         size_t height, cudaMemcpyKind kind) {
+  if (kind == cudaMemcpyHostToDevice) return cudaErrorNotSupported;
+  for (size_t row = 0; row < height; ++row)
+    std::memcpy(static_cast<char*>(to) + row * to_stride, static_cast<const char*>(from) + row * from_stride,
+                width);
+  return cudaSuccess;
+}
+cudaError_t cudaMemset2DAsync(void* memory, size_t stride, int byte, size_t width, size_t height,
+                              cudaStream_t) {
+  for (size_t row = 0; row < height; ++row)
+    std::memset(static_cast<char*>(memory) + row * stride, byte, width);
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* memory, int byte, size_t bytes, cudaStream_t) {

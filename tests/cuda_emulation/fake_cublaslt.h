@@ -18,6 +18,8 @@ struct FakeAlgorithm {
   bool keeps_rule = true;        // else each half of K is summed by itself
   float milliseconds = 1;        // of a product
   uint32_t alignment = 1;        // in bytes, that y must have
+  // Keeps the rule for fewer outputs and for multiples of so many tokens alone.
+  uint32_t wrong_outputs = UINT32_MAX, whole_tokens = 1;
 };
 
 // What the library does, and was asked for; begin anew by assigning {}.

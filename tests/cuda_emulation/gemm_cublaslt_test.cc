@@ -280,6 +280,72 @@ TEST_F(GemmChoiceTest, AnAlgorithmIsTakenWhereYIsAlignedAsItNeeds) {
   }
 }
 
+// Products of more outputs than the small one has that algorithms are first held to, of numbers whose sums are rounded.
+class GemmLargeProductTest : public GemmChoiceTest {
+ protected:
+  static constexpr int64_t kManyOutputs = 300, kColumns = 64, kStride = kManyOutputs + 4;
+
+  static std::vector<float> Fractions(int64_t count, uint64_t seed) {
+    std::vector<float> numbers(count);
+    for (int64_t i = 0; i < count; ++i) numbers[i] = static_cast<float>(2 * UnitInterval(seed, i) - 1);
+    return numbers;
+  }
+  static std::vector<uint8_t> Rounded(const std::vector<float>& numbers) {
+    std::vector<uint8_t> bytes(numbers.size() * 2);
+    for (size_t i = 0; i < numbers.size(); ++i) StoreElement(Element::kBF16, bytes.data(), i, numbers[i]);
+    return bytes;
+  }
+  // Prepares for kMost tokens, tells the choices, and holds fewer tokens to our own kernel.
+  std::string Choose(std::vector<FakeAlgorithm> offered) {
+    TheFakeLibrary().offers = [offered](uint64_t) { return offered; };
+    const auto gemm = Make();
+    const auto x = Rounded(Fractions(kMost * kColumns, 1)),
+               weights = Rounded(Fractions(kManyOutputs * kColumns, 2));
+    std::vector<float> y(kMost * kStride), own(kMost * kStride);
+    GemmArgs args = {.tokens = kMost,
+                     .outputs = kManyOutputs,
+                     .columns = kColumns,
+                     .element = Element::kBF16,
+                     .out = Element::kF32,
+                     .x = x.data(),
+                     .weights = weights.data(),
+                     .y = y.data(),
+                     .y_stride = kStride};
+    EXPECT_EQ(gemm->Prepare(args, {}), 0);
+    for (args.tokens = 1; args.tokens <= kMost; args.tokens += 9) {
+      std::fill(y.begin(), y.end(), 7.0f);
+      own = y;
+      EXPECT_EQ(gemm->Run(args, {}), 0);
+      OwnMatMul({.weights = {DType::kBF16, kManyOutputs, kColumns, weights.data()},
+                 .element = Element::kBF16,
+                 .out = Element::kF32,
+                 .num_tokens = args.tokens,
+                 .x = x.data(),
+                 .y = own.data(),
+                 .y_stride = kStride},
+                {});
+      EXPECT_TRUE(y == own) << "T " << args.tokens;
+    }
+    return gemm->Choices().at(0);
+  }
+};
+
+TEST_F(GemmLargeProductTest, AnAlgorithmThatBreaksTheRuleThereAloneIsRefused) {
+  EXPECT_THAT(
+      Choose({{.number = 1, .milliseconds = 1, .wrong_outputs = 300}, {.number = 2, .milliseconds = 2}}),
+      HasSubstr("up to 256 tokens algorithm 2 (2.000000 ms), 1 refused"));
+}
+
+TEST_F(GemmLargeProductTest, AnAlgorithmThatBreaksTheRuleForFewerTokensThanItIsTimedWithIsRefused) {
+  EXPECT_THAT(Choose({{.number = 1, .milliseconds = 1, .whole_tokens = 8}, {.number = 2, .milliseconds = 2}}),
+              HasSubstr("up to 16 tokens algorithm 2 (2.000000 ms), 1 refused"));
+}
+
+TEST_F(GemmLargeProductTest, WhereAllBreakTheRuleThereOurOwnKernelMultiplies) {
+  EXPECT_THAT(Choose({{.number = 1, .wrong_outputs = 257}}),
+              HasSubstr("up to 256 tokens our own kernel, 1 refused"));
+}
+
 class GemmFileTest : public GemmChoiceTest {
  protected:
   void SetUp() override {
