@@ -42,6 +42,18 @@ ErrorCode Upload(const std::vector<uint16_t>& numbers, Stream stream, DeviceBuff
 
 }  // namespace
 
+MatMulArgs OwnArgs(const GemmArgs& args, int processors) {
+  return {.weights = {DenseType(args.element), args.outputs, args.columns, args.weights},
+          .element = args.element,
+          .out = args.out,
+          .num_tokens = args.tokens,
+          .processors = processors,
+          .x = args.x,
+          .y = args.y,
+          .y_stride = args.y_stride,
+          .fresh_weights = args.fresh_weights};
+}
+
 DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
 
 ErrorCode DeviceBuffer::Allocate(size_t bytes) { return cudaMalloc(&data_, bytes); }
@@ -92,16 +104,7 @@ ErrorCode GemmCheck::FindSample(const MatrixShape& shape, int64_t tokens, Stream
                 .weights = made->weights.data(),
                 .y = made->y.data(),
                 .y_stride = shape.y_stride};
-  if (error == 0)
-    error = own_({.weights = {DenseType(shape.element), shape.outputs, shape.columns, made->weights.data()},
-                  .element = shape.element,
-                  .out = shape.out,
-                  .num_tokens = tokens,
-                  .processors = processors_,
-                  .x = made->x.data(),
-                  .y = made->y.data(),
-                  .y_stride = shape.y_stride},
-                 stream);
+  if (error == 0) error = own_(OwnArgs(made->args, processors_), stream);
   if (error == 0) error = made->Read(stream, &made->expected);
   if (error != 0) {
     // The copies may still read x and weights.
@@ -158,16 +161,11 @@ uint8_t* ProductCheck::RowsOfY(int64_t first) const {
 }
 
 ErrorCode ProductCheck::MultiplyOwn(int64_t first, int64_t count) const {
-  const auto* const x = static_cast<const uint8_t*>(args_.x);
-  return own_({.weights = {DenseType(args_.element), args_.outputs, args_.columns, args_.weights},
-               .element = args_.element,
-               .out = args_.out,
-               .num_tokens = count,
-               .processors = processors_,
-               .x = x + first * args_.columns * BytesOf(args_.element),
-               .y = RowsOfY(first),
-               .y_stride = args_.y_stride},
-              stream_);
+  GemmArgs args = args_;
+  args.tokens = count;
+  args.x = static_cast<const uint8_t*>(args.x) + first * args.columns * BytesOf(args.element);
+  args.y = RowsOfY(first);
+  return own_(OwnArgs(args, processors_), stream_);
 }
 
 ErrorCode ProductCheck::Read(int64_t first, int64_t count, std::vector<uint8_t>* bytes) const {

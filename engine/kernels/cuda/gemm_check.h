@@ -15,6 +15,9 @@
 
 namespace ropeway::cuda {
 
+// The same product for our own kernel.
+MatMulArgs OwnArgs(const GemmArgs& args, int processors);
+
 // Device memory of one owner.
 class DeviceBuffer {
  public:

@@ -168,16 +168,7 @@ class CublasLtGemm final : public Gemm {
   }
 
   ErrorCode RunOwn(const GemmArgs& args, Stream stream) const {
-    return own_({.weights = {DenseType(args.element), args.outputs, args.columns, args.weights},
-                 .element = args.element,
-                 .out = args.out,
-                 .num_tokens = args.tokens,
-                 .processors = processors_,
-                 .x = args.x,
-                 .y = args.y,
-                 .y_stride = args.y_stride,
-                 .fresh_weights = args.fresh_weights},
-                stream);
+    return own_(OwnArgs(args, processors_), stream);
   }
 
   // The candidates of a class that may be used.
@@ -216,12 +207,12 @@ class CublasLtGemm final : public Gemm {
   // Of one product; kNever where the algorithm does not do for so many tokens after all.
   static constexpr float kNever = INFINITY;
   ErrorCode Measure(const GemmArgs& args, const cublasLtMatmulAlgo_t& algorithm, Stream stream,
-                    float* milliseconds) const {
+                    float* milliseconds) {
     *milliseconds = kNever;
     Layouts layouts;
     Stopwatch watch;
     auto status = layouts.Make(ShapeOf(args), args.tokens);
-    if (status != CUBLAS_STATUS_SUCCESS) return CodeOf(status);
+    if (status != CUBLAS_STATUS_SUCCESS) return Failed(status, args);
     if (library_.Check(layouts, algorithm) != CUBLAS_STATUS_SUCCESS) return 0;
     if (const ErrorCode error = watch.Init()) return error;
     const auto native = static_cast<cudaStream_t>(stream.native);
@@ -241,7 +232,7 @@ class CublasLtGemm final : public Gemm {
 
   // In the order in which they are tried: the one that an earlier search chose and, where there is none, the fastest first.
   ErrorCode Sort(const GemmArgs& args, const ChoiceKey& key, Stream stream,
-                 std::vector<Candidate>* candidates) const {
+                 std::vector<Candidate>* candidates) {
     if (const auto kept = kept_.Find(key)) {
       const auto found = std::find_if(candidates->begin(), candidates->end(),
                                       [&](const Candidate& c) { return NameOf(c.algorithm) == *kept; });

@@ -14,6 +14,8 @@
 namespace ropeway::cuda {
 namespace {
 
+static_assert(kMaxNormThreads == 512 && kNormColumns == 8, "what TakesNormVectors counts with");
+
 // Calls visit(column, vector) for each of the vectors of this thread that the row has.
 template <int kThreads, int kVectors, class Visit>
 ROPEWAY_DEVICE void ForMyVectors(int columns, const Visit& visit) {

@@ -245,7 +245,7 @@ template <class T, int kTokenTiles, bool kNormed, class Source>
 ROPEWAY_DEVICE void MultiplyJobs(const Product<Source>& product, const BlockRing<Source>& ring,
                                  const NormedTokens& normed) {
   const int warp = static_cast<int>(threadIdx.x / 32), jobs = product.Jobs();
-  JobSums<T, kStageColumns, kTokenTiles, true, Source> sums(product);
+  JobSums<T, kStageColumns, kTokenTiles, /*kAhead=*/true, Source> sums(product);
   int tokens = 0;  // of the job
 #pragma unroll 1
   for (BlockPlace block; block.place.job < jobs; block.Advance(product.columns, ring.shape.stages)) {

@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(kStreamWarps * 32) StreamKernel(Product<Source
   }
 
   // 2. A stage is multiplied while the one that was multiplied before it is filled.
-  JobSums<T, R::kColumns, kTokenTiles, kTokenTiles == 1, Source> sums(product);
+  JobSums<T, R::kColumns, kTokenTiles, /*kAhead=*/kTokenTiles == 1, Source> sums(product);
   int stage = 0, free_stage = R::kStages - 1;
   for (Place at = first; at.job < jobs; at.Advance(product.columns, R::kColumns, apart)) {
     CpAsyncWait<R::kStages - 2>();
