@@ -3,6 +3,7 @@
 #define ROPEWAY_TESTS_CUDA_EMULATION_EMULATED_WARPGROUP_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "tests/cuda_emulation/warpgroup_context.h"
 
@@ -30,7 +31,7 @@ void LowerRegisters() {
   static_assert(kCount % 8 == 0 && kCount >= 24 && kCount <= 256);
 }
 
-template <bool kRows, int kTiles>
+template <class T, bool kRows, int kTiles>
 void MultiplyWide(float (&d)[kTiles][4], const uint32_t (&a)[4], uint64_t b, bool accumulate,
                   emulation::SourceLine at = emulation::SourceLine::Here()) {
   emulation::WarpgroupMultiply({.d = &d[0][0],
@@ -38,6 +39,7 @@ void MultiplyWide(float (&d)[kTiles][4], const uint32_t (&a)[4], uint64_t b, boo
                                 .b = b,
                                 .columns = 8 * kTiles,
                                 .rows_of_panels = kRows,
+                                .halves = std::is_same_v<T, fp16>,
                                 .accumulate = accumulate},
                                at);
 }

@@ -39,7 +39,7 @@ struct Product {
     HoldRegisters(d);
     HoldRegisters(a);
     if (fenced) WarpgroupFence();
-    MultiplyWide<true>(d, a[0], PanelDescriptor(&panel[row][0], sizeof(Panel)), true);
+    MultiplyWide<bf16, true>(d, a[0], PanelDescriptor(&panel[row][0], sizeof(Panel)), true);
     WarpgroupCommit();
   }
   ROPEWAY_DEVICE void Await() {

@@ -24,15 +24,13 @@ constexpr int kMaxPages = (kContext + kPageTokens - 1) / kPageTokens;
 // Scores in units of their own spread, so that soft-max has much to tell apart.
 constexpr float kSpread = 6;
 
-std::vector<uint16_t> RandomNumbers(int64_t count, uint64_t seed) {
-  return Rounded(cuda::Element::kBF16, EvenNumbers(count, seed));
-}
-
 // The last tokens of a sequence, on the device.
 class Prompt {
  public:
-  Prompt(const cuda::AttentionShape& shape, int pairs, cuda::Runtime& runtime, cuda::Stream stream)
+  Prompt(const cuda::AttentionShape& shape, cuda::Element element, int pairs, cuda::Runtime& runtime,
+         cuda::Stream stream)
       : runtime_(runtime),
+        element_(element),
         check_(runtime, stream, "checking attention by warpgroups, which --wgmma=off leaves out"),
         shape_(shape) {
     shape_.num_heads = shape.num_heads / shape.num_kv_heads;
@@ -44,7 +42,7 @@ class Prompt {
   const KernelCheck& check() const { return check_; }
 
   absl::Status Upload() {
-    kv_ = {.element = cuda::KvElement::kBF16,
+    kv_ = {.element = element_ == cuda::Element::kF16 ? cuda::KvElement::kF16 : cuda::KvElement::kBF16,
            .num_kv_heads = 1,
            .head_dim = shape_.head_dim,
            .value_dim = shape_.value_dim};
@@ -78,7 +76,7 @@ class Prompt {
                                          std::vector<uint8_t>& bytes) {
     const auto* counts = reinterpret_cast<const int32_t*>(counts_.data());
     const auto* items = reinterpret_cast<const cuda::AttentionItem*>(items_.data());
-    cuda::AttentionArgs args{.element = cuda::Element::kBF16,
+    cuda::AttentionArgs args{.element = element_,
                              .kv = kv_,
                              .num_heads = shape_.num_heads,
                              .scale = kSpread / std::sqrt(static_cast<float>(shape_.head_dim)),
@@ -97,7 +95,12 @@ class Prompt {
   }
 
  private:
+  std::vector<uint16_t> RandomNumbers(int64_t count, uint64_t seed) const {
+    return Rounded(element_, EvenNumbers(count, seed));
+  }
+
   cuda::Runtime& runtime_;
+  const cuda::Element element_;
   KernelCheck check_;
   cuda::AttentionShape shape_;
   int tokens_ = 0, num_narrow_ = 0;
@@ -138,11 +141,11 @@ absl::StatusOr<std::string> WhyNotFor(Prompt& prompt, const cuda::KernelTable& k
 
 }  // namespace
 
-absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
+absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape, cuda::Element element,
                                             const cuda::KernelTable& kernels, cuda::Runtime& runtime,
                                             cuda::Stream stream) {
   for (const int pairs : {kPairs, kFewPairs}) {
-    Prompt prompt(shape, pairs, runtime, stream);
+    Prompt prompt(shape, element, pairs, runtime, stream);
     ASSIGN_OR_RETURN(std::string why, WhyNotFor(prompt, kernels, runtime));
     if (!why.empty()) return why;
   }

@@ -13,10 +13,12 @@
 
 namespace ropeway {
 
-// Attends a prompt and a token of random numbers, of one KV head of `shape`, by both kinds of kernels, with and without a window, and waits.
+// Attends a prompt and a token of random numbers of `element`, of one KV head of `shape`, by both kinds of kernels, with and
+// without a window, and waits.
 // Empty where the bytes are the same; otherwise why the kernel is not to be used: other bytes, or that driver or device do
-// not take what it needs, and go on. REQUIRES: shape.warpgroups, and that the calling thread is bound to the device.
-absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape,
+// not take what it needs, and go on. REQUIRES: shape.warpgroups, for `element`, and that the calling thread is bound to the
+// device.
+absl::StatusOr<std::string> WhyNoWarpgroups(const cuda::AttentionShape& shape, cuda::Element element,
                                             const cuda::KernelTable& kernels, cuda::Runtime& runtime,
                                             cuda::Stream stream);
 

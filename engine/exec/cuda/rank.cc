@@ -124,12 +124,14 @@ absl::Status CudaRank::Load(int32_t num_pages) {
 
 absl::Status CudaRank::ChooseWarpgroups() {
   const cuda::AttentionShape& shape = plan_.step.attention;
+  const cuda::Element element = options_.memory.element;
   if (shape.warpgroups) {
-    ASSIGN_OR_RETURN(why_no_warpgroups_, WhyNoWarpgroups(shape, *parts_.kernels, *parts_.runtime, stream_));
+    ASSIGN_OR_RETURN(why_no_warpgroups_,
+                     WhyNoWarpgroups(shape, element, *parts_.kernels, *parts_.runtime, stream_));
   }
   if (plan_.activations.fp8_warpgroups) {
-    ASSIGN_OR_RETURN(fp8_warpgroups_, Fp8WarpgroupsKeepBytes(options_.memory.element, *parts_.fp8_kernels,
-                                                             *parts_.runtime, stream_));
+    ASSIGN_OR_RETURN(fp8_warpgroups_,
+                     Fp8WarpgroupsKeepBytes(element, *parts_.fp8_kernels, *parts_.runtime, stream_));
   }
   return absl::OkStatus();
 }

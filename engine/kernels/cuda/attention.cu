@@ -24,7 +24,7 @@ ErrorCode Attend(const AttentionParams& params, Stream stream) {
   if (NeedsPlain(params.args)) return AttendPlain(params, stream);
   switch (params.args.element) {
     case Element::kF16:
-      return AttendF16(params, stream);
+      return CopiesInBulk(params.args) ? AttendInBulk(params, stream) : AttendF16(params, stream);
     case Element::kBF16:
       return CopiesInBulk(params.args) ? AttendInBulk(params, stream) : AttendBF16(params, stream);
     case Element::kF32:

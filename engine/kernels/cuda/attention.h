@@ -176,8 +176,10 @@ inline bool HasWarpgroups(const DeviceInfo& device) { return device.major == 9 &
 // modifiers go to the kernel that older devices have, with the same bytes.
 constexpr bool WarpgroupsFit(Element element, KvElement kv, int head_dim, int value_dim) {
   const int width = TileWidth(head_dim, value_dim);
-  return element == Element::kBF16 && kv == KvElement::kBF16 && FitsTensorCores(kv, head_dim, value_dim) &&
-         (width == 64 || width == 128) && KvMapsFit(head_dim, value_dim);
+  const bool own_type =
+      element == Element::kF16 ? kv == KvElement::kF16 : element == Element::kBF16 && kv == KvElement::kBF16;
+  return own_type && FitsTensorCores(kv, head_dim, value_dim) && (width == 64 || width == 128) &&
+         KvMapsFit(head_dim, value_dim);
 }
 
 // Null where there are kernels for the shape; otherwise what there are kernels for.

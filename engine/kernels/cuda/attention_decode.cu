@@ -1,4 +1,5 @@
-// Paged attention of decoded tokens, of bf16, by bulk copies: compute capability 9.0, for which alone this file is compiled.
+// Paged attention of decoded tokens, of 16-bit keys and values, by bulk copies: compute capability 9.0, for which alone this
+// file is compiled.
 //
 //   queries [T, H, E], pages of keys and values
 //     ->  out [T, H, Ev] or partial results [num_partials, G, Ev + 2]
@@ -12,7 +13,7 @@
 // at a context of 512, 2,846 at 2,048 and 2,946 at 4,096, where the kernel by cp.async read 2,107, 2,247 and 2,270; one
 // stream took 10.2 us at 512 (16.8), 11.0 at 2,048 (18.4) and 77.6 at 32,768 (90.9). Then queries lay in registers, the
 // columns of a score were unrolled, which spilled, and nothing was copied before the kernel in front had ended: what
-// followed was not timed.
+// followed was not timed, nor was f16.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
 // item, num_pairs (TileWidth + 4) floats besides.
@@ -29,7 +30,7 @@ namespace {
 
 // What the block has of a task's queries: rows that ldmatrix reads begin in different banks.
 template <class Tile>
-using DecodeQueries = bf16[Tile::kPairs][Tile::kWidth + 8];
+using DecodeQueries = typename Tile::T[Tile::kPairs][Tile::kWidth + 8];
 
 template <class Tile>
 struct DecodeShared {
@@ -42,7 +43,7 @@ template <class Tile>
 ROPEWAY_DEVICE void LoadQueries(const AttentionParams& params, const Task& task,
                                 DecodeQueries<Tile>& queries) {
   constexpr int kPieces = Tile::kWidth / 8;
-  const auto* const from = static_cast<const bf16*>(params.args.queries);
+  const auto* const from = static_cast<const typename Tile::T*>(params.args.queries);
   const int head_dim = params.args.kv.head_dim;
 #pragma unroll
   for (int i = static_cast<int>(threadIdx.x); i < Tile::kPairs * kPieces; i += Tile::kThreads) {
@@ -68,7 +69,7 @@ ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const DecodeQueries<T
   const int row = place.lane % 8;
 #pragma unroll 1
   for (int k = 0; k < Tile::kWidth; k += 32) {
-    const bf16* query = &queries[place.lane % 16][k + place.lane / 16 * 8];
+    const typename Tile::T* query = &queries[place.lane % 16][k + place.lane / 16 * 8];
     uint32_t a[2][4];
     LoadMatrixX4(a[0], query);
     LoadMatrixX4(a[1], query + 16);
@@ -77,8 +78,8 @@ ROPEWAY_DEVICE void MultiplyKeys(const Place<Tile>& place, const DecodeQueries<T
     for (int n = 0; n < Tile::kKeyTiles; ++n) {
       uint32_t b[4];  // 8 keys, 32 columns
       LoadMatrixX4(b, &keys[k / kPanelColumns][place.Key(n) + row][column]);
-      MmaM16N8K16<bf16>(scores[n], a[0], {b[0], b[1]}, scores[n]);
-      MmaM16N8K16<bf16>(scores[n], a[1], {b[2], b[3]}, scores[n]);
+      MmaM16N8K16<typename Tile::T>(scores[n], a[0], {b[0], b[1]}, scores[n]);
+      MmaM16N8K16<typename Tile::T>(scores[n], a[1], {b[2], b[3]}, scores[n]);
     }
   }
 }
@@ -95,8 +96,8 @@ ROPEWAY_DEVICE void MultiplyValues(const Place<Tile>& place, const WeightFragmen
       const int row = key + place.lane, column = place.Column(n);
       uint32_t b[4];  // 32 keys, 8 columns
       LoadMatrixX4Trans(b, &values[column / kPanelColumns][row][SwizzledColumn(row, column % kPanelColumns)]);
-      MmaM16N8K16<bf16>(chunk.values[n], weights[key / 16], {b[0], b[1]}, chunk.values[n]);
-      MmaM16N8K16<bf16>(chunk.values[n], weights[key / 16 + 1], {b[2], b[3]}, chunk.values[n]);
+      MmaM16N8K16<typename Tile::T>(chunk.values[n], weights[key / 16], {b[0], b[1]}, chunk.values[n]);
+      MmaM16N8K16<typename Tile::T>(chunk.values[n], weights[key / 16 + 1], {b[2], b[3]}, chunk.values[n]);
     }
   }
 }
@@ -165,13 +166,13 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, Tile::kMinBlocks)
   ConsumerMeeting<Tile> meeting{shared.ring, phase};
   ForTasks<Tile>(params, work, [&](const AttentionItem& item, const Task& task, const KeyRange<Tile>& range) {
     DecodeTask<Tile>(params, task, range, shared, meeting);
-    if (item.partial >= 0) MergeIfLast<bf16>(params, item, task.kv_head, meeting);
+    if (item.partial >= 0) MergeIfLast<typename Tile::T>(params, item, task.kv_head, meeting);
   });
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 ErrorCode LaunchDecode(const AttentionParams& params, Stream stream) {
-  using Tile = DecodeTile<kWidth>;
+  using Tile = DecodeTile<T, kWidth>;
   const WorkList<AttentionItem>& work = params.args.narrow;
   if (work.blocks == 0) return 0;
   constexpr size_t kBytes = sizeof(DecodeShared<Tile>) + kPanelAlignment;
@@ -183,9 +184,7 @@ ErrorCode LaunchDecode(const AttentionParams& params, Stream stream) {
 }  // namespace
 
 ErrorCode AttendDecode(const AttentionParams& params, Stream stream) {
-  return TileWidth(params.args.kv.head_dim, params.args.kv.value_dim) == 64
-             ? LaunchDecode<64>(params, stream)
-             : LaunchDecode<128>(params, stream);
+  return WithRingTile(params, [&]<class T, int kWidth>() { return LaunchDecode<T, kWidth>(params, stream); });
 }
 
 }  // namespace ropeway::cuda

@@ -22,9 +22,9 @@ namespace ropeway::cuda {
 // In the terms of Place and RowStates (attention_tile.cuh): a warp has all columns and all keys of its 16 queries.
 // kThreads are the consumers', two warpgroups. The producer is the first warp of a third one, which gives registers to
 // them: its three other warps are there for that.
-template <int kWidth_>
+template <class T_, int kWidth_>
 struct WarpgroupTile {
-  using T = bf16;
+  using T = T_;
   static constexpr int kWidth = kWidth_;
   static constexpr int kThreads = 256, kPairs = kWarpgroupPairs, kColumnWarps = 1, kKeyWarps = 1;
   static constexpr int kBlockThreads = kThreads + 128;
@@ -47,9 +47,9 @@ struct WarpgroupTile {
 
 // Likewise for decoded tokens: four warps, each with all keys of the 16 queries and a quarter of the columns, and the
 // producer's warp.
-template <int kWidth_>
+template <class T_, int kWidth_>
 struct DecodeTile {
-  using T = bf16;
+  using T = T_;
   static constexpr int kWidth = kWidth_;
   static constexpr int kThreads = 128, kPairs = kNarrowPairs, kColumnWarps = 4, kKeyWarps = 1;
   static constexpr int kBlockThreads = kThreads + 32, kMinBlocks = 2;
@@ -65,7 +65,7 @@ struct DecodeTile {
 
 template <class Tile>
 struct RingShared {
-  using Panel = bf16[Tile::kSlotKeys][kPanelColumns];
+  using Panel = typename Tile::T[Tile::kSlotKeys][kPanelColumns];
   using Slot = Panel[Tile::kPanels];
   struct SlotBarriers {
     PhaseBarrier filled, emptied;
@@ -185,16 +185,17 @@ class SlotProducer {
   ROPEWAY_DEVICE void CopyCutPage(const Task& task, int page, int existing, int row,
                                   typename RingShared<Tile>::Slot& to) {
     constexpr int kPieces = Tile::kWidth / 8;
-    const HeadRows rows(params_.args.kv, task.kv_head, sizeof(bf16), true);
+    const HeadRows rows(params_.args.kv, task.kv_head, sizeof(typename Tile::T), true);
     const uint8_t* const data = rows.data + page * params_.page_bytes;
 #pragma unroll 2
     for (int i = lane_; i < kPageTokens * kPieces; i += 32) {
       const int token = i / kPieces, column = i % kPieces * 8;
       const bool exists = token < existing && column < rows.columns;
-      bf16* const line = to[column / kPanelColumns][row + token];
-      CpAsync16(line + SwizzledColumn(token, column % kPanelColumns),
-                data + (exists ? (token * rows.columns + column) * static_cast<int>(sizeof(bf16)) : 0),
-                exists);
+      typename Tile::T* const line = to[column / kPanelColumns][row + token];
+      CpAsync16(
+          line + SwizzledColumn(token, column % kPanelColumns),
+          data + (exists ? (token * rows.columns + column) * static_cast<int>(sizeof(typename Tile::T)) : 0),
+          exists);
     }
     CpAsyncCommit();
     CpAsyncWait<0>();
@@ -254,6 +255,15 @@ struct ConsumerMeeting {
     return shared.said != 0;
   }
 };
+
+// `launch` of the element and the width that they take.
+template <class Launch>
+ErrorCode WithRingTile(const AttentionParams& params, Launch launch) {
+  const bool narrow = TileWidth(params.args.kv.head_dim, params.args.kv.value_dim) == 64;
+  if (params.args.element == Element::kF16)
+    return narrow ? launch.template operator()<fp16, 64>() : launch.template operator()<fp16, 128>();
+  return narrow ? launch.template operator()<bf16, 64>() : launch.template operator()<bf16, 128>();
+}
 
 }  // namespace ropeway::cuda
 

@@ -144,13 +144,13 @@ using QueryFragments = uint32_t[Tile::kWidth / 16][4];
 template <class Tile>
 ROPEWAY_DEVICE void LoadQueries(const AttentionParams& params, const Task& task, const Place<Tile>& place,
                                 QueryFragments<Tile>& queries) {
+  using T = typename Tile::T;
   const int head_dim = params.args.kv.head_dim;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const bool exists = place.Row(r) < task.item.num_pairs;
     const int pair = task.item.first_pair + (exists ? place.Row(r) : 0);
-    const bf16* row =
-        static_cast<const bf16*>(params.args.queries) + RowOf(params, pair, task.kv_head) * head_dim;
+    const T* row = static_cast<const T*>(params.args.queries) + RowOf(params, pair, task.kv_head) * head_dim;
 #pragma unroll
     for (int i = 0; i < Tile::kWidth / 8; ++i) {
       const int column = 8 * i + 2 * place.quad;
@@ -169,16 +169,17 @@ ROPEWAY_DEVICE void PackAll(const float (&scores)[Tile::kKeyTiles][4], WeightFra
 #pragma unroll
   for (int n = 0; n < Tile::kKeyTiles; ++n)
 #pragma unroll
-    for (int r = 0; r < 2; ++r) weights[n / 2][n % 2 * 2 + r] = PackWeights<bf16>(scores[n], r);
+    for (int r = 0; r < 2; ++r) weights[n / 2][n % 2 * 2 + r] = PackWeights<typename Tile::T>(scores[n], r);
 }
 
 // sum += weights, with a column of ones.
 template <class Tile>
 ROPEWAY_DEVICE void AddWeights(const WeightFragments<Tile>& weights, RowStates<Tile>& chunk) {
-  const uint32_t ones = PackPair<bf16>(1, 1);
+  using T = typename Tile::T;
+  const uint32_t ones = PackPair<T>(1, 1);
 #pragma unroll
   for (int k = 0; k < Tile::kKeys; k += 16)
-    MmaM16N8K16<bf16>(chunk.sum, weights[k / 16], {ones, ones}, chunk.sum);
+    MmaM16N8K16<T>(chunk.sum, weights[k / 16], {ones, ones}, chunk.sum);
 }
 
 // Writes the states of one chunk, whose maxima are worth `unit` each, as partial results; `empty` states without their

@@ -1,5 +1,5 @@
-// Paged attention of prompts by warpgroups, of bf16: the tensor cores of compute capability 9.0, for which alone this
-// file is compiled.
+// Paged attention of prompts by warpgroups, of 16-bit keys and values: the tensor cores of compute capability 9.0, for which
+// alone this file is compiled.
 //
 //   queries [T, H, E], pages of keys and values
 //     ->  out [T, H, Ev] or partial results [num_partials, G, Ev + 2]
@@ -16,7 +16,7 @@
 // An H100 80GB HBM3 (2026-11-27, an experiment with this kernel alone) made 337 TFLOP/s of it at 2,048 causal tokens, heads
 // of 128, 443 at 8,192 and 464 at 32,768; with steps of 32 keys and soft-max behind the values, 169, 195 and 201. Steps of
 // 128, with queries in shared memory, made 351, 478 and 514: they would have to be every kernel's. Queries in shared memory
-// at steps of 64 made 327, 416 and 444; chunks of 512 keys made 347, 458 and 485.
+// at steps of 64 made 327, 416 and 444; chunks of 512 keys made 347, 458 and 485. That was bf16; f16 was not timed.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
 // item, num_pairs (TileWidth + 4) floats besides.
@@ -39,7 +39,7 @@ ROPEWAY_DEVICE void StartScores(const QueryFragments<Tile>& queries,
 #pragma unroll
   for (int k = 0; k < Tile::kWidth; k += 16) {
     const uint64_t b = PanelDescriptor(&keys[k / kPanelColumns][0][k % kPanelColumns], Tile::kPanelBytes);
-    MultiplyWide<false>(scores, queries[k / 16], b, k > 0);
+    MultiplyWide<typename Tile::T, false>(scores, queries[k / 16], b, k > 0);
   }
   WarpgroupCommit();
 }
@@ -51,8 +51,9 @@ ROPEWAY_DEVICE void StartValues(const WeightFragments<Tile>& weights,
                                 RowStates<Tile>& chunk) {
 #pragma unroll
   for (int k = 0; k < Tile::kKeys; k += 16)
-    MultiplyWide<true>(chunk.values, weights[k / 16], PanelDescriptor(&values[0][k][0], Tile::kPanelBytes),
-                       k > 0 || !begins_chunk);
+    MultiplyWide<typename Tile::T, true>(chunk.values, weights[k / 16],
+                                         PanelDescriptor(&values[0][k][0], Tile::kPanelBytes),
+                                         k > 0 || !begins_chunk);
   WarpgroupCommit();
 }
 
@@ -213,13 +214,13 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, 1)
   ForTasks<Tile>(params, work, [&](const AttentionItem& item, const Task& task, const KeyRange<Tile>& range) {
     WarpgroupAttention<Tile>(params, task, range, shared).Run();
     if (item.partial >= 0)
-      MergeIfLast<bf16>(params, item, task.kv_head, ConsumerMeeting<Tile>{shared, phase});
+      MergeIfLast<typename Tile::T>(params, item, task.kv_head, ConsumerMeeting<Tile>{shared, phase});
   });
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 ErrorCode LaunchWarpgroups(const AttentionParams& params, Stream stream) {
-  using Tile = WarpgroupTile<kWidth>;
+  using Tile = WarpgroupTile<T, kWidth>;
   const WorkList<AttentionItem>& work = params.args.wide;
   if (work.blocks == 0) return 0;
   // With room to begin where the swizzle wants it.
@@ -232,9 +233,8 @@ ErrorCode LaunchWarpgroups(const AttentionParams& params, Stream stream) {
 }  // namespace
 
 ErrorCode AttendWarpgroups(const AttentionParams& params, Stream stream) {
-  return TileWidth(params.args.kv.head_dim, params.args.kv.value_dim) == 64
-             ? LaunchWarpgroups<64>(params, stream)
-             : LaunchWarpgroups<128>(params, stream);
+  return WithRingTile(params,
+                      [&]<class T, int kWidth>() { return LaunchWarpgroups<T, kWidth>(params, stream); });
 }
 
 }  // namespace ropeway::cuda

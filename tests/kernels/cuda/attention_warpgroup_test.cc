@@ -34,6 +34,15 @@ class WarpgroupAttentionTest : public AttentionTest {
 
 class WarpgroupCaseTest : public WarpgroupAttentionTest, public testing::WithParamInterface<AttentionCase> {};
 
+// The same of f16.
+void AddHalves(std::vector<AttentionCase> halves, std::vector<AttentionCase>& cases) {
+  for (AttentionCase& c : halves) {
+    c.element = Element::kF16;
+    c.kv = KvElement::kF16;
+    cases.push_back(c);
+  }
+}
+
 std::vector<AttentionCase> Cases() {
   std::vector<AttentionCase> cases;
   for (int length : {17, 31, 63, 64, 65, 80, 95, 96, 160, 256, 257, 520})
@@ -49,6 +58,11 @@ std::vector<AttentionCase> Cases() {
   // What warpgroups do not have goes to mma.sync.
   cases.push_back({.kv_heads = 1, .lengths = {80}, .softcap = 1.5f});
   cases.push_back({.kv_heads = 1, .lengths = {80}, .alibi = true});
+  AddHalves(
+      {{.group = 3, .lengths = {300, 70}},
+       {.kv_heads = 1, .head_dim = 104, .value_dim = 104, .lengths = {290}},
+       {.kv_heads = 1, .head_dim = 128, .value_dim = 128, .lengths = {300}, .window = 40, .sinks = true}},
+      cases);
   return cases;
 }
 
@@ -88,6 +102,11 @@ std::vector<AttentionCase> DecodeCases() {
   cases.push_back({.kv_heads = 1, .lengths = {300, 2}, .window = 40, .sinks = true});
   cases.push_back({.kv_heads = 1, .lengths = {80}, .softcap = 1.5f});
   cases.push_back({.kv_heads = 1, .lengths = {80}, .alibi = true});
+  AddHalves(
+      {{.group = 3, .lengths = {300, 70, 5}},
+       {.kv_heads = 1, .group = 4, .head_dim = 104, .value_dim = 104, .lengths = {290, 20}},
+       {.kv_heads = 1, .head_dim = 128, .value_dim = 128, .lengths = {300}, .window = 40, .sinks = true}},
+      cases);
   return cases;
 }
 
@@ -203,6 +222,9 @@ TEST_F(WarpgroupAttentionTest, HeadsThatFit) {
   EXPECT_FALSE(fit(24, 128));
   EXPECT_FALSE(fit(128, 40));
   EXPECT_FALSE(fit(96, 96));
+  EXPECT_TRUE(WarpgroupsFit(Element::kF16, KvElement::kF16, 64, 64));
+  EXPECT_FALSE(WarpgroupsFit(Element::kF16, KvElement::kBF16, 64, 64));
+  EXPECT_FALSE(WarpgroupsFit(Element::kBF16, KvElement::kFp8E4M3, 64, 64));
   KvMaps maps;
   uint8_t* data = Allocate<uint8_t>(1 << 16);
   for (const int heads : {1, 3})

@@ -43,15 +43,15 @@ def attention_tile_bytes(variant):
 
 def warpgroup_bytes(variant):
     """sizeof(RingShared<WarpgroupTile<width>>) of attention_ring.cuh, and room to begin at a multiple of 1 KiB."""
-    width = int(re.search(r"WarpgroupTile<(\d+)>", variant)[1])
+    width = int(re.search(r"WarpgroupTile<\w+, (\d+)>", variant)[1])
     slots = 4
     barriers = 2 * slots * 2 + 1
     return 2 * slots * 64 * width * 2 + width // 8 * 256 * 16 + round_up(barriers * 8 + 4, 16) + 1024
 
 
 def decode_bytes(variant):
-    """Likewise of DecodeShared<DecodeTile<width>> of attention_decode.cu."""
-    width = int(re.search(r"DecodeTile<(\d+)>", variant)[1])
+    """Likewise of DecodeShared<DecodeTile<T, width>> of attention_decode.cu."""
+    width = int(re.search(r"DecodeTile<\w+, (\d+)", variant)[1])
     slots = 3
     barriers = 2 * slots * 2 + 1
     ring = 2 * slots * 64 * width * 2 + width // 32 * 128 * 16 + round_up(barriers * 8 + 4, 16)

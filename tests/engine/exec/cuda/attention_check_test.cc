@@ -62,7 +62,7 @@ class AttentionCheckTest : public KernelCheckTest {
  protected:
   absl::StatusOr<std::string> Check(decltype(cuda::KernelTable::attention) attention) {
     kernels_.attention = attention;
-    return WhyNoWarpgroups(kShape, kernels_, runtime_, stream_);
+    return WhyNoWarpgroups(kShape, element_, kernels_, runtime_, stream_);
   }
   // Of a check that does not fail.
   std::string Why(decltype(cuda::KernelTable::attention) attention) {
@@ -71,11 +71,15 @@ class AttentionCheckTest : public KernelCheckTest {
     return why.value_or("a failure");
   }
 
+  cuda::Element element_ = cuda::Element::kBF16;
   cuda::KernelTable kernels_ = cuda::emulation::HostKernels();
 };
 
 TEST_F(AttentionCheckTest, TakesWhatHasTheSameBytes) {
-  EXPECT_THAT(Why(cuda::emulation::HostKernels().attention), IsEmpty());
+  for (const cuda::Element element : {cuda::Element::kBF16, cuda::Element::kF16}) {
+    element_ = element;
+    EXPECT_THAT(Why(cuda::emulation::HostKernels().attention), IsEmpty());
+  }
 }
 
 TEST_F(AttentionCheckTest, RefusesOtherBytes) {
@@ -128,7 +132,8 @@ TEST(AttentionMapsTest, TheKernelIsNotAskedWhereTheDriverMakesNoMaps) {
   ASSERT_EQ(runtime.CreateStream(&stream), 0);
   cuda::KernelTable kernels = cuda::emulation::HostKernels();
   kernels.attention = LoseTheDevice;
-  ASSERT_OK_AND_ASSIGN(const std::string why, WhyNoWarpgroups(kShape, kernels, runtime, stream));
+  ASSERT_OK_AND_ASSIGN(const std::string why,
+                       WhyNoWarpgroups(kShape, cuda::Element::kBF16, kernels, runtime, stream));
   EXPECT_THAT(why, HasSubstr("maps no keys and values: cudaErrorNotSupported"));
   runtime.DestroyStream(stream);
 }

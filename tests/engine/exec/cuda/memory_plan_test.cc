@@ -98,6 +98,10 @@ TEST(PlanMemoryTest, PromptsAreAttendedByWgmmaWhereItIsAndMayBeUsed) {
   cuda::DeviceInfo newer = Device();
   newer.major = 10;
   EXPECT_FALSE(uses_wgmma(newer));
+  options.element = cuda::Element::kF16;
+  EXPECT_FALSE(uses_wgmma(Device())) << "keys and values are not of this type";
+  options.kv_element = cuda::KvElement::kF16;
+  EXPECT_TRUE(uses_wgmma(Device()));
   options.use_wgmma = false;
   EXPECT_FALSE(uses_wgmma(Device()));
 }
