@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/base/ceil_div.h"
 #include "engine/base/check.h"
+#include "engine/base/clock.h"
 #include "engine/base/machine.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cpu/executor.h"
@@ -99,6 +100,7 @@ std::optional<cuda::KvElement> KvElementOf(KvCacheType type) {
 absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel& model,
                                         const LoadProgress& progress, const CudaBackendOpener& open_backend) {
   ASSIGN_OR_RETURN(const cuda::Backend* backend, open_backend());
+  const RealClock clock;
   const CudaExecutorOptions options{.element = ElementOf(config.dtype),
                                     .kv_element = KvElementOf(config.kv_type),
                                     .fp8_weights = config.weights == WeightPacking::kFp8,
@@ -111,6 +113,7 @@ absl::StatusOr<MadeExecutor> MakeOnCuda(const Config& config, const OpenedModel&
                                     .max_rows_per_step = MaxRowsPerStep(config, Device::kCuda),
                                     .gemm_search = config.gemm_search == Switch::kOn,
                                     .gemm_cache = config.gemm_cache,
+                                    .clock = &clock,
                                     .use_wgmma = config.wgmma == Switch::kOn,
                                     .use_bulk_copies = config.bulk_copies == Switch::kOn,
                                     .warm_up = true,

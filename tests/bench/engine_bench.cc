@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "engine/base/ceil_div.h"
+#include "engine/base/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/backend.h"
@@ -183,6 +184,7 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCpu(OpenedModel model, const Ben
 absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, const BenchOptions& options) {
   ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenCudaBackend());
   const absl::Time began_at = absl::Now();
+  const RealClock clock;
   ASSIGN_OR_RETURN(
       auto executor,
       CudaExecutor::Make(model, *backend,
@@ -190,6 +192,7 @@ absl::StatusOr<std::unique_ptr<Executor>> MakeOnCuda(const OpenedModel& model, c
                           .max_model_len = std::min(model.spec.context_length, 8192 + kPageTokens),
                           .max_tokens_per_step = kCudaStepTokens,
                           .max_rows_per_step = kMaxRows,
+                          .clock = &clock,
                           .use_wgmma = options.wgmma,
                           .use_bulk_copies = options.bulk_copies,
                           .max_steps_in_flight = options.steps_in_flight,

@@ -1,9 +1,11 @@
 #include "server/make_executor.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/ops.h"
+#include "engine/model/packed_tensors.h"
 #include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/cuda_emulation/host_gemm.h"
 #include "tests/cuda_emulation/host_kernels.h"
@@ -14,6 +16,7 @@
 namespace ropeway::testing {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
@@ -98,6 +101,25 @@ TEST_F(MakeExecutorTest, SaysHowProductsAreChosenAndTellsHowTheyWere) {
   ASSERT_OK(Make(config, open).status());
   EXPECT_FALSE(gemm_options.search);
   EXPECT_EQ(gemm_options.cache_path, "/somewhere/choices");
+}
+
+TEST_F(MakeExecutorTest, MeasuresProductsOfPackedWeightsUnlessItIsToldNotTo) {
+  const auto products = [&](server::Switch search) {
+    server::Config config{.device = server::Device::kCuda, .dtype = server::ActivationType::kBF16};
+    config.gemm_search = search;
+    config.kv_cache_mb = 1;
+    config.max_tokens_per_step = 80;
+    config.max_running = 4;
+    absl::StatusOr<OpenedModel> model = OpenModel(folder_.path());
+    EXPECT_OK(model.status());
+    model->tensors = PackTo8Bits(std::move(model->tensors), model->spec);
+    const auto made = server::MakeExecutor(config, *std::move(model), {}, emulated_);
+    EXPECT_OK(made.status());
+    return made.ok() ? made->products : std::vector<std::string>();
+  };
+  const auto told = Contains(HasSubstr("of Q8_0, bf16 to bf16: up to 8 tokens packed"));
+  EXPECT_THAT(products(server::Switch::kOn), told);
+  EXPECT_THAT(products(server::Switch::kOff), Not(told));
 }
 
 TEST_F(MakeExecutorTest, SharesTheModelAmongGpus) {

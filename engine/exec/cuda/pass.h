@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "engine/exec/cuda/product.h"
+#include "engine/exec/cuda/product_choices.h"
 #include "engine/exec/cuda/step.h"
 #include "engine/exec/cuda/weights.h"
 #include "engine/kernels/cuda/collective.h"
@@ -109,6 +110,7 @@ struct CudaPassContext {
   const cuda::Fp8KernelTable* fp8_kernels = nullptr;  // not null where weights are fp8
   cuda::Runtime& runtime;
   cuda::Gemm& gemm;
+  ProductChoices& choices;                 // changed by PrepareProducts alone
   cuda::Collective* collective = nullptr;  // null: one rank
   int ranks = 1;
   cuda::Stream stream;
@@ -118,6 +120,7 @@ struct CudaPassContext {
   absl::Span<const cuda::KvMaps> kv_maps;  // [L]; empty: warpgroups attend no prompts (cuda::AttentionArgs)
   bool fp8_warpgroups = false;             // multiply prompts by fp8 weights: cuda::Fp8MatMulArgs
   bool bulk_copies = false;                // bring dense weights for few tokens: cuda::MatMulArgs
+  bool packed_warpgroups = false;          // may multiply packed weights: likewise
 };
 
 class CudaPass {
@@ -175,6 +178,8 @@ class CudaPass {
                           int64_t y_stride, cuda::Element out) const;
   void PrepareProduct(const CudaProjection& projection, const uint8_t* x, int64_t tokens, void* y,
                       int64_t y_stride, cuda::Element out);
+  void PrepareLayers(int32_t max_tokens);
+  void PrepareEnds(int32_t max_tokens, int32_t max_logit_rows);  // of embeddings and logits
   using Vectors = NormWeights<const float*>;
 
   struct ExpertProduct {

@@ -10,7 +10,8 @@ ProductTools CudaPass::Tools() const {
           .stream = context_.stream,
           .fp8 = context_.fp8_kernels,
           .quantized = context_.activations.quantized,
-          .fp8_warpgroups = context_.fp8_warpgroups};
+          .fp8_warpgroups = context_.fp8_warpgroups,
+          .packed_warpgroups = context_.packed_warpgroups};
 }
 
 cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,
@@ -31,7 +32,8 @@ void CudaPass::Multiply(const CudaProjection& projection, const uint8_t* x, int6
   for (const CudaProjection::Part& part : projection.parts)
     Try("multiplying matrices", [&] {
       const cuda::MatMulArgs args = ArgsOf(part, x, tokens, y, y_stride, out);
-      return part.is_fp8 ? MultiplyFp8OnCuda(args, Tools()) : MultiplyOnCuda(args, Tools());
+      return part.is_fp8 ? MultiplyFp8OnCuda(args, Tools())
+                         : MultiplyOnCuda(args, Tools(), context_.choices.KernelFor(args));
     });
 }
 
@@ -41,6 +43,8 @@ void CudaPass::MultiplyWith(const CudaProjection& projection, const uint8_t* x, 
     return Multiply(projection, x, shape_.tokens, y, projection.outputs, context_.element);
   const CudaProjection::Part& part = projection.parts[0];
   args.product = ArgsOf(part, x, shape_.tokens, y, projection.outputs, context_.element);
+  args.product.warpgroups =
+      !part.is_fp8 && context_.choices.KernelFor(args.product) == ProductKernel::kPackedWarpgroups;
   Try("multiplying matrices between their neighbours", [&] {
     return part.is_fp8 ? MultiplyFp8OnCuda(args.product, Tools(), args.gate)
                        : context_.kernels.fused_matmul(args, context_.stream);
@@ -52,15 +56,21 @@ void CudaPass::PrepareProduct(const CudaProjection& projection, const uint8_t* x
   for (const CudaProjection::Part& part : projection.parts) {
     if (part.is_fp8) continue;  // which no library multiplies
     Try("preparing products of matrices",
-        [&] { return PrepareOnCuda(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
+        [&] { return context_.choices.Prepare(ArgsOf(part, x, tokens, y, y_stride, out), Tools()); });
   }
 }
 
 void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
+  PrepareLayers(max_tokens);
+  PrepareEnds(max_tokens, max_logit_rows);
+  Try("measuring products of matrices", [&] { return context_.choices.Measure(Tools(), context_.runtime); });
+}
+
+void CudaPass::PrepareLayers(int32_t max_tokens) {
   const CudaActivations& a = context_.activations;
   const DecoderSpec& spec = context_.spec;
   const cuda::Element element = context_.element;
-  for (const CudaLayer& layer : context_.weights.layers) {  // of one shape the first is measured
+  for (const CudaLayer& layer : context_.weights.layers) {
     PrepareProduct(layer.latent, a.normed, max_tokens, a.latent, layer.latent.outputs, element);
     PrepareProduct(layer.latent_kv, a.latent_kv, max_tokens,
                    a.qkv + int64_t{spec.num_heads} * spec.head_dim * cuda::BytesOf(element), spec.qkv_size(),
@@ -74,6 +84,12 @@ void CudaPass::PrepareProducts(int32_t max_tokens, int32_t max_logit_rows) {
                      CudaRouterStride(static_cast<int32_t>(layer.experts.size())), cuda::Element::kF32);
     PrepareProduct(layer.down, a.gated, max_tokens, a.branch, spec.hidden_size, element);
   }
+}
+
+void CudaPass::PrepareEnds(int32_t max_tokens, int32_t max_logit_rows) {
+  const CudaActivations& a = context_.activations;
+  const DecoderSpec& spec = context_.spec;
+  const cuda::Element element = context_.element;
   const bool is_narrow = spec.embedding_size > 0;
   if (is_narrow)
     PrepareProduct(context_.weights.embedding_in, a.narrow, max_tokens, a.residual, spec.hidden_size,

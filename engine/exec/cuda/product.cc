@@ -30,12 +30,15 @@ cuda::GemmArgs ForLibrary(const cuda::MatMulArgs& args) {
           .fresh_weights = args.fresh_weights};
 }
 
+int64_t UnpackedRowBytes(const cuda::MatMulArgs& args) {
+  return args.weights.columns * BytesOf(args.element);
+}
+
 // Calls visit(first_row, product) for each slice, a product of dense weights that lie in `slice`, fresh from
 // unpacking, until one fails. Slices are as few as there can be, and of about one size.
 template <typename Visit>
 cuda::ErrorCode ForSlices(const cuda::MatMulArgs& args, const UnpackedSlice& slice, const Visit& visit) {
-  const int64_t row_bytes = args.weights.columns * BytesOf(args.element);
-  int64_t most = slice.bytes / row_bytes;
+  int64_t most = slice.bytes / UnpackedRowBytes(args);
   ROPEWAY_CHECK(most > 0);
   if (most < args.weights.rows && most > kSliceRows) most -= most % kSliceRows;
   const int64_t slices = CeilDiv(args.weights.rows, most);
@@ -68,6 +71,26 @@ cuda::ErrorCode UnpackAndMultiply(const cuda::MatMulArgs& args, const ProductToo
 
 }  // namespace
 
+const char* NameOf(ProductKernel kernel) {
+  switch (kernel) {
+    case ProductKernel::kDense:
+      return "streamed";
+    case ProductKernel::kPacked:
+      return "packed";
+    case ProductKernel::kPackedWarpgroups:
+      return "packed by wgmma";
+    case ProductKernel::kUnpack:
+      return "unpacked";
+    case ProductKernel::kGemm:
+      return "library";
+  }
+  ROPEWAY_CHECK(false);
+}
+
+bool MayUnpack(const cuda::MatMulArgs& args, const UnpackedSlice& slice) {
+  return args.element != cuda::Element::kF32 && slice.bytes >= UnpackedRowBytes(args);
+}
+
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args) {
   // float32 has no tensor cores; rows of other widths are not aligned to copies of 16 bytes.
   const bool is_float = args.element == cuda::Element::kF32;
@@ -83,6 +106,7 @@ cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& 
   switch (kernel) {
     case ProductKernel::kDense:
     case ProductKernel::kPacked:
+    case ProductKernel::kPackedWarpgroups:
       return 0;
     case ProductKernel::kUnpack:
       return ForSlices(args, tools.slice, [&](int64_t, const cuda::MatMulArgs& part) {
@@ -101,6 +125,11 @@ cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools&
       return tools.kernels.dense_matmul(args, tools.stream);
     case ProductKernel::kPacked:
       return tools.kernels.packed_matmul(args, tools.stream);
+    case ProductKernel::kPackedWarpgroups: {
+      cuda::MatMulArgs by_warpgroups = args;
+      by_warpgroups.warpgroups = true;
+      return tools.kernels.packed_matmul(by_warpgroups, tools.stream);
+    }
     case ProductKernel::kUnpack:
       return UnpackAndMultiply(args, tools);
     case ProductKernel::kGemm:

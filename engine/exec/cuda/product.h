@@ -1,4 +1,5 @@
-// Which kernels make a product: the one place that knows.
+// Which kernels make a product: the one place that knows. For packed weights the fastest may be measured instead
+// (product_choices.h).
 //
 // All of them keep the rule of sums (engine/kernels/cuda/gemm.h): a row of y has the same bytes whichever is
 // taken.
@@ -15,23 +16,27 @@
 namespace ropeway {
 
 enum class ProductKernel {
-  kDense,   // our own for few tokens
-  kPacked,  // our own, which unpacks as it goes
-  kUnpack,  // rows are unpacked and multiplied by the library, a slice of the matrix at a time
-  kGemm,    // of the library
+  kDense,             // our own for few tokens
+  kPacked,            // our own, which unpacks as it goes
+  kPackedWarpgroups,  // likewise, where MatMulArgs::warpgroups may be
+  kUnpack,            // rows are unpacked and multiplied by the library, a slice of the matrix at a time
+  kGemm,              // of the library
 };
+// "streamed"
+const char* NameOf(ProductKernel kernel);
 
 // Up to so many tokens dense weights stream through our own kernel: two tiles of mma.
 inline constexpr int64_t kStreamedTokens = 16;
 
-// Up to so many tokens our own kernels multiply packed weights, beyond the library does what was unpacked before. Measured on
-// an H100 80GB HBM3, 2026-11-27, `cuda_bench --shape=8b --filter=Q4_K`, in us: Q4_K [28672, 4096] took 64, 114 and 218 for 32,
-// 64 and 128 tokens, unpacked first 196 and 203 for 64 and 128.
+// Where nothing is measured, our own kernels multiply packed weights up to so many tokens, beyond the library does what was
+// unpacked before. Measured on an H100 80GB HBM3, 2026-11-27, `cuda_bench --shape=8b --filter=Q4_K`, in us: Q4_K
+// [28672, 4096] took 64, 114 and 218 for 32, 64 and 128 tokens, unpacked first 196 and 203 for 64 and 128.
 inline constexpr int64_t kPackedTokens = 96;
 // Likewise where W has few rows for each processor: [6144, 4096], [4096, 4096] and [4096, 14336] took 76, 39 and 126 for
 // 128 tokens, unpacked first 42, 28 and 115.
 inline constexpr int64_t kFewRowsPackedTokens = 64;
 
+// Where nothing is measured.
 ProductKernel ProductKernelFor(const cuda::MatMulArgs& args);
 
 // Up to so many tokens mma.sync multiplies by fp8 weights, beyond warpgroups where they may, whose tile has twice as many.
@@ -54,22 +59,20 @@ struct ProductTools {
   cuda::Stream stream;
   // Of fp8 weights: else null.
   const cuda::Fp8KernelTable* fp8 = nullptr;
-  cuda::Fp8Rows quantized;      // room for x
-  bool fp8_warpgroups = false;  // multiply prompts, and there is room for x as f16
+  cuda::Fp8Rows quantized;         // room for x
+  bool fp8_warpgroups = false;     // multiply prompts, and there is room for x as f16
+  bool packed_warpgroups = false;  // may multiply packed weights
 };
 
-// Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.
-// Overwrites y and waits for the stream.
-cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools, ProductKernel kernel);
-inline cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
-  return PrepareOnCuda(args, tools, ProductKernelFor(args));
-}
+// Whether there is room for a row of these weights, at least.
+bool MayUnpack(const cuda::MatMulArgs& args, const UnpackedSlice& slice);
 
-// REQUIRES: `kernel` does for these weights; for how many tokens it is to be taken, ProductKernelFor knows.
+// Lets the library choose how it multiplies by this matrix with up to args.num_tokens tokens, where it is to.
+// Overwrites y and waits for the stream. REQUIRES: as below.
+cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools, ProductKernel kernel);
+
+// REQUIRES: `kernel` does for these weights, kUnpack where MayUnpack.
 cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools, ProductKernel kernel);
-inline cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools& tools) {
-  return MultiplyOnCuda(args, tools, ProductKernelFor(args));
-}
 
 // The same by weights that lie as Fp8Layout says: x becomes fp8, too. By a rule of its own (fp8.h), under which a row of y
 // has the same bytes whatever the number of tokens is. What follows may be the gate.

@@ -44,6 +44,7 @@ CudaRank::CudaRank(CudaRankParts parts, const CudaRankOptions& options)
     : parts_(std::move(parts)),
       options_(options),
       spec_(ShardOf(options.model->spec, options.shard.size)),
+      choices_(options.clock),
       graphs_(*parts_.runtime, kMaxGraphs) {}
 
 CudaRank::~CudaRank() {
@@ -160,6 +161,7 @@ absl::Status CudaRank::MapPages() {
 
 std::vector<std::string> CudaRank::products() const {
   std::vector<std::string> products = parts_.gemm->Choices();
+  for (std::string& line : choices_.Lines()) products.push_back(std::move(line));
   if (plan_.step.attention.warpgroups)
     products.push_back(kv_maps_.empty()
                            ? absl::StrCat("attention of prompts: mma.sync, since ", why_no_warpgroups_)
@@ -260,7 +262,7 @@ int32_t* CudaRank::Sampled() const {
   return CarveResults(1, 0, 0, carver).tokens;
 }
 
-CudaPassContext CudaRank::Context() const {
+CudaPassContext CudaRank::Context() {
   const cuda::KvPages kv = Kv();
   return {.spec = spec_,
           .weights = weights_,
@@ -275,6 +277,7 @@ CudaPassContext CudaRank::Context() const {
           .fp8_kernels = parts_.fp8_kernels,
           .runtime = *parts_.runtime,
           .gemm = *parts_.gemm,
+          .choices = choices_,
           .collective = parts_.collective.get(),
           .ranks = options_.shard.size,
           .stream = stream_,

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/clock.h"
 #include "engine/exec/cuda/graph_cache.h"
 #include "engine/exec/cuda/memory.h"
 #include "engine/exec/cuda/memory_plan.h"
@@ -37,7 +38,8 @@ struct CudaRankOptions {
   Shard shard;
   CudaMemoryOptions memory;
   int steps_in_flight = 1;
-  bool use_bulk_copies = true;  // as CudaExecutorOptions say
+  bool use_bulk_copies = true;   // as CudaExecutorOptions say
+  const Clock* clock = nullptr;  // likewise, until Load returned; null also where nothing is to be measured
   LoadProgress progress = {};
 };
 
@@ -99,7 +101,7 @@ class CudaRank {
  private:
   CudaRank(CudaRankParts parts, const CudaRankOptions& options);
   int32_t* Sampled() const;
-  CudaPassContext Context() const;
+  CudaPassContext Context();
   CudaWeightsRequest WeightsRequest() const;  // until the model is let go
   cuda::KvPages Kv() const;
 
@@ -138,6 +140,7 @@ class CudaRank {
   CudaMemory weight_memory_, working_memory_, kv_memory_, kv_scale_memory_;
   CudaWeights weights_;
   CudaUpload upload_;
+  ProductChoices choices_;
   bool fp8_warpgroups_ = false;  // multiply prompts by fp8 weights
   // Whether products for few tokens may have their weights by bulk copies; where the device has them and they may not, why.
   bool bulk_copies_ = false;

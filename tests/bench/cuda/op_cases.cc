@@ -7,8 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/ceil_div.h"
+#include "engine/base/clock.h"
 #include "engine/base/splitmix.h"
 #include "engine/exec/cuda/product.h"
+#include "engine/exec/cuda/product_choices.h"
 #include "engine/kernels/cuda/stream_matmul.h"
 #include "tests/bench/cuda/attention_cases.h"
 #include "tests/bench/cuda/expert_cases.h"
@@ -84,19 +86,7 @@ struct Way {
   bool bulk = false;
 };
 
-const char* NameOf(const Way& way) {
-  switch (way.kernel) {
-    case ProductKernel::kDense:
-      return way.bulk ? "bulk" : "streamed";
-    case ProductKernel::kPacked:
-      return "packed";
-    case ProductKernel::kUnpack:
-      return "unpacked";
-    case ProductKernel::kGemm:
-      return "library";
-  }
-  return "";
-}
+const char* NameOf(const Way& way) { return way.bulk ? "bulk" : NameOf(way.kernel); }
 
 struct Product {
   const char* name;
@@ -110,6 +100,20 @@ std::vector<Product> LayerProducts(const BenchShape& shape) {
           {"o", shape.hidden_size, query_size},
           {"gate_up", int64_t{2} * shape.ffn_size, shape.hidden_size},
           {"down", shape.hidden_size, shape.ffn_size}};
+}
+
+// The executor's choice. What goes wrong here goes wrong again where the product is made.
+ProductKernel ChosenKernel(cuda::MatMulArgs args, int64_t bytes, const ProductTools& tools,
+                           BenchDevice& device) {
+  constexpr int kMatrices = 8;
+  const RealClock clock;
+  ProductChoices choices(&clock);
+  for (int matrix = 0; matrix < kMatrices; ++matrix) {
+    args.weights.data = device.FromPool(bytes, matrix);
+    static_cast<void>(choices.Prepare(args, tools));
+  }
+  static_cast<void>(choices.Measure(tools, device.runtime()));
+  return choices.KernelFor(args);
 }
 
 // As the executor multiplies, or in a way that is named.
@@ -133,13 +137,12 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
                 .y = device.Allocate(tokens * outputs * BytesOf(out)),
                 .y_stride = outputs,
                 .bulk_copies = forced ? forced->bulk : cuda::HasBulkCopies(device.info())};
-            // What went wrong goes wrong again below.
             const ProductTools tools = {.kernels = device.kernels(),
                                         .gemm = device.gemm(),
                                         .slice = {device.Allocate(kMaxSliceBytes), kMaxSliceBytes},
                                         .stream = device.stream()};
-            const ProductKernel kernel = forced ? forced->kernel : ProductKernelFor(args);
-            static_cast<void>(PrepareOnCuda(args, tools, kernel));
+            if (forced) static_cast<void>(PrepareOnCuda(args, tools, forced->kernel));
+            const ProductKernel kernel = forced ? forced->kernel : ChosenKernel(args, bytes, tools, device);
             return [=, &device](int64_t repeat) {
               cuda::MatMulArgs again = args;
               again.weights.data = device.FromPool(bytes, repeat);

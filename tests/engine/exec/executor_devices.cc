@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/base/clock.h"
 #include "engine/base/status_macros.h"
 #include "engine/exec/cpu/executor.h"
 #include "engine/exec/cuda/backend.h"
@@ -105,6 +106,7 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const 
   if (options.num_layers > 0) model.spec.layers.resize(options.num_layers);
   if (options.kind == DeviceKind::kCpu) return OpenOnCpu(std::move(model), options);
   ASSIGN_OR_RETURN(const cuda::Backend* backend, BackendOf(options.kind));
+  const RealClock clock;
   return CudaExecutor::Make(model, *backend,
                             {.element = options.element,
                              .kv_element = options.kv_element,
@@ -112,7 +114,9 @@ absl::StatusOr<std::unique_ptr<Executor>> OpenOn(const std::string& path, const 
                              .tensor_parallel = options.tensor_parallel,
                              .kv_cache_bytes = kKvCacheBytes,
                              .max_tokens_per_step = options.max_tokens_per_step,
-                             .max_rows_per_step = kMaxRows});
+                             .max_rows_per_step = kMaxRows,
+                             // The emulation's times tell nothing.
+                             .clock = options.kind == DeviceKind::kDevice ? &clock : nullptr});
 }
 
 std::vector<std::vector<Sampled>> RunAll(Executor& executor, const std::vector<ValidRequest>& requests) {

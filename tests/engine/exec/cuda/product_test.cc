@@ -1,6 +1,7 @@
 // Products of one matrix by whichever kernel does for the number of tokens: rows keep their bytes.
 #include "engine/exec/cuda/product.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -44,21 +45,24 @@ class PlacesGemm final : public cuda::emulation::HostGemm {
 
 class ProductTest : public cuda::DeviceTest {
  protected:
-  // y [T, M] of `element`.
+  // y [T, M] of `element`; by the kernel that constants say.
   std::vector<uint8_t> Multiply(const cuda::DeviceMatrix& weights, Element element,
-                                const std::vector<float>& x, int64_t tokens) {
+                                const std::vector<float>& x, int64_t tokens,
+                                std::optional<ProductKernel> kernel = {}) {
     const int64_t bytes = tokens * weights.rows * BytesOf(element);
     const std::vector<float> first(x.begin(), x.begin() + tokens * weights.columns);
     uint8_t* y = Allocate<uint8_t>(bytes);
-    Check(MultiplyOnCuda({.weights = weights,
-                          .element = element,
-                          .out = element,
-                          .num_tokens = tokens,
-                          .processors = 2,
-                          .x = Upload(cuda::Encode(element, first)),
-                          .y = y,
-                          .y_stride = weights.rows},
-                         {.kernels = cuda::Kernels(), .gemm = *gemm_, .slice = slice_, .stream = stream()}));
+    const cuda::MatMulArgs args = {.weights = weights,
+                                   .element = element,
+                                   .out = element,
+                                   .num_tokens = tokens,
+                                   .processors = 2,
+                                   .x = Upload(cuda::Encode(element, first)),
+                                   .y = y,
+                                   .y_stride = weights.rows};
+    Check(MultiplyOnCuda(args,
+                         {.kernels = cuda::Kernels(), .gemm = *gemm_, .slice = slice_, .stream = stream()},
+                         kernel.value_or(ProductKernelFor(args))));
     return Download(y, bytes);
   }
   // A row has the same bytes for any number of tokens of `counts`, the largest first.
@@ -127,6 +131,25 @@ TEST_F(ProductTest, ARowOfPackedWeightsHasTheSameBytesWhereTheyAreUnpackedFirst)
       slice_.bytes = slice_rows * kColumns * 2;
       slice_.data = Allocate<uint8_t>(slice_.bytes);
       ExpectEqualRows(weights, Element::kBF16, {kPackedTokens + 2, 1, 17, kPackedTokens, kPackedTokens + 1});
+    }
+  }
+}
+
+// With any number of tokens: which is taken may be measured.
+TEST_F(ProductTest, AllKernelsOfPackedWeightsGiveTheSameBytes) {
+  constexpr int64_t kRows = 40, kColumns = 256;
+  slice_.bytes = 24 * kColumns * 2;
+  slice_.data = Allocate<uint8_t>(slice_.bytes);
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K}) {
+    const cuda::DeviceMatrix weights = UploadPacked(type, kRows, kColumns);
+    for (const int64_t tokens : {1, 9, 17, 70}) {
+      const std::vector<float> x = cuda::RandomValues(Element::kBF16, tokens * kColumns, 2);
+      const auto by = [&](ProductKernel kernel) {
+        return Multiply(weights, Element::kBF16, x, tokens, kernel);
+      };
+      const std::vector<uint8_t> packed = by(ProductKernel::kPacked);
+      EXPECT_EQ(packed, by(ProductKernel::kPackedWarpgroups)) << tokens;
+      EXPECT_EQ(packed, by(ProductKernel::kUnpack)) << tokens;
     }
   }
 }
