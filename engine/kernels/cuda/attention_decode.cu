@@ -13,7 +13,7 @@
 // at a context of 512, 2,846 at 2,048 and 2,946 at 4,096, where the kernel by cp.async read 2,107, 2,247 and 2,270; one
 // stream took 10.2 us at 512 (16.8), 11.0 at 2,048 (18.4) and 77.6 at 32,768 (90.9). Then queries lay in registers, the
 // columns of a score were unrolled, which spilled, and nothing was copied before the kernel in front had ended: what
-// followed was not timed, nor was f16.
+// followed was not timed alone, and f16 has run on no device.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
 // item, num_pairs (TileWidth + 4) floats besides.

@@ -16,7 +16,7 @@
 // An H100 80GB HBM3 (2026-11-27, an experiment with this kernel alone) made 337 TFLOP/s of it at 2,048 causal tokens, heads
 // of 128, 443 at 8,192 and 464 at 32,768; with steps of 32 keys and soft-max behind the values, 169, 195 and 201. Steps of
 // 128, with queries in shared memory, made 351, 478 and 514: they would have to be every kernel's. Queries in shared memory
-// at steps of 64 made 327, 416 and 444; chunks of 512 keys made 347, 458 and 485. That was bf16; f16 was not timed.
+// at steps of 64 made 327, 416 and 444; chunks of 512 keys made 347, 458 and 485. That was bf16; f16 has run on no device.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
 // item, num_pairs (TileWidth + 4) floats besides.
