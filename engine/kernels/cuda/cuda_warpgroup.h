@@ -44,6 +44,27 @@ ROPEWAY_DEVICE void HoldRegisters(uint32_t (&registers)[kRows][kColumns]) {
 
 // d = a b, or d += a b, of numbers T, bf16 or fp16. kRows: b is 16 rows of panels; otherwise 16 columns, turned.
 template <class T, bool kRows>
+ROPEWAY_DEVICE void MultiplyWide(float (&d)[2][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+#define ROPEWAY_MULTIPLY(types)                                                                   \
+  asm volatile(                                                                                   \
+      "{.reg .pred accumulate;\n"                                                                 \
+      "setp.ne.b32 accumulate, %13, 0;\n"                                                         \
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32." types                                         \
+      " {"                                                                                        \
+      "%0,%1,%2,%3,%4,%5,%6,%7},"                                                                 \
+      "{%8,%9,%10,%11}, %12, accumulate, 1, 1, %14;}\n"                                           \
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), \
+        "+f"(d[1][2]), "+f"(d[1][3])                                                              \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate)),    \
+        "n"(kRows ? 1 : 0)                                                                        \
+      : "memory")
+  if constexpr (std::is_same_v<T, bf16>)
+    ROPEWAY_MULTIPLY("bf16.bf16");
+  else
+    ROPEWAY_MULTIPLY("f16.f16");
+#undef ROPEWAY_MULTIPLY
+}
+template <class T, bool kRows>
 ROPEWAY_DEVICE void MultiplyWide(float (&d)[4][4], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
 #define ROPEWAY_MULTIPLY(types)                                                                   \
   asm volatile(                                                                                   \

@@ -6,13 +6,14 @@
 #define ROPEWAY_ENGINE_KERNELS_CUDA_FUSED_MATMUL_H_
 
 #include <algorithm>
+#include <climits>
 #include <cstdint>
 
 #include "engine/kernels/cuda/ops.h"
 
 namespace ropeway::cuda {
 
-// The most tokens: two tiles of mma.
+// The most tokens, except of warpgroups, which take any number: two tiles of mma.
 inline constexpr int kFusedTokens = 16;
 // What a block may keep of normed rows: two of 4096 columns. With more each block would norm for longer than
 // its first weights are under way, where the norm's own kernel divides the rows among blocks; and two blocks,
@@ -21,6 +22,13 @@ inline constexpr int kNormedBytes = 16 << 10;
 
 // Of a row in shared memory: a whole number of 128 bytes.
 constexpr int64_t NormedRowBytes(int64_t columns) { return (columns + 63) / 64 * 128; }
+
+// Products that warpgroups make.
+constexpr bool TakesWarpgroups(const MatMulArgs& product) {
+  if (!product.warpgroups || product.element == Element::kF32) return false;
+  return IsPacked(product.weights.type) ||
+         (product.weights.type == DenseType(product.element) && product.weights.columns % 8 == 0);
+}
 
 constexpr bool FusesNorm(const MatMulArgs& product, const NormArgs& norm) {
   return norm.branch == nullptr && norm.rows == nullptr && norm.element == product.element &&
@@ -60,6 +68,7 @@ constexpr int FusedTokens(const FusedMatMulArgs& args) {
   if (args.add && !FusesAdd(product, *args.add)) return 0;
   if (args.gate && !FusesGate(product, *args.gate)) return 0;
   if (args.qkv && !FusesQkv(product, *args.qkv)) return 0;
+  if (TakesWarpgroups(product)) return args.norm ? 0 : INT_MAX;
   if (!args.norm) return kFusedTokens;
   if (!FusesNorm(product, *args.norm)) return 0;
   return static_cast<int>(std::min<int64_t>(kFusedTokens, kNormedBytes / NormedRowBytes(args.norm->columns)));

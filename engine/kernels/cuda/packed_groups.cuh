@@ -9,7 +9,6 @@
 namespace ropeway::cuda {
 
 inline constexpr int kGroupColumns = kGroupUnits * kUnitColumns;
-inline constexpr int kSlabs = 3;
 inline constexpr int kHalves = 2;  // of a tile of rows, eight of them each
 
 // kTokens: 8, 16 or 32. kOwnHalves: that a warp has. kNormed: whole rows of tokens lie in shared memory, else slabs.
@@ -22,14 +21,20 @@ struct PackedShape {
   static_assert(!kRowsFirst || kOwnHalves == 2);
   static constexpr int kTokenTiles = kRowsFirst ? 1 : kTokens / 16;
   static constexpr int kWarps = 4, kThreads = kWarps * 32;
+  static constexpr bool kAllMultiply = false;
   static constexpr int kTileWarps = kHalves / kOwnHalves;  // that share a tile
-  static constexpr int kSlabGroups = 64 / kTokens, kSlabColumns = kSlabGroups * kGroupColumns;
+  static constexpr int kSlabs = 3, kSlabGroups = 64 / kTokens, kSlabColumns = kSlabGroups * kGroupColumns;
   static constexpr int kSlabRowBytes = kSlabColumns * 2, kSlabBytes = kTokens * kSlabRowBytes;
   static constexpr int kBytes = kNormed ? 0 : kSlabs * kSlabBytes;
 
   static constexpr int kBlocks =
       kTokens * kOwnHalves == 64 ? 3 : 4;            // on a processor, that registers must allow
   static constexpr bool kInPairs = kOwnHalves == 2;  // codes are unpacked
+  static ROPEWAY_DEVICE int Warps() { return kWarps; }
+  // Such that ldmatrix meets no bank twice.
+  static ROPEWAY_DEVICE int ChunkOffset(int row, int chunk) {
+    return row * kSlabRowBytes + ((chunk ^ (row & 7)) << 4);
+  }
   // How many groups ahead packed numbers are loaded.
   static constexpr int Ahead(DType type) {
     return kOwnHalves == 2 || kTokens == 32 || type == DType::kQ8_0 ? 2 : 4;
@@ -110,25 +115,29 @@ class GroupReader {
   PackedPlanes planes_ = {};
 };
 
-// A job of a block is a tile of tokens and, one or two warps each, tiles of rows.
+// A job of a block is a tile of tokens and, one or two warps each, tiles of rows. Where S::kAllMultiply, a warp whose tile is past
+// the last one multiplies, too, by the last row.
 template <class S, class Source>
 struct BlockJobs {
   const Product<Source>& product;
 
-  static constexpr int kTiles = S::kWarps / S::kTileWarps;
-
   ROPEWAY_DEVICE int Count() const {
-    return (TilesOf(product.end) + kTiles - 1) / kTiles * product.source.NumTiles();
+    const int tiles = TilesOfBlock();
+    return (TilesOf(product.end) + tiles - 1) / tiles * product.source.NumTiles();
   }
   // This warp's; the tile may be past the last one.
   ROPEWAY_DEVICE Job At(int i) const {
     Job job = product.At(i);
-    job.row_tile = job.row_tile * kTiles + static_cast<int>(threadIdx.x / 32) / S::kTileWarps;
+    job.row_tile = job.row_tile * TilesOfBlock() + Warp() / S::kTileWarps;
     return job;
   }
   ROPEWAY_DEVICE bool Has(const Job& job) const { return job.row_tile < TilesOf(product.end); }
   // The first of its rows' halves.
-  ROPEWAY_DEVICE int FirstHalf() const { return static_cast<int>(threadIdx.x / 32) % S::kTileWarps; }
+  ROPEWAY_DEVICE int FirstHalf() const { return Warp() % S::kTileWarps; }
+
+ private:
+  static ROPEWAY_DEVICE int Warp() { return static_cast<int>(threadIdx.x / 32); }
+  static ROPEWAY_DEVICE int TilesOfBlock() { return S::Warps() / S::kTileWarps; }
 };
 
 // What a warp has loaded: groups of its jobs, kAhead of them. The groups of a row begin in the first place.
@@ -170,7 +179,7 @@ class GroupQueue {
     for (; job_ < count_; job_ += static_cast<int>(gridDim.x)) {
       const Product<Source>& product = jobs_.product;
       const Job job = jobs_.At(job_);
-      if (!jobs_.Has(job)) continue;
+      if (!S::kAllMultiply && !jobs_.Has(job)) continue;
       reader_ = GroupReader<kType>(PlanesAt(product.layout, job.tokens.weights));
       const TileRows rows = RowsOf(product.end, job.row_tile);
       const int lane_row = static_cast<int>(threadIdx.x % 32) / 4;
@@ -190,6 +199,11 @@ class GroupQueue {
   unsigned firsts_[S::kOwnHalves];  // of the matrix's groups, of this lane's rows
   LaneGroup<kType> queue_[kAhead][S::kOwnHalves];
 };
+
+// Products of any number of tokens, with what follows, by warpgroups (packed_warpgroup.cu). REQUIRES: x has 16 bits, there
+// is no norm in front, and the device is of compute capability 9.0.
+ErrorCode PackedMatMulByWarpgroups(const Product<OneMatrix>& product, DType type, Element element,
+                                   int processors, Stream stream);
 
 }  // namespace ropeway::cuda
 

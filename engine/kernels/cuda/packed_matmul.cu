@@ -5,6 +5,7 @@
 // beside it. Reads W once per 32 tokens with 16-bit activations (packed_matmul.cuh), once per 8 with float32
 // (float_matmul.cuh).
 #include "engine/kernels/cuda/float_matmul.cuh"
+#include "engine/kernels/cuda/fused_matmul.h"
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/kernels/cuda/packed_matmul.cuh"
 
@@ -61,6 +62,8 @@ ErrorCode FusedPackedMatMul(const FusedMatMulArgs& args, Stream stream) {
       .columns = static_cast<int>(weights.columns),
       .norm = args.norm.value_or(NormArgs()),
       .end = EndOf(args)};
+  if (TakesWarpgroups(matmul))
+    return PackedMatMulByWarpgroups(product, weights.type, matmul.element, matmul.processors, stream);
   return WithPackedType(weights.type, [&]<DType kType>() {
     return WithElement(matmul.element, [&]<class T>() { return LaunchFor<kType, T>(args, product, stream); });
   });

@@ -28,50 +28,9 @@
 #include "engine/kernels/cuda/normed_tokens.cuh"
 #include "engine/kernels/cuda/packed_groups.cuh"
 #include "engine/kernels/cuda/product_source.cuh"
+#include "engine/kernels/cuda/token_slabs.cuh"
 
 namespace ropeway::cuda {
-
-// Slabs of a block's tokens, one after the other, by all of its threads.
-template <class T, class S, class Source>
-class TokenSlabs {
- public:
-  ROPEWAY_DEVICE TokenSlabs(const Product<Source>& product, int jobs, uint8_t* slabs)
-      : product_(product), jobs_(jobs), slabs_(slabs), ahead_{static_cast<int>(blockIdx.x), 0} {
-    FindTokens();
-  }
-
-  // Starts the next one's copies, if there is one.
-  ROPEWAY_DEVICE void Copy() {
-    if (ahead_.job < jobs_) {
-      constexpr int kChunks = S::kSlabColumns / kChunkColumns;
-      const int chunk = static_cast<int>(threadIdx.x) % kChunks,
-                column = ahead_.column + chunk * kChunkColumns;
-      uint8_t* const slab = slabs_ + slab_ * S::kSlabBytes;
-      const T* const x = static_cast<const T*>(product_.x) + column;
-      const int rows = column < product_.columns ? count_ : 0;
-#pragma unroll 1
-      for (int row = static_cast<int>(threadIdx.x) / kChunks; row < rows; row += S::kThreads / kChunks)
-        CpAsync16(slab + row * S::kSlabRowBytes + ((chunk ^ (row & 7)) << 4),
-                  x + product_.source.RowOfX(first_ + row) * product_.columns);
-      if (ahead_.Advance(product_.columns, S::kSlabColumns, static_cast<int>(gridDim.x))) FindTokens();
-      slab_ = slab_ + 1 == kSlabs ? 0 : slab_ + 1;
-    }
-    CpAsyncCommit();
-  }
-
- private:
-  ROPEWAY_DEVICE void FindTokens() {
-    if (ahead_.job >= jobs_) return;
-    const TokenTile tokens = product_.At(ahead_.job).tokens;
-    first_ = tokens.first, count_ = tokens.count;
-  }
-
-  const Product<Source>& product_;
-  const int jobs_;
-  uint8_t* const slabs_;
-  Place ahead_;
-  int first_ = 0, count_ = 0, slab_ = 0;
-};
 
 // The sums of a warp's tile of rows with a tile of tokens.
 template <DType kType, class T, class S, class Source>
@@ -203,20 +162,18 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) PackedStreamKernel(Pr
     NormTokens<T, S::kWarps>(product.norm, NormedTokens{shared, token_bytes, product.source.num_tokens});
   } else {
 #pragma unroll 1
-    for (int slab = 0; slab < kSlabs - 1; ++slab) slabs.Copy();
+    for (int slab = 0; slab < S::kSlabs - 1; ++slab) slabs.Copy();
   }
   TileProduct<kType, T, S, Source> tile(jobs, token_bytes);
-  int slab = 0;
   for (Place at = {static_cast<int>(blockIdx.x), 0}; at.job < count;) {
     if (at.column == 0) tile.Begin(jobs.At(at.job));
+    const uint8_t* x = shared + at.column * 2;
     if constexpr (!S::kNormed) {
-      CpAsyncWait<kSlabs - 2>();
+      CpAsyncWait<S::kSlabs - 2>();
       __syncthreads();
-      slabs.Copy();
+      x = slabs.Copy();
     }
-    const uint8_t* const x = S::kNormed ? shared + at.column * 2 : shared + slab * S::kSlabBytes;
     tile.Multiply(queue, x, min(product.columns - at.column, S::kSlabColumns));
-    slab = slab + 1 == kSlabs ? 0 : slab + 1;
     const int done = at.job;
     if (at.Advance(product.columns, S::kSlabColumns, static_cast<int>(gridDim.x))) tile.Finish(jobs.At(done));
   }
@@ -230,7 +187,7 @@ ErrorCode LaunchPacked(const Product<Source>& product, int64_t normed_bytes, int
   const auto kernel = PackedStreamKernel<Source, kType, S, T>;
   const auto shared_bytes = static_cast<size_t>(S::kBytes + normed_bytes);
   const int64_t resident = processors * BlocksPerProcessor(kernel, S::kThreads, shared_bytes);
-  constexpr int kTiles = BlockJobs<S, Source>::kTiles;
+  constexpr int kTiles = S::kWarps / S::kTileWarps;
   const int64_t jobs = (TilesOf(product.end) + kTiles - 1) / kTiles * product.source.MostTiles();
   return LaunchDependent(stream, kernel, dim3(static_cast<unsigned>(std::min(resident, jobs))),
                          dim3(S::kThreads), shared_bytes, product);

@@ -284,6 +284,25 @@ ROPEWAY_DEVICE void FinishHalves(const End& end, int tile, int first_half, int f
   }
 }
 
+// The same of a half of a tile whose rows are the first factor, as RowOfHalf has them: of sums [kTokenTiles][rows 2 j, 2 j + 1
+// of y] of row g, which come first. Rows that meet are those of neighbours: of their two tokens each finishes one.
+template <class T, class End, int kTokenTiles>
+ROPEWAY_DEVICE void FinishHalfTile(const End& end, int tile, int half, int first, int count,
+                                   const float (&sums)[kTokenTiles][4]) {
+  const int g = static_cast<int>(threadIdx.x % 32) / 4, j = static_cast<int>(threadIdx.x % 4);
+  const TileRows rows = RowsOf(end, tile);
+  const bool is_second = g % 2 != 0;
+#pragma unroll
+  for (int t = 0; t < kTokenTiles; ++t) {
+    const float own = is_second ? sums[t][1] : sums[t][0];
+    const float others = __shfl_xor_sync(~0u, is_second ? sums[t][0] : sums[t][1], 4);
+    const int token = t * 8 + 2 * j + (is_second ? 1 : 0);
+    if (token < count)
+      StorePair<T>(end, tile, rows, 4 * half + g / 2, first + token,
+                   is_second ? float2{others, own} : float2{own, others});
+  }
+}
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CUDA_PRODUCT_END_CUH_

@@ -35,4 +35,5 @@ set(ROPEWAY_CUDA_KERNELS
 )
 # Likewise kernels for warpgroups, whose instructions compute capability 9.0 alone has (sm_90a), and for bulk copies: they
 # are compiled for it and nothing else, and launched on no other device.
-set(ROPEWAY_CUDA_WARPGROUP_KERNELS attention_decode.cu attention_warpgroup.cu fp8_warpgroup.cu stream_bulk.cu)
+set(ROPEWAY_CUDA_WARPGROUP_KERNELS attention_decode.cu attention_warpgroup.cu dense_warpgroup.cu fp8_warpgroup.cu
+  packed_warpgroup.cu stream_bulk.cu)

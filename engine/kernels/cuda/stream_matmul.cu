@@ -31,6 +31,8 @@ ErrorCode FusedDenseMatMul(const FusedMatMulArgs& args, Stream stream) {
       .fresh_weights = matmul.fresh_weights,
       .norm = args.norm.value_or(NormArgs()),
       .end = EndOf(args)};
+  if (TakesWarpgroups(matmul))
+    return DenseMatMulByWarpgroups(product, matmul.element, matmul.processors, stream);
   if (TakesBulkCopies(matmul))
     return StreamByBulkCopies(product, matmul.element, args.norm.has_value(), matmul.processors, stream);
   return WithElement(matmul.element, [&]<class T>() -> ErrorCode {

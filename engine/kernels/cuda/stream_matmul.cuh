@@ -248,6 +248,11 @@ ErrorCode StreamByBulkCopies(const Product<OneMatrix>& product, Element element,
 ErrorCode StreamByBulkCopies(const Product<ExpertMatrices>& product, Element element, int tile_slots,
                              int processors, Stream stream);
 
+// Products of any number of tokens, with what follows, by warpgroups (dense_warpgroup.cu). REQUIRES: x and W have 16 bits, K
+// is a multiple of 8, there is no norm in front, and the device is of compute capability 9.0.
+ErrorCode DenseMatMulByWarpgroups(const Product<OneMatrix>& product, Element element, int processors,
+                                  Stream stream);
+
 }  // namespace ropeway::cuda
 
 #endif  // ROPEWAY_ENGINE_KERNELS_CUDA_STREAM_MATMUL_CUH_

@@ -2,6 +2,7 @@
 #include "engine/kernels/cuda/fused_matmul.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -23,12 +24,14 @@ namespace {
 struct Kind {
   Element element;
   DType type;
-  bool bulk = false;  // dense weights come by bulk copies where they are fused
+  bool bulk = false;        // dense weights come by bulk copies where they are fused
+  bool warpgroups = false;  // multiply
+  int processors = 2;
 };
 
 std::string NameOf(const testing::TestParamInfo<Kind>& info) {
   return std::string(NameOf(info.param.element)) + "_" + std::string(InfoOf(info.param.type).name) +
-         (info.param.bulk ? "_bulk" : "");
+         (info.param.bulk ? "_bulk" : "") + (info.param.warpgroups ? "_warpgroups" : "");
 }
 
 struct HeadsCase {
@@ -39,9 +42,11 @@ struct HeadsCase {
 
 class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Kind> {
  protected:
-  static constexpr int kMost = kFusedTokens, kBlock = 256;
+  static constexpr int kMost = 72, kBlock = 256;  // kMost: tokens, of those that warpgroups take
 
-  FusedMatMulTest() : DeviceTest(GetParam().bulk ? TestDevice::kWithWarpgroups : TestDevice::kAny) {}
+  FusedMatMulTest()
+      : DeviceTest(GetParam().bulk || GetParam().warpgroups ? TestDevice::kWithWarpgroups
+                                                            : TestDevice::kAny) {}
 
   Element element() const { return GetParam().element; }
 
@@ -63,14 +68,15 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
   }
   uint8_t* Cleared(int64_t bytes) { return Upload(std::vector<uint8_t>(bytes, 0x3C)); }
 
-  MatMulArgs Product(int64_t rows, int64_t columns, int processors = 2) {
+  MatMulArgs Product(int64_t rows, int64_t columns) {
     return {.weights = Weights(rows, columns, 1),
             .element = element(),
             .out = element(),
-            .processors = processors,
+            .processors = GetParam().processors,
             .x = Elements(kMost * columns, 2),
             .y = Cleared(kMost * rows * 2),
-            .y_stride = rows};
+            .y_stride = rows,
+            .warpgroups = GetParam().warpgroups};
   }
   // Of rows that the test leaves as they are; a third of the columns is large, so that means count.
   NormArgs Norm(NormKind kind, int columns, bool biased) {
@@ -87,6 +93,7 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
 
   // One kernel after the other.
   void RunApart(FusedMatMulArgs args) {
+    args.product.warpgroups = false;
     if (args.norm) {
       args.norm->out = const_cast<void*>(args.product.x);
       Check(cuda::Norm(*args.norm, stream()));
@@ -127,6 +134,7 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
 
   // Of as many tokens as are fused, and some of those below.
   static std::vector<int> TokensUpTo(int most) {
+    most = std::min(most, kMost);
     std::vector<int> counts;
     for (const int tokens : {1, 5, 8, 9, 16})
       if (tokens <= most) counts.push_back(tokens);
@@ -142,9 +150,13 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
           [&] { return Download(y, bytes); });
   }
   void ExpectSameHeads(const HeadsCase& c, bool normed, const std::vector<int>& counts);
+  void ExpectNoNorm() {
+    EXPECT_EQ(FusedTokens({.product = Product(50, kBlock), .norm = Norm(NormKind::kRms, kBlock, false)}), 0);
+  }
 };
 
 TEST_P(FusedMatMulTest, NormsTheTokens) {
+  if (GetParam().warpgroups) return ExpectNoNorm();
   for (const NormKind kind : {NormKind::kRms, NormKind::kLayer, NormKind::kNone}) {
     SCOPED_TRACE(testing::Message() << "norm " << static_cast<int>(kind));
     FusedMatMulArgs args = {.product = Product(50, 2 * kBlock), .norm = Norm(kind, 2 * kBlock, false)};
@@ -159,6 +171,7 @@ TEST_P(FusedMatMulTest, NormsTheTokens) {
 // Rows whose sums all 16 warps of the norm's kernel take part in, once and more often; of 16 * kBlock columns as many
 // bytes as a block may keep.
 TEST_P(FusedMatMulTest, NormsWideRows) {
+  if (GetParam().warpgroups) return ExpectNoNorm();
   for (const auto& [columns, tokens] :
        {std::pair(9 * kBlock, 3), std::pair(16 * kBlock, 2), std::pair(18 * kBlock, 1)}) {
     const FusedMatMulArgs args = {.product = Product(16, columns),
@@ -245,7 +258,7 @@ TEST_P(FusedMatMulTest, ActivatesAndGates) {
 }
 
 void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std::vector<int>& counts) {
-  constexpr int kPages = 4, kMaxPages = 3, kPositions = 3 * kPageTokens;
+  constexpr int kPages = 6, kMaxPages = 3, kPositions = 3 * kPageTokens;
   const KvElement own = element() == Element::kF16 ? KvElement::kF16 : KvElement::kBF16;
   KvPages kv = {.element = own, .num_kv_heads = c.kv_heads, .head_dim = c.head_dim, .value_dim = c.value_dim};
   const int64_t page_bytes = kPages * kv.page_bytes(),
@@ -253,7 +266,7 @@ void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std
   kv.data = Cleared(page_bytes);
   const int rows = (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.value_dim;
   FusedMatMulArgs args = {.product = Product(rows, kBlock)};
-  if (normed) args.norm = Norm(NormKind::kRms, kBlock, false);
+  if (normed && !GetParam().warpgroups) args.norm = Norm(NormKind::kRms, kBlock, false);
   // Two rows, one of them on other pages; token 5 is padding.
   std::vector<int32_t> positions(kMost), token_rows(kMost), angle_rows(kMost);
   for (int t = 0; t < kMost; ++t) {
@@ -275,7 +288,7 @@ void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std
                      .query_scales = c.scaled ? Floats(kPositions, 12) : nullptr,
                      .positions = Upload(positions),
                      .token_rows = Upload(token_rows),
-                     .page_tables = Upload<int32_t>({2, 0, 0, 3, 1, 0}),
+                     .page_tables = Upload<int32_t>({2, 0, 5, 3, 1, 4}),
                      .max_pages = kMaxPages,
                      .kv = kv,
                      .queries = queries};
@@ -294,7 +307,9 @@ void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std
         });
 }
 
-TEST_P(FusedMatMulTest, TurnsAndStoresHeads) { ExpectSameHeads({}, false, TokensUpTo(kFusedTokens)); }
+TEST_P(FusedMatMulTest, TurnsAndStoresHeads) {
+  ExpectSameHeads({}, false, TokensUpTo(GetParam().warpgroups ? kMost : kFusedTokens));
+}
 
 TEST_P(FusedMatMulTest, TurnsAndStoresHeadsOfEveryKind) {
   ExpectSameHeads({.interleaved = true, .biased = true}, true, {1, 16});
@@ -307,11 +322,16 @@ TEST_P(FusedMatMulTest, TurnsAndStoresHeadsOfEveryKind) {
 
 INSTANTIATE_TEST_SUITE_P(
     Kinds, FusedMatMulTest,
-    testing::Values(Kind{Element::kBF16, DType::kBF16}, Kind{Element::kF16, DType::kF16},
-                    Kind{Element::kBF16, DType::kBF16, true}, Kind{Element::kF16, DType::kF16, true},
-                    Kind{Element::kBF16, DType::kQ4_K}, Kind{Element::kF16, DType::kQ6_K},
-                    Kind{Element::kBF16, DType::kQ8_0}, Kind{Element::kF16, DType::kQ4_0},
-                    Kind{Element::kBF16, DType::kQ4_1}),
+    testing::Values(
+        Kind{Element::kBF16, DType::kBF16}, Kind{Element::kF16, DType::kF16},
+        Kind{Element::kBF16, DType::kBF16, true}, Kind{Element::kF16, DType::kF16, true},
+        Kind{Element::kBF16, DType::kQ4_K}, Kind{Element::kF16, DType::kQ6_K},
+        Kind{Element::kBF16, DType::kQ8_0}, Kind{Element::kF16, DType::kQ4_0},
+        Kind{Element::kBF16, DType::kQ4_1},
+        Kind{.element = Element::kBF16, .type = DType::kBF16, .warpgroups = true, .processors = 1},
+        Kind{.element = Element::kF16, .type = DType::kF16, .warpgroups = true, .processors = 4},
+        Kind{.element = Element::kBF16, .type = DType::kQ4_K, .warpgroups = true, .processors = 4},
+        Kind{.element = Element::kF16, .type = DType::kQ6_K, .warpgroups = true, .processors = 1}),
     [](const auto& info) { return NameOf(info); });
 
 class FusedTokensTest : public testing::Test {
@@ -338,6 +358,14 @@ TEST_F(FusedTokensTest, NormedRowsMustFindRoom) {
   EXPECT_EQ(With([&] { args_.norm = norm_; }), 2);
   EXPECT_EQ(With([&] { args_.product.weights.columns = args_.norm->columns = 512; }), 16);
   EXPECT_EQ(With([&] { args_.product.weights.columns = args_.norm->columns = 8200; }), 0);
+}
+
+TEST_F(FusedTokensTest, WarpgroupsTakeAnyNumberBehindNoNorm) {
+  args_.product.weights.type = DType::kQ4_K;
+  EXPECT_EQ(With([&] { args_.gate = gate_; }), 16);
+  EXPECT_EQ(With([&] { args_.product.warpgroups = true; }), INT_MAX);
+  EXPECT_EQ(With([&] { args_.gate.reset(), args_.norm = norm_; }), 0);
+  EXPECT_EQ(With([&] { args_.product.warpgroups = false; }), 2);
 }
 
 TEST_F(FusedTokensTest, WhatNoKernelDoesIsNotFused) {

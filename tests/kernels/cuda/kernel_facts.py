@@ -84,6 +84,20 @@ def packed_slab_bytes(variant):
     return NORMED_BYTES if re.search(r"PackedShape<\d+, \d+, (true|false)>", variant)[1] == "true" else 3 * 16 * 1024
 
 
+def packed_warpgroup_bytes(variant):
+    """WarpgroupShape<kTokens, kOwnHalves>::kSharedBytes of packed_warpgroup.cu."""
+    tokens = int(re.search(r"WarpgroupShape<(\d+), \d+>", variant)[1])
+    slabs, columns = 6 if tokens == 16 else 4, 128 if tokens == 128 else 256
+    return slabs * tokens * columns * 2 + 1024
+
+
+def dense_warpgroup_bytes(variant):
+    """DenseShape<kTokens, kWarpgroups>::kSharedBytes of dense_warpgroup.cu."""
+    tokens, warpgroups = map(int, re.search(r"DenseShape<(\d+), (\d+)>", variant).groups())
+    stage, blocks = (tokens + 64 * warpgroups) * 128, 1 if (tokens, warpgroups) == (128, 2) else 2
+    return 192 * 1024 // blocks // stage * stage + 1024
+
+
 def fp8_ring_bytes(variant):
     """Fp8Tile<row warps, token warps, row tiles, token tiles, stages>::kBytes of fp8_matmul.cuh."""
     row_warps, token_warps, row_tiles, token_tiles, stages = map(
@@ -139,6 +153,14 @@ KERNELS = {
     ("packed_matmul", "PackedStreamKernel"): Kernel(
         mma=True, cp_async=True, dynamic_shared=packed_slab_bytes,
         moved="W once per 32 tokens, the least up to 32 tokens; neighbours as of stream_matmul"),
+    ("packed_warpgroup", "PackedWarpgroupKernel"): Kernel(
+        wgmma=True, cp_async=True, dynamic_shared=packed_warpgroup_bytes,
+        moved="W once per 128 tokens, the least up to 128; x once per 64 to 256 rows, from L2; what follows as of "
+              "stream_matmul"),
+    ("dense_warpgroup", "DenseWarpgroupKernel"): Kernel(
+        wgmma=True, cp_async=True, dynamic_shared=dense_warpgroup_bytes,
+        moved="W once per 128 tokens, the least up to 128; x once per 64 or 128 rows, from L2; what follows as of "
+              "stream_matmul"),
     ("copy_bytes", "CopyBytesKernel"): Kernel(moved="each byte once; the least"),
     ("take_tokens", "TakeTokensKernel"): Kernel(vector_loads=False, moved="4 to 12 B; the least"),
     ("unpack", "UnpackKernel"): Kernel(vector_loads=False, moved="a packed row + K elements; the least"),
