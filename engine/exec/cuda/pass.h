@@ -120,7 +120,7 @@ struct CudaPassContext {
   absl::Span<const cuda::KvMaps> kv_maps;  // [L]; empty: warpgroups attend no prompts (cuda::AttentionArgs)
   bool fp8_warpgroups = false;             // multiply prompts by fp8 weights: cuda::Fp8MatMulArgs
   bool bulk_copies = false;                // bring dense weights for few tokens: cuda::MatMulArgs
-  bool packed_warpgroups = false;          // may multiply packed weights: likewise
+  bool warpgroups = false;                 // may multiply: likewise
 };
 
 class CudaPass {

@@ -7,12 +7,26 @@
 #include "engine/kernels/cuda/fused_matmul.h"
 
 namespace ropeway {
+namespace {
+
+// With more what is between products is little beside them.
+constexpr int kMostFusedTokens = 1024;
+
+}  // namespace
 
 int CudaPass::FusedTokensOf(const CudaProjection& projection, cuda::FusedMatMulArgs args) const {
   if (projection.parts.size() != 1) return 0;
   if (projection.parts[0].is_fp8) return args.gate ? INT_MAX : 0;
-  args.product = ArgsOf(projection.parts[0], nullptr, 0, nullptr, projection.outputs, context_.element);
-  return cuda::FusedTokens(args);
+  // As many as the kernels that were chosen for them, and for fewer, take.
+  for (int tokens = 1; tokens <= kMostFusedTokens; ++tokens) {
+    args.product =
+        ArgsOf(projection.parts[0], nullptr, tokens, nullptr, projection.outputs, context_.element);
+    const ProductKernel kernel = context_.choices.KernelFor(args.product);
+    args.product.warpgroups = kernel == ProductKernel::kWarpgroups;
+    const bool is_own = kernel != ProductKernel::kUnpack && kernel != ProductKernel::kGemm;
+    if (!is_own || tokens > cuda::FusedTokens(args)) return tokens - 1;
+  }
+  return kMostFusedTokens;
 }
 
 LayerFusion CudaPass::FusionOf(int layer) const {

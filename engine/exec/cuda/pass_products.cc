@@ -11,7 +11,7 @@ ProductTools CudaPass::Tools() const {
           .fp8 = context_.fp8_kernels,
           .quantized = context_.activations.quantized,
           .fp8_warpgroups = context_.fp8_warpgroups,
-          .packed_warpgroups = context_.packed_warpgroups};
+          .warpgroups = context_.warpgroups};
 }
 
 cuda::MatMulArgs CudaPass::ArgsOf(const CudaProjection::Part& part, const uint8_t* x, int64_t tokens, void* y,
@@ -44,7 +44,7 @@ void CudaPass::MultiplyWith(const CudaProjection& projection, const uint8_t* x, 
   const CudaProjection::Part& part = projection.parts[0];
   args.product = ArgsOf(part, x, shape_.tokens, y, projection.outputs, context_.element);
   args.product.warpgroups =
-      !part.is_fp8 && context_.choices.KernelFor(args.product) == ProductKernel::kPackedWarpgroups;
+      !part.is_fp8 && context_.choices.KernelFor(args.product) == ProductKernel::kWarpgroups;
   Try("multiplying matrices between their neighbours", [&] {
     return part.is_fp8 ? MultiplyFp8OnCuda(args.product, Tools(), args.gate)
                        : context_.kernels.fused_matmul(args, context_.stream);

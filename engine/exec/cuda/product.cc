@@ -77,8 +77,8 @@ const char* NameOf(ProductKernel kernel) {
       return "streamed";
     case ProductKernel::kPacked:
       return "packed";
-    case ProductKernel::kPackedWarpgroups:
-      return "packed by wgmma";
+    case ProductKernel::kWarpgroups:
+      return "by wgmma";
     case ProductKernel::kUnpack:
       return "unpacked";
     case ProductKernel::kGemm:
@@ -106,7 +106,7 @@ cuda::ErrorCode PrepareOnCuda(const cuda::MatMulArgs& args, const ProductTools& 
   switch (kernel) {
     case ProductKernel::kDense:
     case ProductKernel::kPacked:
-    case ProductKernel::kPackedWarpgroups:
+    case ProductKernel::kWarpgroups:
       return 0;
     case ProductKernel::kUnpack:
       return ForSlices(args, tools.slice, [&](int64_t, const cuda::MatMulArgs& part) {
@@ -125,10 +125,12 @@ cuda::ErrorCode MultiplyOnCuda(const cuda::MatMulArgs& args, const ProductTools&
       return tools.kernels.dense_matmul(args, tools.stream);
     case ProductKernel::kPacked:
       return tools.kernels.packed_matmul(args, tools.stream);
-    case ProductKernel::kPackedWarpgroups: {
+    case ProductKernel::kWarpgroups: {
       cuda::MatMulArgs by_warpgroups = args;
       by_warpgroups.warpgroups = true;
-      return tools.kernels.packed_matmul(by_warpgroups, tools.stream);
+      const auto matmul =
+          cuda::IsPacked(args.weights.type) ? tools.kernels.packed_matmul : tools.kernels.dense_matmul;
+      return matmul(by_warpgroups, tools.stream);
     }
     case ProductKernel::kUnpack:
       return UnpackAndMultiply(args, tools);

@@ -1,4 +1,4 @@
-// Which kernels make a product: the one place that knows. For packed weights the fastest may be measured instead
+// Which kernels make a product: the one place that knows. Where there are several, the fastest may be measured instead
 // (product_choices.h).
 //
 // All of them keep the rule of sums (engine/kernels/cuda/gemm.h): a row of y has the same bytes whichever is
@@ -16,11 +16,11 @@
 namespace ropeway {
 
 enum class ProductKernel {
-  kDense,             // our own for few tokens
-  kPacked,            // our own, which unpacks as it goes
-  kPackedWarpgroups,  // likewise, where MatMulArgs::warpgroups may be
-  kUnpack,            // rows are unpacked and multiplied by the library, a slice of the matrix at a time
-  kGemm,              // of the library
+  kDense,       // our own for few tokens
+  kPacked,      // our own, which unpacks as it goes
+  kWarpgroups,  // our own of either kind of weights, where MatMulArgs::warpgroups may be
+  kUnpack,      // rows are unpacked and multiplied by the library, a slice of the matrix at a time
+  kGemm,        // of the library
 };
 // "streamed"
 const char* NameOf(ProductKernel kernel);
@@ -59,9 +59,9 @@ struct ProductTools {
   cuda::Stream stream;
   // Of fp8 weights: else null.
   const cuda::Fp8KernelTable* fp8 = nullptr;
-  cuda::Fp8Rows quantized;         // room for x
-  bool fp8_warpgroups = false;     // multiply prompts, and there is room for x as f16
-  bool packed_warpgroups = false;  // may multiply packed weights
+  cuda::Fp8Rows quantized;      // room for x
+  bool fp8_warpgroups = false;  // multiply prompts, and there is room for x as f16
+  bool warpgroups = false;      // may multiply: kWarpgroups
 };
 
 // Whether there is room for a row of these weights, at least.

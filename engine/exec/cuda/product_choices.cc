@@ -19,7 +19,7 @@ namespace {
 //
 // An 8B model in Q4_K has five shapes, four of them in 14 classes of up to 2048 tokens, that of the output layer in 8 of up to
 // 256. A kernel takes about 0.3 ms and two products of each, or three: 0.1 s in all on an H100, reckoned from times of single
-// products.
+// products. Of dense weights there are 6 classes each.
 constexpr absl::Duration kTimed = absl::Microseconds(300);
 constexpr int kMostRuns = 10;
 // A kernel that takes so many times as long as the best, in its first run, is out; one that took more than so many times as
@@ -42,8 +42,25 @@ std::vector<int64_t> ClassesOf(int64_t most) {
   return classes;
 }
 
+// Up to so many tokens warpgroups multiply by dense weights: with more the library's tiles are larger, and what bounds it is
+// no longer how fast weights are read.
+constexpr int64_t kDenseWarpgroupTokens = 256;
+// What follows a product is in our own kernels, and beside the library's in one more, which so much of their time pays for.
+constexpr double kLibraryFactor = 1.03;
+
 bool Unpacks(const cuda::MatMulArgs& args, const ProductTools& tools) {
   return args.num_tokens > cuda::kFusedTokens && MayUnpack(args, tools.slice);
+}
+
+bool IsLibrary(ProductKernel kernel) {
+  return kernel == ProductKernel::kGemm || kernel == ProductKernel::kUnpack;
+}
+
+// Whether there is more than one kernel for a product, of whatever number of tokens.
+bool HasChoice(const cuda::MatMulArgs& args, const ProductTools& tools) {
+  cuda::MatMulArgs by_warpgroups = args;
+  by_warpgroups.warpgroups = tools.warpgroups;
+  return cuda::IsPacked(args.weights.type) || cuda::TakesWarpgroups(by_warpgroups);
 }
 
 }  // namespace
@@ -69,8 +86,11 @@ class ProductChoices::Race {
       choice->times.push_back(runner);
     }
     const auto sort = [](std::vector<Time>& times) {
+      const auto cost = [](const Time& time) {
+        return time.of_one * (IsLibrary(time.kernel) ? kLibraryFactor : 1);
+      };
       std::stable_sort(times.begin(), times.end(),
-                       [](const Time& a, const Time& b) { return a.of_one < b.of_one; });
+                       [&](const Time& a, const Time& b) { return cost(a) < cost(b); });
     };
     sort(choice->times);
     sort(runners_);  // the likeliest to win goes first
@@ -85,10 +105,14 @@ class ProductChoices::Race {
                                      [&](const Time& runner) { return runner.kernel == kernel; });
       if (may && !is_in) runners_.push_back({.kernel = kernel, .of_one = absl::ZeroDuration()});
     };
-    const bool is_float = args.element == cuda::Element::kF32;
-    enter(ProductKernel::kPacked, true);
-    enter(ProductKernel::kPackedWarpgroups, tools_.packed_warpgroups && !is_float);
-    enter(ProductKernel::kUnpack, Unpacks(args, tools_));
+    if (cuda::IsPacked(args.weights.type)) {
+      enter(ProductKernel::kPacked, true);
+      enter(ProductKernel::kWarpgroups, tools_.warpgroups && args.element != cuda::Element::kF32);
+      enter(ProductKernel::kUnpack, Unpacks(args, tools_));
+    } else if (args.num_tokens > kStreamedTokens) {
+      enter(ProductKernel::kGemm, true);
+      enter(ProductKernel::kWarpgroups, true);
+    }
   }
 
   cuda::ErrorCode Measure(const cuda::MatMulArgs& args, absl::Duration too_slow, Time* runner) {
@@ -132,29 +156,31 @@ ProductChoices::Shape ProductChoices::ShapeOf(const cuda::MatMulArgs& args) {
 }
 
 cuda::ErrorCode ProductChoices::Prepare(const cuda::MatMulArgs& args, const ProductTools& tools) {
-  if (clock_ == nullptr || !cuda::IsPacked(args.weights.type))
-    return PrepareOnCuda(args, tools, ProductKernelFor(args));
+  if (clock_ == nullptr || !HasChoice(args, tools)) return PrepareOnCuda(args, tools, ProductKernelFor(args));
   const auto [place, fresh] = matrices_.try_emplace(ShapeOf(args), Matrices{.most = args});
   Matrices& matrices = place->second;
   if (args.num_tokens > matrices.most.num_tokens) matrices.most = args;
   if (matrices.data.size() < kMostRuns) matrices.data.push_back(args.weights.data);
+  if (!cuda::IsPacked(args.weights.type)) return PrepareOnCuda(args, tools, ProductKernelFor(args));
   return Unpacks(args, tools) ? PrepareOnCuda(args, tools, ProductKernel::kUnpack) : 0;
 }
 
 cuda::ErrorCode ProductChoices::Measure(const ProductTools& tools, cuda::Runtime& runtime) {
   for (auto& [shape, matrices] : matrices_) {
     Race race(matrices, tools, runtime, *clock_);
-    for (const int64_t tokens : ClassesOf(matrices.most.num_tokens)) {
+    const int64_t most = matrices.most.num_tokens;
+    for (const int64_t tokens :
+         ClassesOf(cuda::IsPacked(shape.type) ? most : std::min(most, kDenseWarpgroupTokens))) {
       Choice choice;
       if (const cuda::ErrorCode error = race.Run(tokens, &choice)) return error;
-      matrices.choices.push_back(std::move(choice));
+      if (!choice.times.empty()) matrices.choices.push_back(std::move(choice));
     }
   }
   return 0;
 }
 
 ProductKernel ProductChoices::KernelFor(const cuda::MatMulArgs& args) const {
-  if (!cuda::IsPacked(args.weights.type)) return ProductKernelFor(args);
+  if (!cuda::IsPacked(args.weights.type) && args.num_tokens <= kStreamedTokens) return ProductKernelFor(args);
   const auto found = matrices_.find(ShapeOf(args));
   if (found == matrices_.end()) return ProductKernelFor(args);
   for (const Choice& choice : found->second.choices)

@@ -1,8 +1,8 @@
-// Which kernel makes a product: of packed weights the fastest, as measured before the device serves; of all others, and where
+// Which kernel makes a product: where there are several, the fastest, as measured before the device serves; else, and where
 // nothing was measured, the one that product.h has.
 //
 // Numbers of tokens are in classes, and each has its kernel: of those that may be used the fastest for the most tokens of the
-// class. Up to kFusedTokens these are our own two alone, which have the neighbours of products, too. All give the same
+// class. Up to kFusedTokens these are our own alone, which have the neighbours of products, too. All give the same
 // bytes, so that one server may choose otherwise than another; within one, a number of tokens always goes the same way.
 //
 // Not thread-safe; constant after Measure.

@@ -12,6 +12,7 @@
 #include "engine/base/status_macros.h"
 #include "engine/exec/cuda/attention_check.h"
 #include "engine/exec/cuda/fp8_check.h"
+#include "engine/exec/cuda/product_check.h"
 #include "engine/exec/cuda/stream_check.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/kernels/cuda/stream_matmul.h"
@@ -116,11 +117,26 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   modifiers_.clear();
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
+  RETURN_IF_ERROR(CheckProducts());
   RETURN_IF_ERROR(PrepareProducts());
   RETURN_IF_ERROR(ChooseWarpgroups());
   RETURN_IF_ERROR(ChooseCopies());
   RETURN_IF_ERROR(AllocatePages());
   return MapPages();
+}
+
+// Whoever measures nothing takes none of them.
+absl::Status CudaRank::CheckProducts() {
+  const cuda::Element element = options_.memory.element;
+  if (options_.clock == nullptr || !options_.memory.use_wgmma || !cuda::HasWarpgroups(device_) ||
+      element == cuda::Element::kF32)
+    return absl::OkStatus();
+  std::vector<DType> types = options_.packed_types;
+  types.push_back(cuda::DenseType(element));
+  ASSIGN_OR_RETURN(why_no_product_warpgroups_,
+                   WhyNoProductsByWarpgroups(element, types, *parts_.kernels, *parts_.runtime, stream_));
+  product_warpgroups_ = why_no_product_warpgroups_.empty();
+  return absl::OkStatus();
 }
 
 absl::Status CudaRank::ChooseWarpgroups() {
@@ -162,6 +178,8 @@ absl::Status CudaRank::MapPages() {
 std::vector<std::string> CudaRank::products() const {
   std::vector<std::string> products = parts_.gemm->Choices();
   for (std::string& line : choices_.Lines()) products.push_back(std::move(line));
+  if (!why_no_product_warpgroups_.empty())
+    products.push_back(absl::StrCat("products by wgmma: none, since ", why_no_product_warpgroups_));
   if (plan_.step.attention.warpgroups)
     products.push_back(kv_maps_.empty()
                            ? absl::StrCat("attention of prompts: mma.sync, since ", why_no_warpgroups_)
@@ -285,7 +303,8 @@ CudaPassContext CudaRank::Context() {
           .max_sampled = plan_.largest_step.samples,
           .kv_maps = kv_maps_,
           .fp8_warpgroups = fp8_warpgroups_,
-          .bulk_copies = bulk_copies_};
+          .bulk_copies = bulk_copies_,
+          .warpgroups = product_warpgroups_};
 }
 
 absl::Status CudaRank::VisitLogits(

@@ -38,7 +38,8 @@ struct CudaRankOptions {
   Shard shard;
   CudaMemoryOptions memory;
   int steps_in_flight = 1;
-  bool use_bulk_copies = true;   // as CudaExecutorOptions say
+  bool use_bulk_copies = true;           // as CudaExecutorOptions say
+  std::vector<DType> packed_types = {};  // of matrices that stay packed
   const Clock* clock = nullptr;  // likewise, until Load returned; null also where nothing is to be measured
   LoadProgress progress = {};
 };
@@ -111,6 +112,7 @@ class CudaRank {
   absl::Status AllocatePages();
   absl::Status FillWithNumbers();
   absl::Status PrepareProducts();
+  absl::Status CheckProducts();
   absl::Status ChooseWarpgroups();
   absl::Status ChooseCopies();
   absl::Status MapPages();
@@ -141,6 +143,9 @@ class CudaRank {
   CudaWeights weights_;
   CudaUpload upload_;
   ProductChoices choices_;
+  // Whether products may be by warpgroups; where the device has them and they may not, why.
+  bool product_warpgroups_ = false;
+  std::string why_no_product_warpgroups_;
   bool fp8_warpgroups_ = false;  // multiply prompts by fp8 weights
   // Whether products for few tokens may have their weights by bulk copies; where the device has them and they may not, why.
   bool bulk_copies_ = false;

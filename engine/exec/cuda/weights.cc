@@ -423,15 +423,32 @@ cuda::Element AutomaticElement(const OpenedModel& model) {
   return f16 > others ? cuda::Element::kF16 : cuda::Element::kBF16;
 }
 
-int64_t LargestPackedMatrix(const OpenedModel& model) {
-  int64_t largest = 0;
+namespace {
+
+// visit(type, numbers) for each matrix that stays packed.
+template <class Visit>
+void ForPackedMatrices(const OpenedModel& model, const Visit& visit) {
   for (const TensorId& id : TensorsOf(model.spec)) {
     const std::vector<int64_t> shape = ShapeOf(id, model.spec);
     const auto type = model.tensors->TypeOf(id);
-    if (shape.size() != 2 || !type.ok() || !cuda::IsPacked(*type)) continue;
-    largest = std::max(largest, shape[0] * shape[1]);
+    if (shape.size() == 2 && type.ok() && cuda::IsPacked(*type)) visit(*type, shape[0] * shape[1]);
   }
+}
+
+}  // namespace
+
+int64_t LargestPackedMatrix(const OpenedModel& model) {
+  int64_t largest = 0;
+  ForPackedMatrices(model, [&](DType, int64_t numbers) { largest = std::max(largest, numbers); });
   return largest;
+}
+
+std::vector<DType> PackedTypes(const OpenedModel& model) {
+  std::vector<DType> types;
+  ForPackedMatrices(model, [&](DType type, int64_t) {
+    if (std::find(types.begin(), types.end(), type) == types.end()) types.push_back(type);
+  });
+  return types;
 }
 
 }  // namespace ropeway

@@ -123,6 +123,8 @@ cuda::Element AutomaticElement(const OpenedModel& model);
 
 // Numbers of the largest matrix of a model that stays packed on the device; 0: none does.
 int64_t LargestPackedMatrix(const OpenedModel& model);
+// The types of those that do, each once.
+std::vector<DType> PackedTypes(const OpenedModel& model);
 
 }  // namespace ropeway
 

@@ -1,6 +1,7 @@
 #include "tests/bench/cuda/op_cases.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -140,7 +141,8 @@ OpCase ProductCase(const Product& product, DType type, int64_t tokens, Element o
             const ProductTools tools = {.kernels = device.kernels(),
                                         .gemm = device.gemm(),
                                         .slice = {device.Allocate(kMaxSliceBytes), kMaxSliceBytes},
-                                        .stream = device.stream()};
+                                        .stream = device.stream(),
+                                        .warpgroups = cuda::HasWarpgroups(device.info())};
             if (forced) static_cast<void>(PrepareOnCuda(args, tools, forced->kernel));
             const ProductKernel kernel = forced ? forced->kernel : ChosenKernel(args, bytes, tools, device);
             return [=, &device](int64_t repeat) {
@@ -241,19 +243,24 @@ void AddProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
 }
 
 // Of all of a layer's products, at numbers of tokens between which their kernels change.
-void AddPackedProducts(const BenchShape& shape, std::vector<OpCase>& cases) {
+void AddPackedProducts(const BenchShape& shape, bool has_warpgroups, std::vector<OpCase>& cases) {
+  const auto add = [&](const Product& product, std::initializer_list<int> counts, ProductKernel kernel) {
+    for (const int tokens : counts)
+      cases.push_back(ProductCase(product, DType::kQ4_K, tokens, kElement, Way{kernel}));
+  };
   for (const Product& product : LayerProducts(shape)) {
     if (product.columns % InfoOf(DType::kQ4_K).block_columns != 0) continue;
-    for (const int tokens : {1, 8, 16, 32, 64, 128})
-      cases.push_back(ProductCase(product, DType::kQ4_K, tokens, kElement, Way{ProductKernel::kPacked}));
-    for (const int tokens : {64, 128})
-      cases.push_back(ProductCase(product, DType::kQ4_K, tokens, kElement, Way{ProductKernel::kUnpack}));
+    add(product, {1, 8, 16, 32, 64, 128}, ProductKernel::kPacked);
+    if (has_warpgroups) add(product, {1, 8, 16, 32, 64, 128, 256, 512}, ProductKernel::kWarpgroups);
+    add(product, {64, 128, 256, 512}, ProductKernel::kUnpack);
   }
 }
 
 // All kinds of kernel where the number of tokens decides which is taken (engine/exec/cuda/product.h): what
-// kStreamedTokens and kPackedTokens should be. And both ways in which weights come where they are streamed.
-void AddProductsBothWays(const BenchShape& shape, bool has_bulk_copies, std::vector<OpCase>& cases) {
+// kStreamedTokens and kPackedTokens should be, and who wins where it is measured. And both ways in which weights come where
+// they are streamed.
+void AddProductsBothWays(const BenchShape& shape, bool has_bulk_copies, bool has_warpgroups,
+                         std::vector<OpCase>& cases) {
   const std::vector<Product> products = LayerProducts(shape);
   const Product gate_up = products[2], head = {"head", shape.vocab_size, shape.hidden_size};
   const Way bulk = {ProductKernel::kDense, true}, streamed = {ProductKernel::kDense};
@@ -263,6 +270,12 @@ void AddProductsBothWays(const BenchShape& shape, bool has_bulk_copies, std::vec
     if (has_bulk_copies && tokens <= cuda::kFusedTokens)
       cases.push_back(ProductCase(gate_up, DType::kBF16, tokens, kElement, bulk));
   }
+  for (const int tokens : {32, 64, 128, 256})
+    for (const ProductKernel kernel : {ProductKernel::kGemm, ProductKernel::kWarpgroups}) {
+      if (!has_warpgroups) break;
+      for (const Product& product : products)
+        cases.push_back(ProductCase(product, DType::kBF16, tokens, kElement, Way{kernel}));
+    }
   for (const int tokens : {1, 4})
     for (const Way& way : {streamed, bulk}) {
       if (!has_bulk_copies) break;
@@ -355,10 +368,11 @@ std::vector<OpCase> OpCases(const BenchShape& shape, const cuda::DeviceInfo& dev
   std::vector<OpCase> cases;
   AddProducts(shape, cases);
   const bool has_bulk_copies = cuda::HasBulkCopies(device);
-  AddProductsBothWays(shape, has_bulk_copies, cases);
-  AddPackedProducts(shape, cases);
+  const bool has_warpgroups = cuda::HasWarpgroups(device);
+  AddProductsBothWays(shape, has_bulk_copies, has_warpgroups, cases);
+  AddPackedProducts(shape, has_warpgroups, cases);
   if (cuda::HasFp8(device.major, device.minor)) {
-    AddFp8Products(shape, cuda::HasWarpgroups(device), cases);
+    AddFp8Products(shape, has_warpgroups, cases);
     AddFp8ExpertCases(shape, cases);
   }
   AddFusedCases(shape, has_bulk_copies, cases);

@@ -1,13 +1,16 @@
 // Whole models whose products of packed weights are made by what was the fastest: the same bytes, another way.
+#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "engine/base/clock.h"
 #include "engine/exec/cuda/executor.h"
+#include "engine/kernels/cuda/fused_matmul.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/cuda_emulation/emulated_runtime.h"
 #include "tests/cuda_emulation/host_kernels.h"
 #include "tests/engine/exec/cuda/partly_packed.h"
 #include "tests/engine/exec/executor_runs.h"
@@ -32,6 +35,7 @@ constexpr ErrorCode kRefused = 98;
 struct Seen {
   SimulatedClock clock;
   int packed = 0, unpacked = 0;
+  int64_t most_fused = 0;  // tokens of a product with its neighbours
 };
 Seen*& TheSeen() {
   static Seen* seen = nullptr;
@@ -40,13 +44,18 @@ Seen*& TheSeen() {
 
 ErrorCode MultiplySlowly(const cuda::MatMulArgs& args, Stream stream) {
   ++TheSeen()->packed;
-  TheSeen()->clock.Advance(absl::Milliseconds(1));
+  TheSeen()->clock.Advance(args.warpgroups ? absl::Microseconds(10) : absl::Milliseconds(1));
   return cuda::emulation::HostKernels().packed_matmul(args, stream);
 }
 
 ErrorCode UnpackAtOnce(const cuda::UnpackArgs& args, Stream stream) {
   ++TheSeen()->unpacked;
   return cuda::emulation::HostKernels().unpack(args, stream);
+}
+
+cuda::ErrorCode MultiplyWithNeighbours(const cuda::FusedMatMulArgs& args, Stream stream) {
+  TheSeen()->most_fused = std::max(TheSeen()->most_fused, args.product.num_tokens);
+  return cuda::emulation::HostKernels().fused_matmul(args, stream);
 }
 
 class MeasuredProductsTest : public ::testing::Test {
@@ -57,11 +66,15 @@ class MeasuredProductsTest : public ::testing::Test {
     TheSeen() = &seen_;
     kernels_.packed_matmul = MultiplySlowly;
     kernels_.unpack = UnpackAtOnce;
+    kernels_.fused_matmul = MultiplyWithNeighbours;
     ASSERT_OK(WriteTinyModel("qwen3", folder_.path()));
     model_ = OpenPartlyPacked(folder_.path(), [](const TensorId&) { return true; });
     for (int i = 0; i < kTokens; ++i) ids_.push_back((11 * i + 5) % 64);
   }
-  void TearDown() override { TheSeen() = nullptr; }
+  void TearDown() override {
+    TheSeen() = nullptr;
+    cuda::emulation::DeviceOptions() = {};
+  }
 
   std::unique_ptr<CudaExecutor> Open(const Clock* clock, bool gemm_search = true) {
     auto executor = CudaExecutor::Make(model_, cuda::emulation::EmulatedBackend(kernels_),
@@ -99,6 +112,22 @@ TEST_F(MeasuredProductsTest, WhatWasMeasuredChangesTheWayAndNoByte) {
   seen_.unpacked = 0;
   EXPECT_EQ(Logits(*choosing, 16), expected);
   EXPECT_EQ(seen_.unpacked, 0) << "products that may have their neighbours";
+}
+
+// Warpgroups have what follows a product of any number of tokens in their kernel.
+TEST_F(MeasuredProductsTest, WhatWarpgroupsMultiplyIsFused) {
+  cuda::emulation::DeviceOptions().major = 9;
+  kernels_.unpack = [](const cuda::UnpackArgs& args, Stream stream) {
+    TheSeen()->clock.Advance(absl::Milliseconds(1));
+    return cuda::emulation::HostKernels().unpack(args, stream);
+  };
+  const auto plain = Open(nullptr), choosing = Open(&seen_.clock);
+  ASSERT_TRUE(plain != nullptr && choosing != nullptr);
+  EXPECT_THAT(choosing->products(), Contains(HasSubstr("up to 64 tokens by wgmma (0.0100 ms)")));
+  const std::vector<float> expected = Logits(*plain, kTokens);
+  EXPECT_LE(seen_.most_fused, cuda::kFusedTokens);
+  EXPECT_EQ(Logits(*choosing, kTokens), expected);
+  EXPECT_EQ(seen_.most_fused, kTokens);
 }
 
 TEST_F(MeasuredProductsTest, NothingIsMeasuredWithoutASearchOrAClock) {

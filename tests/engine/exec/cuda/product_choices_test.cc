@@ -29,7 +29,7 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 
 constexpr auto kPacked = ProductKernel::kPacked;
-constexpr auto kWarpgroups = ProductKernel::kPackedWarpgroups;
+constexpr auto kWarpgroups = ProductKernel::kWarpgroups;
 constexpr auto kUnpack = ProductKernel::kUnpack;
 constexpr ErrorCode kRefused = 98;
 
@@ -56,7 +56,7 @@ Device*& TheDevice() {
   return device;
 }
 
-ErrorCode RunPacked(const cuda::MatMulArgs& args, Stream) {
+ErrorCode RunOwn(const cuda::MatMulArgs& args, Stream) {
   TheDevice()->weights.push_back(args.weights.data);
   return TheDevice()->Run(args.warpgroups ? kWarpgroups : kPacked, args.num_tokens);
 }
@@ -73,7 +73,7 @@ class TimedGemm final : public cuda::emulation::HostGemm {
     return prepare_error;
   }
   ErrorCode Run(const cuda::GemmArgs& args, Stream) override {
-    return TheDevice()->Run(kUnpack, args.tokens);
+    return TheDevice()->Run(args.fresh_weights ? kUnpack : ProductKernel::kGemm, args.tokens);
   }
   std::vector<int64_t> prepared;
   ErrorCode prepare_error = 0;
@@ -85,7 +85,7 @@ class ProductChoicesTest : public ::testing::Test {
 
   void SetUp() override {
     TheDevice() = &device_;
-    kernels_.packed_matmul = RunPacked;
+    kernels_.packed_matmul = kernels_.dense_matmul = RunOwn;
     kernels_.unpack = RunUnpack;
     ASSERT_EQ(runtime_.Bind(), 0);
     ASSERT_EQ(runtime_.CreateStream(&stream_), 0);
@@ -100,7 +100,7 @@ class ProductChoicesTest : public ::testing::Test {
             .gemm = gemm_,
             .slice = {nullptr, slice_bytes_},
             .stream = stream_,
-            .packed_warpgroups = warpgroups_};
+            .warpgroups = warpgroups_};
   }
   static cuda::MatMulArgs Args(int64_t tokens, const void* data = nullptr) {
     return {.weights = {DType::kQ4_K, kRows, kColumns, data}, .num_tokens = tokens};
@@ -193,6 +193,31 @@ TEST_F(ProductChoicesTest, DenseWeightsGoTheirWay) {
   args.num_tokens = 1;
   EXPECT_EQ(choices.KernelFor(args), ProductKernel::kDense);
   EXPECT_THAT(choices.Lines(), IsEmpty());
+}
+
+TEST_F(ProductChoicesTest, WarpgroupsCompeteForDenseWeightsOfSomeTokens) {
+  warpgroups_ = true;
+  device_.cost = [](ProductKernel kernel, int64_t tokens) {
+    return kernel != kWarpgroups ? 100 : tokens <= 64 ? 80 : tokens <= 128 ? 102 : 104;
+  };
+  ProductChoices choices(&device_.clock);
+  cuda::MatMulArgs args = Args(2048);
+  args.weights.type = DType::kBF16;
+  EXPECT_EQ(Choose(choices, args), 0);
+  EXPECT_THAT(gemm_.prepared, ElementsAre(2048));
+  for (const auto& [tokens, kernel] : Kernels{{1, ProductKernel::kDense},
+                                              {16, ProductKernel::kDense},
+                                              {17, kWarpgroups},
+                                              {128, kWarpgroups},  // with what follows it is faster
+                                              {129, ProductKernel::kGemm},
+                                              {2048, ProductKernel::kGemm}}) {
+    args.num_tokens = tokens;
+    EXPECT_EQ(choices.KernelFor(args), kernel) << tokens;
+  }
+  EXPECT_EQ(RunsOf(kWarpgroups, 512), 0);
+  args.weights.columns = 100;  // what no kernel of our own takes
+  EXPECT_EQ(Choose(choices, args), 0);
+  EXPECT_EQ(choices.KernelFor(args), ProductKernel::kGemm);
 }
 
 // Once to load it, once alone, and as often as fits into the time that others have together.
@@ -331,7 +356,7 @@ TEST_F(ProductChoicesTest, AProductWithItsNeighboursIsMadeByTheKernelThatWasChos
   warpgroups_ = true;
   device_.cost = [](ProductKernel kernel, int64_t tokens) { return kernel == kPacked ? 1.0 * tokens : 10; };
   kernels_.fused_matmul = [](const cuda::FusedMatMulArgs& args, Stream stream) {
-    return RunPacked(args.product, stream);
+    return RunOwn(args.product, stream);
   };
   ProductChoices choices(&device_.clock);
   ASSERT_EQ(Choose(choices), 0);
@@ -351,7 +376,7 @@ TEST_F(ProductChoicesTest, AProductWithItsNeighboursIsMadeByTheKernelThatWasChos
                                    .gemm = gemm_,
                                    .choices = choices,
                                    .stream = stream_,
-                                   .packed_warpgroups = true};
+                                   .warpgroups = true};
   for (const auto& [tokens, kernel] : Kernels{{8, kPacked}, {16, kWarpgroups}}) {
     device_.runs.clear();
     CudaPass pass(context, {.tokens = static_cast<int32_t>(tokens)}, {});

@@ -45,6 +45,8 @@ class PlacesGemm final : public cuda::emulation::HostGemm {
 
 class ProductTest : public cuda::DeviceTest {
  protected:
+  explicit ProductTest(cuda::TestDevice device = cuda::TestDevice::kAny) : DeviceTest(device) {}
+
   // y [T, M] of `element`; by the kernel that constants say.
   std::vector<uint8_t> Multiply(const cuda::DeviceMatrix& weights, Element element,
                                 const std::vector<float>& x, int64_t tokens,
@@ -135,25 +137,6 @@ TEST_F(ProductTest, ARowOfPackedWeightsHasTheSameBytesWhereTheyAreUnpackedFirst)
   }
 }
 
-// With any number of tokens: which is taken may be measured.
-TEST_F(ProductTest, AllKernelsOfPackedWeightsGiveTheSameBytes) {
-  constexpr int64_t kRows = 40, kColumns = 256;
-  slice_.bytes = 24 * kColumns * 2;
-  slice_.data = Allocate<uint8_t>(slice_.bytes);
-  for (const DType type : {DType::kQ8_0, DType::kQ4_K}) {
-    const cuda::DeviceMatrix weights = UploadPacked(type, kRows, kColumns);
-    for (const int64_t tokens : {1, 9, 17, 70}) {
-      const std::vector<float> x = cuda::RandomValues(Element::kBF16, tokens * kColumns, 2);
-      const auto by = [&](ProductKernel kernel) {
-        return Multiply(weights, Element::kBF16, x, tokens, kernel);
-      };
-      const std::vector<uint8_t> packed = by(ProductKernel::kPacked);
-      EXPECT_EQ(packed, by(ProductKernel::kPackedWarpgroups)) << tokens;
-      EXPECT_EQ(packed, by(ProductKernel::kUnpack)) << tokens;
-    }
-  }
-}
-
 // The library takes what it writes for 256-byte aligned: slices are of whole tiles, also where more rows would fit.
 TEST_F(ProductTest, SlicesAreWrittenToWholeTiles) {
   constexpr int64_t kRows = 300, kColumns = 256;
@@ -179,6 +162,38 @@ TEST_F(ProductTest, OurOwnKernelReadsNoWeightsBeforeTheyAreUnpacked) {
   slice_.data = Allocate<uint8_t>(slice_.bytes);
   ExpectEqualRows(UploadPacked(DType::kQ8_0, kRows, kColumns), Element::kBF16,
                   {kPackedTokens + 2, 1, kPackedTokens, kPackedTokens + 1});
+}
+
+// On compute capability 9.0. With any number of tokens: which kernel is taken may be measured.
+class WarpgroupProductTest : public ProductTest {
+ protected:
+  static constexpr int64_t kRows = 40, kColumns = 256;
+
+  WarpgroupProductTest() : ProductTest(cuda::TestDevice::kWithWarpgroups) {
+    slice_.bytes = 24 * kColumns * 2;
+  }
+  void ExpectSameBytes(const cuda::DeviceMatrix& weights, std::initializer_list<ProductKernel> kernels) {
+    for (const int64_t tokens : {1, 9, 17, 70}) {
+      const std::vector<float> x = cuda::RandomValues(Element::kBF16, tokens * kColumns, 2);
+      const std::vector<uint8_t> expected = Multiply(weights, Element::kBF16, x, tokens);
+      for (const ProductKernel kernel : kernels)
+        EXPECT_EQ(Multiply(weights, Element::kBF16, x, tokens, kernel), expected)
+            << NameOf(kernel) << " T " << tokens;
+    }
+  }
+};
+
+TEST_F(WarpgroupProductTest, AllKernelsOfPackedWeightsGiveTheSameBytes) {
+  slice_.data = Allocate<uint8_t>(slice_.bytes);
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K})
+    ExpectSameBytes(UploadPacked(type, kRows, kColumns),
+                    {ProductKernel::kPacked, ProductKernel::kWarpgroups, ProductKernel::kUnpack});
+}
+
+TEST_F(WarpgroupProductTest, AllKernelsOfDenseWeightsGiveTheSameBytes) {
+  const std::vector<float> numbers = cuda::RandomValues(Element::kBF16, kRows * kColumns, 1);
+  ExpectSameBytes({DType::kBF16, kRows, kColumns, Upload(cuda::Encode(Element::kBF16, numbers))},
+                  {ProductKernel::kDense, ProductKernel::kWarpgroups, ProductKernel::kGemm});
 }
 
 }  // namespace
