@@ -1,14 +1,14 @@
 // y [T, M] = x [T, K] W^T of 16-bit numbers by warpgroups, for more tokens than stream (stream_matmul.h) and fewer than keep
-// tensor cores busy: the tensor cores of compute capability 9.0, for which alone this file is compiled. One chain of the same
-// steps as mma_steps.cuh makes (gemm.h), by wgmma instead of mma.sync: the same bytes where both add alike within a step, which
-// warpgroup_check.h finds out.
+// tensor cores busy: those of compute capability 9.0, for which alone this file is compiled. One chain of the same steps as
+// mma_steps.cuh makes (gemm.h), by wgmma instead of mma.sync: the same bytes where both add alike within a step, which
+// product_check.h finds out.
 //
 // What bounds such a product is reading W. Beside the library's kernels, which read it as fast, these start before the kernel
 // in front has ended, with the first stages of W on their way, and take what follows into them (FusedMatMulArgs).
 //
 // A block of one or two warpgroups multiplies 64 rows by each by up to 128 tokens. A stage of the ring has 64 columns of both, a
 // swizzled panel each. Each warp has 16 rows of W, which ldmatrix brings into registers: those of the next stage while the
-// tensor cores have this one's. Two blocks find room on a processor.
+// tensor cores have this one's.
 #include "engine/kernels/cuda/mma_steps.cuh"
 #include "engine/kernels/cuda/product_source.cuh"
 #include "engine/kernels/cuda/shared_bytes.h"

@@ -23,7 +23,7 @@ inline constexpr int kNormedBytes = 16 << 10;
 // Of a row in shared memory: a whole number of 128 bytes.
 constexpr int64_t NormedRowBytes(int64_t columns) { return (columns + 63) / 64 * 128; }
 
-// Products that warpgroups make.
+// Products that warpgroups make, on devices that have them (HasWarpgroups of attention.h).
 constexpr bool TakesWarpgroups(const MatMulArgs& product) {
   if (!product.warpgroups || product.element == Element::kF32) return false;
   return IsPacked(product.weights.type) ||

@@ -169,7 +169,7 @@ struct MatMulArgs {
   int64_t y_stride = 0;
   bool fresh_weights = false;  // of dense ones: as in GemmArgs
   bool bulk_copies = false;    // may bring dense ones: HasBulkCopies (stream_matmul.h)
-  bool warpgroups = false;     // multiply: TakesWarpgroups (fused_matmul.h), where HasWarpgroups (attention.h)
+  bool warpgroups = false;     // multiply: TakesWarpgroups (fused_matmul.h)
 };
 
 // A product for few tokens with its neighbours in a layer, by one kernel: the bytes are those of

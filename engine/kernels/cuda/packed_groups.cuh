@@ -1,5 +1,5 @@
-// What a warp of packed_matmul.cuh reads of packed weights: groups of 128 columns of its rows, some of them ahead, in
-// registers.
+// What a warp of packed_matmul.cuh or packed_warpgroup.cu reads of packed weights: groups of 128 columns of its rows, some of
+// them ahead, in registers.
 #ifndef ROPEWAY_ENGINE_KERNELS_CUDA_PACKED_GROUPS_CUH_
 #define ROPEWAY_ENGINE_KERNELS_CUDA_PACKED_GROUPS_CUH_
 
@@ -115,8 +115,8 @@ class GroupReader {
   PackedPlanes planes_ = {};
 };
 
-// A job of a block is a tile of tokens and, one or two warps each, tiles of rows. Where S::kAllMultiply, a warp whose tile is past
-// the last one multiplies, too, by the last row.
+// A job of a block is a tile of tokens and, one or two warps each, tiles of rows. Where S::kAllMultiply, a warp whose tile is
+// past the last one multiplies, too, by the last row.
 template <class S, class Source>
 struct BlockJobs {
   const Product<Source>& product;

@@ -1,12 +1,12 @@
 // y [T, M] = x [T, K] W^T of packed weights by warpgroups: the tensor cores of compute capability 9.0, for which alone this
 // file is compiled. Rounded to the type of x as packed_matmul.cuh rounds them, and by one chain of the same steps (gemm.h),
-// by wgmma instead of mma.sync: the same bytes where both add alike within a step, which packed_check.h finds out.
+// by wgmma instead of mma.sync: the same bytes where both add alike within a step, which product_check.h finds out.
 //
 // W is the first factor, of which each warp of a warpgroup has 16 rows, in registers: codes come there as in
 // packed_matmul.cuh and are unpacked there, a unit of 32 columns while the tensor cores have the one before. The tokens are
 // the second factor, up to 128 of them at once, in swizzled panels of shared memory that all warpgroups of a block read: an
 // instruction for 64 rows, where mma.sync has one for each 16 rows and 8 tokens, and none to bring tokens into registers.
-// What is left is unpacking, about 3.5 instructions a weight however many tokens there are.
+// What is left is unpacking: with all that goes with it 5 instructions a weight of Q4_K, however many tokens there are.
 //
 // Where W has few rows a warp takes half a tile, eight of the rows that wgmma has for it, the others being zeros: twice as
 // many processors, or warps of one, unpack, and the tensor cores are not what a product of few tokens waits for.
