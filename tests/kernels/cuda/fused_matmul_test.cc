@@ -42,13 +42,14 @@ struct HeadsCase {
 
 class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Kind> {
  protected:
-  static constexpr int kMost = 72, kBlock = 256;  // kMost: tokens, of those that warpgroups take
+  static constexpr int kMost = 72, kBlock = 256;  // kMost: tokens; warpgroups take any number
 
   FusedMatMulTest()
       : DeviceTest(GetParam().bulk || GetParam().warpgroups ? TestDevice::kWithWarpgroups
                                                             : TestDevice::kAny) {}
 
   Element element() const { return GetParam().element; }
+  int most() const { return GetParam().warpgroups ? kMost : kFusedTokens; }
 
   DeviceMatrix Weights(int64_t rows, int64_t columns, uint32_t seed, float scale = 1) {
     const DType type = GetParam().type;
@@ -73,14 +74,14 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
             .element = element(),
             .out = element(),
             .processors = GetParam().processors,
-            .x = Elements(kMost * columns, 2),
-            .y = Cleared(kMost * rows * 2),
+            .x = Elements(most() * columns, 2),
+            .y = Cleared(most() * rows * 2),
             .y_stride = rows,
             .warpgroups = GetParam().warpgroups};
   }
   // Of rows that the test leaves as they are; a third of the columns is large, so that means count.
   NormArgs Norm(NormKind kind, int columns, bool biased) {
-    std::vector<float> residual = RandomValues(Element::kF32, kMost * columns, 3, 3);
+    std::vector<float> residual = RandomValues(Element::kF32, most() * columns, 3, 3);
     for (size_t i = 0; i < residual.size(); i += 3) residual[i] += 5;
     return {.kind = kind,
             .element = element(),
@@ -133,8 +134,8 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
   }
 
   // Of as many tokens as are fused, and some of those below.
-  static std::vector<int> TokensUpTo(int most) {
-    most = std::min(most, kMost);
+  std::vector<int> TokensUpTo(int most_fused) const {
+    const int most = std::min(most_fused, this->most());
     std::vector<int> counts;
     for (const int tokens : {1, 5, 8, 9, 16})
       if (tokens <= most) counts.push_back(tokens);
@@ -142,7 +143,7 @@ class FusedMatMulTest : public DeviceTest, public testing::WithParamInterface<Ki
     return counts;
   }
   void ExpectSameY(const FusedMatMulArgs& args, const std::vector<int>& counts) {
-    const int64_t bytes = kMost * args.product.y_stride * BytesOf(args.product.out);
+    const int64_t bytes = most() * args.product.y_stride * BytesOf(args.product.out);
     uint8_t* y = static_cast<uint8_t*>(args.product.y);
     for (const int tokens : counts)
       ExpectSameBytes(
@@ -164,7 +165,7 @@ TEST_P(FusedMatMulTest, NormsTheTokens) {
   }
   FusedMatMulArgs args = {.product = Product(33, kBlock), .norm = Norm(NormKind::kLayer, kBlock, true)};
   args.product.out = Element::kF32;
-  args.product.y = Cleared(kMost * 33 * 4);
+  args.product.y = Cleared(most() * 33 * 4);
   ExpectSameY(args, {2, 16});
 }
 
@@ -184,7 +185,7 @@ TEST_P(FusedMatMulTest, NormsWideRows) {
 TEST_P(FusedMatMulTest, AddsToTheResidual) {
   for (const bool biased : {false, true}) {
     constexpr int kRows = 40;
-    const std::vector<float> before = RandomValues(Element::kF32, kMost * kRows, 6);
+    const std::vector<float> before = RandomValues(Element::kF32, most() * kRows, 6);
     float* residual = Upload(before);
     FusedMatMulArgs args = {.product = Product(kRows, kBlock)};
     args.add = NormArgs{.kind = NormKind::kNone,
@@ -204,12 +205,12 @@ TEST_P(FusedMatMulTest, AddsToTheResidual) {
 // Sums so small that they are rounded to 0, or to -0: what is -0 stays so where -0 is added, and nowhere else.
 TEST_P(FusedMatMulTest, KeepsTheSignOfZeros) {
   constexpr int kRows = 40;
-  const std::vector<float> before(kMost * kRows, -0.0f);
+  const std::vector<float> before(most() * kRows, -0.0f);
   float* residual = Upload(before);
   FusedMatMulArgs args = {.product = Product(kRows, kBlock)};
   args.product.weights = Weights(kRows, kBlock, 1, /*scale=*/0x1p-19f);
-  std::vector<float> x(kMost * kBlock);
-  for (int t = 0; t < kMost; ++t)
+  std::vector<float> x(most() * kBlock);
+  for (int t = 0; t < most(); ++t)
     x[t * kBlock + t] = (t % 2 == 0 ? 1 : -1) * (element() == Element::kF16 ? 0x1p-14f : 0x1p-121f);
   args.product.x = Upload(Encode(element(), x));
   args.add = NormArgs{.kind = NormKind::kNone,
@@ -240,7 +241,7 @@ TEST_P(FusedMatMulTest, ActivatesAndGates) {
       const bool usual = activation == Activation::kSilu;
       const int columns = usual ? 43 : 24, rows = gated ? 2 * columns : columns;
       FusedMatMulArgs args = {.product = Product(rows, kBlock)};
-      uint8_t* out = Cleared(kMost * columns * 2);
+      uint8_t* out = Cleared(most() * columns * 2);
       args.gate = GateArgs{.activation = activation,
                            .gated = gated,
                            .element = element(),
@@ -251,28 +252,30 @@ TEST_P(FusedMatMulTest, ActivatesAndGates) {
                            .out = out};
       for (const int tokens : usual ? TokensUpTo(FusedTokens(args)) : std::vector<int>{1, 10})
         ExpectSameBytes(
-            args, tokens, [&] { Write(std::vector<uint8_t>(kMost * columns * 2, 0x3C), out); },
-            [&] { return Download(out, kMost * columns * 2); });
+            args, tokens, [&] { Write(std::vector<uint8_t>(most() * columns * 2, 0x3C), out); },
+            [&] { return Download(out, most() * columns * 2); });
     }
   }
 }
 
 void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std::vector<int>& counts) {
-  constexpr int kPages = 6, kMaxPages = 3, kPositions = 3 * kPageTokens;
+  constexpr int kMaxPages = 1 + (kPageTokens + kMost) / kPageTokens;
+  constexpr int kPages = 2 * kMaxPages, kPositions = kMaxPages * kPageTokens;
   const KvElement own = element() == Element::kF16 ? KvElement::kF16 : KvElement::kBF16;
   KvPages kv = {.element = own, .num_kv_heads = c.kv_heads, .head_dim = c.head_dim, .value_dim = c.value_dim};
   const int64_t page_bytes = kPages * kv.page_bytes(),
-                query_bytes = int64_t{kMost} * c.heads * c.head_dim * 2;
+                query_bytes = int64_t{most()} * c.heads * c.head_dim * 2;
   kv.data = Cleared(page_bytes);
   const int rows = (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.value_dim;
   FusedMatMulArgs args = {.product = Product(rows, kBlock)};
   if (normed && !GetParam().warpgroups) args.norm = Norm(NormKind::kRms, kBlock, false);
-  // Two rows, one of them on other pages; token 5 is padding.
-  std::vector<int32_t> positions(kMost), token_rows(kMost), angle_rows(kMost);
-  for (int t = 0; t < kMost; ++t) {
+  // Two rows, each on pages of its own; token 5 is padding.
+  std::vector<int32_t> positions(most()), token_rows(most()), angle_rows(most()), page_tables(kPages);
+  std::iota(page_tables.rbegin(), page_tables.rend(), 0);
+  for (int t = 0; t < most(); ++t) {
     positions[t] = t == 5 ? -1 : t % 2 == 0 ? 7 + t : kPageTokens - 3 + t;
     token_rows[t] = t % 2;
-    angle_rows[t] = kMost - 1 - t;
+    angle_rows[t] = most() - 1 - t;
   }
   uint8_t* queries = Cleared(query_bytes);
   args.qkv = QkvArgs{.element = element(),
@@ -288,7 +291,7 @@ void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std
                      .query_scales = c.scaled ? Floats(kPositions, 12) : nullptr,
                      .positions = Upload(positions),
                      .token_rows = Upload(token_rows),
-                     .page_tables = Upload<int32_t>({2, 0, 5, 3, 1, 4}),
+                     .page_tables = Upload(page_tables),
                      .max_pages = kMaxPages,
                      .kv = kv,
                      .queries = queries};
@@ -307,9 +310,7 @@ void FusedMatMulTest::ExpectSameHeads(const HeadsCase& c, bool normed, const std
         });
 }
 
-TEST_P(FusedMatMulTest, TurnsAndStoresHeads) {
-  ExpectSameHeads({}, false, TokensUpTo(GetParam().warpgroups ? kMost : kFusedTokens));
-}
+TEST_P(FusedMatMulTest, TurnsAndStoresHeads) { ExpectSameHeads({}, false, TokensUpTo(most())); }
 
 TEST_P(FusedMatMulTest, TurnsAndStoresHeadsOfEveryKind) {
   ExpectSameHeads({.interleaved = true, .biased = true}, true, {1, 16});
