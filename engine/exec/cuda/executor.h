@@ -40,9 +40,10 @@ struct CudaExecutorOptions {
   int32_t max_changes = 1 << 20;  // to logits (penalties, biases) that device memory has room for at a time
   bool gemm_search = true;  // algorithms of products are chosen by measuring; else by the library's estimate
   std::string gemm_cache;   // file of what earlier searches chose; empty: none
-  // With gemm_search also how products of packed weights are made, by this clock, during Make; null: constants decide.
+  // With gemm_search also which kernels make products where there are several, by this clock, during Make; null: constants
+  // decide.
   const Clock* clock = nullptr;
-  bool use_wgmma = true;  // by prompts, where a device has it and gives the bytes of mma.sync
+  bool use_wgmma = true;  // by attention and products, where a device has it and gives the bytes of mma.sync
   // By products for few tokens, where a device has them and gives the same bytes.
   bool use_bulk_copies = true;
   // 1: the device idles while the next step is planned.
