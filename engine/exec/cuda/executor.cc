@@ -110,8 +110,8 @@ CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions&
           .memory = MemoryOptions(model, options),
           .steps_in_flight = options.max_steps_in_flight,
           .use_bulk_copies = options.use_bulk_copies,
-          .packed_types = PackedTypes(model),
           .clock = options.gemm_search ? options.clock : nullptr,
+          .packed_types = PackedTypes(model),
           .progress = options.progress};
 }
 

@@ -38,9 +38,9 @@ struct CudaRankOptions {
   Shard shard;
   CudaMemoryOptions memory;
   int steps_in_flight = 1;
-  bool use_bulk_copies = true;           // as CudaExecutorOptions say
-  std::vector<DType> packed_types = {};  // of matrices that stay packed
+  bool use_bulk_copies = true;   // as CudaExecutorOptions say
   const Clock* clock = nullptr;  // likewise, until Load returned; null also where nothing is to be measured
+  std::vector<DType> packed_types = {};  // of matrices that stay packed
   LoadProgress progress = {};
 };
 

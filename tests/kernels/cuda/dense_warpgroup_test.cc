@@ -1,6 +1,7 @@
 // Products of dense weights by warpgroups against those by mma.sync: byte for byte, and so against all that
 // stream_matmul_test.cc holds those to. What follows them, fused_matmul_test.cc holds to the same.
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,11 +22,13 @@ class DenseWarpgroupTest : public DeviceTest, public testing::WithParamInterface
     int tokens, processors = 1;
     bool fresh_weights = false;
   };
-  // Of y, which has gaps.
-  std::vector<uint8_t> Multiply(const Shape& shape, Element out, const uint8_t* weights, const uint8_t* x,
-                                bool warpgroups) {
+  // Of y, which has gaps. `launch_in_front` is called right before the product is launched.
+  std::vector<uint8_t> Multiply(
+      const Shape& shape, Element out, const uint8_t* weights, const uint8_t* x, bool warpgroups,
+      const std::function<void()>& launch_in_front = [] {}) {
     const int64_t stride = shape.rows + 3, bytes = shape.tokens * stride * BytesOf(out);
     uint8_t* const y = Upload(std::vector<uint8_t>(bytes, 0x3C));
+    launch_in_front();
     Check(DenseMatMul({.weights = {DenseType(GetParam()), shape.rows, shape.columns, weights},
                        .element = GetParam(),
                        .out = out,
@@ -69,8 +72,21 @@ TEST_P(DenseWarpgroupTest, FreshWeightsAreWaitedFor) {
   const uint8_t* const x = Elements(shape.tokens * shape.columns, 4);
   uint8_t* const fresh = Upload(std::vector<uint8_t>(bytes, 0x3C));
   const std::vector<uint8_t> expected = Multiply(shape, Element::kF32, weights, x, false);
-  Check(CopyBytes({.to = fresh, .from = weights, .bytes = bytes}, stream()));
-  EXPECT_EQ(Multiply(shape, Element::kF32, fresh, x, true), expected);
+  const auto write_weights = [&] {
+    Check(CopyBytes({.to = fresh, .from = weights, .bytes = bytes}, stream()));
+  };
+  EXPECT_EQ(Multiply(shape, Element::kF32, fresh, x, true, write_weights), expected);
+}
+
+TEST_P(DenseWarpgroupTest, TokensAreWaitedFor) {
+  const Shape shape = {.rows = 70, .columns = 136, .tokens = 20};
+  const int64_t bytes = shape.tokens * shape.columns * BytesOf(GetParam());
+  const uint8_t* const weights = Elements(shape.rows * shape.columns, 3);
+  const uint8_t* const x = Elements(shape.tokens * shape.columns, 4);
+  uint8_t* const fresh = Upload(std::vector<uint8_t>(bytes, 0x3C));
+  const std::vector<uint8_t> expected = Multiply(shape, Element::kF32, weights, x, false);
+  const auto write_tokens = [&] { Check(CopyBytes({.to = fresh, .from = x, .bytes = bytes}, stream())); };
+  EXPECT_EQ(Multiply(shape, Element::kF32, weights, fresh, true, write_tokens), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Elements, DenseWarpgroupTest, testing::Values(Element::kF16, Element::kBF16),

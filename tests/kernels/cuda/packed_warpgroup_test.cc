@@ -1,6 +1,7 @@
 // Products of packed weights by warpgroups against those by mma.sync: byte for byte, and so against all that packed_test.cc
 // holds those to. What follows them, fused_matmul_test.cc holds to the same.
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,13 @@ class PackedWarpgroupTest : public DeviceTest, public testing::WithParamInterfac
     int64_t rows, columns;
     int tokens, processors = 1;
   };
-  // Of y, which has gaps.
-  std::vector<uint8_t> Multiply(const DeviceMatrix& weights, Element element, Element out, const Shape& shape,
-                                const uint8_t* x, bool warpgroups) {
+  // Of y, which has gaps. `launch_in_front` is called right before the product is launched.
+  std::vector<uint8_t> Multiply(
+      const DeviceMatrix& weights, Element element, Element out, const Shape& shape, const uint8_t* x,
+      bool warpgroups, const std::function<void()>& launch_in_front = [] {}) {
     const int64_t stride = shape.rows + 3, bytes = shape.tokens * stride * BytesOf(out);
     uint8_t* const y = Upload(std::vector<uint8_t>(bytes, 0x3C));
+    launch_in_front();
     Check(PackedMatMul({.weights = weights,
                         .element = element,
                         .out = out,
@@ -82,6 +85,18 @@ TEST_P(PackedWarpgroupTest, RowsOfAnyLength) {
     ExpectSameBytes({.rows = 40, .columns = whole, .tokens = 20, .processors = 2}, Element::kF32);
   }
   ExpectSameBytes({.rows = 90, .columns = 5 * 256, .tokens = 66}, Element::kF32);
+}
+
+TEST_P(PackedWarpgroupTest, TokensAreWaitedFor) {
+  const Shape shape = {.rows = 70, .columns = 256, .tokens = 20};
+  const int64_t bytes = shape.tokens * shape.columns * BytesOf(Element::kBF16);
+  const DeviceMatrix weights = UploadWeights(shape.rows, shape.columns);
+  const uint8_t* const x =
+      Upload(Encode(Element::kBF16, RandomValues(Element::kBF16, shape.tokens * shape.columns, 2)));
+  uint8_t* const fresh = Upload(std::vector<uint8_t>(bytes, 0x3C));
+  const std::vector<uint8_t> expected = Multiply(weights, Element::kBF16, Element::kF32, shape, x, false);
+  const auto write_tokens = [&] { Check(CopyBytes({.to = fresh, .from = x, .bytes = bytes}, stream())); };
+  EXPECT_EQ(Multiply(weights, Element::kBF16, Element::kF32, shape, fresh, true, write_tokens), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PackedWarpgroupTest, testing::ValuesIn(kPackedTypes),
