@@ -96,6 +96,7 @@ void BlockExecutor::StartBlock(uint64_t index, bool early) {
   failed_ = false;
   early_ = early;
   grid_waiting_.clear();
+  grid_waiting_.reserve(kMaxBlockThreads);  // ThreadSanitizer would see device threads' lists grow
   bulk_barriers_->Clear();
   error_[0] = 0;
   for (uint64_t& priority : priorities_) priority = Random();
