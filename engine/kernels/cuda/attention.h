@@ -127,7 +127,8 @@ struct WorkList {
 
 // Of up to two launches: narrow items, wide items. REQUIRES: AttentionUnsupported is null; queries,
 // out, the data of kv and its scales are 16-byte aligned. The kernel in front writes queries, and keys and values of the
-// step's tokens: work lists, page tables and what is older are there before it begins, since with maps they are read then.
+// step's tokens: work lists, merges, page tables and what is older are there before it begins, since with maps they are read
+// then.
 struct AttentionArgs {
   Element element = Element::kBF16;
   KvPages kv;

@@ -12,8 +12,13 @@
 // On an H100 80GB HBM3 (2026-11-27, an experiment with this kernel alone, behind another of it): 64 streams read 2,532 GB/s
 // at a context of 512, 2,846 at 2,048 and 2,946 at 4,096, where the kernel by cp.async read 2,107, 2,247 and 2,270; one
 // stream took 10.2 us at 512 (16.8), 11.0 at 2,048 (18.4) and 77.6 at 32,768 (90.9). Then queries lay in registers, the
-// columns of a score were unrolled, which spilled, and nothing was copied before the kernel in front had ended: what
-// followed was not timed alone, and f16 has run on no device.
+// columns of a score were unrolled, which spilled, and nothing was copied before the kernel in front had ended.
+//
+// In a step of an 8B and one stream at 513 to 576 it added 20.9 us a layer (e20f052, 2026-11-27). Clocks in another form of it
+// told where they went: page numbers, asked for slot by slot, each from memory, let the last of six copies go out 4.0 us
+// after the beginning of a block, where the kernel in front had ended after 1.8; queries arrived 0.9 to 1.3 after that. So
+// lists, 32 page numbers at once and the addresses of queries are known before the wait. That has run on no device, nor has
+// f16.
 //
 // Moves, per KV head and item: num_pairs (E + Ev) numbers and its keys and values once; per chunk of a split
 // item, num_pairs (TileWidth + 4) floats besides.
@@ -38,24 +43,41 @@ struct DecodeShared {
   alignas(16) DecodeQueries<Tile> queries;
 };
 
-// Those that are not there, and columns beyond E, are zeros.
+// How a thread brings its part of them. Those that are not there, and columns beyond E, are zeros.
 template <class Tile>
-ROPEWAY_DEVICE void LoadQueries(const AttentionParams& params, const Task& task,
-                                DecodeQueries<Tile>& queries) {
-  constexpr int kPieces = Tile::kWidth / 8;
-  const auto* const from = static_cast<const typename Tile::T*>(params.args.queries);
-  const int head_dim = params.args.kv.head_dim;
+class QueryLoader {
+ public:
+  // Where they lie, which takes divisions, is found before the kernel in front has written them.
+  ROPEWAY_DEVICE QueryLoader(const AttentionParams& params, const Task& task) {
+    const auto* const from = static_cast<const typename Tile::T*>(params.args.queries);
+    const int head_dim = params.args.kv.head_dim;
 #pragma unroll
-  for (int i = static_cast<int>(threadIdx.x); i < Tile::kPairs * kPieces; i += Tile::kThreads) {
-    const int row = i / kPieces, column = i % kPieces * 8;
-    const bool exists = row < task.item.num_pairs && column < head_dim;
-    const int64_t at =
-        exists ? RowOf(params, task.item.first_pair + row, task.kv_head) * head_dim + column : 0;
-    CpAsync16(&queries[row][column], from + at, exists);
+    for (int i = 0; i < kCount; ++i) {
+      const bool exists = Row(i) < task.item.num_pairs && Column(i) < head_dim;
+      from_[i] = from;
+      exists_[i] = exists;
+      if (exists)
+        from_[i] += RowOf(params, task.item.first_pair + Row(i), task.kv_head) * head_dim + Column(i);
+    }
   }
-  CpAsyncCommit();
-  CpAsyncWait<0>();
-}
+  ROPEWAY_DEVICE void Load(DecodeQueries<Tile>& queries) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) CpAsync16(&queries[Row(i)][Column(i)], from_[i], exists_[i]);
+    CpAsyncCommit();
+    CpAsyncWait<0>();
+  }
+
+ private:
+  static constexpr int kPieces = Tile::kWidth / 8, kCount = Tile::kPairs * kPieces / Tile::kThreads;
+  static_assert(kCount * Tile::kThreads == Tile::kPairs * kPieces);
+
+  static ROPEWAY_DEVICE int Piece(int i) { return static_cast<int>(threadIdx.x) + i * Tile::kThreads; }
+  static ROPEWAY_DEVICE int Row(int i) { return Piece(i) / kPieces; }
+  static ROPEWAY_DEVICE int Column(int i) { return Piece(i) % kPieces * 8; }
+
+  const typename Tile::T* from_[kCount];
+  bool exists_[kCount];
+};
 
 // scores = q k^T of all keys of a slot.
 template <class Tile>
@@ -109,13 +131,15 @@ ROPEWAY_DEVICE void DecodeTask(const AttentionParams& params, const Task& task, 
   const AttentionItem& item = task.item;
   const Place<Tile> place;
   const QueryPair<NoModifier> known = MakeQueries<NoModifier>(params, task, {place.Row(0), place.Row(1)});
-  meeting.Sync();  // all have read the queries of the task before
-  LoadQueries<Tile>(params, task, decode.queries);
-  meeting.Sync();
+  const QueryLoader<Tile> loader(params, task);
   Totals totals;
   RowStates<Tile> chunk;
   chunk.Clear();
   ClearTotals(place, shared.totals);
+  meeting.Sync();  // all have read the queries of the task before
+  GridDependencyWait();
+  loader.Load(decode.queries);
+  meeting.Sync();
   if (item.partial >= 0) {  // chunks before a window that is smaller than the plan's
     for (int c = item.first_chunk; c < min(range.begin / kChunkTokens, item.last_chunk); ++c)
       WritePartial(params, task, place, c, params.score_unit, chunk, true);
@@ -155,19 +179,25 @@ __global__ void __launch_bounds__(Tile::kBlockThreads, Tile::kMinBlocks)
   // From here on they go apart: no __syncthreads any more.
   if (threadIdx.x >= Tile::kThreads) {
     SlotProducer<Tile> producer(params, maps, shared.ring);
-    ForTasks<Tile>(params, work, [&](const AttentionItem&, const Task& task, const KeyRange<Tile>& range) {
-      producer.Fill(task, range, task.item.first_position);
-    });
+    ForTasks<Tile>(params, work,
+                   [&](const AttentionItem& item, const Task& task, const KeyRange<Tile>& range) {
+                     // Weights have swept it from the cache since the layer before.
+                     if (item.partial >= 0 && threadIdx.x % 32 == 0)
+                       PrefetchL2(ArrivalsOf(params, item, task.kv_head));
+                     producer.Fill(task, range, task.item.first_position);
+                   });
     producer.Wait();
     return;
   }
-  GridDependencyWait();
   unsigned phase = 0;
   ConsumerMeeting<Tile> meeting{shared.ring, phase};
   ForTasks<Tile>(params, work, [&](const AttentionItem& item, const Task& task, const KeyRange<Tile>& range) {
+    AttentionMerge merge;  // known before the kernel in front has ended, like all that is in lists
+    if (item.partial >= 0) merge = params.args.merges[item.merge];
     DecodeTask<Tile>(params, task, range, shared, meeting);
-    if (item.partial >= 0) MergeIfLast<typename Tile::T>(params, item, task.kv_head, meeting);
+    if (item.partial >= 0) MergeIfLast<typename Tile::T>(params, item, merge, task.kv_head, meeting);
   });
+  GridDependencyWait();
 }
 
 template <class T, int kWidth>

@@ -97,17 +97,21 @@ struct BlockMeeting {
   ROPEWAY_DEVICE bool First(bool value) { return __syncthreads_or(value) != 0; }
 };
 
+// How many items of a merge are done.
+ROPEWAY_DEVICE int32_t* ArrivalsOf(const AttentionParams& params, const AttentionItem& item, int kv_head) {
+  return params.args.arrivals + int64_t{item.merge} * params.args.kv.num_kv_heads + kv_head;
+}
+
 // Called by all threads of a meeting, among them the block's first, that have written partial results of an item for a
-// KV head. Which block is the last differs from run to run; what it computes does not.
-template <class T, class Meeting = BlockMeeting>
-ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionItem& item, int kv_head,
-                                Meeting meeting = {}) {
-  const AttentionMerge merge = params.args.merges[item.merge];
+// KV head; `merge` is the item's. Which block is the last differs from run to run; what it computes does not.
+template <class T, class Meeting>
+ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionItem& item,
+                                const AttentionMerge& merge, int kv_head, Meeting meeting) {
   __threadfence();
   meeting.Sync();
   bool is_last = false;
   if (threadIdx.x == 0) {
-    int32_t* arrivals = params.args.arrivals + int64_t{item.merge} * params.args.kv.num_kv_heads + kv_head;
+    int32_t* const arrivals = ArrivalsOf(params, item, kv_head);
     is_last = atomicAdd(arrivals, 1) == merge.num_items - 1;
     if (is_last) atomicExch(arrivals, 0);
   }
@@ -117,6 +121,12 @@ ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionIt
   for (int pair = warp; pair < merge.num_pairs; pair += meeting.num_warps())
     for (int column = 4 * lane; column - 4 * lane < params.args.kv.value_dim; column += 128)
       MergePair<T>(params, merge, pair, kv_head, column);
+}
+template <class T, class Meeting = BlockMeeting>
+ROPEWAY_DEVICE void MergeIfLast(const AttentionParams& params, const AttentionItem& item, int kv_head,
+                                Meeting meeting = {}) {
+  const AttentionMerge merge = params.args.merges[item.merge];
+  MergeIfLast<T>(params, item, merge, kv_head, meeting);
 }
 
 }  // namespace ropeway::cuda

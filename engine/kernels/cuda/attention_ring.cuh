@@ -86,7 +86,7 @@ struct RingShared {
         InitBarrier(slot.filled, 1);
         InitBarrier(slot.emptied, Tile::kThreads / 32);
       }
-    InitBarrier(met, Tile::kThreads);
+    InitBarrier(met, Tile::kThreads / 32);
     FenceBarriers();
   }
 };
@@ -127,11 +127,14 @@ class SlotProducer {
   // Of a narrow item, which has all of its row's tokens, what is older than its first one is older than the step: it need
   // not wait for the kernel in front, which may write the rest. `old` is that token's position, or 0.
   ROPEWAY_DEVICE void Fill(const Task& task, const KeyRange<Tile>& range, int old) {
+    PageWindow pages(task, range.begin, lane_);
     for (int first = range.begin; first < range.end; first += Tile::kSlotKeys) {
       const unsigned tile = range.Number(first);
+      int of_slot[Tile::kSlotPages];
+      pages.Take(of_slot);
       if (first + Tile::kSlotKeys > old || tile >= Tile::kSlots) Wait();
-      FillSlot<false>(task, first, tile);
-      FillSlot<true>(task, first, tile);
+      FillSlot<false>(task, first, tile, of_slot);
+      FillSlot<true>(task, first, tile, of_slot);
     }
   }
   // For the kernel in front, once.
@@ -143,11 +146,41 @@ class SlotProducer {
   }
 
  private:
+  // A task's pages, 32 at a time, one a lane, and the next 32 meanwhile: asked for slot by slot, each copy waits for memory.
+  class PageWindow {
+   public:
+    ROPEWAY_DEVICE PageWindow(const Task& task, int first_key, int lane)
+        : pages_(task.pages),
+          next_(first_key / kPageTokens + lane),
+          end_((task.item.num_keys + kPageTokens - 1) / kPageTokens),
+          ahead_(Load()) {}
+    // Those of the next slot.
+    ROPEWAY_DEVICE void Take(int (&pages)[Tile::kSlotPages]) {
+      static_assert(32 % Tile::kSlotPages == 0);
+      if (taken_ % 32 == 0) {
+        window_ = ahead_;
+        next_ += 32;
+        ahead_ = Load();
+      }
+#pragma unroll
+      for (int& page : pages) page = __shfl_sync(kFullWarp, window_, taken_++ % 32);
+    }
+
+   private:
+    ROPEWAY_DEVICE int Load() const { return next_ < end_ ? __ldg(pages_ + next_) : 0; }
+
+    const int32_t* pages_;
+    int next_, end_;  // of this lane
+    int ahead_, window_ = 0;
+    int taken_ = 0;
+  };
+
   // Pages beyond the last key are taken from outside of the map, and so are zeros. Behind the last key of a page there may
   // be anything, which scores of keys do not show; but values must be zeros there, which bulk copies cannot make of a
   // part of a page: then the warp copies the page as other kernels do.
   template <bool kValues>
-  ROPEWAY_DEVICE void FillSlot(const Task& task, int first, unsigned tile) {
+  ROPEWAY_DEVICE void FillSlot(const Task& task, int first, unsigned tile,
+                               const int (&pages)[Tile::kSlotPages]) {
     const unsigned slot = tile % Tile::kSlots;
     auto& barriers = shared_.barriers[kValues][slot];
     typename RingShared<Tile>::Slot& to = shared_.slots[kValues][slot];
@@ -155,15 +188,13 @@ class SlotProducer {
     const int cut_page = kValues && existing < Tile::kSlotKeys && existing % kPageTokens != 0
                              ? existing / kPageTokens
                              : Tile::kSlotPages;
-    int pages[Tile::kSlotPages];
-#pragma unroll
-    for (int p = 0; p < Tile::kSlotPages; ++p)
-      pages[p] = p * kPageTokens < existing ? __ldg(task.pages + first / kPageTokens + p) : 0;
     WaitForPhase(barriers.emptied, tile / Tile::kSlots % 2 ^ 1);
     // No lane is left behind, which would wait for a phase that is long over.
     __syncwarp();
     if (cut_page < Tile::kSlotPages) {
-      const int page = __ldg(task.pages + first / kPageTokens + cut_page);
+      int page = 0;
+#pragma unroll
+      for (int p = 0; p < Tile::kSlotPages; ++p) page = p == cut_page ? pages[p] : page;
       CopyCutPage(task, page, existing % kPageTokens, cut_page * kPageTokens, to);
     }
     if (IsElected()) {
@@ -246,7 +277,8 @@ struct ConsumerMeeting {
 
   ROPEWAY_DEVICE int num_warps() const { return Tile::kThreads / 32; }
   ROPEWAY_DEVICE void Sync() {
-    Arrive(shared.met);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) Arrive(shared.met);
     WaitForPhase(shared.met, phase++ % 2);
   }
   ROPEWAY_DEVICE bool First(bool value) {

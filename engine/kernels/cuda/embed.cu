@@ -3,6 +3,9 @@
 //
 // A block a token. Moves a row of the table and 4 D bytes per token, 128 bits at a time, and 4 D bytes more
 // where positions are added.
+//
+// Launched behind all that is in front of it, not as a dependent: so what is uploaded for a step is there before any
+// dependent kernel of the step begins (AttentionArgs).
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/launchers.h"
 #include "engine/kernels/cuda/packed_units.cuh"

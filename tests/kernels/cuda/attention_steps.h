@@ -67,11 +67,13 @@ class AttentionTest : public DeviceTest {
 
   // In front of the steps that follow a kernel brings these pages.
   void Bring(const AttentionProblem& problem) { brought_ = problem.PageBytes(); }
+  // Whether another one, the last in front of each step, brings its queries.
+  void BringQueries(bool brings) { brings_queries_ = brings; }
 
   // The output of every token of a step; those of padding are checked to be zero.
   Outputs Run(const std::vector<Row>& rows, const Division& division) {
     const Step step = MakeStep(rows, division);
-    UploadQueries(step);
+    uint8_t* const queries = UploadQueries(step);
     args_.page_tables = Upload(step.page_tables);
     const int32_t* counts = Upload(step.counts);
     args_.narrow = {Upload(plan_.narrow), counts, division.blocks};
@@ -84,10 +86,8 @@ class AttentionTest : public DeviceTest {
     args_.workspace = Allocate<float>(AttentionWorkspaceFloats(step.shape, plan_.num_partials) + 4);
     auto* out = Allocate<uint8_t>(step.tokens.size() * RowBytes());
     args_.out = out;
-    if (!brought_.empty())
-      Check(CopyBytes(
-          {.to = args_.kv.data, .from = Upload(brought_), .bytes = static_cast<int64_t>(brought_.size())},
-          stream()));
+    if (!brought_.empty()) CopyByKernel(args_.kv.data, brought_);
+    if (brings_queries_) CopyByKernel(queries, step.queries);
     Check(Attention(args_, stream()));
     EXPECT_EQ(Download(args_.arrivals, none.size()), none) << "the next step counts from zero";
     return Read(step, out);
@@ -175,11 +175,19 @@ class AttentionTest : public DeviceTest {
     return step;
   }
 
-  void UploadQueries(const Step& step) {
-    args_.queries = Upload(step.queries);
-    if (args_.modifier.zone == 0) return;
+  uint8_t* UploadQueries(const Step& step) {
+    const std::vector<uint8_t> no_numbers(step.queries.size(), 0xFF);
+    uint8_t* const queries = Upload(brings_queries_ ? no_numbers : step.queries);
+    args_.queries = queries;
+    if (args_.modifier.zone == 0) return queries;
     args_.previous_queries = Upload(step.previous_queries);
     args_.older_queries = Upload(step.older_queries);
+    return queries;
+  }
+
+  void CopyByKernel(uint8_t* to, const std::vector<uint8_t>& bytes) {
+    Check(
+        CopyBytes({.to = to, .from = Upload(bytes), .bytes = static_cast<int64_t>(bytes.size())}, stream()));
   }
 
   int64_t RowBytes() const { return int64_t{args_.num_heads} * args_.kv.value_dim * BytesOf(args_.element); }
@@ -201,6 +209,7 @@ class AttentionTest : public DeviceTest {
   const AttentionProblem* problem_ = nullptr;
   int64_t num_pages_ = 0;
   std::vector<uint8_t> brought_;
+  bool brings_queries_ = false;
   KvMaps maps_;
   AttentionArgs args_;
 };

@@ -148,6 +148,32 @@ TEST_F(WarpgroupAttentionTest, TheKernelInFrontWritesTheNewTokens) {
   }
 }
 
+// And queries only behind it.
+TEST_F(WarpgroupAttentionTest, TheKernelInFrontWritesTheQueries) {
+  for (const Element element : {Element::kBF16, Element::kF16}) {
+    const AttentionProblem problem({.element = element,
+                                    .kv = element == Element::kF16 ? KvElement::kF16 : KvElement::kBF16,
+                                    .kv_heads = 2,
+                                    .group = 2,
+                                    .lengths = {300, 70}});
+    Load(problem);
+    for (const int tokens : {1, 5, 40}) {
+      const std::vector<Row> rows = Prompts(problem, tokens);
+      BringQueries(false);
+      const Outputs expected = Run(rows, {});
+      BringQueries(true);
+      for (const bool split : {false, true})
+        EXPECT_EQ(Run(rows, {.processors = split ? 1000 : 1,
+                             .split = split,
+                             .blocks = 2,
+                             .warpgroup_items = true,
+                             .warpgroups = true}),
+                  expected)
+            << tokens << ' ' << split;
+    }
+  }
+}
+
 // More chunks than a warp merges at once.
 TEST_F(WarpgroupAttentionTest, ManyChunksAreMerged) {
   const int length = 35 * kChunkTokens + 9;
