@@ -11,7 +11,11 @@
 namespace ropeway {
 namespace {
 
-constexpr int kRows = 205, kColumns = 7 * 256;
+// Of one processor's blocks so many rows are several jobs.
+constexpr int kRows = 300, kMostColumns = 7 * 256;
+
+// With parts of a group of columns, where a type's blocks are that small.
+int ColumnsOf(DType type) { return InfoOf(type).block_columns == 256 ? kMostColumns : kMostColumns - 5 * 32; }
 
 // Each of the kernels: few tokens by half tiles and by whole ones, more, and many. Of one processor the rows are many.
 struct Case {
@@ -22,7 +26,7 @@ constexpr int kMostTokens = 100;
 
 // Any codes; scales that are neither very large nor very small, nor no numbers at all.
 std::vector<uint8_t> RandomPacked(DType type) {
-  const cuda::PackedLayout layout = cuda::LayoutOf(type, kRows, kColumns);
+  const cuda::PackedLayout layout = cuda::LayoutOf(type, kRows, ColumnsOf(type));
   std::vector<uint8_t> image(static_cast<size_t>(layout.bytes));
   const uint16_t varies = type == DType::kMXFP4 ? 0x807F : 0x83FF;
   const uint16_t exponent = type == DType::kMXFP4 ? 0x3F00 : 0x3000;
@@ -44,7 +48,8 @@ class Products {
         check_(runtime, stream, "checking products by warpgroups, which --wgmma=off leaves out") {}
 
   absl::Status Init() {
-    ASSIGN_OR_RETURN(x_, check_.Put(Rounded(element_, UnevenNumbers(int64_t{kMostTokens} * kColumns, 1))));
+    ASSIGN_OR_RETURN(x_,
+                     check_.Put(Rounded(element_, UnevenNumbers(int64_t{kMostTokens} * kMostColumns, 1))));
     return check_.MakeOutput(int64_t{kMostTokens} * kRows * 4);
   }
 
@@ -52,7 +57,8 @@ class Products {
     if (cuda::IsPacked(type)) {
       ASSIGN_OR_RETURN(weights_, check_.Put(RandomPacked(type)));
     } else {
-      ASSIGN_OR_RETURN(weights_, check_.Put(Rounded(element_, UnevenNumbers(int64_t{kRows} * kColumns, 2))));
+      ASSIGN_OR_RETURN(weights_,
+                       check_.Put(Rounded(element_, UnevenNumbers(int64_t{kRows} * ColumnsOf(type), 2))));
     }
     for (const Case& c : kCases) {
       std::vector<uint8_t> bytes[2];
@@ -73,7 +79,7 @@ class Products {
  private:
   cuda::ErrorCode Multiply(DType type, const Case& c, bool warpgroups) const {
     const auto matmul = cuda::IsPacked(type) ? kernels_.packed_matmul : kernels_.dense_matmul;
-    return matmul({.weights = {type, kRows, kColumns, weights_.data()},
+    return matmul({.weights = {type, kRows, ColumnsOf(type), weights_.data()},
                    .element = element_,
                    .out = cuda::Element::kF32,
                    .num_tokens = c.tokens,

@@ -10,10 +10,6 @@
 #include "engine/base/exhaustion.h"
 #include "engine/base/splitmix.h"
 #include "engine/base/status_macros.h"
-#include "engine/exec/cuda/attention_check.h"
-#include "engine/exec/cuda/fp8_check.h"
-#include "engine/exec/cuda/product_check.h"
-#include "engine/exec/cuda/stream_check.h"
 #include "engine/exec/score_modifiers.h"
 #include "engine/kernels/cuda/stream_matmul.h"
 #include "engine/model/decoder_phases.h"
@@ -117,81 +113,32 @@ absl::Status CudaRank::Load(int32_t num_pages) {
   modifiers_.clear();
   options_.model = nullptr;
   // Before pages take the rest of the memory: some is needed meanwhile.
-  RETURN_IF_ERROR(CheckProducts());
+  RETURN_IF_ERROR(checked_.Check(Wanted(), *parts_.kernels, parts_.fp8_kernels, runtime, stream_));
   RETURN_IF_ERROR(PrepareProducts());
-  RETURN_IF_ERROR(ChooseWarpgroups());
-  RETURN_IF_ERROR(ChooseCopies());
   RETURN_IF_ERROR(AllocatePages());
-  return MapPages();
+  return checked_.MapPages(Kv(), num_pages_, spec_.num_layers(), runtime);
 }
 
-// Whoever measures nothing takes none of them.
-absl::Status CudaRank::CheckProducts() {
+// Whoever measures nothing takes no products by warpgroups.
+WantedKernels CudaRank::Wanted() const {
   const cuda::Element element = options_.memory.element;
-  if (options_.clock == nullptr || !options_.memory.use_wgmma || !cuda::HasWarpgroups(device_) ||
-      element == cuda::Element::kF32)
-    return absl::OkStatus();
-  std::vector<DType> types = options_.packed_types;
-  types.push_back(cuda::DenseType(element));
-  ASSIGN_OR_RETURN(why_no_product_warpgroups_,
-                   WhyNoProductsByWarpgroups(element, types, *parts_.kernels, *parts_.runtime, stream_));
-  product_warpgroups_ = why_no_product_warpgroups_.empty();
-  return absl::OkStatus();
-}
-
-absl::Status CudaRank::ChooseWarpgroups() {
-  const cuda::AttentionShape& shape = plan_.step.attention;
-  const cuda::Element element = options_.memory.element;
-  if (shape.warpgroups) {
-    ASSIGN_OR_RETURN(why_no_warpgroups_,
-                     WhyNoWarpgroups(shape, element, *parts_.kernels, *parts_.runtime, stream_));
+  const bool has_16_bits = element != cuda::Element::kF32;
+  WantedKernels wanted = {
+      .element = element,
+      .attention = plan_.step.attention,
+      .fp8_warpgroups = plan_.activations.fp8_warpgroups,
+      .bulk_copies = options_.use_bulk_copies && cuda::HasBulkCopies(device_) && has_16_bits};
+  if (options_.clock != nullptr && options_.memory.use_wgmma && cuda::HasWarpgroups(device_) && has_16_bits) {
+    wanted.product_types = options_.packed_types;
+    wanted.product_types.push_back(cuda::DenseType(element));
   }
-  if (plan_.activations.fp8_warpgroups) {
-    ASSIGN_OR_RETURN(fp8_warpgroups_,
-                     Fp8WarpgroupsKeepBytes(element, *parts_.fp8_kernels, *parts_.runtime, stream_));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CudaRank::ChooseCopies() {
-  const cuda::Element element = options_.memory.element;
-  if (!options_.use_bulk_copies || !cuda::HasBulkCopies(device_) || element == cuda::Element::kF32)
-    return absl::OkStatus();
-  ASSIGN_OR_RETURN(why_no_bulk_copies_, WhyNoBulkCopies(element, *parts_.kernels, *parts_.runtime, stream_));
-  bulk_copies_ = why_no_bulk_copies_.empty();
-  return absl::OkStatus();
-}
-
-absl::Status CudaRank::MapPages() {
-  if (!plan_.step.attention.warpgroups || !why_no_warpgroups_.empty()) return absl::OkStatus();
-  std::vector<cuda::KvMaps> maps(spec_.num_layers());
-  cuda::KvPages kv = Kv();
-  for (cuda::KvMaps& layer : maps) {
-    ASSIGN_OR_RETURN(why_no_warpgroups_, MapKeysAndValues(*parts_.runtime, kv, num_pages_, layer));
-    if (!why_no_warpgroups_.empty()) return absl::OkStatus();
-    kv.data += kv.page_bytes() * num_pages_;
-  }
-  kv_maps_ = std::move(maps);
-  return absl::OkStatus();
+  return wanted;
 }
 
 std::vector<std::string> CudaRank::products() const {
   std::vector<std::string> products = parts_.gemm->Choices();
-  for (std::string& line : choices_.Lines()) products.push_back(std::move(line));
-  if (!why_no_product_warpgroups_.empty())
-    products.push_back(absl::StrCat("products by wgmma: none, since ", why_no_product_warpgroups_));
-  if (plan_.step.attention.warpgroups)
-    products.push_back(kv_maps_.empty()
-                           ? absl::StrCat("attention of prompts: mma.sync, since ", why_no_warpgroups_)
-                           : "attention of prompts: wgmma, whose bytes are those of mma.sync");
-  if (plan_.activations.fp8_warpgroups)
-    products.push_back(fp8_warpgroups_
-                           ? "products of prompts by fp8: wgmma, whose bytes are those of mma.sync"
-                           : "products of prompts by fp8: mma.sync, since wgmma gives other bytes or none");
-  if (bulk_copies_)
-    products.push_back("products for few tokens: bulk copies, whose bytes are those of cp.async");
-  if (!why_no_bulk_copies_.empty())
-    products.push_back(absl::StrCat("products for few tokens: cp.async, since ", why_no_bulk_copies_));
+  for (const std::vector<std::string>& lines : {choices_.Lines(), checked_.Lines()})
+    products.insert(products.end(), lines.begin(), lines.end());
   return products;
 }
 
@@ -301,10 +248,10 @@ CudaPassContext CudaRank::Context() {
           .stream = stream_,
           .sampled = Sampled(),
           .max_sampled = plan_.largest_step.samples,
-          .kv_maps = kv_maps_,
-          .fp8_warpgroups = fp8_warpgroups_,
-          .bulk_copies = bulk_copies_,
-          .warpgroups = product_warpgroups_};
+          .kv_maps = checked_.kv_maps(),
+          .fp8_warpgroups = checked_.fp8_warpgroups(),
+          .bulk_copies = checked_.bulk_copies(),
+          .warpgroups = checked_.product_warpgroups()};
 }
 
 absl::Status CudaRank::VisitLogits(

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/clock.h"
+#include "engine/exec/cuda/checked_kernels.h"
 #include "engine/exec/cuda/graph_cache.h"
 #include "engine/exec/cuda/memory.h"
 #include "engine/exec/cuda/memory_plan.h"
@@ -112,10 +113,7 @@ class CudaRank {
   absl::Status AllocatePages();
   absl::Status FillWithNumbers();
   absl::Status PrepareProducts();
-  absl::Status CheckProducts();
-  absl::Status ChooseWarpgroups();
-  absl::Status ChooseCopies();
-  absl::Status MapPages();
+  WantedKernels Wanted() const;
   absl::Status Launch(const CudaStep& step, int slot);
   void Settle();
   // Between the device and pinned memory, in the stream; `bytes` as a Carver used.
@@ -143,17 +141,8 @@ class CudaRank {
   CudaWeights weights_;
   CudaUpload upload_;
   ProductChoices choices_;
-  // Whether products may be by warpgroups; where the device has them and they may not, why.
-  bool product_warpgroups_ = false;
-  std::string why_no_product_warpgroups_;
-  bool fp8_warpgroups_ = false;  // multiply prompts by fp8 weights
-  // Whether products for few tokens may have their weights by bulk copies; where the device has them and they may not, why.
-  bool bulk_copies_ = false;
-  std::string why_no_bulk_copies_;
+  CheckedKernels checked_;
   std::vector<LayerFusion> fusions_;  // [L]
-  // Of keys and values, where prompts are attended by warpgroups; empty where they are not, with why.
-  std::vector<cuda::KvMaps> kv_maps_;  // [L]
-  std::string why_no_warpgroups_;
   CudaActivations activations_ = {};
 
   // Of the steps.

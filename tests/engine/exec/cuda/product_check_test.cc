@@ -123,9 +123,10 @@ TEST_F(ProductCheckTest, TheExecutorTells) {
   const auto none = Not(Contains(HasSubstr("wgmma (")));
   EXPECT_THAT(products(LoseTheDevice), none);
   cuda::emulation::DeviceOptions().major = 9;
-  EXPECT_THAT(products(OnHost), Contains(HasSubstr("by wgmma (")));
+  EXPECT_THAT(products(OnHost),
+              AllOf(Contains(HasSubstr("by wgmma (")), Contains(HasSubstr("products: wgmma, whose bytes"))));
   EXPECT_THAT(products(MultiplyOtherwise),
-              AllOf(none, Contains("products by wgmma: none, since wgmma gives other bytes with BF16")));
+              AllOf(none, Contains("products: no wgmma, since wgmma gives other bytes with BF16")));
   EXPECT_THAT(products(LoseTheDevice, /*measures=*/false), none);
   EXPECT_THAT(products(LoseTheDevice, /*measures=*/true, /*on=*/false), none);
 }
