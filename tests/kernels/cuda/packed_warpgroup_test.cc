@@ -70,6 +70,14 @@ TEST_P(PackedWarpgroupTest, SameBytesAsMma) {
     ExpectSameBytes(shape, Element::kF32);
 }
 
+// Several jobs a block, each of several slabs, the last of which ends with one group of two where blocks are that small; by
+// each of the kernels with whole tiles. A job's slabs are on their way before the one in front of it is done.
+TEST_P(PackedWarpgroupTest, JobsOfManySlabs) {
+  const int64_t columns = block() == 256 ? 768 : 640;
+  for (const Shape& shape : {Shape{530, columns, 9}, Shape{530, columns, 33}, Shape{270, columns, 130}})
+    ExpectSameBytes(shape, Element::kF32);
+}
+
 // To numbers of 16 bits, of either type of x.
 TEST_P(PackedWarpgroupTest, RoundsSums) {
   ExpectSameBytes({70, 256, 18}, Element::kF16);
