@@ -5,20 +5,21 @@
 # Usage: check.sh [--model FILE] [--out FOLDER] [--seconds N] [--shape NAME] [--quick]
 #   --model FILE   SmolLM2-135M-Instruct.Q4_1.gguf (default: models/ here); without it real prompts are skipped
 #   --out FOLDER   gets table.txt, table.json, choices.txt, and the whole output of every step (default: results)
-#   --seconds N    that all of it may take (default 540): steps that find no time left are skipped
+#   --seconds N    that all of it may take (default 300): what tells most goes first, what finds no time left is not run
 #   --shape NAME   of the decoder that is timed (default 8b, which goals are for; tiny proves that this runs)
 #   --quick        tests alone
 # The environment's CUDA_LIBRARIES names the folders of libcublasLt.so and libnccl.so, separated by colons, where neither the
 # loader nor a search of /usr and /opt finds them.
 #
-# The tables are written anew after each step, so that they are there when somebody ends it. Exit code 0 only if every step
-# that could run passed, whether goals (goals.txt) were met or not; 2 where there is no GPU.
+# The tables are written anew after each step, so that they are there when somebody ends it. Exit code 0 if nothing failed,
+# whether goals (goals.txt) were met or not: what was not run, or was cut off when time was up, the table tells. 2 where there
+# is no GPU.
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 
 model=models/SmolLM2-135M-Instruct.Q4_1.gguf
 out=results
-seconds=540
+seconds=300
 shape=8b
 quick=0
 while [ $# -gt 0 ]; do
@@ -52,6 +53,10 @@ readonly before=${LD_LIBRARY_PATH:-}
 LD_LIBRARY_PATH=$PWD/lib:${CUDA_LIBRARIES:-$(folder_of libcublasLt.so.):$(folder_of libnccl.so.):$(folder_of libcupti.so.)}
 LD_LIBRARY_PATH+=:$before
 export LD_LIBRARY_PATH
+# Processes that share a program's tests, which wait for the CPU more than for the GPU.
+shards=$(nproc)
+[ "$shards" -le 6 ] || shards=6
+readonly shards
 
 rows=()    # "what|result|figure|goal|floor"
 failed=0
@@ -62,26 +67,22 @@ record() {
   printf '%-46s %-8s %s\n' "$1" "$2" "$3"
   write_tables
 }
-escaped() { local text=${1//\\/\\\\} && printf '%s' "${text//\"/\\\"}"; }
 write_tables() {
-  local row what result figure goal floor separator=
-  {
-    printf '%s\n%-46s %-8s %-34s %-10s %s\n' "$title" what result figure goal floor
-    for row in "${rows[@]}"; do
-      IFS='|' read -r what result figure goal floor <<<"$row"
-      printf '%-46s %-8s %-34s %-10s %s\n' "$what" "$result" "$figure" "$goal" "$floor"
-    done
-  } >"$out/table.txt"
-  {
-    printf '{"title": "%s", "rows": [' "$(escaped "$title")"
-    for row in "${rows[@]}"; do
-      IFS='|' read -r what result figure goal floor <<<"$row"
-      printf '%s\n {"what": "%s", "result": "%s", "figure": "%s", "goal": "%s", "floor": "%s"}' "$separator" \
-        "$(escaped "$what")" "$result" "$(escaped "$figure")" "$goal" "$floor"
-      separator=,
-    done
-    printf '\n]}\n'
-  } >"$out/table.json"
+  printf '%s\n' "$title" "${rows[@]}" | awk -F'|' -v json="$out/table.json" '
+    function line(a, b, c, d, e) { printf "%-46s %-8s %-34s %-10s %s\n", a, b, c, d, e }
+    function quoted(text) { gsub(/["\\]/, "\\\\&", text); return "\"" text "\"" }
+    NR == 1 {
+      print
+      line("what", "result", "figure", "goal", "floor")
+      printf "{\"title\": %s, \"rows\": [", quoted($0) >json
+      next
+    }
+    {
+      line($1, $2, $3, $4, $5)
+      printf "%s\n {\"what\": %s, \"result\": %s, \"figure\": %s, \"goal\": %s, \"floor\": %s}", (NR > 2 ? "," : ""),
+        quoted($1), quoted($2), quoted($3), quoted($4), quoted($5) >json
+    }
+    END { print "\n]}" >json }' >"$out/table.txt"
 }
 
 output_of() { echo "$out/${1//[^A-Za-z0-9]/_}.txt"; }
@@ -106,6 +107,7 @@ hold_to_goals() {
     read -r step <<<"$step" && read -r line <<<"$line" && read -r number <<<"$number"
     read -r goal <<<"$goal" && read -r floor <<<"$floor" && read -r what <<<"$what"
     [ "$step" = "$1" ] || continue
+    [ -e "$(output_of "$1")" ] || { record "$what" "not run" "no time left" "$goal" "$floor"; continue; }
     value=$(number_in "$(output_of "$1")" "$line" "$number") unit=${number%% *}
     if [ -n "$value" ] && [[ "$number" == *" over "* ]]; then
       base=$(number_in "$(output_of "$1")" "${number#* over }" us)
@@ -122,63 +124,107 @@ hold_to_goals() {
   done < <(grep -vE '^(#|$)' goals.txt)
 }
 
-# step NAME LIMIT COMMAND...: its output goes to a file; a test's figure is what it says last.
+# What tests say last: "PASSED 198 tests", of all processes together; nothing where it was no test.
+tests_in() {
+  awk '/^\[  PASSED  \] [0-9]/ { passed += $4; any = 1 }
+    /^\[  FAILED  \] [0-9]+ tests?,/ { failed += $4 }
+    END { if (any || failed) printf "PASSED %d tests%s", passed, failed ? " FAILED " failed " tests" : "" }' "$1"
+}
+# step NAME LIMIT COMMAND...: its output goes to a file, which there is only where it was run.
 step() {
-  local name=$1 limit=$2 file begin=$SECONDS code=0 result=pass left=$((seconds - SECONDS))
+  local name=$1 limit=$2 file begin=$SECONDS code=0 result=pass figure left=$((seconds - 5 - SECONDS))
   shift 2
   file=$(output_of "$name")
-  if [ "$left" -lt 10 ]; then
-    : >"$file" && record "$name" skipped "no time left"
+  rm -f "$file" "$file".part*
+  if [ "$left" -lt 5 ]; then
+    record "$name" "not run" "no time left"
+    hold_to_goals "$name"
     return 1
   fi
-  [ "$limit" -le "$left" ] || limit=$left
-  timeout -k 5 "$limit" "$@" >"$file" 2>&1 || code=$?
+  timeout -k 3 $((limit < left ? limit : left)) "$@" >"$file" 2>&1 || code=$?
+  ! compgen -G "$file.part*" >/dev/null || { cat "$file".part* >>"$file" && rm "$file".part*; }
+  figure=$(tests_in "$file")
   # Tests that find no device (77), or none to run, prove nothing: there is a GPU.
-  if [ "$code" -ne 0 ] || grep -aqE '^\[  PASSED  \] 0 tests' "$file"; then result=FAIL; fi
-  local figure
-  figure=$(grep -aoE '^\[  (PASSED|FAILED)  \] [0-9]+ tests?' "$file" | tr -d '[]' | xargs echo)
-  [ "$code" -ne 124 ] && [ "$code" -ne 137 ] || figure="not done after $limit s"
+  if [ "$code" -ne 0 ] || [ "$figure" = "PASSED 0 tests" ]; then result=FAIL; fi
+  if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
+    figure="not done after $((SECONDS - begin)) s"
+    [ "$limit" -le "$left" ] || result="cut"
+  fi
   record "$name" "$result" "${figure:-exit code $code}, $((SECONDS - begin)) s"
   [ "$result" = pass ] || tail -n 15 "$file"
   hold_to_goals "$name"
   [ "$result" = pass ]
 }
-bench() { step "$1" "$2" bin/engine_bench --device=cuda --benchmark_min_time=0.3 "${@:3}"; }
+# in_shards FILE COMMAND...: each process's output goes to a part of the step's file.
+# shellcheck disable=SC2317  # timeout runs it, in a process of its own
+in_shards() {
+  local i process code=0 processes=()
+  for ((i = 0; i < GTEST_TOTAL_SHARDS; ++i)); do
+    GTEST_SHARD_INDEX=$i "${@:2}" >"$1.part$i" 2>&1 &
+    processes+=($!)
+  done
+  for process in "${processes[@]}"; do wait "$process" || code=$?; done
+  return "$code"
+}
+export -f in_shards
+tests() {
+  GTEST_TOTAL_SHARDS=$shards step "$1" "$2" bash -c 'in_shards "$@"' in_shards "$(output_of "$1")" "${@:3}"
+}
+bench() { step "$1" "$2" bin/engine_bench --device=cuda --benchmark_min_time=0.2 "${@:3}"; }
 # What ran when, launch by launch, in a file of its own.
 timeline() {
   CUDA_INJECTION64_PATH=$PWD/lib/libcuda_timeline.so ROPEWAY_TIMELINE=$(output_of "$1 launches") \
-    step "$1" 30 bin/engine_bench --device=cuda --benchmark_min_time=0.05 "${@:2}"
+    step "$1" 30 bin/engine_bench --device=cuda --benchmark_min_time=0.1 "${@:2}"
 }
 
-# What a server does with what it cannot trust: wgmma, bulk copies, and algorithms of cuBLASLt.
-record_checks() {
-  local file
-  file=$(output_of "steps of 8b in BF16")
-  if grep -q 'prompts: wgmma, whose bytes' "$file"; then
-    record "wgmma gives the bytes of mma.sync" pass "checked at load"
-  elif grep -q 'prompts: mma.sync, since' "$file"; then
-    record "wgmma gives the bytes of mma.sync" FAIL "$(grep -o 'mma.sync, since .*' "$file" | head -n 1)"
-  fi
-  if grep -q 'few tokens: bulk copies, whose bytes' "$file"; then
-    record "bulk copies give the bytes of cp.async" pass "checked at load"
-  elif grep -q 'few tokens: cp.async, since' "$file"; then
-    record "bulk copies give the bytes of cp.async" FAIL "$(grep -o 'cp.async, since .*' "$file" | head -n 1)"
-  fi
-  record "how cuBLASLt multiplies" figure "$(grep '^W \[' "$file" | grep -o '[0-9] refused' | wc -l) classes with algorithms refused, \
-$(grep '^W \[' "$file" | grep -o 'our own kernel' | wc -l) without any, of $(grep '^W \[' "$file" | grep -o 'up to' | wc -l)"
-}
-# Answers of four processes of the same weights.
-compare_answers() {
-  local name hashes
-  hashes=$(for name in "steps of 8b in BF16" "wgmma off" "bulk copies off" "one step in flight"; do
-    grep -aoE '^answers: .*hash [0-9a-f]+' "$(output_of "$name")" | awk '{print $NF}'
-  done)
-  local runs
-  runs=$(wc -w <<<"$hashes")
-  if [ "$runs" -eq 4 ] && [ "$(sort -u <<<"$hashes" | wc -l)" -eq 1 ]; then
-    record "the same answers by all ways" pass "4 runs, hash $(head -n 1 <<<"$hashes")"
+# record_check STEP WHAT TAKEN REFUSED: whether the step's log has a line that begins with TAKEN, or one with REFUSED and why.
+record_check() {
+  local file why what="$2, ${1##* }"
+  file=$(output_of "$1")
+  [ -e "$file" ] || return
+  why=$(sed -n "s/^$4//p" "$file" | head -n 1)
+  if [ -n "$why" ]; then
+    record "$what" FAIL "$why"
+  elif grep -q "^$3" "$file"; then
+    record "$what" pass "checked at load"
   else
-    record "the same answers by all ways" FAIL "$runs runs, hashes $(xargs echo <<<"$hashes")"
+    record "$what" missing "the log says nothing of it"
+  fi
+}
+# What a server does with kernels that it cannot trust, as each type's log says.
+record_products() {
+  record_check "$1" "products by wgmma: bytes of mma.sync" 'products: wgmma' 'products: no wgmma, since '
+}
+record_attention_and_copies() {
+  record_check "$1" "attention by wgmma: bytes of mma.sync" \
+    'attention of prompts: wgmma' 'attention of prompts: mma.sync, since '
+  record_check "$1" "bulk copies: bytes of cp.async" \
+    'products for few tokens: bulk copies' 'products for few tokens: cp.async, since '
+}
+record_fp8() {
+  record_check "$1" "prompts by wgmma: bytes of mma.sync" \
+    'products of prompts by fp8: wgmma' 'products of prompts by fp8: mma.sync, since '
+}
+# Likewise with algorithms of cuBLASLt, whose matrices are "W [4096, 4096] transposed"; those of our own choices are not.
+record_library() {
+  local lines
+  [ -e "$(output_of "$1")" ] || return
+  lines=$(grep -E '^W \[[0-9]+, [0-9]+\] transposed' "$(output_of "$1")")
+  record "how cuBLASLt multiplies" figure "$(grep -o '[0-9] refused' <<<"$lines" | wc -l) classes with algorithms refused, \
+$(grep -o 'our own kernel' <<<"$lines" | wc -l) without any, of $(grep -o 'up to' <<<"$lines" | wc -l)"
+}
+# same_answers WHAT STEP...: by processes that have the same weights.
+same_answers() {
+  local what=$1 hashes runs
+  shift
+  hashes=$(for name in "$@"; do grep -asoE '^answers: .*hash [0-9a-f]+' "$(output_of "$name")" | awk '{print $NF}'; done)
+  runs=$(wc -w <<<"$hashes")
+  if [ "$(sort -u <<<"$hashes" | wc -l)" -ne 1 ]; then
+    record "$what" FAIL "$runs runs, hashes $(xargs echo <<<"$hashes")"
+  elif [ "$runs" -ne $# ]; then
+    record "$what" "not run" "$runs of $# runs"
+  else
+    record "$what" pass "$runs runs, hash $(head -n 1 <<<"$hashes")"
   fi
 }
 # Of operations that were timed by several kernels: which one was fastest, where a threshold chooses among them.
@@ -201,18 +247,19 @@ write_choices() {
 
 # served STREAMS: tokens per second of a running server; nothing where the load ended in an error.
 served() {
-  timeout 60 bin/ropeway bench --concurrency "$1" --requests $(($1 * 4)) --prompt_tokens 128 --output_tokens 128 --vocab_size 49152 --json |
+  timeout 60 bin/ropeway bench --concurrency "$1" --requests $(($1 * 4)) --prompt_tokens 128 --output_tokens 128 \
+    --vocab_size 49152 --json |
     sed -n 's/.*"output_throughput": *\([0-9.]*\).*/\1/p' | head -n 1
 }
 measure_served() {
   local server streams figure log=$out/server.txt
-  [ $((seconds - SECONDS)) -ge 60 ] || { record "served, SmolLM2" skipped "no time left"; return; }
+  [ $((seconds - SECONDS)) -ge 30 ] || { record "served, SmolLM2" "not run" "no time left"; return; }
   bin/ropeway_server --device=cuda --model=models/SmolLM2-135M-Instruct.Q4_1.gguf --metrics_listen= >"$log" 2>&1 &
   server=$!
   if bin/ropeway health --wait 60 >/dev/null 2>&1; then
     for streams in 1 8 64 128; do
-      if [ $((seconds - SECONDS)) -lt 10 ]; then
-        record "served, SmolLM2, $streams streams" skipped "no time left"
+      if [ $((seconds - SECONDS)) -lt 20 ]; then
+        record "served, SmolLM2, $streams streams" "not run" "no time left"
       elif figure=$(served "$streams") && [ -n "$figure" ]; then
         record "served, SmolLM2, $streams streams" figure "$figure tokens/s"
       else
@@ -225,43 +272,64 @@ measure_served() {
   kill "$server" 2>/dev/null
   timeout 40 tail --pid="$server" -f /dev/null || kill -9 "$server"
 }
-# Kernels that have been on no device yet, once more under a sanitizer, which is slow.
+# All kernels once more, by one tool of compute-sanitizer: slowly, in the time that is left.
 sanitize() {
-  local new='*Warpgroup*:*Fp8*:*Expert*:*Fused*:*StreamMatMul*:*StreamBulk*:*Packed*:*TakeTokens*:*Attention*:*Sample*:*Qkv*:*CopyBytes*'
-  command -v compute-sanitizer >/dev/null || { record "compute-sanitizer" skipped "is not there"; return; }
-  step "memcheck of new kernels" 120 compute-sanitizer --tool memcheck --error-exitcode 1 \
-    bin/kernels_cuda_device_test --gtest_filter="$new"
-  step "racecheck of new kernels" 120 compute-sanitizer --tool racecheck --error-exitcode 1 \
-    bin/kernels_cuda_device_test --gtest_filter="$new"
+  tests "$1 of all kernels" 600 compute-sanitizer --tool "$1" --error-exitcode 1 bin/kernels_cuda_device_test "${@:2}"
 }
-measure() {
-  local type
-  bench "steps of 8b in BF16" 90 --shape="$shape" --answers=80 && record_checks
-  bench "wgmma off" 60 --shape="$shape" --answers=80 --wgmma=off --benchmark_filter=Prefill
-  bench "bulk copies off" 60 --shape="$shape" --answers=80 --bulk_copies=off '--benchmark_filter=Decode/streams:(1|8)/context:512/'
-  bench "one step in flight" 60 --shape="$shape" --answers=80 --steps_in_flight=1 '--benchmark_filter=Decode/streams:(1|64)/'
-  compare_answers
-  for type in Q4_K Q8_0; do bench "steps of 8b in $type" 75 --shape="$shape" --type="$type" --answers=80; done
-  bench "steps of 8b in fp8" 75 --shape="$shape" --weights=fp8 --answers=80
-  bench "steps of smollm2" 60 --shape="${shape/8b/smollm2}" --type=F16 --answers=80
-  step "operations of 8b" 150 bin/cuda_bench --shape="$shape" --json="$out/operations_8b.json"
+measure_8b() {
+  local one='--benchmark_filter=Decode/streams:(1|8|64)/'
+  bench "steps of 8b in BF16" 60 --shape="$shape" --answers=40
+  record_products "steps of 8b in BF16"
+  record_attention_and_copies "steps of 8b in BF16"
+  record_library "steps of 8b in BF16"
+  bench "BF16 with wgmma off" 40 --shape="$shape" --answers=40 --wgmma=off --benchmark_filter=Prefill
+  bench "BF16 with bulk copies off" 40 --shape="$shape" --answers=40 --bulk_copies=off "$one"
+  bench "BF16 with one step in flight" 40 --shape="$shape" --answers=40 --steps_in_flight=1 "$one"
+  same_answers "the same answers by all ways, BF16" \
+    "steps of 8b in BF16" "BF16 with wgmma off" "BF16 with bulk copies off" "BF16 with one step in flight"
+  bench "steps of 8b in Q4_K" 60 --shape="$shape" --type=Q4_K --answers=40
+  record_products "steps of 8b in Q4_K"
+  bench "Q4_K with wgmma off" 40 --shape="$shape" --type=Q4_K --answers=40 --wgmma=off "$one"
+  same_answers "the same answers by all ways, Q4_K" "steps of 8b in Q4_K" "Q4_K with wgmma off"
+  bench "steps of 8b in Q8_0" 60 --shape="$shape" --type=Q8_0 --answers=40
+  record_products "steps of 8b in Q8_0"
+  bench "steps of 8b in fp8" 60 --shape="$shape" --weights=fp8 --answers=40
+  record_products "steps of 8b in fp8"
+  record_fp8 "steps of 8b in fp8"
+  step "operations of 8b" 120 bin/cuda_bench --shape="$shape" --json="$out/operations_8b.json"
   write_choices
+}
+measure_smollm2() {
+  local shape=${shape/8b/smollm2}
+  bench "steps of smollm2" 60 --shape="$shape" --type=F16 --answers=40
+  record_products "steps of smollm2"
+  record_attention_and_copies "steps of smollm2"
+  [ "$has_model" -eq 0 ] || measure_served
+}
+measure_idle() {
   timeline "timeline of 8b, 1 stream" --shape="$shape" '--benchmark_filter=Decode/streams:1/'
   timeline "timeline of 8b, 64 streams" --shape="$shape" '--benchmark_filter=Decode/streams:64/'
   timeline "timeline of 8b, prompt" --shape="$shape" --benchmark_filter=Prefill/2048
-  [ "$has_model" -eq 0 ] || measure_served
-  step "operations of smollm2" 90 bin/cuda_bench --shape="${shape/8b/smollm2}" --json="$out/operations_smollm2.json"
 }
 
 echo "$title"
-step "kernels on the device" 150 bin/kernels_cuda_device_test
+tests "kernels on the device" 90 bin/kernels_cuda_device_test
 filter='*device_*'
 [ "$has_model" -eq 1 ] || filter+=':-*GoldenPrompts*'
-step "engine: golden models, same bytes in batches" 150 bin/executors_test --gtest_filter="$filter"
+tests "engine: golden models, same bytes in batches" 90 bin/executors_test --gtest_filter="$filter"
 [ "$has_model" -eq 1 ] || record "engine: golden prompts of SmolLM2" skipped "$model is not there"
 if [ "$quick" -eq 0 ]; then
-  measure
-  sanitize
+  measure_8b
+  measure_smollm2
+  measure_idle
+  if command -v compute-sanitizer >/dev/null; then
+    seconds=$(((seconds + SECONDS) / 2)) sanitize memcheck
+    # The library's kernels are not ours.
+    sanitize racecheck --gtest_filter='-*Gemm*'
+  else
+    record "compute-sanitizer" skipped "is not there"
+  fi
+  step "operations of smollm2" 90 bin/cuda_bench --shape="${shape/8b/smollm2}" --json="$out/operations_smollm2.json"
 fi
 echo
 cat "$out/table.txt"
