@@ -52,6 +52,7 @@ extern "C" __attribute__((visibility("default"))) const ropeway::cuda::Backend* 
                                                  .make_runtime = ropeway::cuda::MakeRuntime,
                                                  .make_gemm = ropeway::cuda::MakeGemm,
                                                  .make_collectives = ropeway::cuda::MakeCollectives,
+                                                 .make_stream_clock = ropeway::cuda::MakeStreamClock,
                                                  .kernels = &ropeway::cuda::Kernels(),
                                                  .fp8_kernels = &ropeway::cuda::Fp8Kernels()};
   return &backend;

@@ -10,11 +10,12 @@
 #include "engine/kernels/cuda/gemm.h"
 #include "engine/kernels/cuda/ops.h"
 #include "engine/kernels/cuda/runtime.h"
+#include "engine/kernels/cuda/stream_clock.h"
 
 namespace ropeway::cuda {
 
 // Changes whenever anything of these headers does: program and library must be of one build.
-inline constexpr int kBackendVersion = 16;
+inline constexpr int kBackendVersion = 17;
 
 // Functions that fail return null and leave the reason in `error` (a string the backend owns, valid until the
 // next call).
@@ -25,6 +26,7 @@ struct Backend {
   Gemm* (*make_gemm)(Runtime& runtime, const GemmOptions& options, const char** error);
   // One group of `size` ranks in one process; out[rank].
   bool (*make_collectives)(int size, const int* devices, Collective** out, const char** error);
+  StreamClock* (*make_stream_clock)();
   const KernelTable* kernels;
   const Fp8KernelTable* fp8_kernels;
 };

@@ -1,7 +1,6 @@
 #include "tests/bench/cuda/bench_device.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -15,13 +14,9 @@ namespace {
 constexpr int64_t kAlignment = 256;
 constexpr int64_t kStagingBytes = int64_t{16} << 20;
 constexpr double kGraphSeconds = 2e-3;   // of one replay, where a call is not longer
-constexpr double kTimedSeconds = 30e-3;  // of all replays
+constexpr double kTimedSeconds = 20e-3;  // of all replays
 constexpr int kMaxCalls = 256;           // of a graph
-constexpr int kMinReplays = 3, kMaxReplays = 200;
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+constexpr int kMinReplays = 3, kMaxReplays = 10;
 
 // bf16 numbers in (-1, 1): two neighbours are a float32, and each is a finite f16.
 void FillWithNumbers(uint16_t* numbers, int64_t count) {
@@ -49,6 +44,7 @@ BenchDevice::~BenchDevice() {
   Clear();
   if (pool_ != nullptr) runtime_->Free(pool_);
   gemm_.reset();
+  clock_.reset();
   if (stream_.native != nullptr) runtime_->DestroyStream(stream_);
 }
 
@@ -64,6 +60,7 @@ absl::Status BenchDevice::Open() {
   RETURN_IF_ERROR(status_);
   gemm_.reset(backend_.make_gemm(*runtime_, {}, &error));
   if (gemm_ == nullptr) return absl::UnavailableError(error);
+  clock_.reset(backend_.make_stream_clock());
   void* pool = nullptr;
   Try(runtime_->Malloc(&pool, static_cast<size_t>(pool_bytes_)), "allocating the pool");
   pool_ = static_cast<uint8_t*>(pool);
@@ -132,30 +129,35 @@ absl::StatusOr<double> BenchDevice::Seconds(const Call& call) {
   for (int64_t i = 0; i < 2; ++i) Try(call(i), "the first calls");
   Try(runtime_->Synchronize(stream_), "the first calls");
   RETURN_IF_ERROR(status_);
-  ASSIGN_OR_RETURN(const double once, TimeGraph(call, 1));
-  const int calls =
-      static_cast<int>(std::clamp(kGraphSeconds / std::max(once, 1e-7), 1.0, double{kMaxCalls}));
-  return TimeGraph(call, calls);
+  ASSIGN_OR_RETURN(const double once, TimeGraph(call, 1, kMinReplays));
+  const auto times = [](double all, double one, double least, double most) {
+    return static_cast<int>(std::clamp(all / std::max(one, 1e-7), least, most));
+  };
+  const int calls = times(kGraphSeconds, once, 1, kMaxCalls);
+  return TimeGraph(call, calls, times(kTimedSeconds, once * calls, kMinReplays, kMaxReplays));
 }
 
-absl::StatusOr<double> BenchDevice::TimeGraph(const Call& call, int calls) {
+// Replays stand one behind the other in the stream, so that the device waits for the host before the first one alone.
+absl::StatusOr<double> BenchDevice::TimeGraph(const Call& call, int calls, int replays) {
   cuda::Graph graph;
   Try(runtime_->BeginCapture(stream_), "capturing");
   for (int i = 0; i < calls; ++i) Try(call(i), "a call that is captured");
   Try(runtime_->EndCapture(stream_, &graph), "capturing");
   RETURN_IF_ERROR(status_);
-  double least = 1e9, all = 0;
-  for (int replay = 0; replay < kMaxReplays && (replay < kMinReplays || all < kTimedSeconds); ++replay) {
-    const double begin = Now();
+  for (int replay = 0; replay <= replays; ++replay) {
     Try(runtime_->Launch(graph, stream_), "launching");
-    Try(runtime_->Synchronize(stream_), "running");
-    const double seconds = Now() - begin;
-    all += seconds;
-    if (replay > 0) least = std::min(least, seconds);
+    Try(clock_->Mark(replay, stream_), "launching");
+  }
+  Try(runtime_->Synchronize(stream_), "running");
+  float least = 1e9;
+  for (int replay = 0; replay < replays; ++replay) {
+    float milliseconds = 0;
+    Try(clock_->Elapsed(replay, replay + 1, &milliseconds), "taking the time");
+    least = std::min(least, milliseconds);
   }
   Try(runtime_->DestroyGraph(graph), "destroying a graph");
   RETURN_IF_ERROR(status_);
-  return least / calls;
+  return double{least} * 1e-3 / calls;
 }
 
 void BenchDevice::Try(cuda::ErrorCode error, const char* what) {

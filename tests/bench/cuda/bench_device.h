@@ -45,8 +45,8 @@ class BenchDevice {
   }
   void Clear();
 
-  // The least seconds of a call among replays of graphs of many calls, which hide the launches' own costs as
-  // in an engine's step. The first call, which may load and search, is not timed.
+  // The least seconds of a call, by the device's clock, among replays of graphs of many calls, which hide the launches' own
+  // costs as in an engine's step. The first call, which may load and search, is not timed.
   absl::StatusOr<double> Seconds(const Call& call);
 
  private:
@@ -55,13 +55,14 @@ class BenchDevice {
   absl::Status Open();
   absl::Status FillPool();
   void* UploadBytes(const void* values, int64_t bytes);
-  absl::StatusOr<double> TimeGraph(const Call& call, int calls);
+  absl::StatusOr<double> TimeGraph(const Call& call, int calls, int replays);
   void Try(cuda::ErrorCode error, const char* what);
 
   const cuda::Backend& backend_;
   const int64_t pool_bytes_;
   std::unique_ptr<cuda::Runtime> runtime_;
   std::unique_ptr<cuda::Gemm> gemm_;
+  std::unique_ptr<cuda::StreamClock> clock_;
   cuda::DeviceInfo info_;
   cuda::Stream stream_;
   uint8_t* pool_ = nullptr;
