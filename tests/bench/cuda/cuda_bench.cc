@@ -3,6 +3,8 @@
 //
 //   cuda_bench                                   the shape of Llama-3.1-8B
 //   cuda_bench --shape=smollm2 --filter=matmul   products alone
+//   cuda_bench --rows=6144 --columns=4096 --tokens=1,64 --type=Q4_K
+//                                                a product of any shape, by all kernels that take it
 //   cuda_bench --json=figures.json               the table for programs, too
 //
 // Exit code 0; 2 where there is no device or an argument is wrong; 1 where an operation failed, which is told; the
@@ -21,6 +23,7 @@
 #include "engine/exec/cuda/backend.h"
 #include "nlohmann/json.hpp"
 #include "tests/bench/cuda/op_cases.h"
+#include "tests/bench/cuda/product_cases.h"
 
 namespace ropeway {
 namespace {
@@ -31,6 +34,7 @@ struct BenchOptions {
   std::string library;  // libropeway_cuda.so, where it is not beside the program
   std::string json;     // a file; empty: none
   bool list = false;    // the operations alone
+  ProductShape product = {.type = "BF16", .tokens = {1, 8, 64, 256, 2048}};  // timed alone, where it has rows
 };
 
 struct Ceilings {
@@ -121,6 +125,12 @@ absl::StatusOr<const cuda::Backend*> OpenBackend(const std::string& library) {
   return OpenCudaBackend({library});
 }
 
+absl::StatusOr<std::vector<OpCase>> CasesOf(const BenchOptions& options, const BenchShape& shape,
+                                            const cuda::DeviceInfo& device) {
+  if (options.product.rows == 0) return OpCases(shape, device);
+  return CasesOfProduct(options.product, shape.pool_bytes, device);
+}
+
 absl::Status Run(const BenchOptions& options) {
   const BenchShape* shape = FindBenchShape(options.shape);
   if (shape == nullptr) {
@@ -128,16 +138,17 @@ absl::Status Run(const BenchOptions& options) {
         absl::StrCat("--shape must be one of ", BenchShapeNames(), ", is \"", options.shape, "\""));
   }
   if (options.list) {
-    for (const OpCase& op : OpCases(*shape, {.major = 9}))
-      std::cout << op.operation << " " << op.sizes << "\n";
+    ASSIGN_OR_RETURN(const std::vector<OpCase> cases, CasesOf(options, *shape, {.major = 9}));
+    for (const OpCase& op : cases) std::cout << op.operation << " " << op.sizes << "\n";
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const cuda::Backend* backend, OpenBackend(options.library));
   ASSIGN_OR_RETURN(const std::unique_ptr<BenchDevice> device, BenchDevice::Make(*backend, shape->pool_bytes));
+  ASSIGN_OR_RETURN(const std::vector<OpCase> cases, CasesOf(options, *shape, device->info()));
   ASSIGN_OR_RETURN(const Ceilings ceilings, MeasureCeilings(*device, *shape));
   std::vector<Figure> figures;
   absl::Status failed;  // the first one's
-  for (const OpCase& op : OpCases(*shape, device->info())) {
+  for (const OpCase& op : cases) {
     if (!absl::StrContains(op.operation, options.filter)) continue;
     const absl::StatusOr<Figure> figure = Measure(*device, op);
     failed.Update(figure.status());
@@ -158,6 +169,18 @@ int Main(int argc, char** argv) {
   app.add_option("--shape", options.shape, absl::StrCat("of the decoder: ", BenchShapeNames()))
       ->capture_default_str();
   app.add_option("--filter", options.filter, "only operations with this in their name");
+  auto* rows = app.add_option("--rows", options.product.rows, "of a matrix: its product is timed instead");
+  auto* columns = app.add_option("--columns", options.product.columns, "of this matrix");
+  rows->check(CLI::PositiveNumber)->needs(columns);
+  columns->check(CLI::PositiveNumber)->needs(rows);
+  app.add_option("--tokens", options.product.tokens, "of its products")
+      ->needs(rows)
+      ->check(CLI::PositiveNumber)
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--type", options.product.type, "of this matrix: BF16, a packed type such as Q4_K, or fp8")
+      ->needs(rows)
+      ->capture_default_str();
   app.add_option("--library", options.library,
                  "libropeway_cuda.so; default: beside the program, or where the loader looks");
   app.add_option("--json", options.json, "a file that gets the figures, too");
