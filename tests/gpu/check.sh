@@ -107,7 +107,7 @@ hold_to_goals() {
     read -r step <<<"$step" && read -r line <<<"$line" && read -r number <<<"$number"
     read -r goal <<<"$goal" && read -r floor <<<"$floor" && read -r what <<<"$what"
     [ "$step" = "$1" ] || continue
-    [ -e "$(output_of "$1")" ] || { record "$what" "not run" "no time left" "$goal" "$floor"; continue; }
+    [ -e "$(output_of "$1")" ] || { record "$what" "not run" "not timed" "$goal" "$floor"; continue; }
     value=$(number_in "$(output_of "$1")" "$line" "$number") unit=${number%% *}
     if [ -n "$value" ] && [[ "$number" == *" over "* ]]; then
       base=$(number_in "$(output_of "$1")" "${number#* over }" us)
@@ -171,10 +171,24 @@ tests() {
   GTEST_TOTAL_SHARDS=$shards step "$1" "$2" bash -c 'in_shards "$@"' in_shards "$(output_of "$1")" "${@:3}"
 }
 bench() { step "$1" "$2" bin/engine_bench --device=cuda --benchmark_min_time=0.2 "${@:3}"; }
-# What ran when, launch by launch, in a file of its own.
+# What ran when, launch by launch, in a file of its own: start, duration and more, in microseconds, by start.
 timeline() {
-  CUDA_INJECTION64_PATH=$PWD/lib/libcuda_timeline.so ROPEWAY_TIMELINE=$(output_of "$1 launches") \
-    step "$1" 30 bin/engine_bench --device=cuda --benchmark_min_time=0.1 "${@:2}"
+  rm -f "$(output_of "launches of $1")"
+  CUDA_INJECTION64_PATH=$PWD/lib/libcuda_timeline.so ROPEWAY_TIMELINE=$(output_of "launches of $1") \
+    step "timeline of $1" 30 bin/engine_bench --device=cuda --benchmark_min_time=0.1 "${@:2}"
+}
+# How long nothing ran, from the first step of a timeline of decode steps to its last one: each takes tokens once.
+record_idle() {
+  local launches
+  launches=$(output_of "launches of $1")
+  rm -f "$(output_of "idle of $1")"
+  [ ! -s "$launches" ] || awk '
+    steps > 0 && $1 > end { idle += $1 - end }
+    $1 + $2 > end { end = $1 + $2 }
+    / TakeTokens/ { if (steps++ == 0) first = $1; last = $1; told = idle }
+    END { if (steps > 1) printf "idle share %.2f%%\nidle step %.2f us, of %d\n", 100 * told / (last - first),
+      told / (steps - 1), steps - 1 }' "$launches" >"$(output_of "idle of $1")"
+  hold_to_goals "idle of $1"
 }
 
 # record_check STEP WHAT TAKEN REFUSED: whether the step's log has a line that begins with TAKEN, or one with REFUSED and why.
@@ -230,11 +244,11 @@ same_answers() {
 # Of operations that were timed by several kernels: which one was fastest, where a threshold chooses among them.
 write_choices() {
   awk '
-    { $1 = $1 }
+    { $1 = $1; sub(/^by wgmma /, "wgmma ") }
     NF < 6 { next }
     { time = $(NF - 3); key = $1; variant = ""; for (i = 2; i <= NF - 4; ++i) key = key " " $i }
     match(key, / tiles of [0-9]+/) { variant = substr(key, RSTART + 1, RLENGTH - 1); sub(/ tiles of [0-9]+/, "", key) }
-    /^(streamed|bulk|library|packed|unpacked|apart|fused|normed) / { variant = $1; sub(/^[^ ]+ /, "", key) }
+    /^(streamed|bulk|wgmma|library|packed|unpacked|apart|fused|normed) / { variant = $1; sub(/^[^ ]+ /, "", key) }
     variant != "" {
       if (!(key in all)) { order[++count] = key; least[key] = 1e30 }
       all[key] = all[key] ", " variant " " time
@@ -307,9 +321,13 @@ measure_smollm2() {
   [ "$has_model" -eq 0 ] || measure_served
 }
 measure_idle() {
-  timeline "timeline of 8b, 1 stream" --shape="$shape" '--benchmark_filter=Decode/streams:1/'
-  timeline "timeline of 8b, 64 streams" --shape="$shape" '--benchmark_filter=Decode/streams:64/'
-  timeline "timeline of 8b, prompt" --shape="$shape" --benchmark_filter=Prefill/2048
+  timeline "8b, 1 stream" --shape="$shape" '--benchmark_filter=Decode/streams:1/'
+  record_idle "8b, 1 stream"
+  timeline "smollm2, 1 stream" --shape="${shape/8b/smollm2}" --type=F16 '--benchmark_filter=Decode/streams:1/'
+  record_idle "smollm2, 1 stream"
+  timeline "8b, 64 streams" --shape="$shape" '--benchmark_filter=Decode/streams:64/'
+  record_idle "8b, 64 streams"
+  timeline "8b, prompt" --shape="$shape" --benchmark_filter=Prefill/2048
 }
 
 echo "$title"

@@ -18,6 +18,7 @@ CUDA_BENCH = sys.argv.pop(1)
 ENGINE_BENCH = """
 case "$*" in *wgmma=off*) hash=$OFF_HASH ;; *) hash=5eed ;; esac
 [ -z "${SLOW:-}" ] || sleep 60
+[ -z "${ROPEWAY_TIMELINE:-}" ] || echo "$TIMELINE" >"$ROPEWAY_TIMELINE"
 case "$*" in *type=Q4_K*) products=$Q4_K_PRODUCTS ;; *) products="wgmma where it is the fastest" ;; esac
 echo "load/ms 2500 ms: 16.06 GB, of which the upload took 1200 ms"
 echo "W [4096, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.021 ms), 2 refused"
@@ -40,10 +41,22 @@ echo "sample greedy            rows 64                         30.00      1000  
 echo "sample top_p 0.9         rows 64                        110.50      1000       0.0       30%"
 echo "streamed matmul gate_up  T 16                            90.00      2600      20.0       85%"
 echo "library matmul gate_up   T 16                            85.00      2700      20.0       88%"
+echo "by wgmma matmul gate_up  T 16                             88.00      2650      20.0       86%"
 echo "experts 8/2 gate_up tiles of 8 BF16, T 8                     20.00      2700      20.0       88%"
 echo "experts 8/2 gate_up tiles of 16 BF16, T 8                    19.00      2700      20.0       88%"
 """
 # Of several processes one has them all.
+# Before the first step it is idle for longer than in all of them; a launch that ended before another began sooner hides none.
+TIMELINE = """
+      0.00      1.00      1.00  CopyBytesKernel(CopyBytesArgs)
+    500.00      1.00      1.00  TakeTokensKernel(TakeTokensArgs)
+    501.00    100.00    100.00  DecodeKernel(AttentionParams)
+    510.00     10.00      0.00  NormKernel(NormArgs)
+    604.00      1.00      4.00  TakeTokensKernel(TakeTokensArgs)
+    610.00     89.00     94.00  DecodeKernel(AttentionParams)
+    700.00      1.00      2.00  TakeTokensKernel(TakeTokensArgs)
+    900.00      1.00      2.00  CopyBytesKernel(CopyBytesArgs)
+"""
 PASSED = '[ "${GTEST_SHARD_INDEX:-0}" -eq 0 ] && echo "[  PASSED  ] 198 tests." || echo "[  PASSED  ] 0 tests."\n'
 
 
@@ -69,7 +82,7 @@ class CheckTest(unittest.TestCase):
 
     def check(self, *arguments, **environment):
         """Its exit code and what table.json has, by name."""
-        full = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "OFF_HASH": "5eed",
+        full = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "OFF_HASH": "5eed", "TIMELINE": TIMELINE.strip("\n"),
                 "Q4_K_PRODUCTS": "wgmma where it is the fastest, whose bytes are those of mma.sync",
                 "CUDA_LIBRARIES": "/nowhere", **environment}
         done = subprocess.run([self.folder / "check.sh", *arguments], env=full, text=True, capture_output=True, check=False,
@@ -96,11 +109,13 @@ class CheckTest(unittest.TestCase):
                     ("8B fp8, a decode step of 1 stream", "figure", "5.5 ms"),
                     ("attention of a prompt of 8,192", "met", "420 TFLOP/s"),
                     ("top_p of 64 rows beyond greedy", "missed", "80.5 us"),
+                    ("8B bf16, share of time the device is idle, 1 stream", "missed", "4.5 %"),
+                    ("SmolLM2's shape f16, idle in a step of 1 stream", "met", "4.5 microseconds"),
                     ("racecheck of all kernels", "pass", "exit code 0"),
                     ("engine: golden prompts of SmolLM2", "skipped", "is not there"))
         self.assertEqual(rows["8B bf16, a decode step of 1 stream"]["floor"], "4.9")
         choices = (self.folder / "results/choices.txt").read_text(encoding="utf-8").splitlines()
-        self.assertRegex(choices[0], r"^matmul gate_up T 16 +library +us: streamed 90.00, library 85.00$")
+        self.assertRegex(choices[0], r"^matmul gate_up T 16 +library +us: streamed 90.00, library 85.00, wgmma 88.00$")
         self.assertRegex(choices[1], r"^experts 8/2 gate_up BF16, T 8 +tiles of 16 +us: tiles of 8 20.00, tiles of 16 19.00$")
         self.assertEqual(done.returncode, 1, "of fp8 by wgmma")
 
@@ -147,7 +162,7 @@ class CheckTest(unittest.TestCase):
                     ("8B bf16, a decode step of 1 stream", "missing", "none ms"),
                     ("the same answers by all ways, BF16", "not run", "0 of 4 runs"),
                     ("operations of 8b", "not run", "no time left"),
-                    ("attention of a prompt of 8,192", "not run", "no time left"),
+                    ("attention of a prompt of 8,192", "not run", "not timed"),
                     ("racecheck of all kernels", "not run", "no time left"))
 
     def test_says_what_is_wrong(self):
@@ -159,9 +174,29 @@ class CheckTest(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("no GPU", done.stderr)
 
+    def test_products_of_any_shape(self):
+        def listed(*arguments):
+            return subprocess.run([CUDA_BENCH, "--list", *arguments], text=True, capture_output=True, check=False)
+
+        self.assertEqual(listed("--rows=512", "--columns=1024", "--tokens=1,300", "--type=Q4_K").stdout.splitlines(),
+                         [f"{how}Q4_K [512, 1024] T {tokens}" for tokens in (1, 300)
+                          for how in ("", "packed ", "by wgmma ", "unpacked ")])
+        self.assertIn("bulk matmul [512, 1024] T 8\n", listed("--rows=512", "--columns=1024").stdout)
+        self.assertIn("fp8 [512, 1024], wgmma T 300\n",
+                      listed("--rows=512", "--columns=1024", "--tokens=300", "--type=fp8").stdout)
+        for arguments, why in ((("--rows=512",), "--columns"), (("--rows=0", "--columns=64"), "--rows"),
+                               (("--rows=512", "--columns=1024", "--type=F32"), "--type must be BF16"),
+                               (("--rows=512", "--columns=1000", "--type=Q4_K"), "must be a multiple of 256"),
+                               (("--rows=9999999", "--columns=1024"), "may have")):
+            with self.subTest(arguments=arguments):
+                done = listed(*arguments)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(why, done.stderr)
+
     def test_goals_are_of_steps_and_operations_that_there_are(self):
         script = (FOLDER / "check.sh").read_text(encoding="utf-8")
         steps = re.findall(r'(?:step|bench) "([^"$]+)"', script)
+        steps += [f"idle of {name}" for name in re.findall(r'record_idle "([^"$]+)"', script)]
         operations = subprocess.run([CUDA_BENCH, "--list"], text=True, capture_output=True, check=True).stdout.splitlines()
         for line in (FOLDER / "goals.txt").read_text(encoding="utf-8").splitlines():
             if not line or line.startswith("#"):
@@ -169,7 +204,7 @@ class CheckTest(unittest.TestCase):
             with self.subTest(line=line):
                 step, begins, number, goal, floor, what = (part.strip() for part in line.split("|"))
                 self.assertTrue(any(re.fullmatch(known, step) for known in steps))
-                self.assertRegex(number, r"^(ms|tokens/s \d+|us|us over .+|GB/s|TFLOP/s|%)$")
+                self.assertRegex(number, r"^(ms|tokens/s \d+|us|us over .+|microseconds|GB/s|TFLOP/s|%)$")
                 self.assertRegex(goal, r"^(-|[<>]= [0-9.]+)$")
                 self.assertRegex(floor, r"^(-|[0-9.]+)$")
                 self.assertTrue(what)
