@@ -32,12 +32,14 @@ class RandomModel(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             model = f"{folder}/tiny.gguf"
             script = FOLDER.parent / "tools/random_gguf.py"
-            subprocess.run([sys.executable, "-B", script, "tiny", model], check=True)
-            ids = inspect("tokenize", model, {"text": "hello"})["ids"]
-            self.assertTrue(ids and all(0 <= token < 1024 for token in ids), ids)
-            logits = inspect("logits", model, {"ids": ids, "last": 1})["logprobs"]
-            self.assertEqual(len(logits), len(ids) - 1)
-            self.assertTrue(all(-50 < value < 0 for value in logits), logits)
+            for kind in ("Q8_0", "BF16"):
+                with self.subTest(kind=kind):
+                    subprocess.run([sys.executable, "-B", script, "tiny", model, "--type", kind], check=True)
+                    ids = inspect("tokenize", model, {"text": "hello"})["ids"]
+                    self.assertTrue(ids and all(0 <= token < 1024 for token in ids), ids)
+                    logits = inspect("logits", model, {"ids": ids, "last": 1})["logprobs"]
+                    self.assertEqual(len(logits), len(ids) - 1)
+                    self.assertTrue(all(-50 < value < 0 for value in logits), logits)
 
 
 class Peers(unittest.TestCase):

@@ -130,10 +130,12 @@ tests_in() {
     /^\[  FAILED  \] [0-9]+ tests?,/ { failed += $4 }
     END { if (any || failed) printf "PASSED %d tests%s", passed, failed ? " FAILED " failed " tests" : "" }' "$1"
 }
+left() { echo $((seconds - 5 - SECONDS)); }
 # step NAME LIMIT COMMAND...: its output goes to a file, which there is only where it was run.
 step() {
-  local name=$1 limit=$2 file begin=$SECONDS code=0 result=pass figure left=$((seconds - 5 - SECONDS))
+  local name=$1 limit=$2 file begin=$SECONDS code=0 result=pass figure left
   shift 2
+  left=$(left)
   file=$(output_of "$name")
   rm -f "$file" "$file".part*
   if [ "$left" -lt 5 ]; then
@@ -261,18 +263,18 @@ write_choices() {
 
 # served STREAMS: tokens per second of a running server; nothing where the load ended in an error.
 served() {
-  timeout 60 bin/ropeway bench --concurrency "$1" --requests $(($1 * 4)) --prompt_tokens 128 --output_tokens 128 \
+  timeout "$(left)" bin/ropeway bench --concurrency "$1" --requests $(($1 * 4)) --prompt_tokens 128 --output_tokens 128 \
     --vocab_size 49152 --json |
     sed -n 's/.*"output_throughput": *\([0-9.]*\).*/\1/p' | head -n 1
 }
 measure_served() {
   local server streams figure log=$out/server.txt
-  [ $((seconds - SECONDS)) -ge 30 ] || { record "served, SmolLM2" "not run" "no time left"; return; }
+  [ "$(left)" -ge 25 ] || { record "served, SmolLM2" "not run" "no time left"; return; }
   bin/ropeway_server --device=cuda --model=models/SmolLM2-135M-Instruct.Q4_1.gguf --metrics_listen= >"$log" 2>&1 &
   server=$!
-  if bin/ropeway health --wait 60 >/dev/null 2>&1; then
+  if bin/ropeway health --wait "$(left)" >/dev/null 2>&1; then
     for streams in 1 8 64 128; do
-      if [ $((seconds - SECONDS)) -lt 20 ]; then
+      if [ "$(left)" -lt 15 ]; then
         record "served, SmolLM2, $streams streams" "not run" "no time left"
       elif figure=$(served "$streams") && [ -n "$figure" ]; then
         record "served, SmolLM2, $streams streams" figure "$figure tokens/s"
@@ -283,8 +285,44 @@ measure_served() {
   else
     record "served, SmolLM2" FAIL "the server does not start: $log"
   fi
-  kill "$server" 2>/dev/null
-  timeout 40 tail --pid="$server" -f /dev/null || kill -9 "$server"
+  stop_server "$server"
+}
+stop_server() {
+  kill "$1" 2>/dev/null
+  timeout 10 tail --pid="$1" -f /dev/null || kill -9 "$1"
+}
+
+# A server's start, by a file in memory.
+measure_start() {
+  local file=/dev/shm/ropeway-check-$$.gguf free
+  free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)
+  if ! command -v python3 >/dev/null || [ "${free:-0}" -lt $((17 << 20)) ]; then
+    record "start of 8b from a file" skipped "no python3, or no 17 GiB in /dev/shm"
+    return
+  fi
+  rm -f "$(output_of "start of 8b from a file")"
+  # shellcheck disable=SC2064  # of now
+  trap "rm -f '$file'" EXIT
+  if step "a random file of 8b" 60 python3 tools/random_gguf.py "$shape" "$file" --type BF16; then
+    time_start "$file" "$out/start.txt"
+  fi
+  rm -f "$file"
+  hold_to_goals "start of 8b from a file"
+}
+# time_start FILE LOG: from exec to the line that says it serves.
+time_start() {
+  local server begin now
+  begin=$(date +%s%N)
+  bin/ropeway_server --device=cuda --model="$1" --listen=127.0.0.1:0 --metrics_listen= >"$2" 2>&1 &
+  server=$!
+  until grep -q ' info serving ' "$2" || [ "$(left)" -le 0 ] || ! kill -0 "$server" 2>/dev/null; do sleep 0.01; done
+  now=$(date +%s%N)
+  if grep -q ' info serving ' "$2"; then
+    echo "serving $(((now - begin) / 1000000)) ms" >"$(output_of "start of 8b from a file")"
+  else
+    record "start of 8b from a file" FAIL "the server does not start: $2"
+  fi
+  stop_server "$server"
 }
 # All kernels once more, by one tool of compute-sanitizer: slowly, in the time that is left.
 sanitize() {
@@ -340,6 +378,7 @@ if [ "$quick" -eq 0 ]; then
   measure_8b
   measure_smollm2
   measure_idle
+  measure_start
   if command -v compute-sanitizer >/dev/null; then
     seconds=$(((seconds + SECONDS) / 2)) sanitize memcheck
     # The library's kernels are not ours.

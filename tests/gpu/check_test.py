@@ -19,7 +19,7 @@ ENGINE_BENCH = """
 case "$*" in *wgmma=off*) hash=$OFF_HASH ;; *) hash=5eed ;; esac
 [ -z "${SLOW:-}" ] || sleep 60
 [ -z "${ROPEWAY_TIMELINE:-}" ] || echo "$TIMELINE" >"$ROPEWAY_TIMELINE"
-case "$*" in *type=Q4_K*) products=$Q4_K_PRODUCTS ;; *) products="wgmma where it is the fastest" ;; esac
+case "$*" in *type=Q4_K*) products=$Q4_K_PRODUCTS ;; *) products="wgmma, whose bytes are those of mma.sync" ;; esac
 echo "load/ms 2500 ms: 16.06 GB, of which the upload took 1200 ms"
 echo "W [4096, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.021 ms), 2 refused"
 echo "W [6144, 4096] transposed, bf16 to bf16: up to 32 tokens algorithm 66 (0.023 ms); up to 64 tokens our own kernel"
@@ -46,6 +46,11 @@ echo "experts 8/2 gate_up tiles of 8 BF16, T 8                     20.00      27
 echo "experts 8/2 gate_up tiles of 16 BF16, T 8                    19.00      2700      20.0       88%"
 """
 # Of several processes one has them all.
+SERVER = """
+for argument in "$@"; do case "$argument" in --model=*) [ -e "${argument#*=}" ] || exit 1 ;; esac; done
+echo "2026-11-28T06:28:41.008+00:00 info serving model=8b"
+exec sleep 60
+"""
 # Before the first step it is idle for longer than in all of them; a launch that ended before another began sooner hides none.
 TIMELINE = """
       0.00      1.00      1.00  CopyBytesKernel(CopyBytesArgs)
@@ -73,6 +78,10 @@ class CheckTest(unittest.TestCase):
         self.program("bin/executors_test", PASSED)
         self.program("bin/engine_bench", ENGINE_BENCH)
         self.program("bin/cuda_bench", OPERATIONS)
+        self.program("bin/ropeway_server", SERVER)
+        self.program("tools/random_gguf.py", "")
+        self.program("python3", 'touch "$3"')
+        self.program("df", 'echo "${ROOM:-99999999}"')
 
     def program(self, name, text):
         path = self.folder / name
@@ -83,7 +92,7 @@ class CheckTest(unittest.TestCase):
     def check(self, *arguments, **environment):
         """Its exit code and what table.json has, by name."""
         full = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "OFF_HASH": "5eed", "TIMELINE": TIMELINE.strip("\n"),
-                "Q4_K_PRODUCTS": "wgmma where it is the fastest, whose bytes are those of mma.sync",
+                "Q4_K_PRODUCTS": "wgmma, whose bytes are those of mma.sync, where it is the fastest",
                 "CUDA_LIBRARIES": "/nowhere", **environment}
         done = subprocess.run([self.folder / "check.sh", *arguments], env=full, text=True, capture_output=True, check=False,
                               timeout=90)
@@ -111,6 +120,7 @@ class CheckTest(unittest.TestCase):
                     ("top_p of 64 rows beyond greedy", "missed", "80.5 us"),
                     ("8B bf16, share of time the device is idle, 1 stream", "missed", "4.5 %"),
                     ("SmolLM2's shape f16, idle in a step of 1 stream", "met", "4.5 microseconds"),
+                    ("8B bf16, from exec to serving, of a file in memory", "met", " ms"),
                     ("racecheck of all kernels", "pass", "exit code 0"),
                     ("engine: golden prompts of SmolLM2", "skipped", "is not there"))
         self.assertEqual(rows["8B bf16, a decode step of 1 stream"]["floor"], "4.9")
@@ -131,7 +141,8 @@ class CheckTest(unittest.TestCase):
                     ("how cuBLASLt multiplies", "figure", "1 classes with algorithms refused, 1 without any, of 3"),
                     ("the same answers by all ways, BF16", "pass", "4 runs, hash 5eed"),
                     ("the same answers by all ways, Q4_K", "pass", "2 runs, hash 5eed"))
-        _, rows = self.check(Q4_K_PRODUCTS="")
+        _, rows = self.check(Q4_K_PRODUCTS="", ROOM="1000")
+        self.expect(rows, ("start of 8b from a file", "skipped", "no 17 GiB in /dev/shm"))
         self.expect(rows, ("products by wgmma: bytes of mma.sync, Q4_K", "missing", "the log says nothing of it"))
 
     def test_what_fails_ends_nothing_but_the_exit_code(self):
@@ -196,7 +207,7 @@ class CheckTest(unittest.TestCase):
     def test_goals_are_of_steps_and_operations_that_there_are(self):
         script = (FOLDER / "check.sh").read_text(encoding="utf-8")
         steps = re.findall(r'(?:step|bench) "([^"$]+)"', script)
-        steps += [f"idle of {name}" for name in re.findall(r'record_idle "([^"$]+)"', script)]
+        steps += ["start of 8b from a file"] + [f"idle of {name}" for name in re.findall(r'record_idle "([^"$]+)"', script)]
         operations = subprocess.run([CUDA_BENCH, "--list"], text=True, capture_output=True, check=True).stdout.splitlines()
         for line in (FOLDER / "goals.txt").read_text(encoding="utf-8").splitlines():
             if not line or line.startswith("#"):

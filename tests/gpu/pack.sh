@@ -26,7 +26,7 @@ export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true LANG=C.UTF-8
   { tail -n 40 "$log" >&2; die "the build failed"; }
 
 rm -rf "$out"
-mkdir -p "$out/bin" "$out/lib" "$out/tests/golden/models"
+mkdir -p "$out/bin" "$out/lib" "$out/tests/golden/models" "$out/tools"
 for program in "${programs[@]}"; do
   strip -o "$out/bin/$program" "$(find "$build" -type f -name "$program" -executable | head -n 1)"
 done
@@ -39,6 +39,7 @@ for program in "${programs[@]}"; do ldd "$out/bin/$program"; done |
 cp -r tests/golden/models/{tiny,smollm2} "$out/tests/golden/models"
 cp -r tests/golden/positions "$out/tests/golden"
 cp tests/gpu/{check.sh,goals.txt} "$out"
+cp tests/tools/{random_gguf.py,gguf_tensors.py} "$out/tools"
 git describe --always --dirty >"$out/COMMIT"
 
 file=$build/ropeway-gpu-$architecture.tar.xz
