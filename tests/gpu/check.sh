@@ -64,12 +64,12 @@ failed=0
 record() {
   [ "$2" != FAIL ] || failed=1
   rows+=("$1|$2|$3|${4:--}|${5:--}")
-  printf '%-46s %-8s %s\n' "$1" "$2" "$3"
+  printf '%-56s %-8s %s\n' "$1" "$2" "$3"
   write_tables
 }
 write_tables() {
   printf '%s\n' "$title" "${rows[@]}" | awk -F'|' -v json="$out/table.json" '
-    function line(a, b, c, d, e) { printf "%-46s %-8s %-34s %-10s %s\n", a, b, c, d, e }
+    function line(a, b, c, d, e) { printf "%-56s %-8s %-34s %-10s %s\n", a, b, c, d, e }
     function quoted(text) { gsub(/["\\]/, "\\\\&", text); return "\"" text "\"" }
     NR == 1 {
       print
@@ -245,6 +245,7 @@ same_answers() {
 }
 # Of operations that were timed by several kernels: which one was fastest, where a threshold chooses among them.
 write_choices() {
+  [ -e "$(output_of "operations of 8b")" ] || return
   awk '
     { $1 = $1; sub(/^by wgmma /, "wgmma ") }
     NF < 6 { next }
