@@ -184,6 +184,9 @@ struct DecoderSpec {
   bool output_norm = true;
   // Rows of W have length 1 (NormHead). Whoever opens a folder brings them to it; GGUF files hold them so.
   bool unit_output = false;
+  // What its branches make goes beyond 65504, where float16 ends: devices that compute in 16 bits take bfloat16, whatever
+  // type the file has. Of families of which that was seen (family.h), as sums and the stream itself are float32 here.
+  bool wide_range = false;
   std::vector<LayerSpec> layers;
 
   int32_t num_layers() const { return static_cast<int32_t>(layers.size()); }

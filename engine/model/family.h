@@ -70,6 +70,7 @@ struct Family {
   bool output_bias = false;
   bool embedding_norm = false;
   bool scaled_embedding = false;  // by sqrt(D)
+  bool wide_range = false;        // as DecoderSpec has it; who saw it stands beside the families
 
   FamilyPositions positions = FamilyPositions::kRope;
   RopePairing hf_pairing = RopePairing::kHalves;  // in folders

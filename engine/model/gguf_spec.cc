@@ -73,6 +73,7 @@ absl::Status ReadFormulas(GgufKeys& keys, const GgufContent& content, const Fami
   spec.norm.offset = 0;  // files hold 1 + w
   spec.block = formulas.block;
   spec.embedding_norm = formulas.embedding_norm;
+  spec.wide_range = formulas.wide_range;
   if (formulas.scaled_embedding) spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
   ASSIGN_OR_RETURN(
       const double scale,

@@ -138,6 +138,7 @@ absl::Status ReadFormulas(JsonFields& config, const Family& family, DecoderSpec&
   spec.block = family.block;
   spec.output_bias = family.output_bias;
   spec.embedding_norm = family.embedding_norm;
+  spec.wide_range = family.wide_range;
   if (family.fields.epsilon != nullptr) {
     ASSIGN_OR_RETURN(const double epsilon, config.DoubleOr(family.fields.epsilon, family.norm.epsilon));
     spec.norm.epsilon = static_cast<float>(epsilon);

@@ -9,6 +9,7 @@
 #include "engine/base/exhaustion.h"
 #include "engine/base/in_range.h"
 #include "engine/base/status_macros.h"
+#include "engine/exec/cuda/element_choice.h"
 #include "engine/exec/cuda/warm_up.h"
 #include "engine/kernels/cuda/sampling.h"
 
@@ -88,8 +89,8 @@ cuda::KvElement KvElementFor(cuda::Element element) {
   ROPEWAY_CHECK(false);
 }
 
-CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
-  const cuda::Element element = options.element.value_or(AutomaticElement(model));
+CudaMemoryOptions MemoryOptions(const OpenedModel& model, cuda::Element element,
+                                const CudaExecutorOptions& options) {
   return {.element = element,
           .kv_element = options.kv_element.value_or(KvElementFor(element)),
           .use_graphs = options.use_graphs,
@@ -105,9 +106,10 @@ CudaMemoryOptions MemoryOptions(const OpenedModel& model, const CudaExecutorOpti
           .kv_cache_bytes = options.kv_cache_bytes};
 }
 
-CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions& options) {
+CudaRankOptions RankOptions(const OpenedModel& model, cuda::Element element,
+                            const CudaExecutorOptions& options) {
   return {.model = &model,
-          .memory = MemoryOptions(model, options),
+          .memory = MemoryOptions(model, element, options),
           .steps_in_flight = options.max_steps_in_flight,
           .use_bulk_copies = options.use_bulk_copies,
           .clock = options.gemm_search ? options.clock : nullptr,
@@ -115,9 +117,10 @@ CudaRankOptions RankOptions(const OpenedModel& model, const CudaExecutorOptions&
           .progress = options.progress};
 }
 
-std::string Describe(const cuda::DeviceInfo& device, const CudaMemoryOptions& options, size_t ranks) {
-  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", NameOf(options.element),
-                      options.fp8_weights ? ", fp8 weights" : "");
+std::string Describe(const cuda::DeviceInfo& device, const ElementChoice& element, bool fp8_weights,
+                     size_t ranks) {
+  return absl::StrCat(ranks > 1 ? absl::StrCat(ranks, " x ") : "", device.name, ", ", element.Describe(),
+                      fp8_weights ? ", fp8 weights" : "");
 }
 
 // The first error that is one: a rank that fails makes others fail in the sums they wait for.
@@ -135,7 +138,8 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
   RETURN_IF_ERROR(CheckOptions(model.spec, options));
   RETURN_IF_ERROR(CheckDevices(backend, options.tensor_parallel));
   ASSIGN_OR_RETURN(std::vector<CudaRankParts> parts, MakeParts(backend, options));
-  CudaRankOptions rank_options = RankOptions(model, options);
+  const ElementChoice element = ChooseElement(model, options.element);
+  CudaRankOptions rank_options = RankOptions(model, element.element, options);
   std::vector<std::unique_ptr<CudaRank>> ranks;
   int32_t num_pages = INT32_MAX;
   for (int i = 0; i < options.tensor_parallel; ++i) {
@@ -154,7 +158,7 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Make(const OpenedMod
                                   rank_options.memory.max_model_len, int64_t{num_pages} * kPageTokens)),
                               .vocab_size = model.spec.vocab_size,
                               .max_steps_in_flight = rank_options.steps_in_flight};
-  std::string description = Describe(ranks[0]->device(), rank_options.memory, ranks.size());
+  std::string description = Describe(ranks[0]->device(), element, options.fp8_weights, ranks.size());
   ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
                    ThreadPool::Make({.threads = static_cast<int>(ranks.size())}));
   std::unique_ptr<CudaExecutor> executor(

@@ -25,7 +25,7 @@ namespace ropeway {
 
 struct CudaExecutorOptions {
   // Behaviour.
-  std::optional<cuda::Element> element;       // of activations; none: AutomaticElement of the file
+  std::optional<cuda::Element> element;       // of activations; none: ChooseElement (element_choice.h)
   std::optional<cuda::KvElement> kv_element;  // none: that of the activations
   bool fp8_weights = false;   // dense matrices of layers and experts become fp8 (kernels/cuda/fp8.h)
   int32_t max_model_len = 0;  // positions per sequence; 0: the model's context length
@@ -74,7 +74,7 @@ class CudaExecutor final : public Executor {
                            const std::function<void(int32_t index, absl::Span<const float> logits)>& visit);
   bool lost() const override { return lost_.load(std::memory_order_acquire); }
 
-  // "NVIDIA H100, bf16" or "2 x NVIDIA H100, bf16".
+  // "NVIDIA H100, bf16" or "2 x NVIDIA H100, bf16", and why where it is not the file's type.
   const std::string& description() const { return description_; }
 
   // Of all devices, which got theirs one after the other.

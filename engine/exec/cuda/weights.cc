@@ -411,18 +411,6 @@ absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, c
   return weights;
 }
 
-cuda::Element AutomaticElement(const OpenedModel& model) {
-  int64_t f16 = 0, others = 0;
-  for (const TensorId& id : TensorsOf(model.spec)) {
-    const std::vector<int64_t> shape = ShapeOf(id, model.spec);
-    const auto type = model.tensors->TypeOf(id);
-    const bool of_layer = InfoOf(id.role).of_layer;
-    if (!of_layer || shape.size() < 2 || !type.ok() || cuda::IsPacked(*type)) continue;
-    (*type == DType::kF16 ? f16 : others) += shape[0] * shape[1];
-  }
-  return f16 > others ? cuda::Element::kF16 : cuda::Element::kBF16;
-}
-
 namespace {
 
 // visit(type, numbers) for each matrix that stays packed.

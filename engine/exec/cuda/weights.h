@@ -118,9 +118,6 @@ absl::StatusOr<CudaWeightsCount> CountCudaWeights(const CudaWeightsRequest& requ
 absl::StatusOr<CudaWeights> LoadCudaWeights(const CudaWeightsRequest& request, cuda::Runtime& runtime,
                                             const CudaMemory& memory);
 
-// The type of most of a model's dense weights decides: F16 files compute in f16, all others in bf16.
-cuda::Element AutomaticElement(const OpenedModel& model);
-
 // Numbers of the largest matrix of a model that stays packed on the device; 0: none does.
 int64_t LargestPackedMatrix(const OpenedModel& model);
 // The types of those that do, each once.
