@@ -178,6 +178,8 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* 
   int32_t number = 0;
   if (attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM)
     number = static_cast<int32_t>(decoded.splits);
+  else if (attribute == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME)
+    number = static_cast<int32_t>(decoded.reduction);
   else if (attribute == CUBLASLT_ALGO_CONFIG_ID)
     number = static_cast<int32_t>(decoded.number);
   else
@@ -191,6 +193,7 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t, c
                                        cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algorithm,
                                        cublasLtMatmulHeuristicResult_t* result) {
   const FakeAlgorithm decoded = Decode(*algorithm);
+  ++TheFakeLibrary().checks;
   const auto& refuses = TheFakeLibrary().refuses;
   if (refuses && refuses(decoded.number, Of(c)->columns)) return CUBLAS_STATUS_NOT_SUPPORTED;
   result->workspaceSize = decoded.workspace_bytes + decoded.counter_bytes;
@@ -243,7 +246,7 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
-  std::strcpy(properties->name, "fake device");
+  std::strcpy(properties->name, TheFakeLibrary().device);
   properties->multiProcessorCount = 4;
   return cudaSuccess;
 }

@@ -12,7 +12,8 @@ namespace ropeway::cuda::emulation {
 
 struct FakeAlgorithm {
   uint64_t number = 0;
-  uint64_t splits = 1;           // of K
+  uint32_t splits = 1;           // of K
+  uint32_t reduction = 0;        // how it says that parts are added up: CUBLASLT_REDUCTION_SCHEME_*
   uint64_t workspace_bytes = 0;  // that it says it needs
   uint64_t counter_bytes = 0;    // that its check tells of besides, and that it does without
   bool keeps_rule = true;        // else each half of K is summed by itself
@@ -32,7 +33,10 @@ struct FakeLibrary {
   size_t version = 130100;
   int64_t allocations_left = INT64_MAX;  // that succeed
 
+  const char* device = "fake device";
+
   int heuristics = 0;                // searches for an algorithm
+  int64_t checks = 0;                // of an algorithm for a number of tokens
   std::vector<uint64_t> algorithms;  // of each product, in order
   int products = 0;                  // descriptors that live
   int layouts = 0;                   // likewise

@@ -136,8 +136,9 @@ class GemmChoiceTest : public ::testing::Test {
     return TheFakeLibrary().algorithms;
   }
 
-  const std::vector<float> x_ = std::vector<float>(kMost * 64), weights_ = std::vector<float>(kOutputs * 64);
-  std::vector<float> y_ = std::vector<float>(kMost * kOutputs);
+  static constexpr int64_t kRoom = kMost + 5;  // in tokens
+  const std::vector<float> x_ = std::vector<float>(kRoom * 64), weights_ = std::vector<float>(kOutputs * 64);
+  std::vector<float> y_ = std::vector<float>(kRoom * kOutputs);
 };
 
 TEST_F(GemmChoiceTest, Float32HasOneAlgorithmForAllTokensThatDoesNotSplitK) {
@@ -152,6 +153,47 @@ TEST_F(GemmChoiceTest, AnAlgorithmThatDoesNotDoForManyTokensIsNotTakenForFewOfFl
     return algorithm == FakeAlgorithmFor(64) && n == 2048;
   };
   EXPECT_THAT(Run(*Make(), {1, 30, 200}, Element::kF32), Each(kFakePlainAlgorithm));
+}
+
+// No request may meet the number of tokens for which there is nothing.
+TEST_F(GemmChoiceTest, WithoutAKernelOfOurOwnEachNumberOfTokensIsAskedForAtTheStart) {
+  const std::pair<Element, int64_t> kinds[] = {{Element::kF32, 64}, {Element::kBF16, 60}};
+  for (const auto& [element, columns] : kinds) {
+    TheFakeLibrary().refuses = [](uint64_t algorithm, uint64_t n) {
+      return algorithm == FakeAlgorithmFor(64) && n == 3;
+    };
+    const auto gemm = Make();
+    EXPECT_EQ(gemm->Prepare(Args(kMost, element, columns), {}), 0);
+    EXPECT_THAT(Run(*gemm, {1, 3, 30, 200}, element, columns), Each(kFakePlainAlgorithm));
+    TheFakeLibrary().refuses = [](uint64_t, uint64_t n) { return n == 3; };
+    const auto another = Make();
+    const ErrorCode code = another->Prepare(Args(kMost, element, columns), {});
+    ASSERT_GE(code, kFirstGemmError);
+    EXPECT_THAT(another->Describe(code), HasSubstr("no algorithm takes these sizes and types"));
+    EXPECT_EQ(Make()->Prepare(Args(2, element, columns), {}), 0) << "there will be no 3 tokens";
+  }
+}
+
+TEST_F(GemmChoiceTest, EachNumberOfTokensIsAskedForOnceAShape) {
+  const auto gemm = Make();
+  for (int layer = 0; layer < 3; ++layer) EXPECT_EQ(gemm->Prepare(Args(kMost, Element::kF32), {}), 0);
+  EXPECT_LE(TheFakeLibrary().checks, kMost + 4) << "and once more of candidates";
+  TheFakeLibrary().refuses = [](uint64_t algorithm, uint64_t n) {
+    return algorithm == FakeAlgorithmFor(64) && n == 203;
+  };
+  EXPECT_EQ(gemm->Prepare(Args(kMost + 5, Element::kF32), {}), 0);
+  EXPECT_THAT(Run(*gemm, {1, 203}, Element::kF32), Each(kFakePlainAlgorithm));
+}
+
+TEST_F(GemmChoiceTest, AnAlgorithmThatAddsUpPartsIsNotTakenHoweverManyItSaysThereAre) {
+  TheFakeLibrary().offers = [](uint64_t) {
+    return std::vector<FakeAlgorithm>{{.number = 1, .reduction = 1}, {.number = 2, .milliseconds = 9}};
+  };
+  for (const Element element : {Element::kBF16, Element::kF32}) {
+    const auto gemm = Make();
+    EXPECT_EQ(gemm->Prepare(Args(kMost, element), {}), 0);
+    EXPECT_THAT(Run(*gemm, {1, 30, 200}, element), Each(2));
+  }
 }
 
 // Our own kernel takes no such rows: nothing tells whether two algorithms give the same bytes.
@@ -377,6 +419,18 @@ TEST_F(GemmFileTest, ASearchIsMadeOncePerDeviceAndLibrary) {
   EXPECT_THAT(kept, ElementsAre(5));
   TheFakeLibrary().version = 130200;
   EXPECT_THAT(Prepare().second, ElementsAre(1)) << "of another library";
+}
+
+TEST_F(GemmFileTest, AFileOfAnotherDeviceIsToldAndReplaced) {
+  const auto lines = [&] {
+    const auto gemm = Make({.cache_path = path_});
+    EXPECT_EQ(gemm->Prepare(Args(32), {}), 0);
+    return gemm->Choices();
+  };
+  EXPECT_THAT(lines(), ElementsAre(HasSubstr("bf16")));
+  TheFakeLibrary().device = "another device";
+  EXPECT_THAT(lines(), ElementsAre(HasSubstr("bf16"), HasSubstr("is not read: it is of another device")));
+  EXPECT_THAT(lines(), ElementsAre(HasSubstr("bf16"))) << "it was written anew";
 }
 
 TEST_F(GemmFileTest, AFileChoosesOnlyAmongWhatKeepsTheRule) {

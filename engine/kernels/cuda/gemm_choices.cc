@@ -67,27 +67,51 @@ std::string ToString(const AlgorithmName& name) {
   return text;
 }
 
-GemmChoices::GemmChoices(std::string path, std::string identity)
-    : path_(std::move(path)), identity_(std::move(identity)) {
-  if (!path_.empty() && !Read()) choices_.clear();
+std::string ToString(const ChoicesIdentity& identity) {
+  return identity.device + ", driver " + identity.driver + ", CUDA " + std::to_string(identity.cuda) +
+         ", cuBLASLt " + std::to_string(identity.library);
 }
 
-bool GemmChoices::Read() {
+// The first word that is numbers with dots: "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07  Wed Aug ...".
+std::string DriverVersion(const std::string& path) {
+  std::ifstream file(path);
+  std::string line, word;
+  std::getline(file, line);
+  std::istringstream words(line);
+  while (words >> word) {
+    const bool dotted = word.find('.') != std::string::npos;
+    if (dotted && word.find_first_not_of("0123456789.") == std::string::npos) return word;
+  }
+  return "unknown";
+}
+
+GemmChoices::GemmChoices(std::string path, std::string identity)
+    : path_(std::move(path)), identity_(std::move(identity)) {
+  if (path_.empty()) return;
+  trouble_ = Read();
+  if (!trouble_.empty()) choices_.clear();
+}
+
+std::string GemmChoices::Read() {
+  constexpr char kDamaged[] = "it is damaged, or of another version";
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path_, error)) return false;
+  if (!std::filesystem::exists(path_, error) && !error) return "";
+  if (!std::filesystem::is_regular_file(path_, error)) return "it is no file that can be read";
   const auto bytes = std::filesystem::file_size(path_, error);
-  if (error || bytes > static_cast<uintmax_t>(kMaxFileBytes)) return false;
+  if (error || bytes > static_cast<uintmax_t>(kMaxFileBytes)) return kDamaged;
   std::ifstream file(path_);
+  if (!file.is_open()) return "it is no file that can be read";
   std::string line;
-  if (!std::getline(file, line) || line != kFirstLine) return false;
-  if (!std::getline(file, line) || line != identity_) return false;
+  if (!std::getline(file, line) || line != kFirstLine) return kDamaged;
+  if (!std::getline(file, line)) return kDamaged;
+  if (line != identity_) return "it is of another device, driver or library than " + identity_;
   while (std::getline(file, line)) {
     ChoiceKey key;
     AlgorithmName name;
-    if (!ReadChoice(line, &key, &name)) return false;
+    if (!ReadChoice(line, &key, &name)) return kDamaged;
     choices_[key] = name;
   }
-  return file.eof();
+  return file.eof() ? "" : kDamaged;
 }
 
 std::optional<AlgorithmName> GemmChoices::Find(const ChoiceKey& key) const {

@@ -6,8 +6,9 @@
 // nothing is measured, our own kernel where there is none.
 //
 // float32, and rows of a width that our own kernel does not take, have nothing that algorithms could be held
-// to: one algorithm per matrix for every T, by the library's estimate for kTypicalTokens. An element of y is
-// then summed over K by one tile's loop, the same for all T: neighbours in its tile share operands, not sums.
+// to: one algorithm per matrix for every T, the first by the library's estimate for kTypicalTokens that takes each T
+// which Prepare is asked for. An element of y is then summed over K by one tile's loop, the same for all T: neighbours in
+// its tile share operands, not sums.
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
@@ -35,8 +36,8 @@ constexpr int64_t kLeastClass = 16;
 constexpr int64_t kAnyTokens = 0;  // the class where one algorithm does for all
 constexpr int kTimedRuns = 3;
 
-// Numbers of tokens for which such an algorithm must do before it is taken, so that none fails in a request:
-// one, few and many, whole tiles and parts of them.
+// Numbers of tokens for which such an algorithm must do where nobody said how many there will be: one, few and many, whole
+// tiles and parts of them.
 constexpr int64_t kCheckedTokens[] = {1, 2, 7, 8, 17, 64, 128, 200, 256, 512, 2048};
 
 // What our own kernel takes.
@@ -63,7 +64,8 @@ struct Choice {
   cublasLtMatmulAlgo_t algorithm = {};
   AlgorithmName name;
   float milliseconds = 0;  // 0: not measured
-  int refused = 0;         // algorithms that do not keep the rule
+  int refused = 0;         // algorithms that do not keep the rule, or not do for any number of tokens
+  int64_t taken = 0;       // of kAnyTokens: every number of tokens up to which it was seen to do for
 };
 
 struct Candidate {
@@ -115,9 +117,10 @@ class CublasLtGemm final : public Gemm {
     GemmArgs most = args;
     ErrorCode error = 0;
     for (int64_t tokens = kLeastClass; error == 0; tokens *= 2) {
-      most.tokens = std::min(tokens, args.tokens);
+      most.tokens = IsOwn(shape) ? std::min(tokens, args.tokens) : args.tokens;
+      ForgetWhatTakesFewer(shape, args.tokens);
       const Choice* choice = nullptr;
-      error = Choose(most, ClassOf(shape, most.tokens), search_, stream, &choice);
+      error = Choose(most, ClassOf(shape, most.tokens), /*prepares=*/true, stream, &choice);
       if (tokens >= args.tokens || !IsOwn(shape)) break;
     }
     check_.Forget();
@@ -141,6 +144,8 @@ class CublasLtGemm final : public Gemm {
     }
     std::vector<std::string> texts;
     for (auto& [shape, line] : lines) texts.push_back(std::move(line));
+    if (!kept_.trouble().empty())
+      texts.push_back("the file of the search for algorithms is not read: " + kept_.trouble());
     if (unsaved_) texts.push_back("the file of the search for algorithms could not be written");
     return texts;
   }
@@ -171,9 +176,17 @@ class CublasLtGemm final : public Gemm {
     return own_(OwnArgs(args, processors_), stream);
   }
 
-  // The candidates of a class that may be used.
-  ErrorCode Usable(const GemmArgs& args, int64_t tokens, Stream stream, std::vector<Candidate>* usable,
-                   int* refused) {
+  // A choice for any number of tokens holds for more than it was seen to take only where nothing is prepared.
+  void ForgetWhatTakesFewer(const MatrixShape& shape, int64_t tokens) {
+    const auto found = choices_.find({shape, kAnyTokens});
+    if (found == choices_.end() || found->second.taken >= tokens) return;
+    choices_.erase(found);
+    std::erase_if(plans_, [&](const auto& plan) { return plan.first.first == shape; });
+  }
+
+  // The candidates of a class that may be used; of kAnyTokens the first alone, which is taken.
+  ErrorCode Usable(const GemmArgs& args, int64_t tokens, bool prepares, Stream stream,
+                   std::vector<Candidate>* usable, int* refused) {
     const MatrixShape shape = ShapeOf(args);
     Layouts layouts;
     auto status = layouts.Make(shape, tokens == kAnyTokens ? kTypicalTokens : tokens);
@@ -184,7 +197,7 @@ class CublasLtGemm final : public Gemm {
     for (const cublasLtMatmulAlgo_t& algorithm : candidates) {
       bool does = false;
       if (!IsOwn(shape)) {
-        does = DoesForAnyTokens(shape, algorithm);
+        does = prepares ? DoesForEach(shape, args.tokens, algorithm) : DoesForAnyTokens(shape, algorithm);
       } else if (const ErrorCode error = check_.KeepsRule(shape, tokens, algorithm, stream, &does)) {
         return error;
       }
@@ -192,16 +205,25 @@ class CublasLtGemm final : public Gemm {
         usable->push_back({algorithm});
       else
         ++*refused;
+      if (does && tokens == kAnyTokens) break;
     }
     return 0;
   }
 
+  bool DoesFor(const MatrixShape& shape, int64_t tokens, const cublasLtMatmulAlgo_t& algorithm) const {
+    Layouts layouts;
+    return layouts.Make(shape, tokens) == CUBLAS_STATUS_SUCCESS &&
+           library_.Check(layouts, algorithm) == CUBLAS_STATUS_SUCCESS;
+  }
   bool DoesForAnyTokens(const MatrixShape& shape, const cublasLtMatmulAlgo_t& algorithm) const {
-    return std::all_of(std::begin(kCheckedTokens), std::end(kCheckedTokens), [&](int64_t tokens) {
-      Layouts layouts;
-      return layouts.Make(shape, tokens) == CUBLAS_STATUS_SUCCESS &&
-             library_.Check(layouts, algorithm) == CUBLAS_STATUS_SUCCESS;
-    });
+    return std::all_of(std::begin(kCheckedTokens), std::end(kCheckedTokens),
+                       [&](int64_t tokens) { return DoesFor(shape, tokens, algorithm); });
+  }
+  // A check is some microseconds of the host: some hundredths of a second for a few thousand tokens.
+  bool DoesForEach(const MatrixShape& shape, int64_t most, const cublasLtMatmulAlgo_t& algorithm) const {
+    for (int64_t tokens = 1; tokens <= most; ++tokens)
+      if (!DoesFor(shape, tokens, algorithm)) return false;
+    return true;
   }
 
   // Of one product; kNever where the algorithm does not do for so many tokens after all.
@@ -290,14 +312,18 @@ class CublasLtGemm final : public Gemm {
     return error;
   }
 
-  ErrorCode Choose(const GemmArgs& args, int64_t tokens, bool search, Stream stream, const Choice** chosen) {
+  // `prepares`: for as many tokens, and by measuring where that is wanted.
+  ErrorCode Choose(const GemmArgs& args, int64_t tokens, bool prepares, Stream stream,
+                   const Choice** chosen) {
     const auto [place, fresh] = choices_.try_emplace({ShapeOf(args), tokens});
     Choice& choice = place->second;
     *chosen = &choice;
     if (!fresh) return 0;
     std::vector<Candidate> usable;
-    ErrorCode error = Usable(args, tokens, stream, &usable, &choice.refused);
-    if (error == 0) error = ChooseAmong(args, tokens, search, std::move(usable), stream, &choice);
+    ErrorCode error = Usable(args, tokens, prepares, stream, &usable, &choice.refused);
+    if (error == 0)
+      error = ChooseAmong(args, tokens, prepares && search_, std::move(usable), stream, &choice);
+    if (prepares) choice.taken = args.tokens;
     if (error != 0)
       choices_.erase(place);
     else if (!choice.own)
@@ -318,7 +344,7 @@ class CublasLtGemm final : public Gemm {
       plan.own = choice->own;
       plan.algorithm = choice->algorithm;
       if (status == CUBLAS_STATUS_SUCCESS && !plan.own) status = library_.Check(plan.layouts, plan.algorithm);
-      if (status == CUBLAS_STATUS_NOT_SUPPORTED && IsOwn(shape)) {
+      if (status != CUBLAS_STATUS_SUCCESS && IsOwn(shape)) {
         plan.own = true;
         status = CUBLAS_STATUS_SUCCESS;
       }
@@ -341,16 +367,17 @@ class CublasLtGemm final : public Gemm {
   std::string failed_;              // the product that failed last
 };
 
-// Choices hold on the same device, with the same driver and library.
 ErrorCode DescribeDevice(int* processors, std::string* identity) {
-  int device = 0, driver = 0;
+  int device = 0, cuda = 0;
   cudaDeviceProp properties;
   if (const ErrorCode error = cudaGetDevice(&device)) return error;
   if (const ErrorCode error = cudaGetDeviceProperties(&properties, device)) return error;
-  if (const ErrorCode error = cudaDriverGetVersion(&driver)) return error;
+  if (const ErrorCode error = cudaDriverGetVersion(&cuda)) return error;
   *processors = properties.multiProcessorCount;
-  *identity = std::string(properties.name) + ", driver " + std::to_string(driver) + ", cuBLASLt " +
-              std::to_string(cublasLtGetVersion());
+  *identity = ToString(ChoicesIdentity{.device = properties.name,
+                                       .driver = DriverVersion(kDriverVersionFile),
+                                       .cuda = cuda,
+                                       .library = static_cast<int64_t>(cublasLtGetVersion())});
   return 0;
 }
 

@@ -5,14 +5,17 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "gtest/gtest.h"
 
 namespace ropeway::cuda {
 namespace {
 
-constexpr char kIdentity[] = "a device, driver 1, cuBLASLt 2";
+const ChoicesIdentity kMade = {.device = "a device", .driver = "580.1", .cuda = 13000, .library = 2};
+constexpr char kIdentity[] = "a device, driver 580.1, CUDA 13000, cuBLASLt 2";
 const ChoiceKey kKey = {.outputs = 6144, .columns = 4096, .y_stride = 6144, .tokens = 64};
 const AlgorithmName kName = {.id = 66, .tile = 394, .stages = 35, .cluster_shape = 7, .swizzle = 1};
 
@@ -46,8 +49,44 @@ TEST_F(GemmChoicesTest, TheFormIsAsTheHeaderSays) {
 
 TEST_F(GemmChoicesTest, OfAnotherDeviceDriverOrLibraryDoNotHold) {
   Write(head_ + line_);
-  EXPECT_TRUE(Holds());
-  EXPECT_FALSE(Holds("a device, driver 1, cuBLASLt 3"));
+  EXPECT_TRUE(Holds(ToString(kMade)));
+  ChoicesIdentity device = kMade, driver = kMade, cuda = kMade, library = kMade;
+  device.device = "another device";
+  driver.driver = "580.2";
+  cuda.cuda = 13010;
+  library.library = 3;
+  for (const ChoicesIdentity& other : {device, driver, cuda, library}) {
+    EXPECT_FALSE(Holds(ToString(other))) << ToString(other);
+    EXPECT_EQ(GemmChoices(path_, ToString(other)).trouble(),
+              "it is of another device, driver or library than " + ToString(other));
+  }
+}
+
+TEST_F(GemmChoicesTest, DriversTellTheirVersion) {
+  for (const auto& [text, version] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07  Wed Aug 27 18:20:34 UTC 2025\n"
+            "GCC version:  gcc version 12.2.0\n",
+            "580.82.07"},
+           {"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  575.57  Release Build", "575.57"},
+           {"something else\n580.1\n", "unknown"},
+           {"", "unknown"}}) {
+    Write(text);
+    EXPECT_EQ(DriverVersion(path_), version);
+  }
+  std::filesystem::remove(path_);
+  EXPECT_EQ(DriverVersion(path_), "unknown");
+}
+
+TEST_F(GemmChoicesTest, AFileThatIsNotUsedIsTold) {
+  EXPECT_EQ(GemmChoices(path_, kIdentity).trouble(), "") << "there is none yet";
+  EXPECT_EQ(GemmChoices("", kIdentity).trouble(), "");
+  Write(head_ + line_);
+  EXPECT_EQ(GemmChoices(path_, kIdentity).trouble(), "");
+  Write(head_ + "x\n");
+  EXPECT_EQ(GemmChoices(path_, kIdentity).trouble(), "it is damaged, or of another version");
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);
+  EXPECT_EQ(GemmChoices(path_, kIdentity).trouble(), "it is no file that can be read");
 }
 
 TEST_F(GemmChoicesTest, AWrongFileHoldsNone) {

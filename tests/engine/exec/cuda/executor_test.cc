@@ -8,6 +8,7 @@
 #include "engine/exec/cuda/backend.h"
 #include "engine/kernels/cuda/sampling.h"
 #include "tests/cuda_emulation/emulated_backend.h"
+#include "tests/cuda_emulation/host_gemm.h"
 #include "tests/cuda_emulation/host_kernels.h"
 #include "tests/engine/exec/executor_devices.h"
 #include "tests/testing/patience.h"
@@ -113,6 +114,25 @@ TEST_F(CudaExecutorTest, NamesWhatHasNoKernel) {
   model_.spec.layers[0].position.scheme = DapeSpec{.width = 4096};
   EXPECT_THAT(Make().status(), StatusIs(absl::StatusCode::kUnimplemented,
                                         AllOf(HasSubstr("a mixer of heads takes"), HasSubstr("98304"))));
+}
+
+class GemmThatTakesNothing final : public cuda::emulation::HostGemm {
+ public:
+  cuda::ErrorCode Prepare(const cuda::GemmArgs&, cuda::Stream) override { return cuda::kFirstGemmError + 15; }
+  std::string Describe(cuda::ErrorCode code) const override {
+    EXPECT_EQ(code, cuda::kFirstGemmError + 15);
+    return "no algorithm takes these sizes and types; x [3, 144]";
+  }
+};
+
+TEST_F(CudaExecutorTest, AProductThatNobodyTakesIsToldAtTheStart) {
+  backend_.make_gemm = [](cuda::Runtime&, const cuda::GemmOptions&, const char**) -> cuda::Gemm* {
+    return new GemmThatTakesNothing;
+  };
+  EXPECT_THAT(
+      Make({.element = cuda::Element::kF32}).status(),
+      StatusIs(absl::StatusCode::kInternal,
+               "preparing products of matrices: no algorithm takes these sizes and types; x [3, 144]"));
 }
 
 TEST_F(CudaExecutorTest, RefusesOptionsOutOfRange) {
