@@ -18,7 +18,7 @@ ExecutorLimits RandomLimits(Random& random) {
                            .max_rows_per_step = random.Uniform(1, 12),
                            .max_model_len = random.Uniform(40, 150),
                            .vocab_size = kVocabulary,
-                           .max_steps_in_flight = random.Uniform(1, kMaxStepsInFlight)};
+                           .max_steps_in_flight = random.OneIn(8) ? 1 : kMaxStepsInFlight};
   if (random.OneIn(2)) limits.max_tokens_per_step = random.Uniform(16, 64);
   return limits;
 }
@@ -75,7 +75,8 @@ Traffic::Traffic(uint64_t seed)
       limits_(RandomLimits(random_)),
       scheduler_(RandomOptions(random_), limits_),
       executor_(limits_),
-      one_fails_in_(random_.OneIn(10) ? 10 : 1000) {}
+      one_fails_in_(random_.OneIn(10) ? 10 : 1000),
+      loses_at_(random_.OneIn(10) ? random_.Uniform(1, 1000) : INT64_MAX) {}
 
 void Traffic::Step() {
   now_ += absl::Milliseconds(random_.Uniform(0, 10));
@@ -140,6 +141,7 @@ void Traffic::RunStep() {
   const bool has_room = scheduler_.num_steps_in_flight() < limits_.max_steps_in_flight;
   const bool waits = scheduler_.num_steps_in_flight() > 0 && random_.OneIn(8);
   const bool planned = has_room && !waits && PlanStep();
+  MayLoseExecutor();
   const bool full = scheduler_.num_steps_in_flight() == limits_.max_steps_in_flight;
   if (scheduler_.num_steps_in_flight() == 0) {
     Observe();
@@ -162,9 +164,17 @@ bool Traffic::PlanStep() {
   return true;
 }
 
+// With as many steps in flight as there may be, of which none is told any more.
+void Traffic::MayLoseExecutor() {
+  const int32_t in_flight = scheduler_.num_steps_in_flight();
+  if (++num_steps_ < loses_at_ || executor_.lost() || in_flight < limits_.max_steps_in_flight) return;
+  steps_when_lost_ = in_flight;
+  executor_.Lose(absl::InternalError("as the test wants"));
+}
+
 void Traffic::CommitStep() {
   now_ += absl::Milliseconds(random_.Uniform(0, 3));
-  failed_step_ = fails_.front();
+  failed_step_ = fails_.front() || executor_.lost();
   fails_.pop_front();
   scheduler_.Commit(executor_.Collect(), now_);
 }
@@ -176,6 +186,7 @@ void Traffic::Observe() {
     Tell(found->second, event);
     ASSERT_EQ(event.error.ok(), event.sample_finish != FinishReason::kError);
     ASSERT_TRUE(event.error.ok() || failed_step_);
+    ASSERT_TRUE(event.token == kNoToken || !executor_.lost());
     if (!event.request_done) continue;
     CheckEnd(found->second, event);
     cached_tokens_ += event.receipt.cached_tokens;

@@ -65,9 +65,10 @@ class Traffic {
   int64_t num_preemptions() const { return scheduler_.num_preemptions(); }
   int64_t num_evictions() const { return scheduler_.num_evictions(); }
   int64_t cached_tokens() const { return cached_tokens_; }
-  int64_t num_steps_in_pairs() const {
-    return num_steps_in_pairs_;
-  }  // planned while another one was in flight
+  // Planned while another one was in flight.
+  int64_t num_steps_in_pairs() const { return num_steps_in_pairs_; }
+  bool plans_ahead() const { return limits_.max_steps_in_flight > 1; }
+  int32_t steps_when_lost() const { return steps_when_lost_; }
 
  private:
   void Command();
@@ -78,6 +79,7 @@ class Traffic {
   void RunStep();
   bool PlanStep();
   void CommitStep();
+  void MayLoseExecutor();
   void Observe();
   void CheckEnd(const Told& told, const TokenEvent& last);
   RequestId AnyLive();
@@ -92,6 +94,9 @@ class Traffic {
   const int32_t one_fails_in_;  // of how many steps
   std::deque<bool> fails_;      // of the steps in flight
   bool failed_step_ = false;
+  const int64_t loses_at_;  // from which step on it loses its executor
+  int64_t num_steps_ = 0;
+  int32_t steps_when_lost_ = 0;  // that were in flight when it did; 0: it did not
   int64_t num_steps_in_pairs_ = 0;
   static constexpr int32_t kTexts = 6;
   std::vector<TokenId> texts_[kTexts];  // of requests that ended
