@@ -213,7 +213,29 @@ TEST(AttentionPlan, ItemsForWarpgroups) {
             4u);  // 400 pairs, 128 an item
   EXPECT_EQ(plan_of(640).wide.size(), 20u);
   EXPECT_EQ(plan_of(320).wide.size(), 20u);
-  EXPECT_EQ(plan_of(32).wide.size(), 12u);
+  EXPECT_EQ(plan_of(32).wide.size(), 13u);  // times 8 KV heads: 104 of 108 processors
+}
+
+// Two blocks of each processor have work, and none has more of it than is needed for all of it to be done at once.
+TEST(AttentionPlan, OneLongSequenceFillsTheCard) {
+  AttentionShape shape = kLlama;
+  shape.processors = 132;
+  shape.warpgroups = true;
+  const AttentionBounds bounds = BoundAttention(shape, 2048, 256, 131072);
+  shape.max_partials = bounds.partials;
+  const int64_t places = int64_t{kDecodeBlocks} * shape.processors;
+  for (const int32_t keys : {8192, 16384, 24576, 32768, 65536, 131072}) {
+    const AttentionPlan plan = PlanOf(shape, Step({{.first_position = keys - 1, .tokens = 1}}), 0);
+    int32_t longest = 0;
+    for (const AttentionItem& item : plan.narrow)
+      longest = std::max(longest, item.last_chunk - item.first_chunk);
+    const int64_t chunks = int64_t{keys / kChunkTokens} * shape.num_kv_heads;
+    EXPECT_EQ(longest, (chunks + places - 1) / places) << keys;
+    const auto busy = static_cast<int64_t>(plan.narrow.size()) * shape.num_kv_heads;
+    EXPECT_GE(busy, std::min(chunks, places)) << keys;
+    EXPECT_LE(busy, places + shape.num_kv_heads) << keys;
+    ExpectWithin(plan, bounds);
+  }
 }
 
 // A tile that does not fit into the workspace is walked by one block.
