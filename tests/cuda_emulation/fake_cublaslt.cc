@@ -226,7 +226,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
   for (uint64_t j = 0; j < n; ++j) {
     for (uint64_t i = 0; i < m; ++i) {
       const auto factor = [&](uint64_t l) { return Load(a, la, op.a, i, l) * Load(b, lb, op.b, l, j); };
-      const uint64_t middle = keeps_rule ? k : k / 2;
+      const uint64_t middle = keeps_rule && j != algorithm.wrong_token ? k : k / 2;
       float sum = Chain(0, middle, factor);
       if (middle < k) sum += Chain(middle, k, factor);
       sum *= scale;

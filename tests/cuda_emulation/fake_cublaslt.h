@@ -21,6 +21,7 @@ struct FakeAlgorithm {
   uint32_t alignment = 1;        // in bytes, that y must have
   // Keeps the rule for fewer outputs and for multiples of so many tokens alone.
   uint32_t wrong_outputs = UINT32_MAX, whole_tokens = 1;
+  uint32_t wrong_token = UINT32_MAX;  // does not keep it in this row of y
 };
 
 // What the library does, and was asked for; begin anew by assigning {}.

@@ -1,4 +1,5 @@
 // The call site of cuBLASLt, against a stand-in with the library's documented semantics.
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "tests/cuda_emulation/fake_cublaslt.h"
 #include "tests/cuda_emulation/host_elements.h"
 #include "tests/cuda_emulation/host_matmul.h"
+#include "tests/kernels/cuda/product_sweep.h"
 
 namespace ropeway::cuda::emulation {
 namespace {
@@ -386,6 +388,39 @@ TEST_F(GemmLargeProductTest, AnAlgorithmThatBreaksTheRuleForFewerTokensThanItIsT
 TEST_F(GemmLargeProductTest, WhereAllBreakTheRuleThereOurOwnKernelMultiplies) {
   EXPECT_THAT(Choose({{.number = 1, .wrong_outputs = 257}}),
               HasSubstr("up to 256 tokens our own kernel, 1 refused"));
+}
+
+// What the test of a real device does with every algorithm (product_sweep.h): a row that no check looks at is found.
+TEST_F(GemmLargeProductTest, ASweepComparesAllRows) {
+  TheFakeLibrary().offers = [](uint64_t) {
+    return std::vector<FakeAlgorithm>{
+        {.number = 1}, {.number = 2, .keeps_rule = false}, {.number = 3, .wrong_token = 100}};
+  };
+  const auto x = Rounded(Fractions(kMost * kColumns, 1)),
+             weights = Rounded(Fractions(kManyOutputs * kColumns, 2));
+  std::vector<float> y(kMost * kStride);
+  CublasLt library;
+  ASSERT_EQ(library.Init(), CUBLAS_STATUS_SUCCESS);
+  ProductSweep sweep(library, OwnMatMul, 4,
+                     {.tokens = kMost,
+                      .outputs = kManyOutputs,
+                      .columns = kColumns,
+                      .element = Element::kBF16,
+                      .out = Element::kF32,
+                      .x = x.data(),
+                      .weights = weights.data(),
+                      .y = y.data(),
+                      .y_stride = kStride},
+                     {});
+  SweepReport report;
+  ASSERT_EQ(sweep.Run(std::vector<int64_t>{1, 17, kMost}, std::chrono::hours(1), &report), 0);
+  EXPECT_EQ(report.candidates, 9);
+  EXPECT_EQ(report.accepted, 6);
+  EXPECT_EQ(report.products, 1 + 9 * 2 + 6);
+  EXPECT_THAT(report.wrong, ElementsAre("algorithm 3, T 200, first in row 100"));
+  SweepReport none;
+  ASSERT_EQ(sweep.Run(std::vector<int64_t>{1}, std::chrono::seconds(-1), &none), 0);
+  EXPECT_TRUE(none.ended_early);
 }
 
 class GemmFileTest : public GemmChoiceTest {

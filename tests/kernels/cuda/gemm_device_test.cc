@@ -1,6 +1,7 @@
 // cuBLASLt on a real device: every algorithm that Gemm may choose gives the bytes of our own kernel, for every
 // number of tokens.
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "tests/kernels/cuda/device_test.h"
 #include "tests/kernels/cuda/element_values.h"
+#include "tests/kernels/cuda/product_sweep.h"
 
 namespace ropeway::cuda {
 namespace {
@@ -158,6 +160,27 @@ TEST_P(GemmDeviceTest, WhatIsChosenForALargeProductGivesOurBytes) {
     ExpectOwnBytes(tokens, "the library");
   }
 }
+
+// Gate and up, and down, of an 8B: several hundred products of 0.1 to some milliseconds each.
+class GemmLargeProductDeviceTest : public GemmDeviceTest {};
+
+TEST_P(GemmLargeProductDeviceTest, WhatIsAcceptedGivesOurBytesInAllRows) {
+  CublasLt library;
+  ASSERT_EQ(library.Init(), CUBLAS_STATUS_SUCCESS);
+  for (const Shape& shape : {Shape{28672, 4096}, Shape{4096, 14336}}) {
+    Prepare(shape);
+    ProductSweep sweep(library, DenseMatMul, processors_, args_, stream());
+    SweepReport report;
+    Check(sweep.Run(kTokens, std::chrono::seconds(30), &report));
+    for (const std::string& wrong : report.wrong) ADD_FAILURE() << wrong << ", M " << shape.rows;
+    std::printf("M %ld K %ld: %d of %d algorithms are accepted, in %d products%s\n",
+                static_cast<long>(shape.rows), static_cast<long>(shape.columns), report.accepted,
+                report.candidates, report.products, report.ended_early ? "; there was no time for more" : "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, GemmLargeProductDeviceTest,
+                         testing::Values(std::tuple(Element::kBF16, Element::kBF16)));
 
 INSTANTIATE_TEST_SUITE_P(Types, GemmDeviceTest,
                          testing::Values(std::tuple(Element::kBF16, Element::kBF16),
