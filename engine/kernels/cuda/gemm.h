@@ -48,8 +48,8 @@ class Gemm {
  public:
   virtual ~Gemm() = default;
 
-  // Chooses how products of this shape are made for up to args.tokens tokens, which Run else does at the
-  // first of them, by estimate. x and W are read, y is overwritten, the stream is waited for.
+  // Chooses how products of this shape are made for each number of tokens up to args.tokens, or fails where one has no way:
+  // Run else chooses at the first of them, by estimate. x and W are read, y is overwritten, the stream is waited for.
   virtual ErrorCode Prepare(const GemmArgs& args, Stream stream) = 0;
 
   // The first product of a shape may do what a capture of a graph forbids.
