@@ -116,12 +116,12 @@ class CublasLtGemm final : public Gemm {
     const MatrixShape shape = ShapeOf(args);
     GemmArgs most = args;
     ErrorCode error = 0;
-    for (int64_t tokens = kLeastClass; error == 0; tokens *= 2) {
-      most.tokens = IsOwn(shape) ? std::min(tokens, args.tokens) : args.tokens;
-      ForgetWhatTakesFewer(shape, args.tokens);
+    ForgetWhatTakesFewer(shape, args.tokens);
+    for (int64_t tokens = IsOwn(shape) ? kLeastClass : args.tokens; error == 0; tokens *= 2) {
+      most.tokens = std::min(tokens, args.tokens);
       const Choice* choice = nullptr;
       error = Choose(most, ClassOf(shape, most.tokens), /*prepares=*/true, stream, &choice);
-      if (tokens >= args.tokens || !IsOwn(shape)) break;
+      if (tokens >= args.tokens) break;
     }
     check_.Forget();
     if (!kept_.Save()) unsaved_ = true;

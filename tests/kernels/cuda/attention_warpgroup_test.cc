@@ -119,6 +119,15 @@ TEST_P(DecodeCaseTest, SameBytesAsByCpAsync) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, DecodeCaseTest, testing::ValuesIn(DecodeCases()));
 
+// On processors for each item, or on one that has them all.
+Division ByWarpgroups(bool split) {
+  return {.processors = split ? 1000 : 1,
+          .split = split,
+          .blocks = 2,
+          .warpgroup_items = true,
+          .warpgroups = true};
+}
+
 // Of a decoded token only what is older is read before the kernel in front has ended.
 TEST_F(WarpgroupAttentionTest, TheKernelInFrontWritesTheNewTokens) {
   for (const int length : {1, 64, 65, 130, 300, 513}) {
@@ -137,13 +146,7 @@ TEST_F(WarpgroupAttentionTest, TheKernelInFrontWritesTheNewTokens) {
     for (const bool split : {false, true}) {
       Load(before);
       Bring(problem);
-      EXPECT_EQ(Run(rows, {.processors = split ? 1000 : 1,
-                           .split = split,
-                           .blocks = 2,
-                           .warpgroup_items = true,
-                           .warpgroups = true}),
-                expected)
-          << length << ' ' << split;
+      EXPECT_EQ(Run(rows, ByWarpgroups(split)), expected) << length << ' ' << split;
     }
   }
 }
@@ -163,13 +166,7 @@ TEST_F(WarpgroupAttentionTest, TheKernelInFrontWritesTheQueries) {
       const Outputs expected = Run(rows, {});
       BringQueries(true);
       for (const bool split : {false, true})
-        EXPECT_EQ(Run(rows, {.processors = split ? 1000 : 1,
-                             .split = split,
-                             .blocks = 2,
-                             .warpgroup_items = true,
-                             .warpgroups = true}),
-                  expected)
-            << tokens << ' ' << split;
+        EXPECT_EQ(Run(rows, ByWarpgroups(split)), expected) << tokens << ' ' << split;
     }
   }
 }
